@@ -1,0 +1,127 @@
+//! Every bound of the house, in one place, with what happens when it is reached.
+
+/// Bounds of one server. `Default` is what runs when nothing is configured.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of one WebSocket message and of one frame; more closes with 1009.
+    pub message_bytes_max: usize,
+    /// Frames one message may be cut into; more closes with 1009.
+    pub fragments_max: usize,
+    /// Nesting of a payload; more is refused as `too_deep`.
+    pub depth_max: usize,
+    /// Bytes of a request head; more answers 431.
+    pub head_bytes_max: usize,
+    /// Time from accept to a complete request head; then closed.
+    pub handshake_ms: u64,
+    /// Bytes of a token; more is a bad token, before any cryptography.
+    pub token_bytes_max: usize,
+    /// Clock skew forgiven on `exp` and `nbf`, and the grace before 4003.
+    pub token_leeway_s: u64,
+    /// Rooms one connection may sit in; more is refused as `too_many_rooms`.
+    pub rooms_per_connection_max: usize,
+    /// Newest messages a join may ask for; more is cut down to it.
+    pub history_on_join_max: usize,
+    /// Messages a room's log keeps.
+    pub log_messages_max: usize,
+    /// Bytes of frames a room's log keeps (one message is always kept).
+    pub log_bytes_max: usize,
+    /// How long a message stays in the log.
+    pub log_age_ms: u64,
+    /// Rooms without anybody in them whose log a shard keeps; the longest empty is forgotten first.
+    pub idle_rooms_max: usize,
+    /// Members listed in one answer; `count` is the true number all the same.
+    pub members_max: usize,
+    /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
+    /// (one message longer than this passes alone).
+    pub outbox_soft_bytes_max: usize,
+    /// Bytes an outbox may hold at all, replies included; more closes with 4001.
+    pub outbox_hard_bytes_max: usize,
+    /// A stalled connection that takes nothing for this long is closed with 4001.
+    pub no_progress_ms: u64,
+    /// Silence after which a ping goes out.
+    pub heartbeat_ms: u64,
+    /// Silence after which a connection is dead (4002).
+    pub dead_after_ms: u64,
+    /// How long the peer may take to answer our close frame.
+    pub close_grace_ms: u64,
+    /// The tick.
+    pub tick_ms: u64,
+    /// Writes a shard makes per tick; the rest waits for the next.
+    pub sends_per_tick: u32,
+    /// Letters waiting for one shard before a publish or a deliver no longer joins them.
+    pub letters_waiting_max: usize,
+    /// Unsent messages of one room at one shard; beyond it the shard's readers pull from the log.
+    pub pending_messages_max: usize,
+    /// Connections of one shard; more are answered 503.
+    pub connections_per_shard_max: usize,
+    /// Rows (and direct descriptors) of one ring.
+    pub slots_per_ring: u16,
+    /// Distinct sets of grants a shard keeps; beyond it a token with yet another set is refused as `busy`.
+    pub grant_sets_max: usize,
+    /// Bytes of one user's `info` claim.
+    pub info_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 1_000_000,
+            fragments_max: 1_024,
+            depth_max: 32,
+            head_bytes_max: 64 << 10,
+            handshake_ms: 10_000,
+            token_bytes_max: 8 << 10,
+            token_leeway_s: 5,
+            rooms_per_connection_max: 128,
+            history_on_join_max: 50,
+            log_messages_max: 100,
+            log_bytes_max: 1 << 20,
+            log_age_ms: 24 * 3_600_000,
+            idle_rooms_max: 16_384,
+            members_max: 1_000,
+            outbox_soft_bytes_max: 64 << 10,
+            outbox_hard_bytes_max: 1 << 20,
+            no_progress_ms: 30_000,
+            heartbeat_ms: 25_000,
+            dead_after_ms: 60_000,
+            close_grace_ms: 2_000,
+            tick_ms: 100,
+            sends_per_tick: 10_000,
+            letters_waiting_max: 16_384,
+            pending_messages_max: 4_096,
+            connections_per_shard_max: 10_000_000,
+            slots_per_ring: 19_000,
+            grant_sets_max: 65_536,
+            info_bytes_max: 256,
+        }
+    }
+}
+
+impl Limits {
+    /// Says what is wrong with a set of limits that contradict each other.
+    pub fn check(&self) -> Result<(), String> {
+        let pairs = [
+            (self.outbox_hard_bytes_max >= self.outbox_soft_bytes_max, "outbox_hard_bytes_max is below outbox_soft_bytes_max"),
+            (self.dead_after_ms > self.heartbeat_ms, "dead_after_ms must be above heartbeat_ms, or nobody is ever asked before being declared dead"),
+            (self.pending_messages_max <= usize::from(u16::MAX), "pending_messages_max must fit 16 bits"),
+            (self.log_messages_max >= 1, "log_messages_max must be at least 1: the log is the queue"),
+            (self.tick_ms >= 1, "tick_ms must be at least 1"),
+            (self.slots_per_ring >= 1, "slots_per_ring must be at least 1"),
+            (self.info_bytes_max <= 256, "info_bytes_max must be at most 256"),
+        ];
+        match pairs.iter().find(|(holds, _)| !holds) {
+            Some((_, sentence)) => Err((*sentence).to_owned()),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_do_not_contradict_each_other() {
+        assert_eq!(Limits::default().check(), Ok(()));
+    }
+}

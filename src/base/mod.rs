@@ -1,0 +1,13 @@
+//! Floor 0: the words everybody uses: keys, names, limits, time.
+//!
+//! Promises: plain values, no I/O, no clock, no randomness; every bound of the house stands in [`Limits`].
+
+mod keys;
+mod limits;
+mod names;
+mod time;
+
+pub use keys::{ConnAddress, ConnKey, Epoch, Offset, Position, ShardId};
+pub use limits::Limits;
+pub use names::{BadName, Encoding, Identity, RoomName};
+pub use time::{Now, Seed, SeededMap, SeededState};

@@ -1,0 +1,1 @@
+//! Floor 2: who is where, and what was said.

@@ -1,0 +1,1 @@
+//! Floor 4: sockets, mail and clock become inputs of shards; their effects are carried out. It decides nothing.

@@ -1,0 +1,44 @@
+//! What comes into a shard and what it wants done.
+
+use bytes::Bytes;
+
+use crate::base::ConnKey;
+
+/// One thing that happened. The runtime (or a simulation) makes them, `Shard::handle` takes them in.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Bytes came. They may be changed in place (unmasking).
+    Received { conn: ConnKey, bytes: &'a mut [u8] },
+    /// The peer closed its side, or the socket broke. Comes at most once per connection.
+    Ended { conn: ConnKey },
+    /// A stalled socket has room again.
+    Writable { conn: ConnKey },
+    /// The runtime has let go of the socket after `Effect::Close` or `Effect::HandOver`: the row may be used again.
+    Released { conn: ConnKey },
+    /// A tick is due.
+    Tick,
+}
+
+/// Where a new connection goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    pub conn: ConnKey,
+}
+
+/// How the runtime lets go of a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseHow {
+    /// All we had to say is written: close, the peer sees FIN.
+    Quietly,
+    /// The peer is not listening: reset, so that the kernel forgets what is unsent.
+    Abruptly,
+}
+
+/// What the shard wants the runtime to do. Taken by `Shard::take_effects` after each turn, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Let go of the socket and answer `Input::Released`. No batch names this connection any more.
+    Close { conn: ConnKey, how: CloseHow },
+    /// Not ours: give the socket, and the bytes read so far, to the control plane; answer `Input::Released`.
+    HandOver { conn: ConnKey, read: Bytes },
+}

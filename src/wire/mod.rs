@@ -1,0 +1,3 @@
+//! Floor 1: bytes ⇄ meaning. WebSocket frames, the request head, tokens, envelopes, payloads.
+//!
+//! Promises: sans-I/O, no clock; nothing read from outside recurses, panics or is trusted before it is checked.
