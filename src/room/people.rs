@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::Identity;
+use crate::wire::Member;
 
 /// The people of one room.
 #[derive(Default, Debug)]
@@ -21,15 +22,15 @@ pub struct People {
 pub struct Changes {
     pub joined: Vec<Identity>,
     pub left: Vec<Identity>,
-    pub count: u64,
+    pub count: u32,
     pub version: u64,
 }
 
 /// A bounded list of who is here, by user, and the true number.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Roll {
-    pub members: Vec<(Identity, u32)>,
-    pub count: u64,
+    pub members: Vec<Member>,
+    pub count: u32,
     pub version: u64,
 }
 
@@ -71,7 +72,7 @@ impl People {
 
     /// The first `members_max` users in order of their names.
     pub fn roll(&self, members_max: usize) -> Roll {
-        let members = self.users.iter().take(members_max).map(|(who, connections)| (who.clone(), *connections)).collect();
+        let members = self.users.iter().take(members_max).map(|(who, connections)| Member { identity: who.clone(), connections: *connections }).collect();
         Roll { members, count: self.count(), version: self.version }
     }
 
@@ -81,8 +82,8 @@ impl People {
     }
 
     /// Distinct users.
-    pub fn count(&self) -> u64 {
-        self.users.len() as u64
+    pub fn count(&self) -> u32 {
+        self.users.len() as u32
     }
 
     /// Rises with every user that enters or leaves.
@@ -112,7 +113,8 @@ mod tests {
         people.enter(&who("ann"), true);
         people.enter(&who("ann"), true);
         people.leave(&who("ann"), true);
-        assert_eq!(people.roll(10).members, vec![(who("ann"), 1)]);
+        let roll = people.roll(10);
+        assert_eq!((roll.members[0].identity.user(), roll.members[0].connections), ("ann", 1));
         assert_eq!(people.take_changes().unwrap().joined, vec![who("ann")]);
         people.leave(&who("ann"), true);
         people.leave(&who("ann"), true);

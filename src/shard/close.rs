@@ -173,7 +173,7 @@ impl Shard {
         }
     }
 
-    fn note_closing(&mut self, conn: ConnKey, reason: CloseReason) {
+    pub(super) fn note_closing(&mut self, conn: ConnKey, reason: CloseReason) {
         if let Some(work) = self.work_mut(conn) {
             work.closing.get_or_insert(reason);
         }

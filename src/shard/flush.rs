@@ -64,6 +64,11 @@ impl FlushQueues {
         !self.due_rooms.is_empty() || !self.due_conns.is_empty()
     }
 
+    /// Whether anything waits to be written, due or late.
+    pub(super) fn has_anything(&self) -> bool {
+        self.has_due() || !self.late_rooms.is_empty() || !self.late_conns.is_empty() || !self.pulls_to_retry.is_empty()
+    }
+
     pub(super) fn batch(&self) -> u16 {
         self.batch
     }

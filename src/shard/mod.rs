@@ -175,7 +175,7 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing comes in.
     pub fn has_work(&self) -> bool {
-        self.flush.has_due() || !self.untold.is_empty() && self.outgoing.iter().all(|parcel| parcel.len() < self.limits().letters_waiting_max)
+        self.flush.has_due() && self.may_write()
     }
 
     /// As many rings as the table has chunks; more are empty and can be given back.

@@ -125,7 +125,7 @@ impl Shard {
 
     pub(super) fn on_presence(&mut self, room: &RoomName, conn: ConnKey, id: Option<u64>, roll: &Roll) {
         if let Some(id) = id {
-            self.answer(conn, &Event::Presence { id, room, members: members(roll) });
+            self.answer(conn, &Event::Members { id, room, members: members(roll) });
         }
     }
 
@@ -199,5 +199,5 @@ impl Shard {
 }
 
 fn members(roll: &Roll) -> Members<'_> {
-    Members { members: &roll.members, count: roll.count, version: roll.version }
+    Members { list: &roll.members, count: roll.count, version: roll.version }
 }
