@@ -132,7 +132,12 @@ impl Room {
     }
 
     /// The frame of one message for readers of `encoding`, if it is still kept.
-    pub fn frame(&mut self, offset: Offset, encoding: Encoding, scratch: &mut Vec<u8>) -> Option<(Bytes, Option<ConnAddress>)> {
+    pub fn frame(
+        &mut self,
+        offset: Offset,
+        encoding: Encoding,
+        scratch: &mut Vec<u8>,
+    ) -> Option<(Bytes, Option<ConnAddress>)> {
         let entry = self.log.entry_mut(offset)?;
         let was_there = encoding == entry.origin || entry.other.is_some();
         let (frame, skip) = (entry.frame_in(encoding, scratch).clone(), entry.skip);
@@ -143,7 +148,14 @@ impl Room {
     }
 
     /// The log from `cursor` on, at most about `bytes_max` (one message at least), without what `reader` must not get.
-    pub fn page(&mut self, cursor: Offset, encoding: Encoding, reader: ConnAddress, bytes_max: usize, scratch: &mut Vec<u8>) -> Page {
+    pub fn page(
+        &mut self,
+        cursor: Offset,
+        encoding: Encoding,
+        reader: ConnAddress,
+        bytes_max: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Page {
         let start = cursor.max(self.log.first());
         let gap = (cursor < start).then(|| (cursor, Offset(start.0 - 1)));
         let mut page = Page { frames: Vec::new(), next: start, gap };
@@ -191,7 +203,8 @@ impl Room {
         let oldest_owed = self.attendance.iter().filter_map(|a| a.owed_from).min();
         oldest_owed.is_none_or(|owed| {
             let kept_from = self.log.first();
-            let nearly_full = self.log.len() + 1 >= limits.log_messages_max || self.log.bytes() + limits.message_bytes_max > limits.log_bytes_max;
+            let nearly_full = self.log.len() + 1 >= limits.log_messages_max
+                || self.log.bytes() + limits.message_bytes_max > limits.log_bytes_max;
             owed > kept_from || !nearly_full
         })
     }
@@ -199,7 +212,8 @@ impl Room {
     /// Where a joiner begins, by what it asked for.
     pub fn start(&self, since: Option<Position>, history: usize, limits: &Limits) -> Start {
         let (first, head) = (self.log.first(), self.log.head());
-        let newest = |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
+        let newest =
+            |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
         let Some(since) = since else {
             return Start { cursor: newest(history), gap: None, recovered: None };
         };
@@ -272,7 +286,12 @@ mod tests {
     fn say(room: &mut Room, limits: &Limits) -> Offset {
         let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
         let from = Identity::new("ann", None).unwrap();
-        room.append(Now::default(), &Post { from: &from, event: None, payload: &payload, skip: None }, limits, &mut Vec::new())
+        room.append(
+            Now::default(),
+            &Post { from: &from, event: None, payload: &payload, skip: None },
+            limits,
+            &mut Vec::new(),
+        )
     }
 
     fn at(epoch: u64, offset: u64) -> Option<Position> {

@@ -71,7 +71,9 @@ impl Log {
         }
         self.bytes += entry.bytes_held();
         self.entries.push_back(entry);
-        while self.entries.len() > 1 && (self.entries.len() > limits.log_messages_max || self.bytes > limits.log_bytes_max) {
+        while self.entries.len() > 1
+            && (self.entries.len() > limits.log_messages_max || self.bytes > limits.log_bytes_max)
+        {
             self.forget_oldest();
         }
         self.head()
@@ -135,7 +137,14 @@ mod tests {
     use super::*;
 
     fn entry(at_mono_ms: u64, len: usize) -> Entry {
-        Entry { at_mono_ms, skip: None, origin: Encoding::Json, data_at: 0, frame: Bytes::from(vec![b'x'; len]), other: None }
+        Entry {
+            at_mono_ms,
+            skip: None,
+            origin: Encoding::Json,
+            data_at: 0,
+            frame: Bytes::from(vec![b'x'; len]),
+            other: None,
+        }
     }
 
     #[test]
@@ -147,7 +156,11 @@ mod tests {
             assert_eq!(log.append(entry(0, 10), &limits), Offset(n));
         }
         assert_eq!((log.first(), log.head(), log.len(), log.bytes()), (Offset(3), Offset(5), 3, 30));
-        assert!(log.entry_mut(Offset(2)).is_none() && log.entry_mut(Offset(3)).is_some() && log.entry_mut(Offset(6)).is_none());
+        assert!(
+            log.entry_mut(Offset(2)).is_none()
+                && log.entry_mut(Offset(3)).is_some()
+                && log.entry_mut(Offset(6)).is_none()
+        );
     }
 
     #[test]

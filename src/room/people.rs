@@ -13,7 +13,7 @@ use crate::wire::Member;
 pub struct People {
     users: BTreeMap<Identity, u32>,
     /// Users whose being here changed since the last `take_changes`, with whether they were here before.
-    changed: Option<Box<BTreeMap<Identity, bool>>>,
+    changed: Option<BTreeMap<Identity, bool>>,
     version: u64,
 }
 
@@ -59,7 +59,7 @@ impl People {
     pub fn take_changes(&mut self) -> Option<Changes> {
         let changed = self.changed.take()?;
         let (mut joined, mut left) = (Vec::new(), Vec::new());
-        for (who, was_here) in *changed {
+        for (who, was_here) in changed {
             match (was_here, self.users.contains_key(&who)) {
                 (false, true) => joined.push(who),
                 (true, false) => left.push(who),
@@ -72,7 +72,12 @@ impl People {
 
     /// The first `members_max` users in order of their names.
     pub fn roll(&self, members_max: usize) -> Roll {
-        let members = self.users.iter().take(members_max).map(|(who, connections)| Member { identity: who.clone(), connections: *connections }).collect();
+        let members = self
+            .users
+            .iter()
+            .take(members_max)
+            .map(|(who, connections)| Member { identity: who.clone(), connections: *connections })
+            .collect();
         Roll { members, count: self.count(), version: self.version }
     }
 

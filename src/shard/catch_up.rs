@@ -35,7 +35,10 @@ impl Shard {
     /// Tries again what did not fit an inbox at the last tick.
     pub(super) fn retry_pulls(&mut self) {
         for (conn, room) in std::mem::take(&mut self.flush.pulls_to_retry) {
-            let at = self.connections.row(conn).and_then(|row| row.work.as_ref()?.behind.iter().position(|b| b.room == room && !b.pulling));
+            let at = self
+                .connections
+                .row(conn)
+                .and_then(|row| row.work.as_ref()?.behind.iter().position(|b| b.room == room && !b.pulling));
             if let Some((at, behind)) = at.and_then(|at| Some((at, self.behind_at(conn, at)?))) {
                 self.pull(conn, at, behind);
             }

@@ -113,7 +113,10 @@ impl Shard {
         }
         let room = self.seats.room_mut(at);
         // The row will be somebody else's: nobody is to miss a message for having its number.
-        room.pending.iter_mut().filter(|pending| pending.skip == Some(conn.index())).for_each(|pending| pending.skip = None);
+        room.pending
+            .iter_mut()
+            .filter(|pending| pending.skip == Some(conn.index()))
+            .for_each(|pending| pending.skip = None);
         let moves = room.remove_seat(place.seat);
         for (_, after) in moves.into_iter().flatten() {
             let moved = room.seats[after as usize].conn;
@@ -140,7 +143,8 @@ impl Shard {
                 continue;
             }
             room.untold = false;
-            let mail = Mail::Leave { room: room.name.clone(), seats: room.counts, gone: std::mem::take(&mut room.gone) };
+            let mail =
+                Mail::Leave { room: room.name.clone(), seats: room.counts, gone: std::mem::take(&mut room.gone) };
             let home = room.home;
             if room.seats.is_empty() {
                 let bytes = room.forget_written(room.pending.len());

@@ -1,7 +1,9 @@
 //! Bytes of a session → frames → commands → letters to homes.
 
 use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
-use crate::wire::{CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode};
+use crate::wire::{
+    CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
+};
 
 use super::mail::{Join, Publish};
 use super::row::{Flags, SeatRef, Stage};
@@ -22,7 +24,10 @@ impl Shard {
     }
 
     pub(super) fn on_frame_bytes(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
-        let limits = FrameLimits { message_bytes_max: self.limits().message_bytes_max, fragments_max: self.limits().fragments_max };
+        let limits = FrameLimits {
+            message_bytes_max: self.limits().message_bytes_max,
+            fragments_max: self.limits().fragments_max,
+        };
         let Some(row) = self.connections.row_mut(conn) else { return };
         if row.stage == Stage::Open {
             row.heard_mono_s = seconds(now);
@@ -69,8 +74,15 @@ impl Shard {
             Incoming::Ping(payload) => self.pong(conn, payload),
             Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
-            Incoming::Text(_) => self.fail_with(now, conn, CloseReason::WrongKind, "this connection speaks MessagePack: send binary messages"),
-            Incoming::Binary(_) => self.fail_with(now, conn, CloseReason::WrongKind, "this connection speaks JSON: send text messages"),
+            Incoming::Text(_) => self.fail_with(
+                now,
+                conn,
+                CloseReason::WrongKind,
+                "this connection speaks MessagePack: send binary messages",
+            ),
+            Incoming::Binary(_) => {
+                self.fail_with(now, conn, CloseReason::WrongKind, "this connection speaks JSON: send text messages")
+            }
         }
     }
 
@@ -85,9 +97,13 @@ impl Shard {
 
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
         let outcome = match command {
-            Command::Join { room, since, history, presence } => self.ask_join(conn, id, &room, since, history, presence),
+            Command::Join { room, since, history, presence } => {
+                self.ask_join(conn, id, &room, since, history, presence)
+            }
             Command::Leave { room } => self.ask_leave(conn, id, &room),
-            Command::Publish { room, data, event, echo } => self.ask_publish(conn, id, &room, &data, event.as_deref(), echo),
+            Command::Publish { room, data, event, echo } => {
+                self.ask_publish(conn, id, &room, &data, event.as_deref(), echo)
+            }
             Command::Presence { room } => self.ask_presence(conn, id, &room),
             Command::Ping => {
                 self.answer_ping(conn, id);
@@ -141,7 +157,8 @@ impl Shard {
         let seat = local.add_seat(conn.index(), encoding, presence, ticket);
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
-        let join = Join { room: name, seats, conn, ticket, id, identity, since, history: history.unwrap_or(0), presence };
+        let join =
+            Join { room: name, seats, conn, ticket, id, identity, since, history: history.unwrap_or(0), presence };
         self.post(home, Mail::Join(Box::new(join)));
         Ok(())
     }
@@ -180,7 +197,7 @@ impl Shard {
             id,
             identity,
             // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
-            skip_own: echo.map_or(id.is_some(), |echo| !echo),
+            skip_own: !echo.unwrap_or(id.is_none()),
             event: event.map(Box::from),
             payload: data.to_payload(),
         };

@@ -53,7 +53,8 @@ impl Shard {
         let verified = match &upgrade.token {
             Carried::Token(token) => self.config.verifier.verify(token, now.unix_ms / 1_000),
             Carried::None => {
-                let sentence = "no token: send `Authorization: Bearer`, the subprotocol `throng.token.<jwt>` or `?token=`";
+                let sentence =
+                    "no token: send `Authorization: Bearer`, the subprotocol `throng.token.<jwt>` or `?token=`";
                 self.refuse_entry(now, conn, upgrade, CloseReason::BadToken, "no_token", sentence);
                 return;
             }
@@ -107,7 +108,15 @@ impl Shard {
 
     /// A client that speaks our language gets its upgrade and the reason in a close frame, because JavaScript sees
     /// nothing of a refused upgrade; everybody else gets plain HTTP.
-    fn refuse_entry(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade, reason: CloseReason, code: &str, sentence: &str) {
+    fn refuse_entry(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        upgrade: &Upgrade,
+        reason: CloseReason,
+        code: &str,
+        sentence: &str,
+    ) {
         if !upgrade.offers_ours && !upgrade.unknown_version {
             self.turn_away(conn, 401, code, sentence, None, reason);
             return;
@@ -124,7 +133,15 @@ impl Shard {
     }
 
     /// An HTTP answer, then the end.
-    fn turn_away(&mut self, conn: ConnKey, status: u16, code: &str, sentence: &str, retry_after_s: Option<u32>, reason: CloseReason) {
+    fn turn_away(
+        &mut self,
+        conn: ConnKey,
+        status: u16,
+        code: &str,
+        sentence: &str,
+        retry_after_s: Option<u32>,
+        reason: CloseReason,
+    ) {
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.stage = Stage::Closing;
         row.flags.set(Flags::CLOSE_SENT, true);

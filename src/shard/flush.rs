@@ -261,7 +261,9 @@ impl Shard {
             } else if row.seats.len() == 1 && !row.has_outbox() && !here.skips() {
                 row.batch = self.flush.batch;
                 let encoding = here.encoding();
-                let start = *spans[encoding.index()].get_or_insert_with(|| lay(&self.seats.room(at).pending, encoding, frames, &mut self.flush.ends, batch));
+                let start = *spans[encoding.index()].get_or_insert_with(|| {
+                    lay(&self.seats.room(at).pending, encoding, frames, &mut self.flush.ends, batch)
+                });
                 let ends = &self.flush.ends[encoding.index()];
                 let from = if here.taken() == 0 { 0 } else { ends[here.taken() as usize - 1] };
                 self.push_write(batch, Write { conn, start: start + from, len: ends[frames as usize - 1] - from });
@@ -340,7 +342,13 @@ impl Shard {
 }
 
 /// Puts the first `frames` messages into the arena back to back, notes where each ends, and tells where they begin.
-fn lay(pending: &VecDeque<Pending>, encoding: Encoding, frames: u32, ends: &mut [Vec<u32>; 2], batch: &mut Batch) -> u32 {
+fn lay(
+    pending: &VecDeque<Pending>,
+    encoding: Encoding,
+    frames: u32,
+    ends: &mut [Vec<u32>; 2],
+    batch: &mut Batch,
+) -> u32 {
     let start = batch.arena.len();
     let ends = &mut ends[encoding.index()];
     ends.clear();

@@ -70,7 +70,15 @@ impl Shard {
         self.rooms.settle(now, at, &limits);
     }
 
-    pub(super) fn on_pull(&mut self, from: ShardId, name: &RoomName, conn: ConnKey, encoding: Encoding, cursor: Offset, bytes_max: u32) {
+    pub(super) fn on_pull(
+        &mut self,
+        from: ShardId,
+        name: &RoomName,
+        conn: ConnKey,
+        encoding: Encoding,
+        cursor: Offset,
+        bytes_max: u32,
+    ) {
         let Some((_, room)) = self.rooms.find_mut(name.as_str()) else {
             // A room with a seat is never forgotten; only a reader that left meanwhile asks for one that is gone.
             self.counters.add(Count::StaleKeys, 1);
@@ -94,7 +102,8 @@ impl Shard {
     pub(super) fn announce_presence(&mut self) {
         for at in std::mem::take(&mut self.presence_news) {
             let Some(room) = self.rooms.room_mut(at) else { continue };
-            let watching: Vec<ShardId> = room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| a.shard).collect();
+            let watching: Vec<ShardId> =
+                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| a.shard).collect();
             let limits = &self.config.limits;
             if watching.iter().any(|shard| self.outgoing[shard.index()].len() >= limits.letters_waiting_max) {
                 self.presence_news.push(at);
@@ -122,7 +131,8 @@ impl Shard {
     fn spread(&mut self, at: u32, offset: Offset) {
         let Some(room) = self.rooms.room_mut(at) else { return };
         let Some((frames, skip)) = frames_of(room, offset, &mut self.scratch) else { return };
-        let attending: Vec<(ShardId, bool)> = room.attendance().iter().map(|a| (a.shard, a.owed_from.is_none())).collect();
+        let attending: Vec<(ShardId, bool)> =
+            room.attendance().iter().map(|a| (a.shard, a.owed_from.is_none())).collect();
         let name = room.name().clone();
         for (shard, up_to_date) in attending {
             if up_to_date && self.has_room_for(shard) {
@@ -140,11 +150,16 @@ impl Shard {
     /// Whether the shard has everything now (or has no seat any more).
     fn refill(&mut self, name: &RoomName, shard: ShardId) -> bool {
         let Some((_, room)) = self.rooms.find_mut(name.as_str()) else { return true };
-        let Some(mut owed) = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from) else { return true };
+        let Some(mut owed) = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from) else {
+            return true;
+        };
         let outgoing = &mut self.outgoing[shard.index()];
         while outgoing.len() < self.config.limits.letters_waiting_max {
             let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) else {
-                assert!(owed > room.head(), "room {name:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that");
+                assert!(
+                    owed > room.head(),
+                    "room {name:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that"
+                );
                 room.set_owed(shard, None);
                 return true;
             };
@@ -164,7 +179,11 @@ fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
 }
 
 /// One message in every encoding that somebody in the room reads.
-fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Vec<u8>) -> Option<([Option<bytes::Bytes>; 2], Option<ConnAddress>)> {
+fn frames_of(
+    room: &mut Room,
+    offset: Offset,
+    scratch: &mut Vec<u8>,
+) -> Option<([Option<bytes::Bytes>; 2], Option<ConnAddress>)> {
     let mut frames = [None, None];
     let mut skip = room.log_mut().entry_mut(offset)?.skip;
     for encoding in Encoding::ALL {

@@ -33,7 +33,12 @@ impl Shard {
             if counts != room.counts {
                 return Err(format!("I2 {:?}: counts {:?}, seats {counts:?}", room.name, room.counts));
             }
-            unsent += room.pending.iter().flat_map(|pending| pending.frames.iter().flatten()).map(|frame| frame.len()).sum::<usize>();
+            unsent += room
+                .pending
+                .iter()
+                .flat_map(|pending| pending.frames.iter().flatten())
+                .map(|frame| frame.len())
+                .sum::<usize>();
             if !room.pending.is_empty() && !room.queued && room.has_seated() {
                 return Err(format!("I5 {:?}: {} pending and in no queue", room.name, room.pending.len()));
             }
@@ -52,13 +57,19 @@ impl Shard {
             let row = self.connections.at(index);
             sessions += usize::from(row.identity.is_some());
             for place in row.seats.iter() {
-                if !self.seats.contains(place.room) || self.seats.room(place.room).seats.get(place.seat as usize).is_none_or(|seat| seat.conn != index) {
+                if !self.seats.contains(place.room)
+                    || self.seats.room(place.room).seats.get(place.seat as usize).is_none_or(|seat| seat.conn != index)
+                {
                     return Err(format!("I1 row {index}: no such seat {place:?}"));
                 }
                 let seat = self.seats.room(place.room).seats[place.seat as usize];
                 let has_cursor = row.work.as_ref().is_some_and(|work| work.behind.iter().any(|b| b.room == place.room));
                 if seat.is_behind() != has_cursor {
-                    return Err(format!("I6 row {index} in {:?}: behind {}, cursor {has_cursor}", self.seats.room(place.room).name, seat.is_behind()));
+                    return Err(format!(
+                        "I6 row {index} in {:?}: behind {}, cursor {has_cursor}",
+                        self.seats.room(place.room).name,
+                        seat.is_behind()
+                    ));
                 }
             }
             let Some(work) = &row.work else { continue };
@@ -75,7 +86,10 @@ impl Shard {
             }
         }
         if sessions != self.sessions || behind_readers != self.flush.behind_readers {
-            return Err(format!("I7 sessions {sessions} kept {}; behind {behind_readers} kept {}", self.sessions, self.flush.behind_readers));
+            return Err(format!(
+                "I7 sessions {sessions} kept {}; behind {behind_readers} kept {}",
+                self.sessions, self.flush.behind_readers
+            ));
         }
         Ok(())
     }
@@ -88,13 +102,16 @@ impl Shard {
     /// Seats of this shard in a room: (user, encoding index), for the same comparison.
     pub fn seated(&self, room: &str) -> Vec<String> {
         let Some(at) = self.seats.find(room) else { return Vec::new() };
-        let user = |conn: u32| self.connections.at(conn).identity.as_ref().map_or_else(String::new, |who| who.user().to_owned());
+        let user = |conn: u32| {
+            self.connections.at(conn).identity.as_ref().map_or_else(String::new, |who| who.user().to_owned())
+        };
         self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
     }
 
     /// Whether everything that was said has been written and told: nothing is pending, owed, behind or unsent.
     pub fn is_quiet(&self) -> bool {
-        let nothing_unsent = !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
+        let nothing_unsent =
+            !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         nothing_unsent && self.untold.is_empty() && self.owed.is_empty() && self.outgoing.iter().all(Vec::is_empty)
     }
 

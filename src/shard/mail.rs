@@ -14,19 +14,55 @@ pub enum Mail {
     // To a room's home.
     Join(Box<Join>),
     /// "My shard has this many seats now, and these people's connections are gone."
-    Leave { room: RoomName, seats: SeatCounts, gone: Vec<Identity> },
+    Leave {
+        room: RoomName,
+        seats: SeatCounts,
+        gone: Vec<Identity>,
+    },
     Publish(Box<Publish>),
     /// A reader that is behind asks for the next piece of the log.
-    Pull { room: RoomName, conn: ConnKey, encoding: Encoding, cursor: Offset, bytes_max: u32 },
-    AskPresence { room: RoomName, conn: ConnKey, id: Option<u64> },
+    Pull {
+        room: RoomName,
+        conn: ConnKey,
+        encoding: Encoding,
+        cursor: Offset,
+        bytes_max: u32,
+    },
+    AskPresence {
+        room: RoomName,
+        conn: ConnKey,
+        id: Option<u64>,
+    },
     // From a room's home.
     Joined(Box<Joined>),
     Deliver(Deliver),
-    Published { room: RoomName, conn: ConnKey, id: u64, position: Position },
-    Refused { conn: ConnKey, id: Option<u64>, refusal: Refusal },
-    Page { room: RoomName, conn: ConnKey, cursor: Offset, page: Page },
-    Presence { room: RoomName, conn: ConnKey, id: Option<u64>, roll: Roll },
-    PresenceChanged { room: RoomName, changes: Arc<Changes> },
+    Published {
+        room: RoomName,
+        conn: ConnKey,
+        id: u64,
+        position: Position,
+    },
+    Refused {
+        conn: ConnKey,
+        id: Option<u64>,
+        refusal: Refusal,
+    },
+    Page {
+        room: RoomName,
+        conn: ConnKey,
+        cursor: Offset,
+        page: Page,
+    },
+    Presence {
+        room: RoomName,
+        conn: ConnKey,
+        id: Option<u64>,
+        roll: Roll,
+    },
+    PresenceChanged {
+        room: RoomName,
+        changes: Arc<Changes>,
+    },
 }
 
 /// A wish for a seat.

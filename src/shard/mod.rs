@@ -91,7 +91,10 @@ pub struct Shard {
 impl Shard {
     pub fn new(config: ShardConfig) -> Self {
         let shared = Seed::new(config.seed);
-        let own = Seed::new([config.seed[0], config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)]);
+        let own = Seed::new([
+            config.seed[0],
+            config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        ]);
         let limits = &config.limits;
         Self {
             connections: Connections::new(limits.slots_per_ring, limits.connections_per_shard_max),
@@ -241,7 +244,9 @@ impl Shard {
             Mail::Join(join) => self.on_join(now, from, *join),
             Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
-            Mail::Pull { room, conn, encoding, cursor, bytes_max } => self.on_pull(from, &room, conn, encoding, cursor, bytes_max),
+            Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
+                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+            }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),

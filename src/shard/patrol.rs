@@ -51,7 +51,9 @@ impl Shard {
                 let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;
                 if seconds(now) >= row.expires_mono_s {
                     Some(Overdue::Token)
-                } else if row.flags.has(Flags::STALLED) && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms)) {
+                } else if row.flags.has(Flags::STALLED)
+                    && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
+                {
                     Some(Overdue::Progress)
                 } else if silent_ms >= limits.dead_after_ms {
                     Some(Overdue::Life)

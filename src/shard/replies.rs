@@ -13,7 +13,8 @@ use super::{Count, Shard};
 
 impl Shard {
     pub(super) fn on_joined(&mut self, now: Now, joined: Joined) {
-        let place = self.seats.find(joined.room.as_str()).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
+        let place =
+            self.seats.find(joined.room.as_str()).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
         let Some(place) = place else {
             self.counters.add(Count::StaleKeys, 1);
             return;
@@ -45,7 +46,10 @@ impl Shard {
         }
         if let Some(gap) = joined.start.gap {
             self.counters.add(Count::Gaps, 1);
-            self.answer(joined.conn, &Event::Gap { room: &joined.room, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why });
+            self.answer(
+                joined.conn,
+                &Event::Gap { room: &joined.room, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why },
+            );
         }
         let room = self.seats.room_mut(place.room);
         let cursor = joined.start.cursor;
@@ -71,7 +75,13 @@ impl Shard {
         if !room.has_seated() || deliver.offset < room.next_offset() {
             return;
         }
-        assert!(deliver.offset == room.next_offset(), "{:?}: got {:?}, expected {:?}: letters of a home come in order", room.name, deliver.offset, room.next_offset());
+        assert!(
+            deliver.offset == room.next_offset(),
+            "{:?}: got {:?}, expected {:?}: letters of a home come in order",
+            room.name,
+            deliver.offset,
+            room.next_offset()
+        );
         let publisher = deliver.skip.filter(|skip| skip.shard == self.config.id).and_then(|skip| {
             let place = self.connections.row(skip.conn)?.seats.find(at)?;
             Some((skip.conn.index(), place.seat))
@@ -97,7 +107,8 @@ impl Shard {
         };
         let Some(epoch) = self.seats.room(place.room).epoch else { return };
         let Some(work) = self.work_mut(conn) else { return };
-        let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room && b.pulling && b.cursor == asked) else {
+        let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room && b.pulling && b.cursor == asked)
+        else {
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
@@ -131,8 +142,14 @@ impl Shard {
 
     pub(super) fn on_presence_changed(&mut self, name: &RoomName, changes: &Changes) {
         let Some(at) = self.seats.find(name.as_str()) else { return };
-        let watching: Vec<u32> =
-            self.seats.room(at).seats.iter().filter(|seat| seat.watches() && !seat.is_joining()).map(|seat| seat.conn).collect();
+        let watching: Vec<u32> = self
+            .seats
+            .room(at)
+            .seats
+            .iter()
+            .filter(|seat| seat.watches() && !seat.is_joining())
+            .map(|seat| seat.conn)
+            .collect();
         for index in watching {
             let row = self.connections.at(index);
             let conn = row.key(index);

@@ -46,10 +46,6 @@ impl SeatRefs {
         usize::from(self.first.is_some()) + self.more.as_ref().map_or(0, |more| more.len())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
     pub(crate) fn at(&self, n: usize) -> Option<SeatRef> {
         if n == 0 {
             return self.first.map(|packed| SeatRef { room: packed.room.get() - 1, seat: packed.seat });
@@ -89,7 +85,9 @@ impl SeatRefs {
     pub(crate) fn moved(&mut self, room: u32, seat: u32) {
         if let Some(first) = self.first.as_mut().filter(|first| first.room.get() - 1 == room) {
             first.seat = seat;
-        } else if let Some(place) = self.more.iter_mut().flat_map(|more| more.iter_mut()).find(|place| place.room == room) {
+        } else if let Some(place) =
+            self.more.iter_mut().flat_map(|more| more.iter_mut()).find(|place| place.room == room)
+        {
             place.seat = seat;
         }
     }
@@ -130,7 +128,11 @@ pub(crate) struct Work {
 impl Work {
     /// Whether it can be given back.
     pub(crate) fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && self.behind.is_empty() && self.head.is_empty() && self.partial.is_idle() && self.closing.is_none()
+        self.outbox.is_empty()
+            && self.behind.is_empty()
+            && self.head.is_empty()
+            && self.partial.is_idle()
+            && self.closing.is_none()
     }
 }
 
@@ -215,6 +217,6 @@ mod tests {
             assert!(seats.find(room).is_some());
             seats.remove(room);
         }
-        assert!(seats.is_empty() && seats.more.is_none());
+        assert!(seats.len() == 0 && seats.more.is_none());
     }
 }

@@ -370,13 +370,19 @@ mod tests {
             let (passed, waiting) = (vec![10, 11, 12], vec![13, 14, 15]);
             let moves = room.remove_seat(gone);
             let next = room.sweep.unwrap().next_seat as usize;
-            let (mut now_passed, mut now_waiting): (Vec<u32>, Vec<u32>) =
-                (room.seats[..next].iter().map(|s| s.conn).collect(), room.seats[next..].iter().map(|s| s.conn).collect());
+            let (mut now_passed, mut now_waiting): (Vec<u32>, Vec<u32>) = (
+                room.seats[..next].iter().map(|s| s.conn).collect(),
+                room.seats[next..].iter().map(|s| s.conn).collect(),
+            );
             (now_passed.sort_unstable(), now_waiting.sort_unstable());
             let without = |conns: &[u32]| conns.iter().copied().filter(|c| *c != 10 + gone).collect::<Vec<u32>>();
             assert_eq!((now_passed, now_waiting), (without(&passed), without(&waiting)));
             for (before, after) in moves.into_iter().flatten() {
-                assert_eq!(room.seats[after as usize].conn, [10, 11, 12, 13, 14, 15][before as usize], "the moves tell the truth");
+                assert_eq!(
+                    room.seats[after as usize].conn,
+                    [10, 11, 12, 13, 14, 15][before as usize],
+                    "the moves tell the truth"
+                );
             }
         }
     }
