@@ -1,5 +1,6 @@
 //! The laws of envelopes: what any command, any frame and any bytes must keep.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use bytes::Bytes;
@@ -17,17 +18,6 @@ use crate::wire::refusal::Refusal;
 
 const JSON: Encoding = Encoding::Json;
 const PACK: Encoding = Encoding::MessagePack;
-
-fn json(text: &str) -> Result<Envelope<'_>, Rejected> {
-    decode(JSON, text.as_bytes(), &Limits::default())
-}
-
-fn refused(text: &str) -> (Option<u64>, Refusal) {
-    match json(text) {
-        Ok(envelope) => panic!("{text} was taken: {envelope:?}"),
-        Err(rejected) => (rejected.id, rejected.refusal),
-    }
-}
 
 /// The content of a frame, by tungstenite's reading of its header.
 fn unframed(encoding: Encoding, frame: &[u8]) -> &[u8] {
@@ -48,222 +38,6 @@ fn unframed(encoding: Encoding, frame: &[u8]) -> &[u8] {
     let content = &frame[cursor.position() as usize..];
     assert_eq!(content.len() as u64, length);
     content
-}
-
-#[test]
-fn keys_come_in_any_order_and_spacing_and_unknown_ones_are_passed_over() {
-    let room = || "a".into();
-    let leave = Envelope {
-        id: Some(7),
-        command: Command::Leave { room: room() },
-    };
-    assert_eq!(
-        json(" {\"room\" : \"a\" ,\n\"x\":[{}],\"id\":7, \"type\":\"leave\" } ").as_ref(),
-        Ok(&leave)
-    );
-    assert_eq!(
-        json(r#"{"\u0074ype":"le\u0061ve","r\u006fom":"\u0061","id":7}"#),
-        Ok(leave)
-    );
-    let join = Command::Join {
-        room: room(),
-        since: None,
-        history: None,
-        presence: false,
-    };
-    let nulls =
-        r#"{"type":"join","room":"a","id":null,"since":null,"history":null,"presence":null}"#;
-    assert_eq!(
-        json(nulls),
-        Ok(Envelope {
-            id: None,
-            command: join
-        })
-    );
-    let data = prove(JSON, b"null", 0).unwrap();
-    let publish = Command::Publish {
-        room: room(),
-        data,
-        event: None,
-        echo: None,
-    };
-    assert_eq!(
-        json(r#"{"type":"publish","room":"a","data":null}"#),
-        Ok(Envelope {
-            id: None,
-            command: publish
-        })
-    );
-}
-
-#[test]
-fn what_is_malformed_says_where_and_still_names_its_command() {
-    let table = [
-        (r#"{"id":7,"type":"leave","room":"a""#, Some(7)),
-        (r#"{"id":7,"type":"leave","room":"a"} x"#, Some(7)),
-        (r#"{"id":7,"type":"leave","room":"a","room":"a"}"#, Some(7)),
-        (r#"{"id":7,"type":"leave","room":"a","x":1,"x":1}"#, Some(7)),
-        (
-            r#"{"id":7,"type":"leave","room":"a","x":1,"\u0078":1}"#,
-            Some(7),
-        ),
-        (r#"{"type":"leave","id":7}"#, Some(7)),
-        (r#"{"type":"leave","room":5,"id":7}"#, Some(7)),
-        (r#"{"type":5,"room":"a","id":7}"#, Some(7)),
-        (r#"{"room":"a","id":7}"#, Some(7)),
-        (r#"{"type":"publish","room":"a","id":7}"#, Some(7)),
-        (
-            r#"{"type":"publish","room":"a","data":1,"event":"a b","id":7}"#,
-            Some(7),
-        ),
-        (
-            r#"{"type":"publish","room":"a","data":1,"event":"","id":7}"#,
-            Some(7),
-        ),
-        (
-            r#"{"type":"publish","room":"a","data":1,"echo":1,"id":7}"#,
-            Some(7),
-        ),
-        (r#"{"type":"join","room":"a","history":-1,"id":7}"#, Some(7)),
-        (
-            r#"{"type":"join","room":"a","presence":"yes","id":7}"#,
-            Some(7),
-        ),
-        (r#"{"type":"join","room":"a","since":1,"id":7}"#, Some(7)),
-        (
-            r#"{"type":"join","room":"a","since":{"epoch":"00","offset":1},"id":7}"#,
-            Some(7),
-        ),
-        (
-            r#"{"type":"join","room":"a","since":{"epoch":"0000000000000000"},"id":7}"#,
-            Some(7),
-        ),
-        (
-            r#"{"type":"join","room":"a","since":{"offset":1,"offset":1},"id":7}"#,
-            Some(7),
-        ),
-        (r#"{"type":"presence","room":"a"}"#, None),
-        (r#"{"type":"ping","id":-1}"#, None),
-        (r#"{"type":"ping","id":1.0}"#, None),
-        (r#"{"type":"ping","id":"1"}"#, None),
-        (r#"{"type":"ping","id":9007199254740992}"#, None),
-        (r#"["type","ping"]"#, None),
-        ("{}", None),
-        ("", None),
-        ("7", None),
-    ];
-    for (text, id) in table {
-        assert_eq!(refused(text), (id, Refusal::Malformed), "{text}");
-        assert!(json(text).unwrap_err().detail.is_some(), "{text}");
-    }
-    let crowded: Vec<String> = (0..33).map(|key| format!("\"k{key}\":0")).collect();
-    assert_eq!(
-        refused(&format!("{{{}}}", crowded.join(","))),
-        (None, Refusal::Malformed)
-    );
-    assert_eq!(
-        json(r#"{"type":"ping","id":9007199254740991}"#).unwrap().id,
-        Some((1 << 53) - 1)
-    );
-    assert_eq!(
-        decode(JSON, b"{\"id\":1,\"type\":\"\xff\"}", &Limits::default())
-            .unwrap_err()
-            .refusal,
-        Refusal::Malformed
-    );
-}
-
-#[test]
-fn each_refusal_of_the_decoder_has_its_code_and_its_id_wherever_the_id_stands() {
-    let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
-    let table = [
-        (r#""type":"nonsense""#.to_owned(), Refusal::UnknownCommand),
-        (
-            r#""type":"leave","room":"no such name""#.to_owned(),
-            Refusal::BadRoom,
-        ),
-        (r#""type":"leave","room":"""#.to_owned(), Refusal::BadRoom),
-        (
-            r#""type":"publish","room":"a","data":1,"key":"k""#.to_owned(),
-            Refusal::Unsupported,
-        ),
-        (
-            r#""type":"publish","room":"a","data":"\ud800""#.to_owned(),
-            Refusal::Unportable,
-        ),
-        (
-            r#""type":"publish","room":"a","data":[1e999]"#.to_owned(),
-            Refusal::Unportable,
-        ),
-        (
-            format!(r#""type":"publish","room":"a","data":{deep}"#),
-            Refusal::TooDeep,
-        ),
-        (format!(r#""type":"ping","other":{deep}"#), Refusal::TooDeep),
-    ];
-    let future = [
-        "hello", "resume", "send", "typing", "read", "history", "refresh",
-    ];
-    let future = future.map(|kind| (format!(r#""type":"{kind}""#), Refusal::Unsupported));
-    for (fields, refusal) in table.into_iter().chain(future) {
-        assert_eq!(
-            refused(&format!("{{\"id\":7,{fields}}}")),
-            (Some(7), refusal),
-            "{fields}"
-        );
-        assert_eq!(
-            refused(&format!("{{{fields},\"id\":7}}")),
-            (Some(7), refusal),
-            "{fields}"
-        );
-    }
-    assert!(json(r#"{"type":"publish","room":"a","data":1,"key":null}"#).is_ok());
-    assert!(
-        json(r#"{"type":"ping","other":["\ud800",1e999]}"#).is_ok(),
-        "what is ignored need not be portable"
-    );
-    let pack = [
-        &b"\x83\xa4data"[..],
-        &[0x91; 40],
-        b"\x00\xa4type\xa4ping\xa2id\x07",
-    ]
-    .concat();
-    let rejected = decode(PACK, &pack, &Limits::default()).unwrap_err();
-    assert_eq!((rejected.id, rejected.refusal), (Some(7), Refusal::TooDeep));
-}
-
-#[test]
-fn messagepack_commands_take_every_form_of_a_string_and_an_integer() {
-    let forms: [&[u8]; 4] = [
-        b"\x82\xa4type\xa4ping\xa2id\x07",
-        b"\xde\x00\x02\xd9\x04type\xda\x00\x04ping\xdb\x00\x00\x00\x02id\xcf\0\0\0\0\0\0\0\x07",
-        b"\xdf\x00\x00\x00\x02\xa4type\xa4ping\xa2id\xd3\0\0\0\0\0\0\0\x07",
-        b"\x83\xa2id\xd0\x07\xa4type\xa4ping\xa1x\xd6\xff\0\0\0\0",
-    ];
-    for form in forms {
-        let ping = Envelope {
-            id: Some(7),
-            command: Command::Ping,
-        };
-        assert_eq!(
-            decode(PACK, form, &Limits::default()),
-            Ok(ping),
-            "{form:x?}"
-        );
-    }
-    let bad: [&[u8]; 7] = [
-        b"\x81\xc4\x04type\xa4ping",
-        b"\x81\x01\xa4ping",
-        b"\x81\xa4type\xa4ping\xc0",
-        b"\x82\xa4type\xa4ping\xa2id\xcb\0\0\0\0\0\0\0\0",
-        b"\x82\xa4type\xa4ping\xa2id\xff",
-        b"\xdf\xff\xff\xff\xff\xa4type\xa4ping",
-        b"\x82\xa4type\xa5leave\xa4room\xa1\xff",
-    ];
-    for form in bad {
-        let rejected = decode(PACK, form, &Limits::default()).unwrap_err();
-        assert_eq!(rejected.refusal, Refusal::Malformed, "{form:x?}");
-    }
 }
 
 #[test]
@@ -291,6 +65,82 @@ fn a_frame_header_has_each_of_its_three_lengths_and_data_is_where_it_is_said_to_
             assert!(content.len() > length);
             let end = frame.len() - usize::from(encoding == JSON);
             assert_eq!(frame[at..end], data.bytes()[..]);
+        }
+    }
+}
+
+#[test]
+fn a_plain_publish_and_a_plain_message_are_read_in_place() {
+    let (room, ann) = (
+        RoomName::parse("a").unwrap(),
+        Identity::new("ann", None).unwrap(),
+    );
+    for encoding in Encoding::ALL {
+        let data = payload(encoding, &text("hello"));
+        let out = CommandOut::Publish {
+            room: "a",
+            data: data.as_data(),
+            event: Some("said"),
+            echo: None,
+        };
+        let mut bytes = Vec::new();
+        write_command(&mut bytes, encoding, Some(1), &out);
+        let command = decode(encoding, &bytes, &Limits::default())
+            .unwrap()
+            .command;
+        let in_place = matches!(
+            command,
+            Command::Publish {
+                room: Cow::Borrowed("a"),
+                event: Some(Cow::Borrowed("said")),
+                ..
+            }
+        );
+        assert!(in_place, "{command:?}");
+
+        let message = MessageOut {
+            room: &room,
+            offset: Offset(1),
+            at_unix_ms: 2,
+            from: &ann,
+            event: Some("said"),
+            data: &data,
+        };
+        let mut frame = Vec::new();
+        write_message(&mut frame, encoding, &message);
+        let event = read_event(encoding, unframed(encoding, &frame)).unwrap();
+        let ServerEvent::Message(MessageIn {
+            room, from, event, ..
+        }) = event
+        else {
+            panic!("{event:?}")
+        };
+        assert!(matches!(
+            (room, from.user, event),
+            (Cow::Borrowed(_), Cow::Borrowed(_), Some(Cow::Borrowed(_)))
+        ));
+    }
+}
+
+#[test]
+fn a_command_cut_short_anywhere_is_malformed() {
+    for encoding in Encoding::ALL {
+        let data = payload(
+            encoding,
+            &Tree::List(vec![text("a\nb"), Tree::Int(1 << 40), Tree::Map(vec![])]),
+        );
+        let out = CommandOut::Publish {
+            room: "a",
+            data: data.as_data(),
+            event: Some("said"),
+            echo: Some(true),
+        };
+        let mut bytes = Vec::new();
+        write_command(&mut bytes, encoding, Some(1), &out);
+        assert!(decode(encoding, &bytes, &Limits::default()).is_ok());
+        for end in 0..bytes.len() {
+            let rejected = decode(encoding, &bytes[..end], &Limits::default()).unwrap_err();
+            assert_eq!(rejected.refusal, Refusal::Malformed, "{end}");
         }
     }
 }
@@ -394,6 +244,69 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
     })
 }
 
+/// The envelope of an event that holds people, positions or a payload.
+fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
+    let (room, data) = (
+        RoomName::parse("a").unwrap(),
+        payload(encoding, &Tree::List(vec![Tree::Null])),
+    );
+    let users = [
+        Identity::new("ann", Some("{\"a\":[1]}")).unwrap(),
+        Identity::new("\"", None).unwrap(),
+    ];
+    let list = users.clone().map(|identity| Member {
+        identity,
+        connections: 1,
+    });
+    let members = Members {
+        list: &list,
+        count: 2,
+        version: 3,
+    };
+    let (epoch, from, to) = (Epoch(1), Offset(2), Offset(3));
+    let message = MessageOut {
+        room: &room,
+        offset: from,
+        at_unix_ms: 2,
+        from: &users[0],
+        event: Some("e"),
+        data: &data,
+    };
+    let mut frames = vec![Vec::new(); 4];
+    write_message(&mut frames[0], encoding, &message);
+    write_event(
+        &mut frames[1],
+        encoding,
+        &Event::Members {
+            id: 1,
+            room: &room,
+            members,
+        },
+    );
+    write_event(
+        &mut frames[2],
+        encoding,
+        &Event::Gap {
+            room: &room,
+            epoch,
+            from,
+            to,
+            why: GapWhy::Slow,
+        },
+    );
+    write_event(
+        &mut frames[3],
+        encoding,
+        &Event::PresenceJoined {
+            room: &room,
+            users: &users,
+            count: 2,
+            version: 1,
+        },
+    );
+    prop::sample::select(frames).prop_map(move |frame| unframed(encoding, &frame).to_vec())
+}
+
 fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
     match command {
         Command::Join {
@@ -438,6 +351,16 @@ proptest! {
         for encoding in Encoding::ALL {
             let _ = decode(encoding, &bytes, &Limits::default());
             let _ = read_event(encoding, &bytes);
+        }
+    }
+
+    #[test]
+    fn nearly_an_event_is_read_or_refused(
+        (encoding, bytes) in prop::sample::select(&Encoding::ALL[..])
+            .prop_flat_map(|encoding| (Just(encoding), nearly(some_event(encoding), any::<u8>())))
+    ) {
+        if let Err(error) = read_event(encoding, &bytes) {
+            prop_assert!(!error.to_string().is_empty());
         }
     }
 
