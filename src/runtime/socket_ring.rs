@@ -422,4 +422,37 @@ mod tests {
             assert!(tag(kind, u16::MAX, u16::MAX) <= Ring::TAG_MAX);
         }
     }
+
+    #[test]
+    fn a_completion_for_a_former_owner_of_the_slot_is_dropped() {
+        let size = RingSize {
+            submissions: 8,
+            completions: 64,
+            slots: 2,
+        };
+        let mut ring = SocketRing::new(3, size, &EventFd::new().unwrap()).unwrap();
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ring.adopt(std::os::fd::AsFd::as_fd(&ours), ConnKey::new(3, 1, 8))
+            .unwrap();
+        for kind in [Kind::Input, Kind::Room, Kind::Close] {
+            let late = Completion {
+                tag: tag(kind, 7, 1),
+                result: 1,
+                more: false,
+            };
+            assert_eq!(ring.on_completion(late), None);
+            let nobodys = Completion {
+                tag: tag(kind, 0, 0),
+                result: 1,
+                more: false,
+            };
+            assert_eq!(ring.on_completion(nobodys), None);
+        }
+        assert_eq!(ring.oddities(), [0, 0, 6]);
+        assert!(
+            ring.ready.is_empty()
+                && ring.holds(ConnKey::new(3, 1, 8))
+                && ring.slots[1].state == LIVE | POLLING
+        );
+    }
 }
