@@ -1,6 +1,9 @@
 //! Floor 4: sockets, mail and clock become inputs of shards; their effects are carried out. It decides nothing.
 
 pub mod accept;
+pub mod clock;
+pub mod mailbox;
+pub mod scrape;
 mod socket_ring;
 pub mod sockets;
 mod sys;

@@ -215,8 +215,13 @@ fn short_sends_lose_and_double_nothing() {
     let mut sent = vec![0usize; peers.len()];
     let mut room = vec![true; peers.len()];
     let mut got = vec![Vec::new(); peers.len()];
-    let (mut stalls, mut partial) = (0, 0);
+    let (mut stalls, mut partial, mut rounds) = (0, 0, 0);
     while got.iter().any(|got| got.len() < text.len()) {
+        rounds += 1;
+        assert!(
+            rounds < 1_000_000,
+            "bytes are missing that nobody will send"
+        );
         let ready = (0..peers.len()).filter(|&n| room[n] && sent[n] < text.len());
         let writes: Vec<Write> = ready
             .map(|n| Write {
