@@ -19,18 +19,9 @@ fn without_a_descriptor_the_door_says_so_rests_and_opens_again() {
     let mut fillers: Vec<EventFd> = std::iter::from_fn(|| EventFd::new().ok()).collect();
 
     owner.turn();
-    assert_eq!(
-        owner.door.totals().refused_no_files,
-        16,
-        "a bounded number is answered by the reserve"
-    );
+    assert_eq!(owner.door.totals().refused_no_files, 16, "a bounded number is answered by the reserve");
     let answered = first.drain(..16).map(answer).collect::<Vec<_>>();
-    assert!(
-        answered
-            .iter()
-            .all(|answer| answer.starts_with("HTTP/1.1 503 ")),
-        "{answered:?}"
-    );
+    assert!(answered.iter().all(|answer| answer.starts_with("HTTP/1.1 503 ")), "{answered:?}");
 
     // Four wait, and a fifth comes; the door rests: nothing is tried, and the owner may sleep.
     fillers.pop();
@@ -41,22 +32,14 @@ fn without_a_descriptor_the_door_says_so_rests_and_opens_again() {
         owner.turn();
     }
     assert_eq!(owner.door.totals(), before);
-    assert!(
-        !owner.door.has_work() && owner.sockets.prepare_sleep(),
-        "nothing keeps the owner awake"
-    );
+    assert!(!owner.door.has_work() && owner.sockets.prepare_sleep(), "nothing keeps the owner awake");
     owner.sockets.wake();
 
     // The next tick answers them; still no descriptor.
     owner.door.on_tick();
     owner.turn();
     assert_eq!(owner.door.totals().refused_no_files, 21);
-    assert!(
-        first
-            .drain(..)
-            .map(answer)
-            .all(|answer| answer.starts_with("HTTP/1.1 503 "))
-    );
+    assert!(first.drain(..).map(answer).all(|answer| answer.starts_with("HTTP/1.1 503 ")));
     assert_eq!(owner.opened, 0);
 
     // Descriptors come back: so does the door, by itself.

@@ -25,10 +25,7 @@ pub struct ConnKey {
 impl ConnKey {
     /// `ring` is the chunk of the table (and the io_uring of the runtime), `slot` the place in it.
     pub fn new(ring: u16, slot: u16, generation: u16) -> Self {
-        Self {
-            index: u32::from(ring) << 16 | u32::from(slot),
-            generation,
-        }
+        Self { index: u32::from(ring) << 16 | u32::from(slot), generation }
     }
 
     /// `ring << 16 | slot`.
@@ -72,11 +69,8 @@ pub struct Epoch(pub u64);
 impl Epoch {
     /// Parses the wire form: exactly 16 lower-case hex digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let lower_hex =
-            text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        lower_hex
-            .then(|| u64::from_str_radix(text, 16).ok().map(Self))
-            .flatten()
+        let lower_hex = text.len() == 16 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        lower_hex.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 }
 
@@ -122,10 +116,7 @@ mod tests {
     #[test]
     fn a_key_keeps_ring_slot_and_generation_apart() {
         let key = ConnKey::new(7, 19_999, 65_535);
-        assert_eq!(
-            (key.ring(), key.slot(), key.generation()),
-            (7, 19_999, 65_535)
-        );
+        assert_eq!((key.ring(), key.slot(), key.generation()), (7, 19_999, 65_535));
         assert_eq!(key.index(), 7 << 16 | 19_999);
     }
 
@@ -133,12 +124,7 @@ mod tests {
     fn an_epoch_survives_the_wire_and_nothing_else_parses() {
         let epoch = Epoch(0x00ab_cdef_0123_4567);
         assert_eq!(Epoch::parse(&epoch.to_string()), Some(epoch));
-        for bad in [
-            "",
-            "00ABCDEF01234567",
-            "+0abcdef01234567",
-            "00abcdef012345678",
-        ] {
+        for bad in ["", "00ABCDEF01234567", "+0abcdef01234567", "00abcdef012345678"] {
             assert_eq!(Epoch::parse(bad), None, "{bad}");
         }
     }

@@ -109,23 +109,11 @@ impl Limits {
                 self.dead_after_ms > self.heartbeat_ms,
                 "dead_after_ms must be above heartbeat_ms, or nobody is ever asked before being declared dead",
             ),
-            (
-                self.pending_messages_max <= usize::from(u16::MAX),
-                "pending_messages_max must fit 16 bits",
-            ),
-            (
-                self.log_messages_max >= 1,
-                "log_messages_max must be at least 1: the log is the queue",
-            ),
+            (self.pending_messages_max <= usize::from(u16::MAX), "pending_messages_max must fit 16 bits"),
+            (self.log_messages_max >= 1, "log_messages_max must be at least 1: the log is the queue"),
             (self.tick_ms >= 1, "tick_ms must be at least 1"),
-            (
-                self.slots_per_ring >= 1,
-                "slots_per_ring must be at least 1",
-            ),
-            (
-                self.info_bytes_max <= 256,
-                "info_bytes_max must be at most 256",
-            ),
+            (self.slots_per_ring >= 1, "slots_per_ring must be at least 1"),
+            (self.info_bytes_max <= 256, "info_bytes_max must be at most 256"),
         ];
         match pairs.iter().find(|(holds, _)| !holds) {
             Some((_, sentence)) => Err((*sentence).to_owned()),

@@ -45,12 +45,13 @@ impl RoomName {
 
     /// Takes 1 to 128 bytes of `[A-Za-z0-9:_.\-@/+]`.
     pub fn parse(text: &str) -> Result<Self, BadName> {
+        Self::check(text).map(|()| Self(Arc::from(text)))
+    }
+
+    /// The rule of [`RoomName::parse`] without taking the name.
+    pub fn check(text: &str) -> Result<(), BadName> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(Self::allows);
-        if fits {
-            Ok(Self(Arc::from(text)))
-        } else {
-            Err(BadName::Room)
-        }
+        if fits { Ok(()) } else { Err(BadName::Room) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -58,8 +59,7 @@ impl RoomName {
     }
 
     fn allows(byte: u8) -> bool {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b':' | b'_' | b'.' | b'-' | b'@' | b'/' | b'+')
+        byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-' | b'@' | b'/' | b'+')
     }
 }
 
@@ -88,14 +88,11 @@ impl Identity {
 
     /// `info` is compact JSON text, checked by the caller that parsed the token.
     pub fn new(user: &str, info: Option<&str>) -> Result<Self, BadName> {
-        let fits =
-            (1..=Self::USER_BYTES_MAX).contains(&user.len()) && !user.chars().any(char::is_control);
+        let fits = (1..=Self::USER_BYTES_MAX).contains(&user.len()) && !user.chars().any(char::is_control);
         if !fits {
             return Err(BadName::User);
         }
-        let Some(info) = info else {
-            return Ok(Self(Arc::from(user)));
-        };
+        let Some(info) = info else { return Ok(Self(Arc::from(user))) };
         if info.len() > Self::INFO_BYTES_MAX || info.is_empty() {
             return Err(BadName::Info);
         }
@@ -155,16 +152,10 @@ mod tests {
         let plain = Identity::new("ann", None).unwrap();
         let named = Identity::new("ann", Some(r#"{"name":"Ann"}"#)).unwrap();
         assert_eq!((plain.user(), plain.info()), ("ann", None));
-        assert_eq!(
-            (named.user(), named.info()),
-            ("ann", Some(r#"{"name":"Ann"}"#))
-        );
+        assert_eq!((named.user(), named.info()), ("ann", Some(r#"{"name":"Ann"}"#)));
         assert_eq!(plain, named);
         assert_eq!(Identity::new("a\0b", None), Err(BadName::User));
         assert_eq!(Identity::new("", None), Err(BadName::User));
-        assert_eq!(
-            Identity::new("a", Some(&"x".repeat(257))),
-            Err(BadName::Info)
-        );
+        assert_eq!(Identity::new("a", Some(&"x".repeat(257))), Err(BadName::Info));
     }
 }

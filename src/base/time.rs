@@ -46,9 +46,7 @@ impl Seed {
 
     /// A hash state for tables whose keys come from outside: collisions cannot be made from there.
     pub fn state(&self) -> SeededState {
-        SeededState {
-            keys: [self.keys[0] ^ 0x7461_626c_6573, self.keys[1]],
-        }
+        SeededState { keys: [self.keys[0] ^ 0x7461_626c_6573, self.keys[1]] }
     }
 }
 

@@ -19,11 +19,7 @@ use crate::base::ConnKey;
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`.
 pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -66,13 +62,7 @@ impl Door {
     pub fn new(listener: TcpListener, sockets: &mut Sockets) -> io::Result<Self> {
         sockets.watch_listener(listener.as_fd());
         let reserve = Some(EventFd::new()?);
-        Ok(Self {
-            listener,
-            reserve,
-            waiting: true,
-            resting: false,
-            totals: DoorTotals::default(),
-        })
+        Ok(Self { listener, reserve, waiting: true, resting: false, totals: DoorTotals::default() })
     }
 
     /// Takes in [`SocketEvent::Acceptable`](super::sockets::SocketEvent::Acceptable).
@@ -183,7 +173,8 @@ impl Door {
 
 /// Answers 503 and closes. Best effort: the socket is new and has room, and nobody waits for it here.
 fn refuse(mut socket: TcpStream) {
-    let head = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n";
     let answer = format!("{head}Content-Length: {}\r\n\r\n{FULL}", FULL.len());
     // A peer that is gone already needs no answer.
     if socket.write_all(answer.as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {

@@ -80,9 +80,12 @@ struct Door<M> {
 /// `parcels` × 32 bytes are resident from birth.
 pub fn connect<M: Send>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Mailbox<M>> {
     let (senders, inboxes): (Vec<_>, Vec<_>) = bells.iter().map(|_| bounded(parcels)).unzip();
-    let doors: Arc<[Door<M>]> = senders.into_iter().zip(bells).map(|(into, bell)| Door { into, bell: Arc::clone(bell) }).collect();
+    let doors: Arc<[Door<M>]> =
+        senders.into_iter().zip(bells).map(|(into, bell)| Door { into, bell: Arc::clone(bell) }).collect();
     let with_id = inboxes.into_iter().enumerate();
-    with_id.map(|(id, inbox)| Mailbox { me: ShardId(id as u16), inbox, doors: Arc::clone(&doors), spare: Vec::new() }).collect()
+    with_id
+        .map(|(id, inbox)| Mailbox { me: ShardId(id as u16), inbox, doors: Arc::clone(&doors), spare: Vec::new() })
+        .collect()
 }
 
 impl<M: Send> Mailbox<M> {
@@ -154,7 +157,10 @@ mod tests {
         assert_eq!(mail, [4, 5]);
         assert_eq!(bob.take(), Some((ShardId(0), vec![1, 2])));
         assert!(ann.post(ShardId(1), &mut mail));
-        assert_eq!([bob.take(), bob.take(), bob.take()], [Some((ShardId(0), vec![3])), Some((ShardId(0), vec![4, 5])), None]);
+        assert_eq!(
+            [bob.take(), bob.take(), bob.take()],
+            [Some((ShardId(0), vec![3])), Some((ShardId(0), vec![4, 5])), None]
+        );
     }
 
     #[test]

@@ -77,15 +77,7 @@ impl SocketRing {
     pub(super) fn new(number: u16, size: RingSize, bell: &EventFd) -> io::Result<Self> {
         let ring = Ring::new(size, bell)?;
         let slots = vec![Slot::default(); usize::from(size.slots)].into_boxed_slice();
-        Ok(Self {
-            number,
-            ring,
-            slots,
-            used: 0,
-            ready: VecDeque::new(),
-            rearmed: 0,
-            stale: 0,
-        })
+        Ok(Self { number, ring, slots, used: 0, ready: VecDeque::new(), rearmed: 0, stale: 0 })
     }
 
     /// Takes a socket in. The caller closes its own descriptor afterwards.
@@ -94,18 +86,11 @@ impl SocketRing {
     /// What the kernel says; the slot is then still free.
     pub(super) fn adopt(&mut self, socket: BorrowedFd<'_>, conn: ConnKey) -> io::Result<()> {
         let slot = conn.slot();
-        assert!(
-            self.slots[usize::from(slot)].state == 0,
-            "a row is used again only after its release"
-        );
+        assert!(self.slots[usize::from(slot)].state == 0, "a row is used again only after its release");
         self.ring.put_file(slot, socket)?;
-        self.slots[usize::from(slot)] = Slot {
-            generation: conn.generation(),
-            state: LIVE | POLLING,
-        };
+        self.slots[usize::from(slot)] = Slot { generation: conn.generation(), state: LIVE | POLLING };
         self.used += 1;
-        self.ring
-            .poll_input(slot, tag(Kind::Input, conn.generation(), slot));
+        self.ring.poll_input(slot, tag(Kind::Input, conn.generation(), slot));
         Ok(())
     }
 
@@ -144,12 +129,7 @@ impl SocketRing {
         if scratch.slots.is_empty() {
             return 0;
         }
-        self.ring.recv_batch(
-            &scratch.slots,
-            &mut scratch.bytes,
-            scratch.each,
-            &mut scratch.results,
-        );
+        self.ring.recv_batch(&scratch.slots, &mut scratch.bytes, scratch.each, &mut scratch.results);
         for (index, &slot) in scratch.slots.iter().enumerate() {
             let piece = &mut scratch.bytes[index * scratch.each..][..scratch.each];
             self.on_read(slot, scratch.results[index], piece, sink);
@@ -167,8 +147,7 @@ impl SocketRing {
         let state = &mut self.slots[usize::from(slot)];
         if state.state & (LIVE | STALLED) == LIVE {
             state.state |= STALLED;
-            self.ring
-                .poll_room(slot, tag(Kind::Room, state.generation, slot));
+            self.ring.poll_room(slot, tag(Kind::Room, state.generation, slot));
         }
     }
 
@@ -250,9 +229,7 @@ impl SocketRing {
         match kind {
             Kind::Note => return None,
             Kind::Listener => {
-                return Some(SocketEvent::Acceptable {
-                    watching: done.more,
-                });
+                return Some(SocketEvent::Acceptable { watching: done.more });
             }
             Kind::Input | Kind::Room | Kind::Close => {}
         }
@@ -290,29 +267,17 @@ impl SocketRing {
         }
         if slot.state & READY == 0 {
             slot.state |= READY;
-            self.ready.push_back(Ready {
-                slot: conn.slot(),
-                generation: conn.generation(),
-            });
+            self.ready.push_back(Ready { slot: conn.slot(), generation: conn.generation() });
         }
         if slot.state & POLLING == 0 {
             slot.state |= POLLING;
             self.rearmed += 1;
-            self.ring.poll_input(
-                conn.slot(),
-                tag(Kind::Input, conn.generation(), conn.slot()),
-            );
+            self.ring.poll_input(conn.slot(), tag(Kind::Input, conn.generation(), conn.slot()));
         }
         None
     }
 
-    fn on_read(
-        &mut self,
-        slot: u16,
-        result: i32,
-        piece: &mut [u8],
-        sink: &mut impl FnMut(ReadEvent<'_>),
-    ) {
+    fn on_read(&mut self, slot: u16, result: i32, piece: &mut [u8], sink: &mut impl FnMut(ReadEvent<'_>)) {
         let state = &mut self.slots[usize::from(slot)];
         let conn = ConnKey::new(self.number, slot, state.generation);
         let again = match result {
@@ -321,18 +286,12 @@ impl SocketRing {
             _ => -result == libc::EINTR,
         };
         if again {
-            self.ready.push_back(Ready {
-                slot,
-                generation: state.generation,
-            });
+            self.ready.push_back(Ready { slot, generation: state.generation });
         } else {
             state.state &= !READY;
         }
         match -result {
-            ..=-1 => sink(ReadEvent::Received {
-                conn,
-                bytes: &mut piece[..result as usize],
-            }),
+            ..=-1 => sink(ReadEvent::Received { conn, bytes: &mut piece[..result as usize] }),
             libc::EINTR => {}
             // A hang-up that turns out to be nothing to read is asked for again by the next event.
             libc::EAGAIN => state.state &= !HUNG,
@@ -366,12 +325,7 @@ impl ReadScratch {
     /// `pieces` × `each` bytes.
     pub(super) fn new(pieces: usize, each: usize) -> Self {
         let (slots, results) = (Vec::with_capacity(pieces), Vec::with_capacity(pieces));
-        Self {
-            bytes: vec![0; pieces * each].into_boxed_slice(),
-            each,
-            slots,
-            results,
-        }
+        Self { bytes: vec![0; pieces * each].into_boxed_slice(), each, slots, results }
     }
 
     fn pieces(&self) -> usize {
@@ -394,13 +348,7 @@ enum Kind {
     Note,
 }
 
-const KINDS: [Kind; 5] = [
-    Kind::Input,
-    Kind::Room,
-    Kind::Close,
-    Kind::Listener,
-    Kind::Note,
-];
+const KINDS: [Kind; 5] = [Kind::Input, Kind::Room, Kind::Close, Kind::Listener, Kind::Note];
 const HANG_UP: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 
 fn tag(kind: Kind, generation: u16, slot: u16) -> u64 {
@@ -425,34 +373,17 @@ mod tests {
 
     #[test]
     fn a_completion_for_a_former_owner_of_the_slot_is_dropped() {
-        let size = RingSize {
-            submissions: 8,
-            completions: 64,
-            slots: 2,
-        };
+        let size = RingSize { submissions: 8, completions: 64, slots: 2 };
         let mut ring = SocketRing::new(3, size, &EventFd::new().unwrap()).unwrap();
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        ring.adopt(std::os::fd::AsFd::as_fd(&ours), ConnKey::new(3, 1, 8))
-            .unwrap();
+        ring.adopt(std::os::fd::AsFd::as_fd(&ours), ConnKey::new(3, 1, 8)).unwrap();
         for kind in [Kind::Input, Kind::Room, Kind::Close] {
-            let late = Completion {
-                tag: tag(kind, 7, 1),
-                result: 1,
-                more: false,
-            };
+            let late = Completion { tag: tag(kind, 7, 1), result: 1, more: false };
             assert_eq!(ring.on_completion(late), None);
-            let nobodys = Completion {
-                tag: tag(kind, 0, 0),
-                result: 1,
-                more: false,
-            };
+            let nobodys = Completion { tag: tag(kind, 0, 0), result: 1, more: false };
             assert_eq!(ring.on_completion(nobodys), None);
         }
         assert_eq!(ring.oddities(), [0, 0, 6]);
-        assert!(
-            ring.ready.is_empty()
-                && ring.holds(ConnKey::new(3, 1, 8))
-                && ring.slots[1].state == LIVE | POLLING
-        );
+        assert!(ring.ready.is_empty() && ring.holds(ConnKey::new(3, 1, 8)) && ring.slots[1].state == LIVE | POLLING);
     }
 }

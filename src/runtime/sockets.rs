@@ -79,11 +79,7 @@ impl Sockets {
     /// `EMFILE` when `slots_per_ring` exceeds `RLIMIT_NOFILE` (raise it first), `EPERM`/`ENOSYS` where io_uring is
     /// forbidden, `EINVAL` on kernels before 6.1, `ENOMEM`.
     pub fn new(slots_per_ring: u16, bell: Arc<EventFd>) -> io::Result<Self> {
-        let size = RingSize {
-            submissions: SUBMISSIONS,
-            completions: COMPLETIONS,
-            slots: slots_per_ring,
-        };
+        let size = RingSize { submissions: SUBMISSIONS, completions: COMPLETIONS, slots: slots_per_ring };
         let mut sockets = Self {
             size,
             bell,
@@ -116,9 +112,7 @@ impl Sockets {
 
     /// Gives back the topmost rings that nobody lives in, down to `count` (ring 0 stays).
     pub fn drop_rings_above(&mut self, count: u16) {
-        while self.rings.len() > usize::from(count).max(1)
-            && self.rings.last_mut().is_some_and(SocketRing::is_idle)
-        {
+        while self.rings.len() > usize::from(count).max(1) && self.rings.last_mut().is_some_and(SocketRing::is_idle) {
             if let Some(ring) = self.rings.pop() {
                 self.past = add(self.past, ring.oddities());
             }
@@ -136,21 +130,14 @@ impl Sockets {
     /// # Errors
     /// When there is no ring for it; the socket is then the caller's alone.
     pub fn adopt(&mut self, socket: &OwnedFd, conn: ConnKey) -> io::Result<()> {
-        assert!(
-            conn.slot() < self.size.slots,
-            "the shard and its rings agree on slots per ring"
-        );
+        assert!(conn.slot() < self.size.slots, "the shard and its rings agree on slots per ring");
         self.ensure_ring(conn.ring())?;
         self.rings[usize::from(conn.ring())].adopt(socket.as_fd(), conn)
     }
 
     /// Lets the rings say what happened. Some 80 events a ring at most; the rest stays for the next turn.
     pub fn turn(&mut self) {
-        self.first = if self.first + 1 < self.rings.len() {
-            self.first + 1
-        } else {
-            0
-        };
+        self.first = if self.first + 1 < self.rings.len() { self.first + 1 } else { 0 };
         let (before, after) = self.rings.split_at_mut(self.first);
         for ring in after.iter_mut().chain(before) {
             ring.turn(ENTERS_PER_TURN, &mut self.events);
@@ -256,46 +243,24 @@ impl Sockets {
 
     /// What is worth exporting.
     pub fn totals(&self) -> SocketTotals {
-        let [overflows, rearmed, stale] = self
-            .rings
-            .iter()
-            .map(SocketRing::oddities)
-            .fold(self.past, add);
+        let [overflows, rearmed, stale] = self.rings.iter().map(SocketRing::oddities).fold(self.past, add);
         let sockets = self.rings.iter().map(|ring| u64::from(ring.used())).sum();
-        SocketTotals {
-            rings: self.rings.len() as u64,
-            sockets,
-            overflows,
-            rearmed,
-            stale,
-        }
+        SocketTotals { rings: self.rings.len() as u64, sockets, overflows, rearmed, stale }
     }
 
-    fn write_to_ring(
-        &mut self,
-        number: usize,
-        arena: &[u8],
-        writes: &[Write],
-        fates: &mut Vec<(usize, Fate)>,
-    ) {
+    fn write_to_ring(&mut self, number: usize, arena: &[u8], writes: &[Write], fates: &mut Vec<(usize, Fate)>) {
         let ring = &mut self.rings[number];
         self.sends.clear();
         self.failed.clear();
         self.sends.extend(self.by_ring[number].iter().map(|&index| {
             let write = &writes[index as usize];
-            SlotSend {
-                slot: write.conn.slot(),
-                start: write.start,
-                len: write.len,
-            }
+            SlotSend { slot: write.conn.slot(), start: write.start, len: write.len }
         }));
         ring.send(arena, &self.sends, &mut self.failed);
         for &(nth, result) in &self.failed {
             let sent = self.sends[nth as usize];
             let fate = match result {
-                taken if taken > 0 => Fate::Stalled {
-                    taken: taken as u32,
-                },
+                taken if taken > 0 => Fate::Stalled { taken: taken as u32 },
                 errno if NO_ROOM.contains(&-errno) => Fate::Stalled { taken: 0 },
                 _ => Fate::Broken,
             };
@@ -311,19 +276,13 @@ impl Sockets {
     fn part(&mut self, conn: ConnKey, how: Parting) {
         if self.holds(conn) {
             self.rings[usize::from(conn.ring())].part(conn.slot(), how);
-        } else if self
-            .rings
-            .get(usize::from(conn.ring()))
-            .is_none_or(|ring| ring.is_free(conn.slot()))
-        {
+        } else if self.rings.get(usize::from(conn.ring())).is_none_or(|ring| ring.is_free(conn.slot())) {
             self.events.push_back(SocketEvent::Released { conn });
         }
     }
 
     fn holds(&self, conn: ConnKey) -> bool {
-        self.rings
-            .get(usize::from(conn.ring()))
-            .is_some_and(|ring| ring.holds(conn))
+        self.rings.get(usize::from(conn.ring())).is_some_and(|ring| ring.holds(conn))
     }
 }
 

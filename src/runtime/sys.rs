@@ -79,9 +79,7 @@ impl Ring {
             Some(libc::EINVAL) => build(size, false),
             _ => Err(error),
         })?;
-        uring
-            .submitter()
-            .register_files_sparse(u32::from(size.slots))?;
+        uring.submitter().register_files_sparse(u32::from(size.slots))?;
         uring.submitter().register_eventfd(bell.0.as_raw_fd())?;
         Ok(Self {
             uring,
@@ -95,11 +93,7 @@ impl Ring {
 
     /// Puts a socket into an empty slot. The ring holds the file from then on; the caller may close its number.
     pub(super) fn put_file(&mut self, slot: u16, file: BorrowedFd<'_>) -> io::Result<()> {
-        match self
-            .uring
-            .submitter()
-            .register_files_update(u32::from(slot), &[file.as_raw_fd()])?
-        {
+        match self.uring.submitter().register_files_update(u32::from(slot), &[file.as_raw_fd()])? {
             1 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
         }
@@ -108,27 +102,17 @@ impl Ring {
     /// Asks to be told each time the peer sends, ends or breaks (edge-like: read until short).
     pub(super) fn poll_input(&mut self, slot: u16, tag: u64) {
         let mask = (libc::POLLIN | libc::POLLRDHUP) as u32;
-        self.queue(
-            opcode::PollAdd::new(types::Fixed(u32::from(slot)), mask)
-                .multi(true)
-                .build(),
-            tag,
-        );
+        self.queue(opcode::PollAdd::new(types::Fixed(u32::from(slot)), mask).multi(true).build(), tag);
     }
 
     /// Asks to be told once when there is room to write.
     pub(super) fn poll_room(&mut self, slot: u16, tag: u64) {
-        self.queue(
-            opcode::PollAdd::new(types::Fixed(u32::from(slot)), libc::POLLOUT as u32).build(),
-            tag,
-        );
+        self.queue(opcode::PollAdd::new(types::Fixed(u32::from(slot)), libc::POLLOUT as u32).build(), tag);
     }
 
     /// Asks to be told each time a listener has somebody waiting.
     pub(super) fn poll_listener(&mut self, listener: BorrowedFd<'_>, tag: u64) {
-        let entry = opcode::PollAdd::new(types::Fd(listener.as_raw_fd()), libc::POLLIN as u32)
-            .multi(true)
-            .build();
+        let entry = opcode::PollAdd::new(types::Fd(listener.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.queue(entry, tag);
     }
 
@@ -138,26 +122,14 @@ impl Ring {
     /// Not `POLL_REMOVE`: that one answers `EALREADY` and leaves the poll armed when an event of it is just under
     /// way, and an armed poll keeps the socket open: the peer would never see a FIN.
     pub(super) fn cancel(&mut self, of: u64, tag: u64) {
-        self.queue(
-            opcode::AsyncCancel::new(of)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS),
-            tag,
-        );
+        self.queue(opcode::AsyncCancel::new(of).build().flags(squeue::Flags::SKIP_SUCCESS), tag);
     }
 
     /// Makes the coming close a reset: the kernel forgets what is unsent. Completes only on failure.
     pub(super) fn reset_on_close(&mut self, slot: u16, tag: u64) {
         let option = (&raw const RESET_ON_CLOSE).cast();
         let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_LINGER as u32);
-        let entry = opcode::SetSockOpt::new(
-            types::Fixed(u32::from(slot)),
-            level,
-            name,
-            option,
-            LINGER_BYTES,
-        )
-        .build();
+        let entry = opcode::SetSockOpt::new(types::Fixed(u32::from(slot)), level, name, option, LINGER_BYTES).build();
         self.queue(entry.flags(squeue::Flags::SKIP_SUCCESS), tag);
     }
 
@@ -165,48 +137,33 @@ impl Ring {
     /// and a reset can take our last words from the peer. Completes only when there was nothing.
     pub(super) fn discard_input(&mut self, slot: u16, tag: u64) {
         let (start, len) = (self.discarded.as_mut_ptr(), self.discarded.len() as u32);
-        let entry = opcode::Recv::new(types::Fixed(u32::from(slot)), start, len)
-            .flags(libc::MSG_TRUNC | libc::MSG_DONTWAIT);
+        let entry =
+            opcode::Recv::new(types::Fixed(u32::from(slot)), start, len).flags(libc::MSG_TRUNC | libc::MSG_DONTWAIT);
         self.queue(entry.build().flags(squeue::Flags::SKIP_SUCCESS), tag);
     }
 
     /// Empties a slot. The socket itself closes when its last poll is gone too.
     pub(super) fn close(&mut self, slot: u16, tag: u64) {
-        self.queue(
-            opcode::Close::new(types::Fixed(u32::from(slot))).build(),
-            tag,
-        );
+        self.queue(opcode::Close::new(types::Fixed(u32::from(slot))).build(), tag);
     }
 
     /// Sends each write whole or reports it: `failed` gets `(index into writes, result)` where the result is the
     /// number of bytes the socket took before it was full (> 0), or a negative errno when it took none.
-    pub(super) fn send_batch(
-        &mut self,
-        arena: &[u8],
-        writes: &[SlotSend],
-        failed: &mut Vec<(u32, i32)>,
-    ) {
+    pub(super) fn send_batch(&mut self, arena: &[u8], writes: &[SlotSend], failed: &mut Vec<(u32, i32)>) {
         self.submit();
         let at_once = self.uring.params().sq_entries() as usize;
         for (nth, chunk) in writes.chunks(at_once).enumerate() {
             let first = nth * at_once;
             for write in chunk {
-                assert!(
-                    (write.start as usize + write.len as usize) <= arena.len(),
-                    "a write lies inside its arena"
-                );
+                assert!((write.start as usize + write.len as usize) <= arena.len(), "a write lies inside its arena");
             }
             self.lending = true;
             for (index, write) in chunk.iter().enumerate() {
                 let bytes = &arena[write.start as usize..][..write.len as usize];
-                let entry = opcode::Send::new(
-                    types::Fixed(u32::from(write.slot)),
-                    bytes.as_ptr(),
-                    write.len,
-                )
-                .flags(libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS);
+                let entry = opcode::Send::new(types::Fixed(u32::from(write.slot)), bytes.as_ptr(), write.len)
+                    .flags(libc::MSG_WAITALL | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+                    .build()
+                    .flags(squeue::Flags::SKIP_SUCCESS);
                 self.push(&entry.user_data(LENT | (first + index) as u64));
             }
             self.enter(0, EnterFlags::empty());
@@ -217,33 +174,16 @@ impl Ring {
 
     /// Receives once from each slot into its piece of `scratch` (`each` bytes). `results[i]` is the number of bytes,
     /// 0 for the end, or a negative errno (`EAGAIN`: nothing there).
-    pub(super) fn recv_batch(
-        &mut self,
-        slots: &[u16],
-        scratch: &mut [u8],
-        each: usize,
-        results: &mut Vec<i32>,
-    ) {
+    pub(super) fn recv_batch(&mut self, slots: &[u16], scratch: &mut [u8], each: usize, results: &mut Vec<i32>) {
         self.submit();
-        assert!(
-            slots.len() <= self.uring.params().sq_entries() as usize,
-            "a batch of reads fits one submission"
-        );
-        assert!(
-            slots.len() * each <= scratch.len(),
-            "each read has its own piece of the scratch"
-        );
+        assert!(slots.len() <= self.uring.params().sq_entries() as usize, "a batch of reads fits one submission");
+        assert!(slots.len() * each <= scratch.len(), "each read has its own piece of the scratch");
         results.clear();
         results.resize(slots.len(), 0);
         self.lending = true;
-        for (index, (&slot, piece)) in slots.iter().zip(scratch.chunks_exact_mut(each)).enumerate()
-        {
-            let entry = opcode::Recv::new(
-                types::Fixed(u32::from(slot)),
-                piece.as_mut_ptr(),
-                each as u32,
-            )
-            .flags(libc::MSG_DONTWAIT);
+        for (index, (&slot, piece)) in slots.iter().zip(scratch.chunks_exact_mut(each)).enumerate() {
+            let entry = opcode::Recv::new(types::Fixed(u32::from(slot)), piece.as_mut_ptr(), each as u32)
+                .flags(libc::MSG_DONTWAIT);
             self.push(&entry.build().user_data(LENT | index as u64));
         }
         let mut missing = slots.len();
@@ -268,11 +208,7 @@ impl Ring {
     pub(super) fn install(&mut self, slot: u16) -> io::Result<OwnedFd> {
         self.submit();
         let mut answer = None;
-        self.push(
-            &opcode::FixedFdInstall::new(types::Fixed(u32::from(slot)), 0)
-                .build()
-                .user_data(LENT),
-        );
+        self.push(&opcode::FixedFdInstall::new(types::Fixed(u32::from(slot)), 0).build().user_data(LENT));
         self.enter(0, EnterFlags::empty());
         loop {
             self.collect(|_, result| answer = Some(result));
@@ -317,11 +253,7 @@ impl Ring {
     /// While off, events of this ring do not ring the bell; whoever turns it on must look at [`Ring::has_work`] again.
     pub(super) fn set_bell(&mut self, on: bool) {
         let completions = self.uring.completion();
-        if on {
-            completions.enable_eventfd()
-        } else {
-            completions.disable_eventfd()
-        }
+        if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
     }
 
     /// How often completions outgrew the queue. Stays 0: each `enter` is followed by a reap.
@@ -337,10 +269,7 @@ impl Ring {
     }
 
     fn queue(&mut self, entry: squeue::Entry, tag: u64) {
-        assert!(
-            tag <= Self::TAG_MAX,
-            "the highest bit of a tag is the ring's own"
-        );
+        assert!(tag <= Self::TAG_MAX, "the highest bit of a tag is the ring's own");
         if self.uring.submission().is_full() {
             self.submit();
         }
@@ -359,18 +288,14 @@ impl Ring {
         loop {
             let queued = self.uring.submission().len() as u32;
             // SAFETY: no argument is passed that the kernel would read, and the ring's own queues are valid.
-            let entered = unsafe {
-                self.uring
-                    .submitter()
-                    .enter::<libc::sigset_t>(queued, want, flags.bits(), None)
-            };
+            let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(queued, want, flags.bits(), None) };
             match entered.map_err(|error| error.raw_os_error()) {
                 Ok(_) if self.uring.submission().is_empty() => return,
                 // The kernel stopped in the middle, was interrupted, or had no memory for a request just now.
                 Ok(_) | Err(Some(libc::EINTR | libc::EAGAIN)) => {}
-                Err(errno) => panic!(
-                    "io_uring_enter failed for good (errno {errno:?}); a ring without it has lost its sockets"
-                ),
+                Err(errno) => {
+                    panic!("io_uring_enter failed for good (errno {errno:?}); a ring without it has lost its sockets")
+                }
             }
         }
     }
@@ -399,10 +324,7 @@ impl Ring {
 
 fn build(size: RingSize, without_array: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder
-        .setup_cqsize(size.completions)
-        .setup_submit_all()
-        .setup_single_issuer();
+    builder.setup_cqsize(size.completions).setup_submit_all().setup_single_issuer();
     builder.setup_taskrun_flag().setup_defer_taskrun();
     if without_array {
         builder.setup_no_sqarray();
@@ -431,10 +353,7 @@ impl EventFd {
         // SAFETY: the eight bytes live on this stack frame.
         while unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) } < 0 {
             let error = io::Error::last_os_error();
-            assert!(
-                error.kind() == io::ErrorKind::Interrupted,
-                "an eventfd always takes a signal: {error}"
-            );
+            assert!(error.kind() == io::ErrorKind::Interrupted, "an eventfd always takes a signal: {error}");
         }
     }
 
@@ -463,10 +382,7 @@ pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAdd
     // SAFETY: all zeroes is a valid sockaddr_storage.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let (address, flags) = (
-        (&raw mut storage).cast(),
-        libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-    );
+    let (address, flags) = ((&raw mut storage).cast(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
     let number = loop {
         // SAFETY: `storage` and `len` outlive the call and `len` is the size of `storage`.
         match check(unsafe { libc::accept4(listener.as_raw_fd(), address, &mut len, flags) }) {
@@ -489,9 +405,7 @@ pub(super) fn allowed_cores() -> io::Result<Vec<usize>> {
     // SAFETY: `set` outlives the call and its size is given.
     check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) })?;
     // SAFETY: every index is below CPU_SETSIZE.
-    Ok((0..libc::CPU_SETSIZE as usize)
-        .filter(|&core| unsafe { libc::CPU_ISSET(core, &set) })
-        .collect())
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect())
 }
 
 /// What a process may use of something.
@@ -513,25 +427,16 @@ pub enum Resource {
 /// # Errors
 /// None known.
 pub fn resource_limit(of: Resource) -> io::Result<ResourceLimit> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` outlives the call.
     check(unsafe { libc::getrlimit(number_of(of), &mut limit) })?;
-    Ok(ResourceLimit {
-        soft: limit.rlim_cur,
-        hard: limit.rlim_max,
-    })
+    Ok(ResourceLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
 /// # Errors
 /// `EPERM` for more than the hard limit.
 pub fn set_resource_limit(of: Resource, to: ResourceLimit) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: to.soft,
-        rlim_max: to.hard,
-    };
+    let limit = libc::rlimit { rlim_cur: to.soft, rlim_max: to.hard };
     // SAFETY: `limit` outlives the call.
     check(unsafe { libc::setrlimit(number_of(of), &limit) }).map(drop)
 }
@@ -549,29 +454,19 @@ fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
         libc::AF_INET => {
             // SAFETY: the family says which address lies here, and a sockaddr_storage has room and alignment for each.
             let v4 = unsafe { *from.cast::<libc::sockaddr_in>() };
-            Some(SocketAddr::from((
-                u32::from_be(v4.sin_addr.s_addr).to_be_bytes(),
-                u16::from_be(v4.sin_port),
-            )))
+            Some(SocketAddr::from((u32::from_be(v4.sin_addr.s_addr).to_be_bytes(), u16::from_be(v4.sin_port))))
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
             let v6 = unsafe { *from.cast::<libc::sockaddr_in6>() };
-            Some(SocketAddr::from((
-                v6.sin6_addr.s6_addr,
-                u16::from_be(v6.sin6_port),
-            )))
+            Some(SocketAddr::from((v6.sin6_addr.s6_addr, u16::from_be(v6.sin6_port))))
         }
         _ => None,
     }
 }
 
 fn check(result: i32) -> io::Result<RawFd> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Marks the tags of requests that borrow a buffer for one call.
@@ -579,7 +474,4 @@ const LENT: u64 = 1 << 63;
 /// The most unread input one close throws away. Never touched (the kernel only counts): address space, not memory.
 const DISCARD_BYTES: usize = 64 << 10;
 const LINGER_BYTES: u32 = size_of::<libc::linger>() as u32;
-static RESET_ON_CLOSE: libc::linger = libc::linger {
-    l_onoff: 1,
-    l_linger: 0,
-};
+static RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -17,13 +17,7 @@ struct Crowd {
 impl Crowd {
     fn gather(address: SocketAddr, count: usize) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "crowd::child_that_connects_as_told",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "crowd::child_that_connects_as_told", "--ignored", "--nocapture", "--test-threads=1"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -41,14 +35,7 @@ impl Crowd {
 
 fn raise_open_files() -> u64 {
     let limit = resource_limit(Resource::OpenFiles).unwrap();
-    set_resource_limit(
-        Resource::OpenFiles,
-        ResourceLimit {
-            soft: limit.hard,
-            hard: limit.hard,
-        },
-    )
-    .unwrap();
+    set_resource_limit(Resource::OpenFiles, ResourceLimit { soft: limit.hard, hard: limit.hard }).unwrap();
     limit.hard
 }
 
@@ -63,15 +50,7 @@ fn nineteen_thousand_who_vanish_at_once_overflow_nothing() {
         crowd.vanish();
         owner.run_until("the crowd is out", |owner| owner.rows.is_empty());
         let totals = owner.sockets.totals();
-        assert_eq!(
-            (
-                totals.sockets,
-                totals.overflows,
-                totals.rearmed,
-                totals.stale
-            ),
-            (0, 0, 0, 0)
-        );
+        assert_eq!((totals.sockets, totals.overflows, totals.rearmed, totals.stale), (0, 0, 0, 0));
         assert_eq!(
             (owner.ended, owner.released.len()),
             (round * count, round * count),
@@ -89,9 +68,7 @@ fn child_that_connects_as_told() {
     raise_open_files();
     let (address, count) = line.split_once(' ').unwrap();
     let (address, count): (SocketAddr, usize) = (address.parse().unwrap(), count.parse().unwrap());
-    let clients: Vec<TcpStream> = (0..count)
-        .map(|_| TcpStream::connect(address).unwrap())
-        .collect();
+    let clients: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(address).unwrap()).collect();
     // Holds them until it is killed, or until its parent is gone.
     assert!(told.next().is_none());
     drop(clients);

@@ -1,8 +1,5 @@
 //! Signals arriving all the time, while awake and while asleep on the bell.
-#![expect(
-    unsafe_code,
-    reason = "std can neither install a signal handler nor send a signal to a thread"
-)]
+#![expect(unsafe_code, reason = "std can neither install a signal handler nor send a signal to a thread")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,10 +19,7 @@ fn install_handler() {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = count as extern "C" fn(i32) as usize;
-        assert_eq!(
-            libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()),
-            0
-        );
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
     }
 }
 
@@ -73,8 +67,5 @@ fn a_storm_of_signals_costs_nobody_a_byte() {
         done.store(true, Ordering::Relaxed);
         clients.join().unwrap()
     });
-    assert_eq!(
-        (owner.opened, owner.ended, owner.released.len()),
-        (rounds, rounds, rounds)
-    );
+    assert_eq!((owner.opened, owner.ended, owner.released.len()), (rounds, rounds, rounds));
 }

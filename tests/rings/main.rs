@@ -45,8 +45,7 @@ fn read_to_end(owner: &mut Owner, client: &mut TcpStream) -> (Vec<u8>, Result<()
         match client.read(&mut piece) {
             Ok(0) => end = Some(Ok(())),
             Ok(n) => all.extend_from_slice(&piece[..n]),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => end = Some(Err(error.kind())),
         }
         end.is_some()
@@ -78,20 +77,14 @@ fn a_full_ring_opens_the_next_and_a_full_server_says_so() {
         client.write_all(&(number as u64).to_be_bytes()).unwrap();
     }
     for (number, client) in clients.iter_mut().enumerate() {
-        assert_eq!(
-            read_exactly(&mut owner, client, 8),
-            (number as u64).to_be_bytes()
-        );
+        assert_eq!(read_exactly(&mut owner, client, 8), (number as u64).to_be_bytes());
     }
 
     let mut refused: Vec<TcpStream> = (0..70).map(|_| connect(&owner)).collect();
     for client in &mut refused {
         let (answer, end) = read_to_end(&mut owner, client);
         let answer = String::from_utf8(answer).unwrap();
-        assert!(
-            answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: "), "{answer}");
         assert_eq!(end, Ok(()));
     }
     assert_eq!(owner.door.totals().refused_full, 70);
@@ -106,10 +99,7 @@ fn a_full_ring_opens_the_next_and_a_full_server_says_so() {
     owner.run_until("all have left", |owner| owner.rows.is_empty());
     owner.sockets.drop_rings_above(1);
     let totals = owner.sockets.totals();
-    assert_eq!(
-        (totals.rings, totals.sockets, totals.overflows, totals.stale),
-        (1, 0, 0, 0)
-    );
+    assert_eq!((totals.rings, totals.sockets, totals.overflows, totals.stale), (1, 0, 0, 0));
 }
 
 #[test]
@@ -118,23 +108,15 @@ fn a_quiet_close_sends_everything_and_then_fin_though_the_poll_was_armed() {
     for round in 0..200 {
         let (mut client, conn) = seated(&mut owner);
         client.write_all(b"last words").unwrap();
-        owner.run_until("it is echoed", |owner| {
-            owner.rows[&conn].received.len() == 10
-        });
+        owner.run_until("it is echoed", |owner| owner.rows[&conn].received.len() == 10);
         if round % 2 == 1 {
             // An event of the poll is under way, and unread bytes lie in the socket: neither may turn FIN into
             // silence (the poll would stay armed) or into RST (the peer could lose the echo).
             client.write_all(b"more that nobody will read").unwrap();
         }
         owner.close(conn, CloseHow::Quietly);
-        assert_eq!(
-            read_to_end(&mut owner, &mut client),
-            (b"last words".to_vec(), Ok(())),
-            "round {round}"
-        );
-        owner.run_until("it is released", |owner| {
-            owner.released.last() == Some(&conn)
-        });
+        assert_eq!(read_to_end(&mut owner, &mut client), (b"last words".to_vec(), Ok(())), "round {round}");
+        owner.run_until("it is released", |owner| owner.released.last() == Some(&conn));
     }
     assert_eq!(owner.sockets.totals().sockets, 0);
 }
@@ -144,10 +126,7 @@ fn an_abrupt_close_resets() {
     let mut owner = Owner::new(16, 1);
     let (mut client, conn) = seated(&mut owner);
     owner.close(conn, CloseHow::Abruptly);
-    assert_eq!(
-        read_to_end(&mut owner, &mut client),
-        (vec![], Err(ErrorKind::ConnectionReset))
-    );
+    assert_eq!(read_to_end(&mut owner, &mut client), (vec![], Err(ErrorKind::ConnectionReset)));
     owner.run_until("it is released", |owner| owner.released == [conn]);
 }
 
@@ -167,50 +146,25 @@ fn a_slot_used_again_never_answers_for_its_predecessor() {
                 }
                 _ => {
                     let conn = *owner.rows.keys().next().unwrap();
-                    owner.close(
-                        conn,
-                        if number % 8 == 3 {
-                            CloseHow::Abruptly
-                        } else {
-                            CloseHow::Quietly
-                        },
-                    );
+                    owner.close(conn, if number % 8 == 3 { CloseHow::Abruptly } else { CloseHow::Quietly });
                 }
             }
         }
-        owner.run_until("a slot is free", |owner| {
-            owner.rows.len() < 4 || owner.rows.keys().next().is_none()
-        });
+        owner.run_until("a slot is free", |owner| owner.rows.len() < 4 || owner.rows.keys().next().is_none());
         let (mut client, conn) = seated(&mut owner);
         client.write_all(&number.to_be_bytes()).unwrap();
-        owner.run_until("its first bytes are here", |owner| {
-            owner.rows[&conn].received.len() >= 8
-        });
-        assert_eq!(
-            owner.rows[&conn].received[..8],
-            number.to_be_bytes(),
-            "its own words, not its predecessor's"
-        );
-        assert_eq!(
-            read_exactly(&mut owner, &mut client, 8),
-            number.to_be_bytes(),
-            "and its own echo"
-        );
+        owner.run_until("its first bytes are here", |owner| owner.rows[&conn].received.len() >= 8);
+        assert_eq!(owner.rows[&conn].received[..8], number.to_be_bytes(), "its own words, not its predecessor's");
+        assert_eq!(read_exactly(&mut owner, &mut client, 8), number.to_be_bytes(), "and its own echo");
         clients.push((number, client));
     }
-    assert_eq!(
-        owner.sockets.totals().stale,
-        0,
-        "a slot is never given out while something of it is under way"
-    );
+    assert_eq!(owner.sockets.totals().stale, 0, "a slot is never given out while something of it is under way");
 }
 
 #[test]
 fn short_sends_lose_and_double_nothing() {
     let mut owner = Owner::new(64, 1);
-    let peers: Vec<UnixStream> = (0..32u16)
-        .map(|slot| tiny_pipe(&mut owner, ConnKey::new(0, slot, 1)))
-        .collect();
+    let peers: Vec<UnixStream> = (0..32u16).map(|slot| tiny_pipe(&mut owner, ConnKey::new(0, slot, 1))).collect();
     let text: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
     let mut sent = vec![0usize; peers.len()];
     let mut room = vec![true; peers.len()];
@@ -218,10 +172,7 @@ fn short_sends_lose_and_double_nothing() {
     let (mut stalls, mut partial, mut rounds) = (0, 0, 0);
     while got.iter().any(|got| got.len() < text.len()) {
         rounds += 1;
-        assert!(
-            rounds < 1_000_000,
-            "bytes are missing that nobody will send"
-        );
+        assert!(rounds < 1_000_000, "bytes are missing that nobody will send");
         let ready = (0..peers.len()).filter(|&n| room[n] && sent[n] < text.len());
         let writes: Vec<Write> = ready
             .map(|n| Write {
@@ -236,9 +187,7 @@ fn short_sends_lose_and_double_nothing() {
             sent[usize::from(write.conn.slot())] += write.len as usize;
         }
         for (index, fate) in fates {
-            let (write, Fate::Stalled { taken }) = (writes[index], fate) else {
-                panic!("{fate:?}")
-            };
+            let (write, Fate::Stalled { taken }) = (writes[index], fate) else { panic!("{fate:?}") };
             sent[usize::from(write.conn.slot())] -= (write.len - taken) as usize;
             room[usize::from(write.conn.slot())] = false;
             (stalls, partial) = (stalls + 1, partial + usize::from(taken > 0));
@@ -257,10 +206,7 @@ fn short_sends_lose_and_double_nothing() {
             }
         }
     }
-    assert!(
-        got.iter().all(|got| *got == text),
-        "every byte once, in order"
-    );
+    assert!(got.iter().all(|got| *got == text), "every byte once, in order");
     assert!(
         stalls > 1_000 && partial > 100,
         "the sockets were really too small: {stalls} stalls, {partial} in the middle"
@@ -270,9 +216,7 @@ fn short_sends_lose_and_double_nothing() {
 /// A socket pair with the smallest buffers the kernel gives; one end is adopted as `conn`.
 fn tiny_pipe(owner: &mut Owner, conn: ConnKey) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    socket2::SockRef::from(&ours)
-        .set_send_buffer_size(4_096)
-        .unwrap();
+    socket2::SockRef::from(&ours).set_send_buffer_size(4_096).unwrap();
     theirs.set_nonblocking(true).unwrap();
     owner.sockets.adopt(&OwnedFd::from(ours), conn).unwrap();
     theirs
@@ -312,18 +256,10 @@ fn a_socket_handed_over_lives_on_elsewhere() {
     for round in 0..50u8 {
         let (mut client, conn) = seated(&mut owner);
         client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-        owner.run_until("the head is here", |owner| {
-            owner.rows[&conn].received.len() == 16
-        });
+        owner.run_until("the head is here", |owner| owner.rows[&conn].received.len() == 16);
         let mut elsewhere = TcpStream::from(owner.sockets.hand_over(conn).unwrap());
-        owner.run_until("the slot is free", |owner| {
-            owner.released.last() == Some(&conn)
-        });
-        assert_eq!(
-            read_exactly(&mut owner, &mut client, 16),
-            b"GET / HTTP/1.1\r\n",
-            "what was echoed before"
-        );
+        owner.run_until("the slot is free", |owner| owner.released.last() == Some(&conn));
+        assert_eq!(read_exactly(&mut owner, &mut client, 16), b"GET / HTTP/1.1\r\n", "what was echoed before");
 
         // The slot's next owner does not touch it, nor does the end of the first.
         let (other, next) = seated(&mut owner);
@@ -334,11 +270,7 @@ fn a_socket_handed_over_lives_on_elsewhere() {
         elsewhere.read_exact(&mut heard).unwrap();
         elsewhere.write_all(&[round; 3]).unwrap();
         assert_eq!(read_exactly(&mut owner, &mut client, 3), [round; 3]);
-        assert_eq!(
-            owner.rows[&next].received,
-            [],
-            "the next owner hears nothing of it"
-        );
+        assert_eq!(owner.rows[&next].received, [], "the next owner hears nothing of it");
         drop(elsewhere);
         assert_eq!(read_to_end(&mut owner, &mut client), (vec![], Ok(())));
         drop(other);
@@ -362,15 +294,7 @@ fn closing_what_is_not_there_is_released_at_once_and_only_once() {
         );
         assert!(owner.sockets.hand_over(stranger).is_err());
         let mut fates = Vec::new();
-        owner.sockets.write(
-            b"x",
-            &[Write {
-                conn: stranger,
-                start: 0,
-                len: 1,
-            }],
-            &mut fates,
-        );
+        owner.sockets.write(b"x", &[Write { conn: stranger, start: 0, len: 1 }], &mut fates);
         assert_eq!(fates, [(0, Fate::Broken)]);
     }
 }

@@ -46,9 +46,7 @@ impl Owner {
         let bell = Arc::new(EventFd::new().unwrap());
         let mut sockets = Sockets::new(slots_per_ring, Arc::clone(&bell)).unwrap();
         let door = Door::new(listener, &mut sockets).unwrap();
-        let free = (0..rings_max)
-            .flat_map(|ring| (0..slots_per_ring).map(move |slot| (ring, slot)))
-            .collect();
+        let free = (0..rings_max).flat_map(|ring| (0..slots_per_ring).map(move |slot| (ring, slot))).collect();
         let rows = BTreeMap::new();
         let (generations, dirty) = (BTreeMap::new(), BTreeSet::new());
         Self {
@@ -70,12 +68,8 @@ impl Owner {
     /// One turn as the pump makes it, without tick or mail.
     pub(crate) fn turn(&mut self) {
         let mut homeless = Vec::new();
-        let (free, generations, rows, opened) = (
-            &mut self.free,
-            &mut self.generations,
-            &mut self.rows,
-            &mut self.opened,
-        );
+        let (free, generations, rows, opened) =
+            (&mut self.free, &mut self.generations, &mut self.rows, &mut self.opened);
         let mut open = || {
             let (ring, slot) = free.pop_front()?;
             let generation = generations.entry((ring, slot)).or_default();
@@ -85,8 +79,7 @@ impl Owner {
             *opened += 1;
             Some(conn)
         };
-        self.door
-            .turn(64, &mut self.sockets, &mut open, &mut homeless);
+        self.door.turn(64, &mut self.sockets, &mut open, &mut homeless);
         assert_eq!(homeless, [], "every row had its ring");
         self.sockets.turn();
         self.take_events();
@@ -106,11 +99,7 @@ impl Owner {
                 std::thread::yield_now();
             }
         }
-        panic!(
-            "never came true: {what}; {:?} {:?}",
-            self.sockets.totals(),
-            self.door.totals()
-        );
+        panic!("never came true: {what}; {:?} {:?}", self.sockets.totals(), self.door.totals());
     }
 
     /// Sleeps on the bell as a pump would, unless there is work.
@@ -136,19 +125,13 @@ impl Owner {
 
     /// The connection opened last.
     pub(crate) fn newest(&self) -> ConnKey {
-        *self
-            .rows
-            .keys()
-            .max_by_key(|conn| (conn.generation(), conn.index()))
-            .unwrap()
+        *self.rows.keys().max_by_key(|conn| (conn.generation(), conn.index())).unwrap()
     }
 
     fn take_events(&mut self) {
         while let Some(event) = self.sockets.take_event() {
             match event {
-                SocketEvent::Acceptable { watching } => {
-                    self.door.on_acceptable(watching, &mut self.sockets)
-                }
+                SocketEvent::Acceptable { watching } => self.door.on_acceptable(watching, &mut self.sockets),
                 SocketEvent::Writable { conn } => {
                     let row = self.rows.get_mut(&conn).unwrap();
                     assert!(row.stalled, "room is only announced to the stalled");
@@ -157,9 +140,7 @@ impl Owner {
                 }
                 SocketEvent::Ended { conn } => self.on_ended(conn),
                 SocketEvent::Released { conn } => {
-                    self.rows
-                        .remove(&conn)
-                        .expect("released once, and only after it was closed");
+                    self.rows.remove(&conn).expect("released once, and only after it was closed");
                     self.free.push_front((conn.ring(), conn.slot()));
                     self.released.push(conn);
                 }
@@ -170,19 +151,16 @@ impl Owner {
     fn read(&mut self) {
         let (rows, dirty) = (&mut self.rows, &mut self.dirty);
         let mut ended = Vec::new();
-        self.sockets
-            .read(self.read_budget, &mut |event| match event {
-                ReadEvent::Received { conn, bytes } => {
-                    let row = rows
-                        .get_mut(&conn)
-                        .expect("bytes only for rows that are open");
-                    assert!(!row.closing, "a closed connection hears nothing more");
-                    row.received.extend_from_slice(bytes);
-                    row.unsent.extend_from_slice(bytes);
-                    dirty.insert(conn);
-                }
-                ReadEvent::Ended { conn } => ended.push(conn),
-            });
+        self.sockets.read(self.read_budget, &mut |event| match event {
+            ReadEvent::Received { conn, bytes } => {
+                let row = rows.get_mut(&conn).expect("bytes only for rows that are open");
+                assert!(!row.closing, "a closed connection hears nothing more");
+                row.received.extend_from_slice(bytes);
+                row.unsent.extend_from_slice(bytes);
+                dirty.insert(conn);
+            }
+            ReadEvent::Ended { conn } => ended.push(conn),
+        });
         for conn in ended {
             self.on_ended(conn);
         }
@@ -196,18 +174,10 @@ impl Owner {
     fn flush(&mut self) {
         let (mut arena, mut writes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
         for conn in std::mem::take(&mut self.dirty) {
-            let Some(row) = self
-                .rows
-                .get(&conn)
-                .filter(|row| !row.unsent.is_empty() && !row.stalled)
-            else {
+            let Some(row) = self.rows.get(&conn).filter(|row| !row.unsent.is_empty() && !row.stalled) else {
                 continue;
             };
-            writes.push(Write {
-                conn,
-                start: arena.len() as u32,
-                len: row.unsent.len() as u32,
-            });
+            writes.push(Write { conn, start: arena.len() as u32, len: row.unsent.len() as u32 });
             arena.extend_from_slice(&row.unsent);
         }
         self.sockets.write(&arena, &writes, &mut fates);
