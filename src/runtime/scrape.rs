@@ -3,7 +3,10 @@
 //! Promises: the hot path touches plain numbers only; a reader sees values at most one tick old, each whole, though
 //! not all of one instant.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::shard::{Counters, Gauges};
 
 /// Defines the counters once: as plain numbers for the writer, as atomics for the reader.
 macro_rules! counters {
@@ -15,26 +18,30 @@ macro_rules! counters {
         }
 
         impl RuntimeCounts {
-            /// Adds another shard's.
-            pub fn add(&mut self, other: &Self) {
+            /// Each count by its name, for the scrape.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+
+            fn add(&mut self, other: &Self) {
                 $(self.$name += other.$name;)*
             }
         }
 
-        /// Where one shard leaves its counts.
+        /// The same, shared.
         #[derive(Default, Debug)]
-        pub struct SharedCounts {
+        struct SharedCounts {
             $($name: AtomicU64,)*
         }
 
         impl SharedCounts {
             /// Only the shard itself writes.
-            pub fn store(&self, counts: &RuntimeCounts) {
+            fn store(&self, counts: &RuntimeCounts) {
                 $(self.$name.store(counts.$name, Ordering::Relaxed);)*
             }
 
             /// Anybody reads.
-            pub fn load(&self) -> RuntimeCounts {
+            fn load(&self) -> RuntimeCounts {
                 RuntimeCounts { $($name: self.$name.load(Ordering::Relaxed),)* }
             }
         }
@@ -89,16 +96,98 @@ counters! {
     stale,
 }
 
+/// Where one shard leaves its counts for others to read.
+#[derive(Debug)]
+pub(super) struct ShardCounts {
+    runtime: SharedCounts,
+    /// In the order of [`Counters::cells`].
+    cells: Box<[AtomicU64]>,
+    gauges: [AtomicU64; 7],
+}
+
+impl Default for ShardCounts {
+    fn default() -> Self {
+        let cells = (0..Counters::CELLS).map(|_| AtomicU64::new(0)).collect();
+        Self { runtime: SharedCounts::default(), cells, gauges: Default::default() }
+    }
+}
+
+impl ShardCounts {
+    /// Only the shard itself writes.
+    pub(super) fn store(&self, runtime: &RuntimeCounts, counters: &Counters, gauges: &Gauges) {
+        self.runtime.store(runtime);
+        for (cell, count) in self.cells.iter().zip(counters.cells()) {
+            cell.store(count, Ordering::Relaxed);
+        }
+        for (cell, gauge) in self.gauges.iter().zip(gauges_to_array(gauges)) {
+            cell.store(gauge, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A way to all shards' counts, from any thread.
+#[derive(Clone, Debug)]
+pub struct Counts(Arc<[Arc<ShardCounts>]>);
+
+/// All shards added up, each as of its last tick.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    pub runtime: RuntimeCounts,
+    /// In the order of [`Counters::cells`].
+    pub cells: Vec<u64>,
+    pub gauges: Gauges,
+}
+
+impl Counts {
+    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>) -> Self {
+        Self(shards)
+    }
+
+    /// Reads and adds. Never waits.
+    pub fn totals(&self) -> Totals {
+        let (mut runtime, mut cells, mut gauges) = (RuntimeCounts::default(), vec![0; Counters::CELLS], [0; 7]);
+        for shard in self.0.iter() {
+            runtime.add(&shard.runtime.load());
+            for (sum, cell) in cells.iter_mut().zip(&shard.cells) {
+                *sum += cell.load(Ordering::Relaxed);
+            }
+            for (sum, cell) in gauges.iter_mut().zip(&shard.gauges) {
+                *sum += cell.load(Ordering::Relaxed);
+            }
+        }
+        Totals { runtime, cells, gauges: gauges_from_array(gauges) }
+    }
+}
+
+fn gauges_to_array(gauges: &Gauges) -> [u64; 7] {
+    let Gauges { connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting } =
+        *gauges;
+    [connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting]
+}
+
+fn gauges_from_array(values: [u64; 7]) -> Gauges {
+    let [connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting] = values;
+    Gauges { connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::Count;
 
     #[test]
-    fn what_was_stored_is_read_and_added() {
-        let shared = SharedCounts::default();
-        shared.store(&RuntimeCounts { sockets: 3, late_ticks_ms: 5, ..RuntimeCounts::default() });
-        let mut sum = RuntimeCounts { sockets: 1, ..RuntimeCounts::default() };
-        sum.add(&shared.load());
-        assert_eq!(sum, RuntimeCounts { sockets: 4, late_ticks_ms: 5, ..RuntimeCounts::default() });
+    fn what_the_shards_stored_is_read_and_added() {
+        let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
+        let mut counters = Counters::default();
+        counters.add(Count::Publishes, 5);
+        for shard in shards.iter() {
+            let runtime = RuntimeCounts { sockets: 3, late_ticks_ms: 5, ..RuntimeCounts::default() };
+            shard.store(&runtime, &counters, &Gauges { rooms_home: 7, letters_waiting: 1, ..Gauges::default() });
+        }
+        let totals = Counts::new(shards).totals();
+        assert_eq!(totals.runtime, RuntimeCounts { sockets: 6, late_ticks_ms: 10, ..RuntimeCounts::default() });
+        assert_eq!((totals.cells[Count::Publishes.index()], totals.cells.iter().sum::<u64>()), (10, 10));
+        assert_eq!((totals.gauges.rooms_home, totals.gauges.letters_waiting), (14, 2));
+        assert!(totals.runtime.named().any(|named| named == ("late_ticks_ms", 10)));
     }
 }
