@@ -210,6 +210,11 @@ impl Ledger {
         seq
     }
 
+    /// The sequence number that [`Ledger::sent`] will give next.
+    pub(crate) fn next_seq(&self, publisher: u32) -> u32 {
+        self.publishers[publisher as usize].seq
+    }
+
     /// The server gave `seq` a position.
     pub(crate) fn acked(&mut self, publisher: u32, seq: u32, epoch: u64, offset: u64) -> Result<(), Fault> {
         let room = &self.rooms[(publisher / self.crowd.publishers) as usize];
