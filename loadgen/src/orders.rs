@@ -117,9 +117,9 @@ pub(crate) struct Ready {
     pub(crate) opening: Latencies,
     pub(crate) retries: u64,
     pub(crate) heartbeat_ms: u64,
-    /// User memory of this worker, private and dirty.
+    /// User memory of this worker, private and dirty; and before it had any connection.
     pub(crate) memory_bytes: u64,
-    pub(crate) cpu_ns: u64,
+    pub(crate) memory_empty_bytes: u64,
 }
 
 /// One who broke a promise, as far as known.

@@ -66,6 +66,11 @@ impl Schedule {
         Some((intended_ns, self.order[place]))
     }
 
+    /// Nothing more of this phase.
+    pub(crate) fn stop(&mut self) {
+        self.messages = 0;
+    }
+
     fn aim(&mut self) {
         if self.messages == 0 {
             return;
@@ -112,6 +117,9 @@ mod tests {
         assert_eq!(schedule.take_due(due - 1), None);
         assert_eq!(schedule.take_due(due), Some((due, 0)));
         assert_eq!(schedule.next_ns(), None);
+        let mut stopped = Schedule::new(Arrivals::Even, 0, 1_000, 5, 1, 3);
+        stopped.stop();
+        assert_eq!(stopped.next_ns(), None);
         assert_eq!(Schedule::new(Arrivals::Even, 0, 1_000, 5, 0, 3).next_ns(), None);
         assert_eq!(Schedule::new(Arrivals::Poisson, 0, 1_000, 5, 0, 3).next_ns(), None);
     }

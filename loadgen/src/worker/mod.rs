@@ -36,6 +36,9 @@ const ORDERS: u64 = u64::MAX;
 const EVENTS_MAX: usize = 1_024;
 /// One read takes at most this; a connection that has more is read again at once.
 const READ_BYTES: usize = 256 << 10;
+/// Bounds on sending what is due, so that a worker that is behind goes on reading.
+const SENDS_PER_TURN: usize = 256;
+const SENDS_PER_READ: usize = 8;
 const PROGRESS_NS: u64 = 1_000_000_000;
 /// How many first offenders a worker names.
 const OFFENDERS_MAX: usize = 16;
@@ -86,6 +89,7 @@ struct Worker {
     opened: Latencies,
     heartbeat_ms: u64,
     ready_reported: bool,
+    memory_empty_bytes: u64,
     progress: Progress,
     progress_at_ns: u64,
     over: bool,
@@ -106,6 +110,7 @@ impl Worker {
         let epoll = Epoll::new(EVENTS_MAX)?;
         sys::set_nonblocking(&orders)?;
         epoll.add(&orders, ORDERS)?;
+        let memory_empty_bytes = Process::this().memory_bytes().unwrap_or(0);
         let now_ns = sys::monotonic_ns() - crew.origin_ns;
         let encoding = Encoding::from(crew.encoding);
         let seed = crew.seed ^ u64::from(crew.worker) << 40;
@@ -134,6 +139,7 @@ impl Worker {
             opened: Latencies::new(),
             heartbeat_ms: 0,
             ready_reported: false,
+            memory_empty_bytes,
             progress: Progress::default(),
             progress_at_ns: now_ns + PROGRESS_NS,
             over: false,
@@ -145,7 +151,7 @@ impl Worker {
         while !self.over {
             self.tick();
             self.begin_openings()?;
-            self.send_due();
+            self.send_due(SENDS_PER_TURN);
             self.advance_phase()?;
             self.report_progress()?;
             let timeout_ns = self.wake_ns().saturating_sub(self.now_ns);
@@ -164,7 +170,7 @@ impl Worker {
                 if ready.readable {
                     self.on_readable(member)?;
                 }
-                self.send_due();
+                self.send_due(SENDS_PER_READ);
             }
         }
         Ok(())
@@ -222,7 +228,7 @@ impl Worker {
                 retries: self.openings.retried,
                 heartbeat_ms: self.heartbeat_ms,
                 memory_bytes: Process::this().memory_bytes().unwrap_or(0),
-                cpu_ns: sys::cpu_ns(),
+                memory_empty_bytes: self.memory_empty_bytes,
             })))?;
         }
         if self.now_ns < self.progress_at_ns {

@@ -18,6 +18,8 @@ use crate::sys;
 
 /// After everything has arrived: time for a duplicate to show itself, more than two ticks.
 const LINGER_NS: u64 = 300_000_000;
+/// What is still unsent so long after the phase stays unsent, and shows in the rate.
+const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
 const ID_TIME_BITS: u32 = 37;
 
@@ -135,7 +137,13 @@ impl Running {
 
     /// Whether the phase is over: all there for a while, or nothing more to be hoped for.
     fn drained(&mut self, now_ns: u64, settled: bool, settle_ns: u64) -> bool {
-        if self.usage[1].is_none() || self.schedule.next_ns().is_some() {
+        if self.usage[1].is_none() {
+            return false;
+        }
+        if self.schedule.next_ns().is_some() {
+            if now_ns > self.phase.end_ns() + CATCH_UP_NS {
+                self.schedule.stop();
+            }
             return false;
         }
         if !settled {
@@ -149,10 +157,11 @@ impl Running {
 }
 
 impl Worker {
-    /// Sends what the schedule wants by now.
-    pub(super) fn send_due(&mut self) {
+    /// Sends what the schedule wants by now, at most `sends_max`: whoever is late must not stop listening.
+    pub(super) fn send_due(&mut self, sends_max: usize) {
         let Some(mut running) = self.running.take() else { return };
-        while let Some((intended_ns, publisher)) = running.schedule.take_due(self.now_ns) {
+        for _ in 0..sends_max {
+            let Some((intended_ns, publisher)) = running.schedule.take_due(self.now_ns) else { break };
             let member = self.crew.crowd.member_of(publisher);
             if !self.is_open(member) {
                 continue;
