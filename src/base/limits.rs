@@ -101,8 +101,14 @@ impl Limits {
     /// Says what is wrong with a set of limits that contradict each other.
     pub fn check(&self) -> Result<(), String> {
         let pairs = [
-            (self.outbox_hard_bytes_max >= self.outbox_soft_bytes_max, "outbox_hard_bytes_max is below outbox_soft_bytes_max"),
-            (self.dead_after_ms > self.heartbeat_ms, "dead_after_ms must be above heartbeat_ms, or nobody is ever asked before being declared dead"),
+            (
+                self.outbox_hard_bytes_max >= self.outbox_soft_bytes_max,
+                "outbox_hard_bytes_max is below outbox_soft_bytes_max",
+            ),
+            (
+                self.dead_after_ms > self.heartbeat_ms,
+                "dead_after_ms must be above heartbeat_ms, or nobody is ever asked before being declared dead",
+            ),
             (self.pending_messages_max <= usize::from(u16::MAX), "pending_messages_max must fit 16 bits"),
             (self.log_messages_max >= 1, "log_messages_max must be at least 1: the log is the queue"),
             (self.tick_ms >= 1, "tick_ms must be at least 1"),

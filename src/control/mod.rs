@@ -1,1 +1,188 @@
 //! The control plane: one thread, tokio. What is not an upgrade of `/ws` ends up here.
+//!
+//! Promises: a shard that hands a socket over never waits; connections here are bounded in number and in time, and what
+//! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
+
+mod metrics;
+mod page;
+mod rewind;
+mod routes;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc};
+use tower_service::Service;
+
+pub use metrics::{Family, Kind, Sample, Scrape};
+
+use rewind::Rewind;
+
+/// Makes a token for a user, or says why not.
+pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
+
+/// What the control plane answers with.
+#[derive(Clone)]
+pub struct ControlConfig {
+    pub scrape: Scrape,
+    /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
+    pub dev: Option<Mint>,
+}
+
+/// The control plane at work. Its thread ends when every [`HandOver`] is gone and the last answer is given.
+#[derive(Debug)]
+pub struct Control {
+    thread: JoinHandle<()>,
+}
+
+/// The way to the control plane. A clone is a pointer; every shard has one.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    queue: mpsc::Sender<Handed>,
+    refused: Arc<AtomicU64>,
+}
+
+/// A socket and the bytes read from it so far.
+#[derive(Debug)]
+struct Handed {
+    socket: TcpStream,
+    read: Bytes,
+}
+
+impl Control {
+    /// Starts the thread.
+    pub fn start(config: ControlConfig) -> io::Result<(Self, HandOver)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (queue, handed) = mpsc::channel(HANDED_WAITING_MAX);
+        let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
+        let refused = Arc::clone(&handover.refused);
+        let thread = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || runtime.block_on(serve(config, handed, refused)))?;
+        Ok((Self { thread }, handover))
+    }
+
+    /// Blocks until the last answer is given. Every [`HandOver`] must be gone, or this never returns.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the control plane's thread had panicked");
+        }
+    }
+}
+
+impl HandOver {
+    /// Gives a socket away, with the bytes already read from it. Never waits: if too many are waiting, the peer is
+    /// answered 503 with one write and the socket is closed.
+    pub fn give(&self, socket: TcpStream, read: Bytes) {
+        if let Err(refused) = self.queue.try_send(Handed { socket, read }) {
+            let handed = match refused {
+                mpsc::error::TrySendError::Full(handed) | mpsc::error::TrySendError::Closed(handed) => handed,
+            };
+            refuse(&handed.socket, &self.refused);
+        }
+    }
+}
+
+/// Blocks until the process is asked to stop and gives the signal's name. From the call on, SIGINT and SIGTERM no longer
+/// end the process by themselves.
+pub fn wait_for_signal() -> io::Result<&'static str> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    runtime.block_on(async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => Ok("SIGINT"),
+            _ = terminate.recv() => Ok("SIGTERM"),
+        }
+    })
+}
+
+async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>) {
+    let router = routes::router(&config, Arc::clone(&refused));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Some(Handed { socket, read }) = handed.recv().await {
+        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+            refuse(&socket, &refused);
+            continue;
+        };
+        match adopt(socket) {
+            Ok((socket, peer)) => {
+                let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {
+                        tracing::debug!(%peer, "an http connection reached its age");
+                    }
+                });
+            }
+            Err(error) => tracing::debug!(%error, "a socket broke while it was handed over"),
+        }
+    }
+    // Answers under way are given before the runtime, and with it their sockets, goes.
+    let all = u32::try_from(CONNECTIONS_MAX).expect("a few hundred fit 32 bits");
+    let _ended = tokio::time::timeout(GRACE, permits.acquire_many(all)).await;
+}
+
+fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    socket.set_nonblocking(true)?;
+    socket.set_nodelay(true)?;
+    let peer = socket.peer_addr()?;
+    Ok((tokio::net::TcpStream::from_std(socket)?, peer))
+}
+
+async fn serve_connection(stream: Rewind<tokio::net::TcpStream>, peer: SocketAddr, router: axum::Router) {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(routes::Peer(peer));
+        router.clone().call(request.map(Body::new))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        // `printf … | nc -N` closes its side before it reads.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "an http connection ended badly");
+    }
+}
+
+/// One write, whatever becomes of it: a shard may be the one who calls.
+fn refuse(mut socket: &TcpStream, refused: &AtomicU64) {
+    refused.fetch_add(1, Ordering::Relaxed);
+    if socket.set_nonblocking(true).is_ok() {
+        // A peer that cannot take 150 bytes is not owed an answer. What lies unread would turn the close into a reset
+        // that overtakes the answer, so one gulp is taken.
+        let _written = socket.write(BUSY);
+        let _read = socket.read(&mut [0; 4 << 10]);
+    }
+}
+
+/// Sockets waiting for the thread; with those served, at most 512 descriptors are open here.
+const HANDED_WAITING_MAX: usize = 256;
+/// Connections served at once.
+const CONNECTIONS_MAX: usize = 256;
+/// From the first byte of a head to its last, and between two requests.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// No connection lives longer than this, however it trickles.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(120);
+/// What answers under way are given when the server stops.
+const GRACE: Duration = Duration::from_millis(500);
+
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 57\r\n\r\n\
+    {\"error\":\"busy\",\"message\":\"too many requests at a time\"}\n";

@@ -27,13 +27,36 @@ pub enum CommandOut<'a> {
 pub enum ServerEvent<'a> {
     Welcome(Welcome<'a>),
     Reply(Reply<'a>),
-    Error { id: Option<u64>, refusal: Refusal, message: Cow<'a, str>, retry_after_ms: Option<u64> },
+    Error {
+        id: Option<u64>,
+        refusal: Refusal,
+        message: Cow<'a, str>,
+        retry_after_ms: Option<u64>,
+    },
     Message(MessageIn<'a>),
-    PresenceJoined { room: Cow<'a, str>, users: Vec<Person<'a>>, count: u64, version: u64 },
-    PresenceLeft { room: Cow<'a, str>, users: Vec<Person<'a>>, count: u64, version: u64 },
-    Gap { room: Cow<'a, str>, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
+    PresenceJoined {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    PresenceLeft {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    Gap {
+        room: Cow<'a, str>,
+        epoch: Epoch,
+        from: Offset,
+        to: Offset,
+        why: GapWhy,
+    },
     /// A `type` of a later version.
-    Unknown { kind: Cow<'a, str> },
+    Unknown {
+        kind: Cow<'a, str>,
+    },
 }
 
 /// The first event of every connection.
@@ -244,7 +267,8 @@ impl<'a> Fields<'a> {
     }
 
     fn welcome(&self) -> Result<Welcome<'a>, ReadError> {
-        let mut limits = self.optional("limits", |value| value.map(DEPTH_CEILING))?.ok_or(ReadError::Field("limits"))?;
+        let mut limits =
+            self.optional("limits", |value| value.map(DEPTH_CEILING))?.ok_or(ReadError::Field("limits"))?;
         let (mut message_bytes, mut rooms, mut depth) = (None, None, None);
         while let Some((key, value)) = limits.next_entry()? {
             match key.as_ref() {

@@ -212,9 +212,7 @@ impl<'a> Fields<'a> {
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
-            "hello" | "resume" | "send" | "typing" | "read" | "history" | "refresh" => {
-                Err(Refusal::Unsupported.into())
-            }
+            "hello" | "resume" | "send" | "typing" | "read" | "history" | "refresh" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
         }
     }

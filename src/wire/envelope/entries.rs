@@ -125,13 +125,7 @@ impl<'a> Entries<'a> {
         Self::open(encoding, bytes, 0, Shape::Map, depth_max)
     }
 
-    fn open(
-        encoding: Encoding,
-        bytes: &'a [u8],
-        base: usize,
-        shape: Shape,
-        depth_max: usize,
-    ) -> Result<Self, Broken> {
+    fn open(encoding: Encoding, bytes: &'a [u8], base: usize, shape: Shape, depth_max: usize) -> Result<Self, Broken> {
         let why = match shape {
             Shape::Map => "a map was expected",
             Shape::Array => "an array was expected",

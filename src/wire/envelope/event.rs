@@ -54,14 +54,7 @@ impl GapWhy {
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// Always the first.
-    Welcome {
-        session: &'a str,
-        resumed: bool,
-        user: &'a str,
-        node: &'a str,
-        heartbeat_ms: u64,
-        limits: &'a Limits,
-    },
+    Welcome { session: &'a str, resumed: bool, user: &'a str, node: &'a str, heartbeat_ms: u64, limits: &'a Limits },
     /// Answers `join`.
     Joined {
         id: u64,

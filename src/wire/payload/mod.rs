@@ -19,8 +19,8 @@ use bytes::Bytes;
 use super::refusal::Refusal;
 use crate::base::Encoding;
 
-pub use walk::DEPTH_CEILING;
 pub(crate) use json::skip_space;
+pub use walk::DEPTH_CEILING;
 pub(crate) use walk::{Broken, Fault, skim, walk};
 
 /// A proved value, owned; JSON has no white space outside its strings.

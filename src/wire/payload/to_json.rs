@@ -46,13 +46,9 @@ fn put_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
         Token::Negative(value) => put_integer(true, value.unsigned_abs(), out),
         // `{:?}` gives the fewest digits that read back as the same number, always with a point or an exponent.
         Token::Float(value) if value.is_finite() => out.extend_from_slice(format!("{value:?}").as_bytes()),
-        Token::Float(_)
-        | Token::Nil
-        | Token::Str(_)
-        | Token::Bin(_)
-        | Token::Ext
-        | Token::Array(_)
-        | Token::Map(_) => out.extend_from_slice(b"null"),
+        Token::Float(_) | Token::Nil | Token::Str(_) | Token::Bin(_) | Token::Ext | Token::Array(_) | Token::Map(_) => {
+            out.extend_from_slice(b"null")
+        }
     }
 }
 

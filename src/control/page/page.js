@@ -1,0 +1,217 @@
+// The page: who is here, what was said, and each frame as it came. All text of others goes through `textContent`, so
+// that markup is shown and never becomes part of the page.
+import { Throng } from "/throng.js";
+
+const MESSAGES_MAX = 500;
+const FRAMES_MAX = 200;
+const FRAME_CHARACTERS_MAX = 4_000;
+
+const query = new URLSearchParams(location.search);
+const user = query.get("user")?.trim();
+const room = query.get("room")?.trim() || "lobby";
+const byId = (id) => document.getElementById(id);
+
+if (user) talk();
+else arrive();
+
+function show(template) {
+  document.body.append(byId(template).content.cloneNode(true));
+  document.querySelector("[autofocus]")?.focus();
+}
+
+function arrive() {
+  show("arrive");
+  document.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    location.search = new URLSearchParams(new FormData(event.target));
+  });
+}
+
+function talk() {
+  show("talk");
+  document.title = `${room} · ${user} · throng`;
+  byId("room").textContent = room;
+  const other = user === "bob" ? "ann" : "bob";
+  byId("another").textContent = `Come in as ${other} in another tab`;
+  byId("another").href = `/?${new URLSearchParams({ user: other, room })}`;
+
+  const throng = new Throng({ token });
+  const seat = throng.join(room, { history: 50, presence: true });
+  throng.addEventListener("state", ({ detail }) => showState(detail));
+  throng.addEventListener("frame", ({ detail }) => showFrame(detail));
+  throng.addEventListener("error", ({ detail }) => showProblem(detail.message));
+  seat.addEventListener("message", ({ detail }) => showMessage(detail));
+  seat.addEventListener("gap", ({ detail }) => showNote(gapSentence(detail), "gap"));
+  seat.addEventListener("members", ({ detail }) => showMembers(detail));
+  seat.addEventListener("came", ({ detail }) => showNote(`${names(detail.users)} came in`));
+  seat.addEventListener("went", ({ detail }) => showNote(`${names(detail.users)} left`));
+  seat.addEventListener("problem", ({ detail }) => showProblem(`You are not in the room: ${detail.message}`));
+  seat.addEventListener("joined", ({ detail }) => {
+    hideProblem();
+    if (detail.again) showNote("Back in the room.");
+  });
+  byId("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    say(seat);
+  });
+  byId("clear").addEventListener("click", () => byId("frame-list").replaceChildren());
+  byId("frames-toggle").addEventListener("click", toggleFrames);
+  if (matchMedia("(max-width: 900px)").matches) toggleFrames();
+  throng.connect();
+}
+
+/** From the address (`#token=…`), else one of those the server gives to its own host under --dev. */
+async function token() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) return given;
+  const answer = await fetch(`/dev/token?${new URLSearchParams({ user })}`);
+  const body = await answer.json();
+  if (answer.ok) return body.token;
+  throw Object.assign(new Error(body.message), { final: answer.status < 500 });
+}
+
+async function say(seat) {
+  const input = byId("text");
+  const text = input.value;
+  if (!text) return;
+  input.value = "";
+  try {
+    await seat.publish({ text }, { echo: true });
+    hideProblem();
+  } catch (problem) {
+    // What was typed meanwhile is not thrown away, and what was not said can be said again.
+    if (!input.value) input.value = text;
+    showProblem(`Not said: ${problem.message}`);
+  }
+}
+
+function showState({ state, retryInMs, code, reason, welcome }) {
+  const sentence = {
+    connecting: "connecting…",
+    open: `connected to ${welcome?.node ?? "the server"}`,
+    waiting: `lost; again in ${((retryInMs ?? 0) / 1000).toFixed(1)} s`,
+    closed: "closed",
+  }[state];
+  const pill = byId("state");
+  pill.dataset.state = state;
+  pill.textContent = sentence;
+  byId("say").querySelector("button").disabled = state !== "open";
+  byId("text").placeholder = state === "open" ? `Say something as ${user}` : "Waiting for the connection…";
+  if (state === "waiting") byId("members").classList.add("stale");
+  if (state === "closed" && code !== 1000) showProblem(`The server will not have us back: ${reason || `code ${code}`}`);
+}
+
+function showMembers({ members, count }) {
+  byId("count").textContent = count;
+  byId("members").classList.remove("stale");
+  const rows = members.map((member) => {
+    const row = element("li");
+    row.append(avatar(member.user), element("span", "name", displayName(member)));
+    if (member.user === user) row.append(element("span", "hint", "you"));
+    return row;
+  });
+  if (count > members.length) rows.push(element("li", "hint", `and ${count - members.length} more`));
+  byId("members").replaceChildren(...rows);
+}
+
+function showMessage({ from, at, offset, event, data }) {
+  const row = element("li", from.user === user ? "message mine" : "message");
+  const head = element("div", "head");
+  head.append(element("span", "name", displayName(from)), element("time", "hint", clock(at)));
+  if (event) head.append(element("span", "hint", event));
+  const text = typeof data === "string" ? data : typeof data?.text === "string" ? data.text : JSON.stringify(data);
+  const bubble = element("div", "bubble");
+  bubble.append(head, element("div", "text", text));
+  row.title = `offset ${offset}`;
+  row.append(avatar(from.user), bubble);
+  append(byId("messages"), row, MESSAGES_MAX);
+}
+
+function showNote(sentence, kind = "") {
+  append(byId("messages"), element("li", `note ${kind}`, sentence), MESSAGES_MAX);
+}
+
+function gapSentence({ from, to, why }) {
+  const missing = to < from ? "Perhaps something" : to === from ? "One message" : `${to - from + 1} messages`;
+  const because = {
+    retention: "the server keeps only the newest, and these are gone",
+    slow: "this tab was too slow to take them",
+    epoch: "the room began anew while we were away",
+  }[why];
+  return `${missing} cannot be shown: ${because ?? why}.`;
+}
+
+function showFrame({ direction, text }) {
+  const row = element("li", direction);
+  const envelope = parsed(text);
+  const head = element("div", "head");
+  head.append(
+    element("span", "arrow", direction === "in" ? "↓" : "↑"),
+    element("span", "type", envelope?.type ?? "?"),
+    element("time", "hint", clock(Date.now())),
+    element("span", "hint", `${new Blob([text]).size} B`),
+  );
+  const pretty = envelope === undefined ? text : JSON.stringify(envelope, null, 2);
+  const shown = pretty.length > FRAME_CHARACTERS_MAX ? `${pretty.slice(0, FRAME_CHARACTERS_MAX)}\n… cut here` : pretty;
+  row.append(head, element("pre", "", shown));
+  append(byId("frame-list"), row, FRAMES_MAX);
+}
+
+function toggleFrames() {
+  const hidden = byId("frames").toggleAttribute("hidden");
+  byId("frames-toggle").setAttribute("aria-expanded", String(!hidden));
+}
+
+function showProblem(sentence) {
+  byId("problem").textContent = sentence;
+  byId("problem").hidden = false;
+}
+
+function hideProblem() {
+  byId("problem").hidden = true;
+}
+
+/** Adds at the end, forgets the oldest, and follows only a reader who is at the end. */
+function append(list, row, rowsMax) {
+  const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  list.append(row);
+  while (list.childElementCount > rowsMax) list.firstElementChild.remove();
+  if (follows) list.scrollTop = list.scrollHeight;
+}
+
+function element(tag, className = "", text = "") {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.textContent = text;
+  return made;
+}
+
+/** A letter on one of eight colours that is always the same for a name. */
+function avatar(name) {
+  const made = element("span", "avatar", [...name][0].toUpperCase());
+  made.dataset.colour = [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 8, 0);
+  made.ariaHidden = "true";
+  return made;
+}
+
+function displayName({ user, info }) {
+  const name = typeof info?.name === "string" && info.name !== user ? info.name : "";
+  return name ? `${name} (${user})` : user;
+}
+
+function names(users) {
+  const listed = users.slice(0, 3).map(displayName).join(", ");
+  return users.length > 3 ? `${listed} and ${users.length - 3} more` : listed;
+}
+
+function clock(ms) {
+  return new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,146 @@
+//! Who answers what over plain HTTP.
+//!
+//! Promises: errors are JSON `{"error", "message"}` with a sentence that helps; a token is minted for a loopback peer that
+//! asked a loopback name and for nobody else. It must never say anything about a user or a room.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{self, Family, Kind, Scrape};
+use super::{ControlConfig, Mint, page};
+
+/// Who is at the other end of the socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// All routes. `refused` counts sockets turned away before they came this far.
+pub(super) fn router(config: &ControlConfig, refused: Arc<AtomicU64>) -> Router {
+    let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused };
+    let router = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/metrics", get(serve_metrics).with_state(metrics))
+        .route("/ws", get(upgrade_required));
+    let router = match &config.dev {
+        Some(mint) => router.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
+        None => router,
+    };
+    router
+        .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
+        .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here"))
+}
+
+#[derive(Clone)]
+struct MetricsState {
+    scrape: Scrape,
+    refused: Arc<AtomicU64>,
+}
+
+async fn serve_metrics(State(state): State<MetricsState>) -> Response {
+    let mut families = (state.scrape)();
+    let refused = state.refused.load(Ordering::Relaxed);
+    let help = "Plain HTTP connections answered 503 because too many were open";
+    families.push(Family::single("throng_http_refused", help, Kind::Counter, refused));
+    match metrics::render(families) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written"),
+    }
+}
+
+async fn upgrade_required() -> Response {
+    let sentence = "this is a WebSocket address: connect with a WebSocket client and offer the subprotocol \
+                    throng.v1.json or throng.v1.msgpack";
+    let mut response = no(StatusCode::UPGRADE_REQUIRED, "upgrade_required", sentence);
+    response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+#[derive(Deserialize)]
+struct TokenQuery {
+    user: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MintedToken {
+    token: String,
+}
+
+async fn dev_token(
+    State(mint): State<Mint>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+    Query(query): Query<TokenQuery>,
+) -> Response {
+    // The name too, not only the address: a page of another site whose name was pointed at 127.0.0.1 shall not have one.
+    if !peer.ip().to_canonical().is_loopback() || !names_this_host(&headers) {
+        let sentence = "tokens are given away to this host only, at localhost or 127.0.0.1; \
+                        elsewhere make one with: throng token --user U";
+        return no(StatusCode::FORBIDDEN, "forbidden", sentence);
+    }
+    let Some(user) = query.user else {
+        return no(StatusCode::BAD_REQUEST, "bad_request", "say for whom: /dev/token?user=ann");
+    };
+    match mint(&user) {
+        Ok(token) => ([(header::CACHE_CONTROL, "no-store")], Json(MintedToken { token })).into_response(),
+        Err(sentence) => no(StatusCode::BAD_REQUEST, "bad_request", &sentence),
+    }
+}
+
+/// Whether `Host` is a loopback name, whatever the port.
+fn names_this_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) | None => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    message: &'a str,
+}
+
+fn no(status: StatusCode, error: &str, message: &str) -> Response {
+    (status, Json(ErrorBody { error, message })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_name_this_host() {
+        let named = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            names_this_host(&headers)
+        };
+        for good in ["localhost", "LocalHost:8080", "127.0.0.1:1", "127.1.2.3", "[::1]:8080", "[::1]"] {
+            assert!(named(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":80",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+            "localhost:",
+            "a@localhost",
+        ] {
+            assert!(!named(bad), "{bad}");
+        }
+        assert!(!names_this_host(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,143 @@
+//! The control plane on real sockets of this host: handed over with bytes already read, as a shard does it.
+
+use std::net::{Shutdown, TcpListener};
+
+use super::*;
+
+const REQUEST_END: &str = "Host: localhost\r\n\r\n";
+
+fn start(dev: bool) -> (Control, HandOver) {
+    let mint: Mint =
+        Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
+    let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
+    Control::start(ControlConfig { scrape, dev: dev.then_some(mint) }).unwrap()
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+/// Sends `request`, of which the shard has read the first `read` bytes, and gives everything that comes back.
+fn ask(handover: &HandOver, request: &str, read: usize) -> String {
+    let (mut client, mut server) = pair();
+    client.write_all(request.as_bytes()).unwrap();
+    let mut bytes = vec![0; read];
+    server.read_exact(&mut bytes).unwrap();
+    handover.give(server, Bytes::from(bytes));
+    // Either may fail after the server has closed: what came until then is the answer.
+    let _closed = client.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ended = client.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+fn get(handover: &HandOver, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{REQUEST_END}");
+    ask(handover, &request, request.len() / 2)
+}
+
+fn assert_answer(answer: &str, status: &str, parts: &[&str]) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    for part in parts {
+        assert!(answer.contains(part), "{part} is not in {answer}");
+    }
+}
+
+#[test]
+fn every_route_answers_and_the_rest_is_404_as_json() {
+    let (control, handover) = start(false);
+    assert_answer(&get(&handover, "/healthz"), "200", &["\r\n\r\nok\n"]);
+    assert_answer(
+        &get(&handover, "/metrics"),
+        "200",
+        &["application/openmetrics-text", "websocket_connections 7\n", "throng_http_refused_total 0\n", "# EOF\n"],
+    );
+    let upgrade = get(&handover, "/ws");
+    assert_answer(&upgrade, "426", &["upgrade: websocket", r#""error":"upgrade_required""#, "throng.v1.json"]);
+    for path in ["/", "/page.js", "/dev/token?user=ann", "/../etc/passwd", "/ws/x"] {
+        assert_answer(&get(&handover, path), "404", &["application/json", r#""error":"not_found""#]);
+    }
+    let request = format!("POST /healthz HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{REQUEST_END}");
+    assert_answer(&ask(&handover, &request, 5), "405", &[r#""error":"method""#]);
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn the_dev_page_is_strict_and_mints_tokens_for_this_host_only() {
+    let (control, handover) = start(true);
+    let page = get(&handover, "/");
+    assert_answer(&page, "200", &["text/html", "content-security-policy: default-src 'none'", "nosniff", "/page.js"]);
+    for path in ["/page.js", "/throng.js", "/page.css", "/throng.svg"] {
+        assert_answer(&get(&handover, path), "200", &["content-security-policy"]);
+    }
+    assert_answer(&get(&handover, "/dev/token?user=a%20b"), "200", &[r#"{"token":"jwt-a b"}"#, "no-store"]);
+    assert_answer(&get(&handover, "/dev/token?user=nobody"), "400", &["no such user"]);
+    assert_answer(&get(&handover, "/dev/token"), "400", &["?user=ann"]);
+    let rebound = "GET /dev/token?user=ann HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\n\r\n";
+    assert_answer(&ask(&handover, rebound, 7), "403", &["throng token --user"]);
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn one_connection_asks_twice_wherever_the_shard_stopped_reading() {
+    let (control, handover) = start(false);
+    let first = format!("GET /healthz HTTP/1.1\r\n{REQUEST_END}");
+    let both = format!("{first}GET /nowhere HTTP/1.1\r\nConnection: close\r\n{REQUEST_END}");
+    for read in [0, 1, first.len() - 1, first.len(), first.len() + 3, both.len()] {
+        let answer = ask(&handover, &both, read);
+        assert_answer(&answer, "200", &["\r\n\r\nok\nHTTP/1.1 404"]);
+    }
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn what_is_no_http_is_not_answered_with_more_than_400() {
+    let (control, handover) = start(false);
+    for garbage in ["\0\0\0\0", "GET", "\r\n\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\u{16}\u{3}\u{1}tls hello"] {
+        let answer = ask(&handover, garbage, 1);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{garbage:?}: {answer}");
+    }
+    assert_answer(&get(&handover, "/healthz"), "200", &["ok"]);
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn connections_beyond_the_bound_are_told_busy_and_room_comes_back() {
+    let (control, handover) = start(false);
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_MAX {
+        let (mut client, server) = pair();
+        let request = format!("GET /healthz HTTP/1.1\r\n{REQUEST_END}");
+        client.write_all(request.as_bytes()).unwrap();
+        handover.give(server, Bytes::new());
+        // The answer shows that this one is served, and it stays open.
+        let mut answer = [0; 12];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        idle.push(client);
+    }
+    let busy = get(&handover, "/healthz");
+    assert_answer(&busy, "503", &["retry-after: 1", r#""error":"busy""#]);
+    let (head, body) = busy.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("content-length: {}", body.len())), "{busy}");
+    drop(idle);
+    // The thread learns of the closed ones in its own time: ask until it has.
+    while get(&handover, "/healthz").starts_with("HTTP/1.1 503") {}
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn a_socket_given_after_the_end_is_answered_and_closed() {
+    let (queue, handed) = mpsc::channel(1);
+    let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
+    drop(handed);
+    assert_answer(&get(&handover, "/healthz"), "503", &["busy"]);
+    assert_eq!(handover.refused.load(Ordering::Relaxed), 1);
+}

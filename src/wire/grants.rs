@@ -1,0 +1,272 @@
+//! What a token allows: the `rooms` claim, parsed.
+//!
+//! Promises: bounded (at most [`Grants::PATTERNS_MAX`] patterns), equal sets compare and hash equal whatever order they
+//! were written in, `{user}` stands for exactly the token's user. It must never grant by accident: what it does not
+//! understand it refuses, in a sentence.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::base::RoomName;
+
+/// What somebody may want to do in a room.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Verb {
+    /// Sit in the room and hear what is said.
+    Join,
+    /// Say something; no seat needed.
+    Publish,
+    /// Ask who is there, and hear who comes and goes.
+    Presence,
+    /// Read what was said before.
+    History,
+}
+
+impl Verb {
+    pub const ALL: [Self; 4] = [Self::Join, Self::Publish, Self::Presence, Self::History];
+
+    /// As written in a token's `can`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Publish => "publish",
+            Self::Presence => "presence",
+            Self::History => "history",
+        }
+    }
+
+    /// The verb of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| verb.name() == name)
+    }
+
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A set of grants. A clone is a pointer. It holds patterns, not people: everybody whose token says the same has an equal
+/// set, so that one copy serves them all.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Grants(Arc<[Grant]>);
+
+/// Sorted by pattern, no pattern twice, no empty `can`: this is what makes equal sets equal.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Grant {
+    pattern: Box<str>,
+    can: u8,
+}
+
+impl Grants {
+    /// Patterns one token may carry.
+    pub const PATTERNS_MAX: usize = 64;
+    /// Bytes of one pattern, the same as of a room name.
+    pub const PATTERN_BYTES_MAX: usize = RoomName::BYTES_MAX;
+
+    /// Every verb in every room.
+    pub fn everything() -> Self {
+        let can = Verb::ALL.into_iter().fold(0, |bits, verb| bits | verb.bit());
+        Self(Arc::from([Grant { pattern: "*".into(), can }]))
+    }
+
+    /// Reads the `rooms` claim. The error says what a person has to mend; it repeats nothing of the token.
+    pub fn from_claim(claim: &Value) -> Result<Self, &'static str> {
+        let entries = claim.as_array().ok_or(r#"must be an array of {"match", "can"}"#)?;
+        if entries.len() > Self::PATTERNS_MAX {
+            return Err("holds more than 64 patterns; use prefixes such as chat:*");
+        }
+        let mut grants = entries.iter().map(Grant::from_claim).collect::<Result<Vec<_>, _>>()?;
+        grants.sort_unstable();
+        grants.dedup_by(|later, kept| {
+            let same = later.pattern == kept.pattern;
+            if same {
+                kept.can |= later.can;
+            }
+            same
+        });
+        Ok(Self(grants.into()))
+    }
+
+    /// May `user`, the token's own, do `verb` in `room`?
+    pub fn allows(&self, verb: Verb, room: &str, user: &str) -> bool {
+        self.0.iter().any(|grant| grant.can & verb.bit() != 0 && matches(&grant.pattern, room, user))
+    }
+
+    /// Patterns with what each allows, for people to read.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Vec<Verb>)> {
+        self.0.iter().map(|grant| {
+            let can = Verb::ALL.into_iter().filter(|verb| grant.can & verb.bit() != 0).collect();
+            (&*grant.pattern, can)
+        })
+    }
+}
+
+impl Grant {
+    fn from_claim(entry: &Value) -> Result<Self, &'static str> {
+        let fields = entry.as_object().ok_or(r#"must hold objects {"match", "can"}"#)?;
+        if fields.keys().any(|key| key != "match" && key != "can") {
+            // A field that narrows a grant and is not understood would widen it.
+            return Err("has a field besides `match` and `can`");
+        }
+        let pattern = fields.get("match").and_then(Value::as_str).ok_or("needs `match`, a string")?;
+        check_pattern(pattern)?;
+        let verbs = fields.get("can").and_then(Value::as_array).ok_or("needs `can`, an array")?;
+        let mut can = 0;
+        for verb in verbs {
+            let verb = verb.as_str().and_then(Verb::parse);
+            can |= verb.ok_or("`can` lists join, publish, presence, history and nothing else")?.bit();
+        }
+        if can == 0 {
+            return Err("`can` must name at least one of join, publish, presence, history");
+        }
+        Ok(Self { pattern: pattern.into(), can })
+    }
+}
+
+/// Takes a literal, or a prefix with one trailing `*`, each with any number of `{user}`.
+fn check_pattern(pattern: &str) -> Result<(), &'static str> {
+    if pattern.len() > Grants::PATTERN_BYTES_MAX {
+        return Err("`match` is longer than 128 bytes");
+    }
+    let prefix = pattern.strip_suffix('*').unwrap_or(pattern);
+    if prefix.contains('*') {
+        return Err("`match` may hold one `*`, at its end");
+    }
+    if prefix.len() < pattern.len() && prefix.ends_with(USER) {
+        // inbox:{user}* would let ann into inbox:annabel.
+        return Err("`match` needs a separator between {user} and *");
+    }
+    let literal = prefix.replace(USER, "");
+    if pattern.is_empty() || (!literal.is_empty() && RoomName::parse(&literal).is_err()) {
+        return Err("`match` holds what no room name holds (A-Z a-z 0-9 : _ . - @ / + and {user})");
+    }
+    Ok(())
+}
+
+/// Walks pattern and room side by side. Nothing in a pattern can match in two ways, so nothing is ever tried again.
+fn matches(pattern: &str, room: &str, user: &str) -> bool {
+    let (mut pattern, open_end) = match pattern.strip_suffix('*') {
+        Some(prefix) => (prefix, true),
+        None => (pattern, false),
+    };
+    let mut rest = room;
+    while let Some((literal, after)) = pattern.split_once(USER) {
+        let Some(left) = rest.strip_prefix(literal).and_then(|rest| rest.strip_prefix(user)) else { return false };
+        (pattern, rest) = (after, left);
+    }
+    match rest.strip_prefix(pattern) {
+        Some(left) => open_end || left.is_empty(),
+        None => false,
+    }
+}
+
+const USER: &str = "{user}";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(pattern: &str) -> Grants {
+        Grants::from_claim(&json!([{"match": pattern, "can": ["join"]}])).unwrap()
+    }
+
+    #[test]
+    fn a_pattern_matches_what_it_says_and_nothing_beside_it() {
+        let cases = [
+            ("lobby", "lobby", true),
+            ("lobby", "lobby2", false),
+            ("lobby", "lobb", false),
+            ("chat:*", "chat:", true),
+            ("chat:*", "chat:a:b", true),
+            ("chat:*", "chat", false),
+            ("chat:*", "xchat:a", false),
+            ("*", "anything/at@all", true),
+            ("@{user}", "@ann", true),
+            ("@{user}", "@annabel", false),
+            ("@{user}", "@bob", false),
+            ("{user}", "ann", true),
+            ("dm:{user}:*", "dm:ann:bob", true),
+            ("dm:{user}:*", "dm:annabel:bob", false),
+            ("dm:{user}:*", "dm:bob:ann", false),
+            ("{user}/{user}.x", "ann/ann.x", true),
+            ("{user}/{user}.x", "ann/bob.x", false),
+        ];
+        for (pattern, room, expected) in cases {
+            assert_eq!(one(pattern).allows(Verb::Join, room, "ann"), expected, "{pattern} on {room}");
+        }
+    }
+
+    #[test]
+    fn a_user_full_of_pattern_characters_is_still_only_a_name() {
+        assert!(!one("@{user}").allows(Verb::Join, "@bob", "*"));
+        assert!(!one("@{user}").allows(Verb::Join, "@ann", "{user}"));
+        assert!(!one("@{user}").allows(Verb::Join, "@", "ann"));
+    }
+
+    #[test]
+    fn a_verb_that_is_not_listed_is_not_granted() {
+        let grants = Grants::from_claim(&json!([
+            {"match": "a", "can": ["join", "history"]},
+            {"match": "b*", "can": ["publish"]},
+        ]));
+        let grants = grants.unwrap();
+        let allowed = |room| Verb::ALL.map(|verb| grants.allows(verb, room, "ann"));
+        assert_eq!(allowed("a"), [true, false, false, true]);
+        assert_eq!(allowed("bob"), [false, true, false, false]);
+        assert_eq!(allowed("c"), [false; 4]);
+        assert!(Verb::ALL.iter().all(|verb| Grants::everything().allows(*verb, "c", "ann")));
+        let none = Grants::from_claim(&json!([])).unwrap();
+        assert!(Verb::ALL.iter().all(|verb| !none.allows(*verb, "c", "ann")));
+    }
+
+    #[test]
+    fn equal_sets_are_equal_whatever_order_they_came_in() {
+        let a = json!([{"match": "x", "can": ["join"]}, {"match": "y", "can": ["join", "publish"]}]);
+        let b = json!([
+            {"can": ["publish", "join"], "match": "y"},
+            {"match": "x", "can": ["join", "join"]},
+            {"match": "y", "can": ["join"]},
+        ]);
+        let (a, b) = (Grants::from_claim(&a).unwrap(), Grants::from_claim(&b).unwrap());
+        assert_eq!(a, b);
+        let hash = |grants: &Grants| crate::base::Seed::new([1, 2]).state().hash_one(grants);
+        assert_eq!(hash(&a), hash(&b));
+        assert_ne!(a, one("x"));
+        assert_eq!(b.iter().count(), 2);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_and_not_guessed() {
+        let many: Vec<Value> = (0..65).map(|n| json!({"match": format!("r{n}"), "can": ["join"]})).collect();
+        let bad = [
+            json!(null),
+            json!("*"),
+            json!({"match": "*", "can": ["join"]}),
+            json!(["*"]),
+            json!([{"match": "*"}]),
+            json!([{"can": ["join"]}]),
+            json!([{"match": 7, "can": ["join"]}]),
+            json!([{"match": "*", "can": "join"}]),
+            json!([{"match": "*", "can": ["Join"]}]),
+            json!([{"match": "*", "can": [1]}]),
+            json!([{"match": "*", "can": []}]),
+            json!([{"match": "*", "can": ["join"], "until": 5}]),
+            json!([{"match": "", "can": ["join"]}]),
+            json!([{"match": "a*b", "can": ["join"]}]),
+            json!([{"match": "a**", "can": ["join"]}]),
+            json!([{"match": "a b", "can": ["join"]}]),
+            json!([{"match": "{room}", "can": ["join"]}]),
+            json!([{"match": "{user}*", "can": ["join"]}]),
+            json!([{"match": "x".repeat(129), "can": ["join"]}]),
+            Value::Array(many),
+        ];
+        for claim in bad {
+            assert!(Grants::from_claim(&claim).is_err(), "{claim}");
+        }
+    }
+
+    use std::hash::BuildHasher;
+}
