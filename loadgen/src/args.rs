@@ -170,11 +170,17 @@ fn publishers(text: &str) -> Result<Publishers, String> {
 }
 
 fn positive(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0).ok_or_else(|| "a number above 0".to_owned())
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value > 0.0)
+        .ok_or_else(|| "a number above 0".to_owned())
 }
 
 fn not_negative(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0).ok_or_else(|| "a number, 0 or more".to_owned())
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
+        .ok_or_else(|| "a number, 0 or more".to_owned())
 }
 
 fn cores(text: &str) -> Result<Cores, String> {
@@ -201,7 +207,8 @@ mod tests {
     fn the_command_line_is_sound_and_every_option_has_its_variable() {
         Cli::command().debug_assert();
         for command in Cli::command().get_subcommands() {
-            for option in command.get_arguments().filter(|option| option.get_long().is_some_and(|long| long != "help")) {
+            for option in command.get_arguments().filter(|option| option.get_long().is_some_and(|long| long != "help"))
+            {
                 let variable = format!("THRONG_LOAD_{}", option.get_id().as_str().to_uppercase());
                 assert_eq!(option.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
             }

@@ -63,7 +63,14 @@ impl Search<'_> {
         let first = self.probe(from)?;
         if first.verdict != Verdict::Passed {
             let exit_code = first.exit_code;
-            return Ok(Found { exit_code, slo_p99_ms, best: None, overload: None, goodput_kept_percent: None, probes: self.probes.clone() });
+            return Ok(Found {
+                exit_code,
+                slo_p99_ms,
+                best: None,
+                overload: None,
+                goodput_kept_percent: None,
+                probes: self.probes.clone(),
+            });
         }
         let (mut best, mut low, mut high) = (first, from, to);
         for _ in 0..steps {

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::args::{RunArgs, Switch};
 use crate::latency::Latencies;
@@ -192,9 +192,8 @@ impl<'a> Standing<'a> {
         let memory_after = watched.memory()?;
         let cpu_s = edges.cpu_ns().context("the server's process ended during the run")? as f64 / 1e9;
         let deliveries: u64 = results.iter().map(|result| result.received_in_window).sum();
-        let per_connection = |bytes: u64| {
-            bytes.saturating_sub(watched.memory_before) as f64 / f64::from(self.plan.args.connections)
-        };
+        let per_connection =
+            |bytes: u64| bytes.saturating_sub(watched.memory_before) as f64 / f64::from(self.plan.args.connections);
         Ok(Some(Server {
             pid: watched.pid,
             cpu_s,
@@ -288,7 +287,10 @@ impl Worker {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
             reports.push(serde_json::from_slice(&line).context("a worker said something else than a report")?);
         }
-        ensure!(!ended || !reports.is_empty(), "a worker process ended without a word; see above");
+        let said_why = reports.iter().any(|report| matches!(report, WorkerReport::Failed { .. }));
+        if ended && !said_why {
+            bail!("worker process {} ended without a word", self.child.id());
+        }
         Ok(reports)
     }
 }
@@ -313,7 +315,9 @@ impl Watched {
 
     fn memory(&self) -> Result<u64> {
         let pid = self.pid;
-        self.process.memory_bytes().with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
+        self.process
+            .memory_bytes()
+            .with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
     }
 }
 

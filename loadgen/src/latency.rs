@@ -31,10 +31,6 @@ impl Latencies {
         self.0.add(&other.0).expect("all histograms here have the same range");
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.reset();
-    }
-
     pub(crate) fn quantiles(&self) -> Quantiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         Quantiles {
@@ -77,8 +73,7 @@ mod tests {
             one.record_ns(ns);
             if ns % 3 == 0 { left.record_ns(ns) } else { right.record_ns(ns) }
         }
-        let carried: Latencies =
-            serde_json::from_str(&serde_json::to_string(&right).expect("writes")).expect("reads");
+        let carried: Latencies = serde_json::from_str(&serde_json::to_string(&right).expect("writes")).expect("reads");
         left.add(&carried);
         let (one, merged) = (one.quantiles(), left.quantiles());
         assert_eq!((one.count, one.p50_ms, one.p99_ms), (merged.count, merged.p50_ms, merged.p99_ms));

@@ -82,7 +82,7 @@ impl Phase {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     Open(Box<Crew>),
     Run(Phase),
@@ -90,14 +90,16 @@ pub(crate) enum Order {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "report", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum WorkerReport {
     Progress(Progress),
     /// Every connection sits in its room.
     Ready(Box<Ready>),
     Phase(Box<PhaseResult>),
     /// The worker cannot go on; the sentence says what to do.
-    Failed { sentence: String },
+    Failed {
+        sentence: String,
+    },
 }
 
 /// Totals so far.

@@ -74,7 +74,8 @@ impl Plan {
         let rooms = connections / room_size;
         let duration_s = args.hold.unwrap_or(args.duration);
         let warmup_s = args.warmup.unwrap_or(if hold { 0.0 } else { 2.0 });
-        let rate = args.rate.unwrap_or(if hold { f64::from(rooms) / duration_s } else { f64::from(rooms) });
+        let default_rate = if hold { f64::from(rooms) / duration_s } else { f64::from(rooms) };
+        let rate = args.rate.unwrap_or(default_rate);
         let origin_ns = sys::monotonic_ns();
         let seed = args.seed.unwrap_or_else(|| mix(origin_ns) >> 11);
         // The run's name must be fresh even when the seed is given again: a server may still know its rooms.
@@ -168,7 +169,10 @@ impl Plan {
         let args = &self.args;
         line("server", format!("{} ({})", args.url, self.server));
         line("crowd", format!("{} connections in {} rooms of {}", args.connections, self.rooms, args.room_size));
-        line("publishers", format!("{} a room, {} in all", self.publishers, u64::from(self.publishers) * u64::from(self.rooms)));
+        line(
+            "publishers",
+            format!("{} a room, {} in all", self.publishers, u64::from(self.publishers) * u64::from(self.rooms)),
+        );
         line(
             "traffic",
             format!(
@@ -183,7 +187,13 @@ impl Plan {
         let on = |on| if on { "on" } else { "off" };
         line(
             "wire",
-            format!("{:?}, acks {}, own copies {}, presence {:?}", args.encoding, on(self.rules.acks), on(self.rules.own_copy), args.presence),
+            format!(
+                "{:?}, acks {}, own copies {}, presence {:?}",
+                args.encoding,
+                on(self.rules.acks),
+                on(self.rules.own_copy),
+                args.presence
+            ),
         );
         line("workers", format!("{} processes, {} connecting at once", self.crowds.len(), args.connecting));
         let sources = match self.source {
@@ -191,7 +201,10 @@ impl Plan {
             None => "chosen by the kernel".to_owned(),
         };
         line("sources", sources);
-        line("memory", format!("about {} for sockets and processes, {} free", mib(self.memory_estimate()), self.free_text()));
+        line(
+            "memory",
+            format!("about {} for sockets and processes, {} free", mib(self.memory_estimate()), self.free_text()),
+        );
         line("seed", format!("{} (run {})", self.seed, self.run));
         text
     }
@@ -214,7 +227,12 @@ impl Plan {
     fn check_room_for_sockets(&self) -> Result<()> {
         let (need, free) = (self.memory_estimate(), proc::free_memory_bytes());
         if let Some(free) = free.filter(|free| *free < need) {
-            bail!("this host has {} free and {} connections need about {}: take fewer", mib(free), self.args.connections, mib(need));
+            bail!(
+                "this host has {} free and {} connections need about {}: take fewer",
+                mib(free),
+                self.args.connections,
+                mib(need)
+            );
         }
         if let Some(net) = self.source {
             ensure!(
@@ -284,7 +302,10 @@ fn secret(args: &RunArgs) -> Result<Vec<u8>> {
 fn split_url(url: &str) -> Result<(String, String)> {
     let rest = url.strip_prefix("ws://").with_context(|| format!("--url {url}: only ws:// is spoken"))?;
     let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    ensure!(!host.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control()), "--url {url}: no address");
+    ensure!(
+        !host.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control()),
+        "--url {url}: no address"
+    );
     let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     let host = if has_port { host.to_owned() } else { format!("{host}:80") };
     Ok((host, if target.is_empty() { "/".to_owned() } else { target.to_owned() }))
@@ -292,7 +313,11 @@ fn split_url(url: &str) -> Result<(String, String)> {
 
 /// For people.
 pub(crate) fn mib(bytes: u64) -> String {
-    if bytes >= 10 << 30 { format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64) } else { format!("{} MiB", bytes >> 20) }
+    if bytes >= 10 << 30 {
+        format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
+    } else {
+        format!("{} MiB", bytes >> 20)
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,14 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// `messages` in `start_ns .. start_ns + span_ns` over `publishers` senders (exactly with even arrivals,
     /// on average with Poisson).
-    pub(crate) fn new(arrivals: Arrivals, start_ns: u64, span_ns: u64, messages: u64, publishers: u32, seed: u64) -> Self {
+    pub(crate) fn new(
+        arrivals: Arrivals,
+        start_ns: u64,
+        span_ns: u64,
+        messages: u64,
+        publishers: u32,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         let mut order: Vec<u32> = (0..publishers).collect();
         random.shuffle(&mut order);

@@ -76,7 +76,8 @@ impl Sources {
         let address = self.net.address(self.first_address.wrapping_add(index / self.per_address));
         // Retries lie in the other half of the ports: they never take a pair that is still to come.
         let place = index % self.per_address;
-        let port = if attempt == 0 { place } else { self.per_address + (place + (attempt - 1) * 7_919) % self.per_address };
+        let port =
+            if attempt == 0 { place } else { self.per_address + (place + (attempt - 1) * 7_919) % self.per_address };
         (address, PORT_FIRST + port as u16)
     }
 }
@@ -92,7 +93,11 @@ mod tests {
         let sources = Sources::new("127.0.0.0/8".parse().expect("a net"), 16_000_000);
         let pairs: HashSet<_> = (0..200_000).map(|index| sources.pair(index, 0)).collect();
         assert_eq!(pairs.len(), 200_000);
-        assert!(pairs.iter().all(|(address, port)| address.is_loopback() && *port >= PORT_FIRST && address.octets()[3] != 0));
+        assert!(
+            pairs
+                .iter()
+                .all(|(address, port)| address.is_loopback() && *port >= PORT_FIRST && address.octets()[3] != 0)
+        );
         assert!((1..100).all(|attempt| !pairs.contains(&sources.pair(7, attempt))), "a retry takes nobody's pair");
     }
 

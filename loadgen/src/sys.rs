@@ -43,8 +43,10 @@ impl Epoll {
     /// Waits at most `timeout_ns`; gives the number of events, to be read with [`Epoll::event`].
     /// An interrupted wait is a wait that found nothing.
     pub(crate) fn wait(&mut self, timeout_ns: u64) -> io::Result<usize> {
-        let timeout =
-            libc::timespec { tv_sec: (timeout_ns / 1_000_000_000) as i64, tv_nsec: (timeout_ns % 1_000_000_000) as i64 };
+        let timeout = libc::timespec {
+            tv_sec: (timeout_ns / 1_000_000_000) as i64,
+            tv_nsec: (timeout_ns % 1_000_000_000) as i64,
+        };
         let none: *const libc::sigset_t = std::ptr::null();
         // SAFETY: the buffer has `len` places, `timeout` lives through the call, no signal mask is passed.
         let found = unsafe {
@@ -151,13 +153,6 @@ pub(crate) fn ticks_per_second() -> u64 {
     // SAFETY: no pointers.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     u64::try_from(ticks).unwrap_or(100)
-}
-
-/// Cores that are online.
-pub(crate) fn cores() -> usize {
-    // SAFETY: no pointers.
-    let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
-    usize::try_from(cores).unwrap_or(1)
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -1,12 +1,9 @@
-//! One signed token per connection, each with its own `sub`.
+//! One signed token per connection, each with its own `sub` of 24 characters.
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
 use crate::payload::{hex8, put_hex};
-
-/// Bytes of a `sub`: `load`, the run, the number of the connection in 12 hex digits.
-pub(crate) const SUB_BYTES: usize = 24;
 
 /// Signs with HS256.
 pub(crate) struct Signer {
@@ -35,7 +32,7 @@ impl Signer {
     }
 }
 
-/// The user of a connection.
+/// The user of a connection: `load`, the run, the number of the connection in 12 hex digits.
 pub(crate) fn sub(run: &str, connection: u32) -> String {
     let mut digits = [b'0'; 12];
     put_hex(&mut digits, u64::from(connection));
@@ -57,7 +54,7 @@ mod tests {
     #[test]
     fn every_connection_is_somebody_else_with_24_characters() {
         let (one, other) = (sub("00c0ffee", 7), sub("00c0ffee", 0xdead_beef));
-        assert_eq!((one.len(), other.len()), (SUB_BYTES, SUB_BYTES));
+        assert_eq!((one.len(), other.len()), (24, 24));
         assert_ne!(one, other);
         assert_eq!(connection_of("00c0ffee", &other), Some(0xdead_beef));
         assert_eq!(connection_of("00c0ffed", &other), None);

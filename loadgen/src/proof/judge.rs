@@ -118,7 +118,7 @@ impl Ledger {
             if !complete || !whole_view || !mine.exact {
                 continue;
             }
-            let expected = if rules.acks { mine.places } else { *reference.get_or_insert(state.places()) };
+            let expected = if rules.acks { mine.places } else { *reference.get_or_insert_with(|| state.places()) };
             self.blame(found, Fault::Disagreed, member, u64::from(state.places() != expected));
         }
     }

@@ -226,8 +226,7 @@ impl Ledger {
             return Err(self.fault(Fault::Corrupted));
         }
         state.acked += 1;
-        state.places =
-            state.places.wrapping_add(placed_name(relative.unwrap_or(0), message_name(global, seq)));
+        state.places = state.places.wrapping_add(placed_name(relative.unwrap_or(0), message_name(global, seq)));
         self.unanswered = self.unanswered.saturating_sub(1);
         if fits { Ok(()) } else { Err(self.fault(Fault::Disagreed)) }
     }

@@ -61,7 +61,9 @@ impl World {
 
     fn deliver(&mut self) -> Vec<Fault> {
         let wire = std::mem::take(&mut self.wire);
-        wire.iter().filter_map(|(member, offset, marker)| self.ledger.received(*member, *offset, marker).err()).collect()
+        wire.iter()
+            .filter_map(|(member, offset, marker)| self.ledger.received(*member, *offset, marker).err())
+            .collect()
     }
 }
 
@@ -145,7 +147,8 @@ fn a_publishers_order_broken_before_the_offset_was_given_is_misordered() {
         let marker = |seq| Marker { room: 10, publisher: 30, seq, intended_ns: 0, late_us: 0 };
         let base = BASE + 1;
         let heard = |world: &mut World, offset, seq| {
-            (0..3).filter(|member| *member != 0 || world.rules.own_copy)
+            (0..3)
+                .filter(|member| *member != 0 || world.rules.own_copy)
                 .filter_map(|member| world.ledger.received(member, offset, &marker(seq)).err())
                 .collect::<Vec<_>>()
         };

@@ -162,7 +162,13 @@ const OFFENDERS_MAX: usize = 20;
 
 impl Report {
     /// Merges the workers' results and judges them.
-    pub(crate) fn new(asked: Asked, opened: Opened, memory: (u64, f64), server: Option<Server>, results: &[PhaseResult]) -> Self {
+    pub(crate) fn new(
+        asked: Asked,
+        opened: Opened,
+        memory: (u64, f64),
+        server: Option<Server>,
+        results: &[PhaseResult],
+    ) -> Self {
         let latency = LatencyReport {
             delivery: merged(results, |result| &result.delivery),
             delivery_from_send: merged(results, |result| &result.delivery_from_send),
@@ -172,8 +178,18 @@ impl Report {
         let proof = Proof::merge(&asked, results);
         let rates = Rates::merge(&asked, &proof, results);
         let generator = Generator::merge(&asked, &latency, memory, results);
-        let mut report =
-            Self { verdict: Verdict::Passed, exit_code: 0, reasons: Vec::new(), asked, opened, proof, rates, latency, generator, server };
+        let mut report = Self {
+            verdict: Verdict::Passed,
+            exit_code: 0,
+            reasons: Vec::new(),
+            asked,
+            opened,
+            proof,
+            rates,
+            latency,
+            generator,
+            server,
+        };
         report.judge();
         report
     }
@@ -208,9 +224,14 @@ impl Report {
         let mut missed = Vec::new();
         let measured = self.asked.rate_per_s * self.asked.duration_s;
         // Each worker rounds its share; Poisson arrivals scatter by the root of their number.
-        let scatter = self.asked.workers as f64 + 1.0 + if self.asked.arrivals == "poisson" { 4.0 * measured.sqrt() } else { 0.0 };
+        let scatter = self.asked.workers as f64
+            + 1.0
+            + if self.asked.arrivals == "poisson" { 4.0 * measured.sqrt() } else { 0.0 };
         if self.rates.sent_per_s * self.asked.duration_s + scatter < measured * RATE_KEPT {
-            missed.push(format!("the rate was not sent: {:.1} of {:.1} messages/s", self.rates.sent_per_s, self.asked.rate_per_s));
+            missed.push(format!(
+                "the rate was not sent: {:.1} of {:.1} messages/s",
+                self.rates.sent_per_s, self.asked.rate_per_s
+            ));
         }
         if (self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT {
             missed.push(format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent));

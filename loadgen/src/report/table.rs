@@ -40,7 +40,11 @@ impl Report {
     }
 
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{:<28} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}", "latency, ms", "count", "p50", "p90", "p99", "p99.9", "max")?;
+        writeln!(
+            f,
+            "\n{:<28} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "latency, ms", "count", "p50", "p90", "p99", "p99.9", "max"
+        )?;
         let latency = &self.latency;
         row(f, "delivery from intended time", &latency.delivery)?;
         row(f, "delivery from actual send", &latency.delivery_from_send)?;
@@ -76,7 +80,11 @@ impl Report {
             self.opened.heartbeat_ms as f64 / 1_000.0
         )?;
         if proof.count_only_rooms > 0 {
-            writeln!(f, "           {} rooms judged by number only (refusals without an id, or a publisher cut)", proof.count_only_rooms)?;
+            writeln!(
+                f,
+                "           {} rooms judged by number only (refusals without an id, or a publisher cut)",
+                proof.count_only_rooms
+            )?;
         }
         for (code, count) in &proof.refusals {
             writeln!(f, "           refused: {count} {code}")?;

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail};
 use throng::wire::client::{CommandOut, ServerEvent, write_command};
-use throng::wire::refusal::Refusal;
 
 use super::opening::{self, Step};
 use super::upgrade::{self, Answer};
@@ -81,14 +80,16 @@ impl Worker {
                 self.join(member, slot)
             }
             (Step::Joining, ServerEvent::Reply(reply)) if reply.id == JOIN_ID => {
-                let Some(position) = reply.position() else { bail!("the answer to `join` holds no position: {reply:?}") };
+                let Some(position) = reply.position() else {
+                    bail!("the answer to `join` holds no position: {reply:?}")
+                };
                 self.seat(member, slot, position.epoch.0, position.offset.0);
                 Ok(())
             }
-            (_, ServerEvent::Error { refusal, message, .. }) => match refusal {
-                Refusal::Busy => self.retry(slot, "busy"),
-                other => bail!("the server refused to let a connection in: {}: {message}", other.code()),
-            },
+            (_, ServerEvent::Error { refusal, .. }) if refusal.retryable() => self.retry(slot, refusal.code()),
+            (_, ServerEvent::Error { refusal, message, .. }) => {
+                bail!("the server refused to let a connection in: {}: {message}", refusal.code())
+            }
             (
                 _,
                 ServerEvent::Welcome(_)
@@ -135,10 +136,14 @@ impl Worker {
     fn retry(&mut self, slot: u16, why: &str) -> Result<()> {
         let opening = self.openings.finish(slot);
         self.connections[opening.member as usize].end(Stage::Waiting);
-        if self.openings.retry(&opening, self.now_ns) {
+        if self.openings.retry(&opening, self.now_ns, self.progress.open > 0) {
             return Ok(());
         }
-        bail!("connection {} was not let in after {} attempts: {why}", self.crew.crowd.global(opening.member), opening.attempt + 1)
+        bail!(
+            "connection {} was not let in after {} attempts: {why}",
+            self.crew.crowd.global(opening.member),
+            opening.attempt + 1
+        )
     }
 
     /// The room a local connection sits in.

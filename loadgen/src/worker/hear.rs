@@ -173,10 +173,12 @@ impl Worker {
         }
         let read = payload::read(self.encoding, message.data.raw(), self.crew.payload_bytes, self.crew.seed);
         let Some(marker) = read else {
-            return self.corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
+            return self
+                .corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
         };
         if token::connection_of(&self.crew.run, &message.from.user) != Some(marker.publisher) {
-            return self.corrupted(member, || format!("offset {}: under the name {}", message.offset.0, message.from.user));
+            return self
+                .corrupted(member, || format!("offset {}: under the name {}", message.offset.0, message.from.user));
         }
         let verdict = self.ledger.received(member, message.offset.0, &marker);
         self.progress.received += 1;

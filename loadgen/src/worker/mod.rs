@@ -183,7 +183,7 @@ impl Worker {
     /// When the next turn must begin even if no socket says anything.
     fn wake_ns(&self) -> u64 {
         let openings = self.openings.wake_ns();
-        let phase = self.running.as_ref().map(|running| running.wake_ns());
+        let phase = self.running.as_ref().map(|running| running.wake_ns(self.now_ns));
         [openings, phase].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.progress_at_ns)
     }
 

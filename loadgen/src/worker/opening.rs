@@ -58,6 +58,7 @@ const ATTEMPT_NS: u64 = 15_000_000_000;
 const RETRY_NS: u64 = 100_000_000;
 /// Enough to outlast a server that is full or starting for a minute.
 const ATTEMPTS_MAX: u32 = 60;
+const ATTEMPTS_MAX_ALONE: u32 = 5;
 
 impl Openings {
     /// Members `0..total`, at most `at_once` (1 to 65,535) at a time, begun at most at `ramp_rate` a second.
@@ -111,8 +112,8 @@ impl Openings {
         self.slots[usize::from(slot)].take().expect("a row in stage Opening names a taken slot")
     }
 
-    /// Puts an attempt off; `false` when there were too many.
-    pub(super) fn retry(&mut self, opening: &Opening, now_ns: u64) -> bool {
+    /// Puts an attempt off; `false` when there were too many: a server that lets nobody in is given up sooner.
+    pub(super) fn retry(&mut self, opening: &Opening, now_ns: u64, anybody_in: bool) -> bool {
         self.retried += 1;
         let patience = RETRY_NS * u64::from(opening.attempt.min(10) + 1);
         self.retries.push(Retry {
@@ -121,12 +122,13 @@ impl Openings {
             started_ns: opening.started_ns,
             attempt: opening.attempt + 1,
         });
-        opening.attempt < ATTEMPTS_MAX
+        opening.attempt < if anybody_in { ATTEMPTS_MAX } else { ATTEMPTS_MAX_ALONE }
     }
 
     /// A slot whose attempt has taken too long.
     pub(super) fn overdue(&self, now_ns: u64) -> Option<u16> {
-        let at = self.slots.iter().position(|slot| slot.as_ref().is_some_and(|opening| opening.deadline_ns <= now_ns))?;
+        let at =
+            self.slots.iter().position(|slot| slot.as_ref().is_some_and(|opening| opening.deadline_ns <= now_ns))?;
         u16::try_from(at).ok()
     }
 
@@ -148,12 +150,16 @@ impl Openings {
 }
 
 /// Begins to connect, from an explicit pair where the run has any; a pair that is taken is replaced by another.
-pub(super) fn connect(server: SocketAddr, sources: Option<&Sources>, connection: u32, attempt: u32) -> io::Result<TcpStream> {
+pub(super) fn connect(
+    server: SocketAddr,
+    sources: Option<&Sources>,
+    connection: u32,
+    attempt: u32,
+) -> io::Result<TcpStream> {
     let mut result = connect_once(server, sources, connection, attempt);
     for other in 1..PAIRS_TRIED {
-        let taken = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
-        };
+        let taken =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable);
         if sources.is_none() || !result.as_ref().is_err_and(taken) {
             break;
         }
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!(openings.begin(0), None);
         assert_eq!(openings.wake_ns(), Some(1_000_000));
         let opening = openings.finish(first);
-        assert!(openings.retry(&opening, 0));
+        assert!(openings.retry(&opening, 0, true));
         assert_eq!(openings.begin(2_000_000), Some(first), "the second");
         assert!(openings.begin(2_000_000).is_some(), "and the third");
         assert_eq!(openings.begin(2_000_000), None);
@@ -215,15 +221,17 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends() {
-        let mut openings = Openings::new(1, 1, None, 0);
-        let mut now_ns = 0;
-        let attempts = std::iter::from_fn(|| {
-            now_ns += 60_000_000_000;
-            let slot = openings.begin(now_ns)?;
-            let opening = openings.finish(slot);
-            openings.retry(&opening, now_ns).then_some(())
-        });
-        assert_eq!(attempts.count(), ATTEMPTS_MAX as usize);
+    fn patience_ends_sooner_with_a_server_that_lets_nobody_in() {
+        for (anybody_in, attempts_max) in [(true, ATTEMPTS_MAX), (false, ATTEMPTS_MAX_ALONE)] {
+            let mut openings = Openings::new(1, 1, None, 0);
+            let mut now_ns = 0;
+            let attempts = std::iter::from_fn(|| {
+                now_ns += 60_000_000_000;
+                let slot = openings.begin(now_ns)?;
+                let opening = openings.finish(slot);
+                openings.retry(&opening, now_ns, anybody_in).then_some(())
+            });
+            assert_eq!(attempts.count(), attempts_max as usize);
+        }
     }
 }

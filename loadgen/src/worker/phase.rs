@@ -79,13 +79,13 @@ impl Running {
         }
     }
 
-    pub(super) fn wake_ns(&self) -> u64 {
+    pub(super) fn wake_ns(&self, now_ns: u64) -> u64 {
         let send = self.schedule.next_ns().unwrap_or(u64::MAX);
         let edge = match self.usage {
             [None, _] => self.phase.measured_from_ns(),
             [_, None] => self.phase.end_ns(),
             // Draining: look every few milliseconds; nothing of it is measured.
-            [Some(_), Some(end)] => self.last_arrival_ns.max(end.at_ns) + 5_000_000,
+            [Some(_), Some(_)] => now_ns + 5_000_000,
         };
         send.min(edge)
     }
@@ -196,7 +196,12 @@ impl Worker {
         let value = self.payloads.write(&marker);
         let data = prove(self.encoding, value, 1).expect("a string is one complete, portable value");
         self.envelope.clear();
-        write_command(&mut self.envelope, self.encoding, id, &CommandOut::Publish { room: &room, data, event: None, echo });
+        write_command(
+            &mut self.envelope,
+            self.encoding,
+            id,
+            &CommandOut::Publish { room: &room, data, event: None, echo },
+        );
         if let Err(error) = self.send_envelope(member) {
             self.on_send_failed(member, &error);
         }

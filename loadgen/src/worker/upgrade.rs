@@ -47,8 +47,10 @@ pub(super) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
     let head = String::from_utf8_lossy(&bytes[..end]);
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
-    let fields: Vec<(String, &str)> =
-        lines.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.to_ascii_lowercase(), value.trim())).collect();
+    let fields: Vec<(String, &str)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+        .collect();
     let field = |name: &str| fields.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
     match status.split(' ').nth(1) {
         Some("101") => {}
