@@ -124,8 +124,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether a client that ended this way is expected back (with backoff): by the code's range alone.
-    /// 1002, 1003, 1007, 1009 would only happen again; 4500–4999 say so.
+    /// Whether a client that ended this way is expected back, with backoff. For our own codes the range says it
+    /// (4000–4499 yes, 4500–4999 no); what broke the protocol would only happen again.
     pub fn may_retry(self) -> bool {
         match self {
             Self::GoingAway
@@ -154,7 +154,9 @@ impl CloseReason {
 
     /// The reason of a code read from the wire.
     pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.code() == Some(code))
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.code() == Some(code))
     }
 }
 
@@ -175,9 +177,15 @@ mod tests {
 
     #[test]
     fn our_own_codes_say_by_their_range_whether_to_come_back() {
-        let ours = CloseReason::ALL.into_iter().filter_map(|reason| Some((reason, reason.code()?)));
+        let ours = CloseReason::ALL
+            .into_iter()
+            .filter_map(|reason| Some((reason, reason.code()?)));
         for (reason, code) in ours.filter(|(_, code)| *code >= 4000) {
-            assert_eq!(reason.may_retry(), (4000..4500).contains(&code), "{reason:?}");
+            assert_eq!(
+                reason.may_retry(),
+                (4000..4500).contains(&code),
+                "{reason:?}"
+            );
         }
     }
 
