@@ -45,8 +45,13 @@ impl RoomName {
 
     /// Takes 1 to 128 bytes of `[A-Za-z0-9:_.\-@/+]`.
     pub fn parse(text: &str) -> Result<Self, BadName> {
+        Self::check(text).map(|()| Self(Arc::from(text)))
+    }
+
+    /// The rule of [`RoomName::parse`] without taking the name.
+    pub fn check(text: &str) -> Result<(), BadName> {
         let fits = (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(Self::allows);
-        if fits { Ok(Self(Arc::from(text))) } else { Err(BadName::Room) }
+        if fits { Ok(()) } else { Err(BadName::Room) }
     }
 
     pub fn as_str(&self) -> &str {

@@ -1,1 +1,15 @@
 //! Floor 2: who is where, and what was said.
+//!
+//! A [`Room`] lives at its home shard only, the single writer: it gives offsets, keeps the log, counts who is
+//! present, and knows per shard how many seats there are. It has no sockets and no mail; the shard asks it and
+//! carries the answers.
+
+mod home;
+mod log;
+mod people;
+mod table;
+
+pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use log::{Entry, Log};
+pub use people::{Changes, People, Roll};
+pub use table::Rooms;

@@ -5,6 +5,9 @@
 
 use crate::base::ConnKey;
 
+/// What an idle shard keeps of its arena.
+const ARENA_BYTES_KEPT: usize = 512 << 10;
+
 /// One write: `arena[start..start + len]` to `conn`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Write {
@@ -38,6 +41,13 @@ impl Batch {
     /// In the order they were asked for; no connection twice.
     pub fn writes(&self) -> &[Write] {
         &self.writes
+    }
+
+    /// Empties it for the next filling; a large arena is given back.
+    pub(crate) fn clear(&mut self) {
+        self.arena.clear();
+        self.writes.clear();
+        self.arena.shrink_to(ARENA_BYTES_KEPT);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::base::ConnKey;
+use crate::base::{ConnKey, Identity};
+use crate::wire::CloseReason;
 
 /// One thing that happened. The runtime (or a simulation) makes them, `Shard::handle` takes them in.
 #[derive(Debug)]
@@ -17,12 +18,6 @@ pub enum Input<'a> {
     Released { conn: ConnKey },
     /// A tick is due.
     Tick,
-}
-
-/// Where a new connection goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Opened {
-    pub conn: ConnKey,
 }
 
 /// How the runtime lets go of a socket.
@@ -41,4 +36,8 @@ pub enum Effect {
     Close { conn: ConnKey, how: CloseHow },
     /// Not ours: give the socket, and the bytes read so far, to the control plane; answer `Input::Released`.
     HandOver { conn: ConnKey, read: Bytes },
+    /// For the log: a session began.
+    Opened { conn: ConnKey, identity: Identity },
+    /// For the log: a connection ended, and why. `identity` is `None` if it never became a session.
+    Closed { conn: ConnKey, identity: Option<Identity>, reason: CloseReason },
 }

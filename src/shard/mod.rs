@@ -1,7 +1,276 @@
-//! Floor 3: one core's whole world as a plain value.
+//! Floor 3: one core's whole world as a plain value: connections, seats, homes, mail, outboxes.
+//!
+//! The runtime (or a simulation) calls, in this order, turn after turn:
+//! [`Shard::handle`] and [`Shard::handle_parcel`] for everything that came; [`Shard::end_turn`]; then
+//! [`Shard::fill_batch`] / [`Shard::finish_batch`] until there is nothing to write; [`Shard::take_effects`];
+//! and posts what lies in [`Shard::outgoing_mut`].
+//!
+//! Promises: deterministic in its inputs; every unsent byte is owned here; whatever is accepted is delivered or
+//! announced as a gap. It must never read a clock, draw randomness that no seed gave, or touch a socket.
 
 mod batch;
+mod catch_up;
+mod close;
+mod commands;
+mod config;
+mod connections;
+mod counters;
+mod door;
+mod flush;
+mod gather;
+mod grants;
+mod home;
 mod input;
+mod invariants;
+mod mail;
+mod patrol;
+mod replies;
+mod row;
+mod seats;
+
+use std::collections::VecDeque;
+
+use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
-pub use input::{CloseHow, Effect, Input, Opened};
+#[cfg(feature = "planted-bugs")]
+pub use config::PlantedBug;
+pub use config::{Flush, ShardConfig};
+pub use counters::{Count, Counters, Gauges};
+pub use input::{CloseHow, Effect, Input};
+pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+
+use connections::Connections;
+use flush::FlushQueues;
+use grants::GrantTable;
+use patrol::Patrol;
+use row::Work;
+use seats::Seats;
+
+/// What one idle connection owns of its shard, by struct; printed by the memory bench.
+pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
+/// See [`BYTES_PER_ROW`].
+pub const BYTES_PER_SEAT: usize = size_of::<seats::Seat>();
+/// What a room costs at a shard that has seats in it.
+pub const BYTES_PER_LOCAL_ROOM: usize = size_of::<seats::LocalRoom>();
+/// What a room costs at its home.
+pub const BYTES_PER_HOME_ROOM: usize = size_of::<crate::room::Room>();
+/// What is lent while something is incomplete.
+pub const BYTES_PER_WORK: usize = size_of::<Work>();
+
+/// One core's world.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    connections: Connections,
+    seats: Seats,
+    rooms: Rooms,
+    grants: GrantTable,
+    /// Work spaces nobody needs at the moment.
+    #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
+    spare_work: Vec<Box<Work>>,
+    /// Letters of this turn, by addressee.
+    outgoing: Vec<Parcel>,
+    /// Local rooms whose home must be told who left.
+    untold: Vec<u32>,
+    /// (room, shard) pairs at this home whose `Deliver` did not fit.
+    owed: VecDeque<(RoomName, ShardId)>,
+    /// Home rooms with news for those who watch.
+    presence_news: Vec<u32>,
+    flush: FlushQueues,
+    patrol: Patrol,
+    effects: Vec<Effect>,
+    counters: Counters,
+    sessions: usize,
+    scratch: Vec<u8>,
+    seed: Seed,
+    homes: SeededState,
+}
+
+impl Shard {
+    pub fn new(config: ShardConfig) -> Self {
+        let shared = Seed::new(config.seed);
+        let own = Seed::new([
+            config.seed[0],
+            config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        ]);
+        let limits = &config.limits;
+        Self {
+            connections: Connections::new(limits.slots_per_ring, limits.connections_per_shard_max),
+            seats: Seats::new(&own),
+            rooms: Rooms::new(own.clone()),
+            grants: GrantTable::new(&own, config.default_grants.clone()),
+            spare_work: Vec::new(),
+            outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
+            untold: Vec::new(),
+            owed: VecDeque::new(),
+            presence_news: Vec::new(),
+            flush: FlushQueues::default(),
+            patrol: Patrol::default(),
+            effects: Vec::new(),
+            counters: Counters::default(),
+            sessions: 0,
+            scratch: Vec::new(),
+            homes: shared.state(),
+            seed: own,
+            config,
+        }
+    }
+
+    /// Takes in a socket: its row, or `None` when the shard is full (the runtime answers 503).
+    pub fn open(&mut self, now: Now) -> Option<ConnKey> {
+        let Some(conn) = self.connections.open() else {
+            self.counters.add(Count::Full, 1);
+            return None;
+        };
+        self.counters.add(Count::Accepted, 1);
+        self.connections.at_mut(conn.index()).heard_mono_s = seconds(now);
+        Some(conn)
+    }
+
+    /// Takes in one thing that happened.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        match input {
+            Input::Received { conn, bytes } => self.on_received(now, conn, bytes),
+            Input::Ended { conn } => self.on_ended(conn),
+            Input::Writable { conn } => self.on_writable(conn),
+            Input::Released { conn } => {
+                if !self.connections.release(conn) {
+                    self.counters.add(Count::StaleKeys, 1);
+                }
+            }
+            Input::Tick => self.on_tick(now),
+        }
+        self.settle(now);
+    }
+
+    /// Takes in what another shard had to say; empties the parcel.
+    pub fn handle_parcel(&mut self, now: Now, from: ShardId, parcel: &mut Parcel) {
+        for mail in parcel.drain(..) {
+            self.on_mail(now, from, mail);
+        }
+        self.settle(now);
+    }
+
+    /// Tells homes who left and sends shards what they are owed.
+    pub fn end_turn(&mut self, now: Now) {
+        self.tell_homes();
+        self.settle(now);
+        self.send_owed();
+        self.settle(now);
+    }
+
+    /// Moves what the runtime must do to the end of `into`, in order.
+    pub fn take_effects(&mut self, into: &mut Vec<Effect>) {
+        into.append(&mut self.effects);
+    }
+
+    /// The letters for one shard; the runtime takes all of them or, if the inbox is full, none.
+    pub fn outgoing_mut(&mut self, to: ShardId) -> &mut Parcel {
+        &mut self.outgoing[to.index()]
+    }
+
+    /// Whether more input may be taken. False past the peak: what is accepted is written first.
+    pub fn wants_input(&self) -> bool {
+        !self.flush.is_overdue()
+    }
+
+    /// Whether the next turn has something to do even if nothing comes in.
+    pub fn has_work(&self) -> bool {
+        self.flush.has_due() && self.may_write()
+    }
+
+    /// As many rings as the table has chunks; more are empty and can be given back.
+    pub fn rings_wanted(&self) -> u16 {
+        self.connections.chunks()
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.connections.len() as u64,
+            sessions: self.sessions as u64,
+            rooms_home: self.rooms.len() as u64,
+            rooms_seated: self.seats.len() as u64,
+            behind_readers: self.flush.behind_readers as u64,
+            unsent_bytes: self.flush.unsent_bytes as u64,
+            letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
+        }
+    }
+
+    pub fn id(&self) -> ShardId {
+        self.config.id
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// The only writer of a room.
+    fn home_of(&self, room: &str) -> ShardId {
+        use std::hash::BuildHasher;
+        ShardId((self.homes.hash_one(room) % u64::from(self.config.shards)) as u16)
+    }
+
+    fn post(&mut self, to: ShardId, mail: Mail) {
+        self.outgoing[to.index()].push(mail);
+    }
+
+    /// Whether a letter that may be refused still fits among those waiting for this shard.
+    fn has_room_for(&self, to: ShardId) -> bool {
+        self.outgoing[to.index()].len() < self.config.limits.letters_waiting_max
+    }
+
+    /// Letters to oneself are answered in the same turn.
+    fn settle(&mut self, now: Now) {
+        let here = self.config.id;
+        while !self.outgoing[here.index()].is_empty() {
+            let mut parcel = std::mem::take(&mut self.outgoing[here.index()]);
+            for mail in parcel.drain(..) {
+                self.on_mail(now, here, mail);
+            }
+            if self.outgoing[here.index()].is_empty() {
+                self.outgoing[here.index()] = parcel;
+            }
+        }
+    }
+
+    fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
+        match mail {
+            Mail::Join(join) => self.on_join(now, from, *join),
+            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Publish(publish) => self.on_publish(now, from, *publish),
+            Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
+                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+            }
+            Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
+            Mail::Joined(joined) => self.on_joined(now, *joined),
+            Mail::Deliver(deliver) => self.on_deliver(deliver),
+            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+        }
+    }
+
+    fn on_tick(&mut self, now: Now) {
+        self.flush_tick();
+        self.retry_pulls();
+        self.announce_presence();
+        self.patrol(now);
+        let limits = self.config.limits.clone();
+        let before = self.rooms.forgotten();
+        self.rooms.sweep(now, &limits);
+        self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
+    }
+}
+
+/// Seconds of the monotonic clock, as rows keep them.
+fn seconds(now: Now) -> u32 {
+    (now.mono_ms / 1_000) as u32
+}

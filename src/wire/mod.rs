@@ -2,8 +2,26 @@
 //!
 //! Promises: sans-I/O, no clock; nothing read from outside recurses, panics or is trusted before it is checked.
 
-mod grants;
-mod token;
+pub mod client;
+pub mod close;
+pub mod envelope;
+pub mod grants;
+pub mod payload;
+pub mod refusal;
+pub mod token;
+pub mod upgrade;
+pub mod websocket;
 
+pub use close::CloseReason;
+pub use envelope::{
+    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, decode, transcode_message, write_event,
+    write_message,
+};
 pub use grants::{Grants, Verb};
+pub use payload::{Data, Payload, prove};
+pub use refusal::Refusal;
 pub use token::{BadToken, Claims, TokenVerifier, Verified, sign_hs256, token_part};
+pub use upgrade::{Asked, Carried, Head, HeadError, Upgrade, read_head, write_refusal};
+pub use websocket::{
+    FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
+};

@@ -1,0 +1,345 @@
+//! A room at its home: the only place where a message gets its offset.
+//!
+//! Promises: a publish is admitted only if no shard's unsent part of the log would be forgotten by it, so that
+//! an accepted message reaches every shard that has seats.
+
+use bytes::Bytes;
+
+use super::log::{Entry, Log};
+use super::people::People;
+use crate::base::{ConnAddress, Encoding, Epoch, Identity, Limits, Now, Offset, Position, RoomName, ShardId};
+use crate::wire::{GapWhy, MessageOut, Payload, write_message};
+
+/// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SeatCounts {
+    pub by_encoding: [u32; 2],
+    pub watchers: u32,
+}
+
+impl SeatCounts {
+    pub fn is_empty(self) -> bool {
+        self.by_encoding == [0, 0]
+    }
+
+    pub fn total(self) -> u32 {
+        self.by_encoding[0] + self.by_encoding[1]
+    }
+}
+
+/// One shard's part in a room.
+#[derive(Debug)]
+pub struct Attendance {
+    pub shard: ShardId,
+    pub seats: SeatCounts,
+    /// The first offset this shard has not been sent, when a letter did not fit; `None`: it has everything.
+    pub owed_from: Option<Offset>,
+}
+
+/// Something missing: `from..=to` will not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap {
+    pub from: Offset,
+    pub to: Offset,
+    pub why: GapWhy,
+}
+
+/// Where a joiner begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// The next offset the joiner is owed.
+    pub cursor: Offset,
+    pub gap: Option<Gap>,
+    /// Only for joins with `since`.
+    pub recovered: Option<bool>,
+}
+
+/// A piece of the log, as frames of one encoding.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub frames: Vec<Bytes>,
+    /// The next offset after this piece.
+    pub next: Offset,
+    /// What the log no longer had before the piece.
+    pub gap: Option<(Offset, Offset)>,
+}
+
+/// What somebody says.
+#[derive(Debug)]
+pub struct Post<'a> {
+    pub from: &'a Identity,
+    pub event: Option<&'a str>,
+    pub payload: &'a Payload,
+    pub skip: Option<ConnAddress>,
+}
+
+/// One room, at its home shard.
+#[derive(Debug)]
+pub struct Room {
+    name: RoomName,
+    epoch: Epoch,
+    log: Log,
+    attendance: Vec<Attendance>,
+    people: People,
+    idle_mark: u64,
+}
+
+impl Room {
+    pub fn new(name: RoomName, epoch: Epoch) -> Self {
+        Self { name, epoch, log: Log::default(), attendance: Vec::new(), people: People::default(), idle_mark: 0 }
+    }
+
+    /// Sets a shard's seats to this absolute value; none ends its attendance.
+    pub fn set_seats(&mut self, shard: ShardId, seats: SeatCounts) {
+        match self.attendance.iter().position(|a| a.shard == shard) {
+            Some(at) if seats.is_empty() => drop(self.attendance.swap_remove(at)),
+            Some(at) => self.attendance[at].seats = seats,
+            None if seats.is_empty() => {}
+            None => {
+                self.attendance.reserve_exact(1);
+                self.attendance.push(Attendance { shard, seats, owed_from: None });
+            }
+        }
+    }
+
+    pub fn enter(&mut self, who: &Identity) {
+        let announced = self.watchers() > 0;
+        self.people.enter(who, announced);
+    }
+
+    pub fn leave(&mut self, who: &Identity) {
+        let announced = self.watchers() > 0;
+        self.people.leave(who, announced);
+    }
+
+    /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
+    pub fn append(&mut self, now: Now, post: &Post<'_>, limits: &Limits, scratch: &mut Vec<u8>) -> Offset {
+        let offset = self.log.head().next();
+        let origin = post.payload.encoding();
+        let out = MessageOut {
+            room: &self.name,
+            offset,
+            at_unix_ms: now.unix_ms,
+            from: post.from,
+            event: post.event,
+            data: post.payload,
+        };
+        scratch.clear();
+        let data_at = write_message(scratch, origin, &out) as u32;
+        let frame = Bytes::copy_from_slice(scratch);
+        let entry = Entry { at_mono_ms: now.mono_ms, skip: post.skip, origin, data_at, frame, other: None };
+        self.log.append(entry, limits)
+    }
+
+    /// The frame of one message for readers of `encoding`, if it is still kept.
+    pub fn frame(
+        &mut self,
+        offset: Offset,
+        encoding: Encoding,
+        scratch: &mut Vec<u8>,
+    ) -> Option<(Bytes, Option<ConnAddress>)> {
+        let entry = self.log.entry_mut(offset)?;
+        let was_there = encoding == entry.origin || entry.other.is_some();
+        let (frame, skip) = (entry.frame_in(encoding, scratch).clone(), entry.skip);
+        if !was_there {
+            self.log.note_transcoded(frame.len());
+        }
+        Some((frame, skip))
+    }
+
+    /// The log from `cursor` on, at most about `bytes_max` (one message at least), without what `reader` must not get.
+    pub fn page(
+        &mut self,
+        cursor: Offset,
+        encoding: Encoding,
+        reader: ConnAddress,
+        bytes_max: usize,
+        scratch: &mut Vec<u8>,
+    ) -> Page {
+        let start = cursor.max(self.log.first());
+        let gap = (cursor < start).then(|| (cursor, Offset(start.0 - 1)));
+        let mut page = Page { frames: Vec::new(), next: start, gap };
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some((frame, skip)) = self.frame(page.next, encoding, scratch) else { break };
+            page.next = page.next.next();
+            if skip != Some(reader) {
+                bytes += frame.len();
+                page.frames.push(frame);
+            }
+        }
+        page
+    }
+
+    /// Marks that this shard has not been sent `offset` and what follows.
+    pub fn owe(&mut self, shard: ShardId, offset: Offset) {
+        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
+            a.owed_from.get_or_insert(offset);
+        }
+    }
+
+    /// Moves on what a shard is owed; `None`: it has everything.
+    pub fn set_owed(&mut self, shard: ShardId, owed_from: Option<Offset>) {
+        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
+            a.owed_from = owed_from;
+        }
+    }
+
+    /// Which of its empty times this is; for the table of rooms.
+    pub(super) fn set_idle_mark(&mut self, mark: u64) {
+        self.idle_mark = mark;
+    }
+
+    pub fn people_mut(&mut self) -> &mut People {
+        &mut self.people
+    }
+
+    pub fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Whether one more message may be accepted: nothing a shard is still owed would be forgotten by it.
+    pub fn admits(&self, limits: &Limits) -> bool {
+        let oldest_owed = self.attendance.iter().filter_map(|a| a.owed_from).min();
+        oldest_owed.is_none_or(|owed| {
+            let kept_from = self.log.first();
+            let nearly_full = self.log.len() + 1 >= limits.log_messages_max
+                || self.log.bytes() + limits.message_bytes_max > limits.log_bytes_max;
+            owed > kept_from || !nearly_full
+        })
+    }
+
+    /// Where a joiner begins, by what it asked for.
+    pub fn start(&self, since: Option<Position>, history: usize, limits: &Limits) -> Start {
+        let (first, head) = (self.log.first(), self.log.head());
+        let newest =
+            |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
+        let Some(since) = since else {
+            return Start { cursor: newest(history), gap: None, recovered: None };
+        };
+        if since.epoch != self.epoch || since.offset > head {
+            let cursor = newest(limits.history_on_join_max);
+            let gap = Gap { from: Offset(1), to: Offset(cursor.0 - 1), why: GapWhy::Epoch };
+            return Start { cursor, gap: Some(gap), recovered: Some(false) };
+        }
+        let wanted = since.offset.next();
+        if wanted < first {
+            let gap = Gap { from: wanted, to: Offset(first.0 - 1), why: GapWhy::Retention };
+            return Start { cursor: first, gap: Some(gap), recovered: Some(false) };
+        }
+        Start { cursor: wanted, gap: None, recovered: Some(true) }
+    }
+
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn head(&self) -> Offset {
+        self.log.head()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub fn people(&self) -> &People {
+        &self.people
+    }
+
+    pub fn attendance(&self) -> &[Attendance] {
+        &self.attendance
+    }
+
+    /// Nobody sits here on any shard.
+    pub fn is_idle(&self) -> bool {
+        self.attendance.is_empty()
+    }
+
+    pub(super) fn idle_mark(&self) -> u64 {
+        self.idle_mark
+    }
+
+    pub fn watchers(&self) -> u32 {
+        self.attendance.iter().map(|a| a.seats.watchers).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::prove;
+
+    const HERE: ShardId = ShardId(0);
+
+    fn room_with(messages: u64, limits: &Limits) -> Room {
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7));
+        for _ in 0..messages {
+            say(&mut room, limits);
+        }
+        room
+    }
+
+    fn say(room: &mut Room, limits: &Limits) -> Offset {
+        let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
+        let from = Identity::new("ann", None).unwrap();
+        room.append(
+            Now::default(),
+            &Post { from: &from, event: None, payload: &payload, skip: None },
+            limits,
+            &mut Vec::new(),
+        )
+    }
+
+    fn at(epoch: u64, offset: u64) -> Option<Position> {
+        Some(Position { epoch: Epoch(epoch), offset: Offset(offset) })
+    }
+
+    #[test]
+    fn a_joiner_gets_what_the_log_still_has_or_is_told() {
+        let limits = Limits { log_messages_max: 10, history_on_join_max: 4, ..Limits::default() };
+        let room = room_with(15, &limits);
+        assert_eq!(room.start(None, 0, &limits).cursor, Offset(16));
+        assert_eq!(room.start(None, 3, &limits).cursor, Offset(13));
+        assert_eq!(room.start(None, 100, &limits).cursor, Offset(12));
+        assert_eq!(room.start(at(7, 9), 0, &limits), Start { cursor: Offset(10), gap: None, recovered: Some(true) });
+        assert_eq!(room.start(at(7, 15), 0, &limits), Start { cursor: Offset(16), gap: None, recovered: Some(true) });
+        let lost = room.start(at(7, 2), 0, &limits);
+        assert_eq!(lost.gap, Some(Gap { from: Offset(3), to: Offset(5), why: GapWhy::Retention }));
+        assert_eq!((lost.cursor, lost.recovered), (Offset(6), Some(false)));
+        for other_life in [at(8, 9), at(7, 99)] {
+            let start = room.start(other_life, 0, &limits);
+            assert_eq!((start.cursor, start.recovered), (Offset(12), Some(false)));
+            assert_eq!(start.gap.unwrap().why, GapWhy::Epoch);
+        }
+    }
+
+    #[test]
+    fn a_publish_that_would_forget_what_a_shard_is_owed_is_not_admitted() {
+        let limits = Limits { log_messages_max: 3, ..Limits::default() };
+        let mut room = room_with(3, &limits);
+        room.set_seats(HERE, SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        assert!(room.admits(&limits));
+        room.owe(HERE, Offset(1));
+        assert!(!room.admits(&limits));
+        room.set_owed(HERE, Some(Offset(2)));
+        assert!(room.admits(&limits));
+        room.set_seats(HERE, SeatCounts::default());
+        assert!(room.admits(&limits) && room.is_idle());
+    }
+
+    #[test]
+    fn a_page_says_what_it_no_longer_has_and_leaves_out_the_readers_own() {
+        let limits = Limits { log_messages_max: 4, ..Limits::default() };
+        let mut room = room_with(6, &limits);
+        let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
+        room.log_mut().entry_mut(Offset(4)).unwrap().skip = Some(reader);
+        let page = room.page(Offset(1), Encoding::MessagePack, reader, 1 << 20, &mut Vec::new());
+        assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(7), Some((Offset(1), Offset(2)))));
+        let short = room.page(Offset(3), Encoding::Json, reader, 1, &mut Vec::new());
+        assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(4), None));
+    }
+}

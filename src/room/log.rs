@@ -1,0 +1,190 @@
+//! The log is the queue: what was said in a room, by offset, as complete WebSocket frames.
+//!
+//! Promises: dense offsets; at most the configured messages, bytes and age (the newest message always stays);
+//! a frame is encoded at most once per encoding.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::base::{ConnAddress, Encoding, Limits, Now, Offset};
+use crate::wire::transcode_message;
+
+/// One message as it is kept.
+#[derive(Debug)]
+pub struct Entry {
+    /// When it was accepted, by the monotonic clock; for the age limit.
+    pub at_mono_ms: u64,
+    /// Who must not get a copy: the publisher who took the ack as receipt.
+    pub skip: Option<ConnAddress>,
+    /// The publisher's encoding, in which `frame` is written.
+    pub origin: Encoding,
+    /// Where `data` begins in `frame`.
+    pub data_at: u32,
+    /// The complete frame in the publisher's encoding.
+    pub frame: Bytes,
+    /// The complete frame in the other encoding, once somebody needed it.
+    pub other: Option<Box<Bytes>>,
+}
+
+impl Entry {
+    /// The frame for readers of `encoding`, transcoded on first need.
+    pub fn frame_in(&mut self, encoding: Encoding, scratch: &mut Vec<u8>) -> &Bytes {
+        if encoding == self.origin {
+            return &self.frame;
+        }
+        let (frame, data_at, origin) = (&self.frame, self.data_at as usize, self.origin);
+        self.other.get_or_insert_with(|| {
+            scratch.clear();
+            transcode_message(frame, data_at, origin, scratch);
+            Box::new(Bytes::copy_from_slice(scratch))
+        })
+    }
+
+    fn bytes_held(&self) -> usize {
+        self.frame.len() + self.other.as_ref().map_or(0, |other| other.len())
+    }
+}
+
+/// The newest messages of one room.
+///
+/// Invariant: `entries[i]` has offset `first + i`; `head() = first + entries.len() - 1`.
+#[derive(Debug)]
+pub struct Log {
+    first: Offset,
+    entries: VecDeque<Entry>,
+    bytes: usize,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { first: Offset(1), entries: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl Log {
+    /// Adds the next message and forgets the oldest beyond the limits. Returns its offset.
+    pub fn append(&mut self, entry: Entry, limits: &Limits) -> Offset {
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling would leave half of a quiet room's log empty for ever.
+            self.entries.reserve_exact((self.entries.len() / 2).clamp(4, 64));
+        }
+        self.bytes += entry.bytes_held();
+        self.entries.push_back(entry);
+        while self.entries.len() > 1
+            && (self.entries.len() > limits.log_messages_max || self.bytes > limits.log_bytes_max)
+        {
+            self.forget_oldest();
+        }
+        self.head()
+    }
+
+    /// Forgets what is older than the age limit.
+    pub fn trim(&mut self, now: Now, limits: &Limits) {
+        while self.entries.front().is_some_and(|entry| now.since(entry.at_mono_ms) > limits.log_age_ms) {
+            self.forget_oldest();
+        }
+        if self.entries.is_empty() {
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    /// The message at `offset`, if it is still kept.
+    pub fn entry_mut(&mut self, offset: Offset) -> Option<&mut Entry> {
+        if offset < self.first {
+            return None;
+        }
+        self.entries.get_mut(offset.since(self.first) as usize)
+    }
+
+    /// Counts bytes that lazily made frames added.
+    pub fn note_transcoded(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// The newest offset; 0 when nothing was ever said.
+    pub fn head(&self) -> Offset {
+        Offset(self.first.0 + self.entries.len() as u64 - 1)
+    }
+
+    /// The oldest offset still kept (one past the head when nothing is).
+    pub fn first(&self) -> Offset {
+        self.first
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.bytes_held();
+            self.first = self.first.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(at_mono_ms: u64, len: usize) -> Entry {
+        Entry {
+            at_mono_ms,
+            skip: None,
+            origin: Encoding::Json,
+            data_at: 0,
+            frame: Bytes::from(vec![b'x'; len]),
+            other: None,
+        }
+    }
+
+    #[test]
+    fn offsets_are_dense_and_the_oldest_goes_first() {
+        let limits = Limits { log_messages_max: 3, ..Limits::default() };
+        let mut log = Log::default();
+        assert_eq!((log.head(), log.first()), (Offset(0), Offset(1)));
+        for n in 1..=5 {
+            assert_eq!(log.append(entry(0, 10), &limits), Offset(n));
+        }
+        assert_eq!((log.first(), log.head(), log.len(), log.bytes()), (Offset(3), Offset(5), 3, 30));
+        assert!(
+            log.entry_mut(Offset(2)).is_none()
+                && log.entry_mut(Offset(3)).is_some()
+                && log.entry_mut(Offset(6)).is_none()
+        );
+    }
+
+    #[test]
+    fn bytes_bound_the_log_but_the_newest_message_stays() {
+        let limits = Limits { log_bytes_max: 25, ..Limits::default() };
+        let mut log = Log::default();
+        for _ in 0..4 {
+            log.append(entry(0, 10), &limits);
+        }
+        assert_eq!(log.len(), 2);
+        log.append(entry(0, 100), &limits);
+        assert_eq!((log.len(), log.first()), (1, Offset(5)));
+    }
+
+    #[test]
+    fn age_empties_the_log_and_the_next_message_goes_on_counting() {
+        let limits = Limits { log_age_ms: 1_000, ..Limits::default() };
+        let mut log = Log::default();
+        log.append(entry(0, 1), &limits);
+        log.append(entry(900, 1), &limits);
+        log.trim(Now { mono_ms: 1_500, unix_ms: 0 }, &limits);
+        assert_eq!((log.first(), log.head()), (Offset(2), Offset(2)));
+        log.trim(Now { mono_ms: 5_000, unix_ms: 0 }, &limits);
+        assert_eq!((log.first(), log.head(), log.bytes()), (Offset(3), Offset(2), 0));
+        assert_eq!(log.append(entry(5_000, 1), &limits), Offset(3));
+    }
+}

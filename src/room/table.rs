@@ -1,0 +1,187 @@
+//! The rooms whose home is this shard.
+//!
+//! Promises: a room nobody sits in keeps its log until it is empty, too old, or the longest-empty of too many;
+//! a room that was forgotten comes back with a new random epoch.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::home::Room;
+use crate::base::{Epoch, Limits, Now, RoomName, Seed, SeededMap};
+
+/// Homes by name.
+#[derive(Debug)]
+pub struct Rooms {
+    rooms: Slab<Room>,
+    by_name: SeededMap<RoomName, u32>,
+    /// Rooms that became empty, oldest first. An entry whose mark is no longer its room's is stale and only counts
+    /// towards the bound.
+    idle: VecDeque<Idle>,
+    marks: u64,
+    seed: Seed,
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Idle {
+    at: u32,
+    mark: u64,
+    since_mono_ms: u64,
+}
+
+impl Rooms {
+    pub fn new(seed: Seed) -> Self {
+        let by_name = SeededMap::with_hasher(seed.state());
+        Self { rooms: Slab::new(), by_name, idle: VecDeque::new(), marks: 0, seed, forgotten: 0 }
+    }
+
+    /// The room of this name; a new one, with a new epoch, if there is none.
+    pub fn open(&mut self, name: &RoomName) -> (u32, &mut Room) {
+        let at = match self.by_name.get(name) {
+            Some(at) => *at,
+            None => {
+                let at = self.rooms.insert(Room::new(name.clone(), Epoch(self.seed.draw()))) as u32;
+                self.by_name.insert(name.clone(), at);
+                at
+            }
+        };
+        (at, &mut self.rooms[at as usize])
+    }
+
+    /// The room of this name, if there is one.
+    pub fn find_mut(&mut self, name: &str) -> Option<(u32, &mut Room)> {
+        let at = *self.by_name.get(name)?;
+        Some((at, &mut self.rooms[at as usize]))
+    }
+
+    /// The room at this place of the table, if it is still that room.
+    pub fn room_mut(&mut self, at: u32) -> Option<&mut Room> {
+        self.rooms.get_mut(at as usize)
+    }
+
+    /// To be called after somebody left or something was said: a room without seats is kept for its log only.
+    pub fn settle(&mut self, now: Now, at: u32, limits: &Limits) {
+        let Some(room) = self.rooms.get_mut(at as usize) else { return };
+        if !room.is_idle() {
+            return;
+        }
+        if room.log().is_empty() {
+            self.forget(at);
+            return;
+        }
+        self.marks += 1;
+        room.set_idle_mark(self.marks);
+        self.idle.push_back(Idle { at, mark: self.marks, since_mono_ms: now.mono_ms });
+        while self.idle.len() > limits.idle_rooms_max {
+            self.forget_longest_idle();
+        }
+    }
+
+    /// Forgets rooms that have been empty for longer than any message is kept. Bounded work per call.
+    pub fn sweep(&mut self, now: Now, limits: &Limits) {
+        for _ in 0..64 {
+            match self.idle.front() {
+                Some(idle) if now.since(idle.since_mono_ms) > limits.log_age_ms => self.forget_longest_idle(),
+                Some(_) | None => return,
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
+    /// Rooms with a log that were forgotten because they were empty for too long or too many.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Every room, in order of the table; for invariants.
+    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter().map(|(_, room)| room)
+    }
+
+    fn forget_longest_idle(&mut self) {
+        let Some(Idle { at, mark, .. }) = self.idle.pop_front() else { return };
+        let still_idle = self.rooms.get(at as usize).is_some_and(|room| room.is_idle() && room.idle_mark() == mark);
+        if still_idle {
+            self.forgotten += 1;
+            self.forget(at);
+        }
+    }
+
+    fn forget(&mut self, at: u32) {
+        let room = self.rooms.remove(at as usize);
+        self.by_name.remove(room.name());
+        if self.rooms.is_empty() {
+            self.rooms.shrink_to_fit();
+            self.by_name.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Encoding, Identity, ShardId};
+    use crate::room::{Post, SeatCounts};
+    use crate::wire::prove;
+
+    fn rooms() -> Rooms {
+        Rooms::new(Seed::new([1, 2]))
+    }
+
+    fn name(text: &str) -> RoomName {
+        RoomName::parse(text).unwrap()
+    }
+
+    fn say_and_settle(rooms: &mut Rooms, room: &str, mono_ms: u64, limits: &Limits) -> Epoch {
+        let now = Now { mono_ms, unix_ms: 0 };
+        let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
+        let from = Identity::new("ann", None).unwrap();
+        let (at, home) = rooms.open(&name(room));
+        home.append(now, &Post { from: &from, event: None, payload: &payload, skip: None }, limits, &mut Vec::new());
+        let epoch = home.epoch();
+        rooms.settle(now, at, limits);
+        epoch
+    }
+
+    #[test]
+    fn a_room_without_log_and_people_is_gone_and_comes_back_as_another() {
+        let (mut rooms, limits) = (rooms(), Limits::default());
+        let (at, room) = rooms.open(&name("r"));
+        let first_life = room.epoch();
+        room.set_seats(ShardId(0), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        rooms.settle(Now::default(), at, &limits);
+        assert_eq!(rooms.len(), 1);
+        rooms.room_mut(at).unwrap().set_seats(ShardId(0), SeatCounts::default());
+        rooms.settle(Now::default(), at, &limits);
+        assert!(rooms.is_empty());
+        assert_ne!(rooms.open(&name("r")).1.epoch(), first_life);
+    }
+
+    #[test]
+    fn of_too_many_empty_rooms_the_longest_empty_is_forgotten() {
+        let (mut rooms, limits) = (rooms(), Limits { idle_rooms_max: 2, ..Limits::default() });
+        let epochs: Vec<Epoch> = ["a", "b", "c"].iter().map(|r| say_and_settle(&mut rooms, r, 0, &limits)).collect();
+        assert_eq!((rooms.len(), rooms.forgotten()), (2, 1));
+        assert_ne!(rooms.open(&name("a")).1.epoch(), epochs[0]);
+        assert_eq!(rooms.open(&name("c")).1.epoch(), epochs[2]);
+    }
+
+    #[test]
+    fn an_empty_room_whose_messages_are_all_too_old_is_forgotten() {
+        let (mut rooms, limits) = (rooms(), Limits { log_age_ms: 1_000, ..Limits::default() });
+        say_and_settle(&mut rooms, "a", 0, &limits);
+        say_and_settle(&mut rooms, "a", 900, &limits);
+        rooms.sweep(Now { mono_ms: 1_500, unix_ms: 0 }, &limits);
+        assert_eq!(rooms.len(), 1);
+        rooms.sweep(Now { mono_ms: 2_000, unix_ms: 0 }, &limits);
+        assert!(rooms.is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! Readers that pull: a cursor in the log, moved at the reader's pace, until it is live again.
+
+use crate::base::{ConnKey, Now, Offset};
+
+use super::row::{Behind, Flags, Stage};
+use super::{Count, Mail, Shard};
+
+impl Shard {
+    /// Moves every pulling seat of a connection whose outbox is empty: live if it has caught up, else the next piece.
+    pub(super) fn catch_up(&mut self, now: Now, conn: ConnKey) {
+        let mut at = 0;
+        while let Some(behind) = self.behind_at(conn, at) {
+            if behind.pulling {
+                at += 1;
+                continue;
+            }
+            let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(behind.room)) else { return };
+            if self.seats.room_mut(behind.room).make_live(place.seat, behind.cursor) {
+                self.counters.add(Count::CaughtUp, 1);
+                self.flush.behind_readers -= 1;
+                if let Some(work) = self.work_mut(conn) {
+                    work.behind.swap_remove(at);
+                }
+                if !self.seats.room(behind.room).owed(place.seat).is_empty() {
+                    self.queue_room(behind.room);
+                }
+                continue;
+            }
+            self.pull(conn, at, behind);
+            at += 1;
+        }
+        self.settle(now);
+    }
+
+    /// Tries again what did not fit an inbox at the last tick.
+    pub(super) fn retry_pulls(&mut self) {
+        for (conn, room) in std::mem::take(&mut self.flush.pulls_to_retry) {
+            let at = self
+                .connections
+                .row(conn)
+                .and_then(|row| row.work.as_ref()?.behind.iter().position(|b| b.room == room && !b.pulling));
+            if let Some((at, behind)) = at.and_then(|at| Some((at, self.behind_at(conn, at)?))) {
+                self.pull(conn, at, behind);
+            }
+        }
+    }
+
+    /// A live reader that cannot take anything now goes over to pulling.
+    pub(super) fn fall_behind(&mut self, conn: ConnKey, room: u32, cursor: Offset) {
+        self.counters.add(Count::FellBehind, 1);
+        self.flush.behind_readers += 1;
+        if let Some(work) = self.work_mut(conn) {
+            work.behind.push(Behind { room, cursor, pulling: false, slow: true });
+        }
+    }
+
+    fn pull(&mut self, conn: ConnKey, at: usize, behind: Behind) {
+        let room = self.seats.room(behind.room);
+        let (name, home) = (room.name.clone(), room.home);
+        if !self.has_room_for(home) {
+            self.flush.pulls_to_retry.push((conn, behind.room));
+            return;
+        }
+        let bytes_max = self.config.limits.outbox_soft_bytes_max as u32;
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        let encoding = row.encoding();
+        if let Some(entry) = row.work.as_mut().and_then(|work| work.behind.get_mut(at)) {
+            entry.pulling = true;
+        }
+        self.post(home, Mail::Pull { room: name, conn, encoding, cursor: behind.cursor, bytes_max });
+    }
+
+    fn behind_at(&self, conn: ConnKey, at: usize) -> Option<Behind> {
+        let row = self.connections.row(conn)?;
+        if row.stage != Stage::Open || row.flags.has(Flags::STALLED) {
+            return None;
+        }
+        row.work.as_ref()?.behind.get(at).copied()
+    }
+}

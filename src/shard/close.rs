@@ -1,0 +1,185 @@
+//! How connections end: our close frame or theirs, a dead socket, and the way back of everything that was lent.
+
+use crate::base::{ConnKey, Now};
+use crate::wire::{CloseReason, write_close};
+
+use super::row::{Flags, Row, Stage, Work};
+use super::{CloseHow, Effect, Mail, Shard, seconds};
+
+/// Work spaces kept for the next who need one.
+const SPARE_WORK_MAX: usize = 64;
+
+impl Shard {
+    /// "Goodbye, and why": the close frame goes out, the peer's answer is awaited for a while.
+    pub(super) fn fail(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
+        self.fail_with(now, conn, reason, reason.message());
+    }
+
+    /// Like [`Shard::fail`], with a sentence of its own.
+    pub(super) fn fail_with(&mut self, now: Now, conn: ConnKey, reason: CloseReason, sentence: &str) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        if row.stage == Stage::Closing {
+            // It broke the protocol even while saying goodbye.
+            self.let_go(conn, CloseHow::Abruptly);
+            return;
+        }
+        row.stage = Stage::Closing;
+        row.heard_mono_s = seconds(now);
+        row.flags.set(Flags::CLOSE_SENT, true);
+        self.give_up_seats(conn);
+        self.note_closing(conn, reason);
+        let code = reason.code().unwrap_or(1011);
+        self.append(conn, |out| write_close(out, code, sentence, None));
+    }
+
+    /// The peer's close frame: answered with its own code if it was not the answer to ours.
+    pub(super) fn on_close_frame(&mut self, now: Now, conn: ConnKey, code: Option<u16>) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        row.flags.set(Flags::CLOSE_HEARD, true);
+        if row.stage == Stage::Closing {
+            if !row.has_outbox() {
+                self.let_go(conn, CloseHow::Quietly);
+            }
+            return;
+        }
+        row.stage = Stage::Closing;
+        row.heard_mono_s = seconds(now);
+        row.flags.set(Flags::CLOSE_SENT, true);
+        self.give_up_seats(conn);
+        self.note_closing(conn, CloseReason::Bye);
+        self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
+    }
+
+    /// The peer closed its side or the socket broke.
+    pub(super) fn on_ended(&mut self, conn: ConnKey) {
+        self.give_up(conn, CloseReason::Gone);
+    }
+
+    /// Nobody is listening any more: ends at once, without a word.
+    pub(super) fn give_up(&mut self, conn: ConnKey, reason: CloseReason) {
+        if self.connections.row(conn).is_none() {
+            return;
+        }
+        self.give_up_seats(conn);
+        self.note_closing(conn, reason);
+        self.let_go(conn, CloseHow::Abruptly);
+    }
+
+    /// The last step of every end: the row is given to the runtime, which answers `Released`.
+    pub(super) fn let_go(&mut self, conn: ConnKey, how: CloseHow) {
+        if let Some(reason) = self.retire(conn) {
+            self.counters.closed(reason);
+            self.effects.push(Effect::Close { conn, how });
+        }
+    }
+
+    /// Takes back all that was lent to a connection; its seats are given up already. Tells why it ends.
+    pub(super) fn retire(&mut self, conn: ConnKey) -> Option<CloseReason> {
+        let row = self.connections.row_mut(conn)?;
+        let work = row.work.take();
+        let identity = row.identity.take();
+        let grants = row.grants;
+        row.stage = Stage::Gone;
+        row.flags = Flags::default();
+        let reason = work.as_ref().and_then(|work| work.closing).unwrap_or(CloseReason::Gone);
+        if identity.is_some() {
+            self.sessions -= 1;
+            self.grants.give_back(grants);
+        }
+        if let Some(work) = work {
+            self.shelve(work);
+        }
+        self.effects.push(Effect::Closed { conn, identity, reason });
+        Some(reason)
+    }
+
+    /// Leaves every room.
+    pub(super) fn give_up_seats(&mut self, conn: ConnKey) {
+        while let Some(place) = self.connections.row(conn).and_then(|row| row.seats.at(0)) {
+            self.give_up_seat(conn, place.room);
+        }
+    }
+
+    /// Leaves one room: the seat goes, the home will be told.
+    pub(super) fn give_up_seat(&mut self, conn: ConnKey, at: u32) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        let Some(place) = row.seats.find(at) else { return };
+        row.seats.remove(at);
+        let identity = row.identity.clone();
+        if let Some(work) = &mut row.work {
+            let before = work.behind.len();
+            work.behind.retain(|behind| behind.room != at);
+            self.flush.behind_readers -= before - work.behind.len();
+        }
+        let room = self.seats.room_mut(at);
+        // The row will be somebody else's: nobody is to miss a message for having its number.
+        room.pending
+            .iter_mut()
+            .filter(|pending| pending.skip == Some(conn.index()))
+            .for_each(|pending| pending.skip = None);
+        let moves = room.remove_seat(place.seat);
+        for (_, after) in moves.into_iter().flatten() {
+            let moved = room.seats[after as usize].conn;
+            self.connections.at_mut(moved).seats.moved(at, after);
+        }
+        let room = self.seats.room_mut(at);
+        #[cfg(feature = "planted-bugs")]
+        if super::invariants::planted_ghost(&self.config, self.connections.at(conn.index()).stage) {
+            return;
+        }
+        room.gone.extend(identity);
+        if !std::mem::replace(&mut room.untold, true) {
+            self.untold.push(at);
+        }
+    }
+
+    /// Control is state: counts are absolute and stay here, merged, until the letter fits.
+    pub(super) fn tell_homes(&mut self) {
+        let full = self.config.limits.letters_waiting_max * 2;
+        for at in std::mem::take(&mut self.untold) {
+            let room = self.seats.room_mut(at);
+            if self.outgoing[room.home.index()].len() >= full {
+                self.untold.push(at);
+                continue;
+            }
+            room.untold = false;
+            let mail =
+                Mail::Leave { room: room.name.clone(), seats: room.counts, gone: std::mem::take(&mut room.gone) };
+            let home = room.home;
+            if room.seats.is_empty() {
+                let bytes = room.forget_written(room.pending.len());
+                self.flush.unsent_bytes -= bytes;
+                self.seats.remove(at);
+            }
+            self.post(home, mail);
+        }
+    }
+
+    /// The work space of a connection, lent if it has none.
+    pub(super) fn work_mut(&mut self, conn: ConnKey) -> Option<&mut Work> {
+        let row = self.connections.row_mut(conn)?;
+        let spare = &mut self.spare_work;
+        Some(row.work.get_or_insert_with(|| spare.pop().unwrap_or_default()))
+    }
+
+    /// Takes a work space back when nothing is in it.
+    pub(super) fn take_back_work(&mut self, conn: ConnKey) {
+        let idle = |row: &mut Row| row.work.take_if(|work| work.is_idle());
+        if let Some(work) = self.connections.row_mut(conn).and_then(idle) {
+            self.shelve(work);
+        }
+    }
+
+    fn shelve(&mut self, mut work: Box<Work>) {
+        if self.spare_work.len() < SPARE_WORK_MAX {
+            *work = Work::default();
+            self.spare_work.push(work);
+        }
+    }
+
+    pub(super) fn note_closing(&mut self, conn: ConnKey, reason: CloseReason) {
+        if let Some(work) = self.work_mut(conn) {
+            work.closing.get_or_insert(reason);
+        }
+    }
+}

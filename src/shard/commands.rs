@@ -1,0 +1,229 @@
+//! Bytes of a session → frames → commands → letters to homes.
+
+use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
+use crate::wire::{
+    CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
+};
+
+use super::mail::{Join, Publish};
+use super::row::{Flags, SeatRef, Stage};
+use super::{Count, Mail, Shard, seconds};
+
+impl Shard {
+    pub(super) fn on_received(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
+        self.counters.add(Count::BytesIn, bytes.len() as u64);
+        let Some(row) = self.connections.row_mut(conn) else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        match row.stage {
+            Stage::Opening => self.on_head_bytes(now, conn, bytes),
+            Stage::Open | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
+            Stage::Free | Stage::Gone => unreachable!("row_mut gives neither"),
+        }
+    }
+
+    pub(super) fn on_frame_bytes(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
+        let limits = FrameLimits {
+            message_bytes_max: self.limits().message_bytes_max,
+            fragments_max: self.limits().fragments_max,
+        };
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        if row.stage == Stage::Open {
+            row.heard_mono_s = seconds(now);
+            row.flags.set(Flags::PINGED, false);
+        }
+        let encoding = row.encoding();
+        let mut partial = row.work.as_mut().map_or_else(Partial::default, |work| std::mem::take(&mut work.partial));
+        let mut reader = Reader::new(Role::Server, limits, bytes);
+        loop {
+            match reader.next(&mut partial) {
+                Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
+                Ok(None) => break,
+                Err(violation) => {
+                    let reason = match violation.close_code() {
+                        1007 => CloseReason::NotUtf8,
+                        1009 => CloseReason::TooBig,
+                        _ => CloseReason::Protocol,
+                    };
+                    self.fail_with(now, conn, reason, &violation.to_string());
+                    return;
+                }
+            }
+            // A message may have ended the connection: what lies behind it is nobody's.
+            if self.connections.row(conn).is_none() {
+                return;
+            }
+        }
+        if !partial.is_idle() {
+            if let Some(work) = self.work_mut(conn) {
+                work.partial = partial;
+            }
+        } else {
+            self.take_back_work(conn);
+        }
+    }
+
+    fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
+        let closing = self.connections.row(conn).is_some_and(|row| row.stage == Stage::Closing);
+        match incoming {
+            Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
+            // After our close frame nothing but the peer's counts (RFC 6455, 1.4).
+            Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Text(_) | Incoming::Binary(_) if closing => {}
+            Incoming::Pong(_) => {}
+            Incoming::Ping(payload) => self.pong(conn, payload),
+            Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
+            Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
+            Incoming::Text(_) => self.fail_with(
+                now,
+                conn,
+                CloseReason::WrongKind,
+                "this connection speaks MessagePack: send binary messages",
+            ),
+            Incoming::Binary(_) => {
+                self.fail_with(now, conn, CloseReason::WrongKind, "this connection speaks JSON: send text messages")
+            }
+        }
+    }
+
+    fn on_message(&mut self, now: Now, conn: ConnKey, encoding: Encoding, message: &[u8]) {
+        self.counters.add(Count::MessagesIn, 1);
+        let limits = self.config.limits.clone();
+        match decode(encoding, message, &limits) {
+            Ok(envelope) => self.on_command(now, conn, envelope),
+            Err(Rejected { id, refusal, detail }) => self.refuse(conn, id, refusal, detail.as_deref()),
+        }
+    }
+
+    fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
+        let outcome = match command {
+            Command::Join { room, since, history, presence } => {
+                self.ask_join(conn, id, &room, since, history, presence)
+            }
+            Command::Leave { room } => self.ask_leave(conn, id, &room),
+            Command::Publish { room, data, event, echo } => {
+                self.ask_publish(conn, id, &room, &data, event.as_deref(), echo)
+            }
+            Command::Presence { room } => self.ask_presence(conn, id, &room),
+            Command::Ping => {
+                self.answer_ping(conn, id);
+                Ok(())
+            }
+        };
+        if let Err(refusal) = outcome {
+            self.refuse(conn, id, refusal, None);
+        }
+        // What is for a home on this very shard is settled before the connection's next command is looked at.
+        self.settle(now);
+    }
+
+    fn ask_join(
+        &mut self,
+        conn: ConnKey,
+        id: Option<u64>,
+        room: &str,
+        since: Option<Position>,
+        history: Option<u32>,
+        presence: bool,
+    ) -> Result<(), Refusal> {
+        self.require(conn, Verb::Join, room)?;
+        if presence {
+            self.require(conn, Verb::Presence, room)?;
+        }
+        if since.is_some() || history.is_some() {
+            self.require(conn, Verb::History, room)?;
+        }
+        let seated = self.seat_of(conn, room).is_some();
+        let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
+        if seated {
+            return Err(Refusal::AlreadyJoined);
+        }
+        if row.seats.len() >= self.config.limits.rooms_per_connection_max {
+            return Err(Refusal::TooManyRooms);
+        }
+        let Some(identity) = row.identity.clone() else { return Ok(()) };
+        row.ticket = row.ticket.wrapping_add(1);
+        let (encoding, ticket) = (row.encoding(), row.ticket);
+        let home = self.home_of(room);
+        if !self.has_room_for(home) {
+            return Err(Refusal::Busy);
+        }
+        let name = match self.seats.find(room) {
+            Some(at) => self.seats.room(at).name.clone(),
+            None => RoomName::parse(room).map_err(|_| Refusal::BadRoom)?,
+        };
+        let at = self.seats.open(&name, home);
+        let local = self.seats.room_mut(at);
+        let seat = local.add_seat(conn.index(), encoding, presence, ticket);
+        let seats = local.counts;
+        self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
+        let join =
+            Join { room: name, seats, conn, ticket, id, identity, since, history: history.unwrap_or(0), presence };
+        self.post(home, Mail::Join(Box::new(join)));
+        Ok(())
+    }
+
+    fn ask_leave(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
+        let Some(place) = self.seat_of(conn, room) else { return Err(Refusal::NotJoined) };
+        self.collect_owed(conn, place);
+        let name = self.seats.room(place.room).name.clone();
+        self.give_up_seat(conn, place.room);
+        self.answer_left(conn, id, &name);
+        Ok(())
+    }
+
+    fn ask_publish(
+        &mut self,
+        conn: ConnKey,
+        id: Option<u64>,
+        room: &str,
+        data: &Data<'_>,
+        event: Option<&str>,
+        echo: Option<bool>,
+    ) -> Result<(), Refusal> {
+        self.require(conn, Verb::Publish, room)?;
+        let home = self.home_of(room);
+        if !self.has_room_for(home) {
+            return Err(Refusal::Busy);
+        }
+        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
+        let name = match self.seats.find(room) {
+            Some(at) => self.seats.room(at).name.clone(),
+            None => RoomName::parse(room).map_err(|_| Refusal::BadRoom)?,
+        };
+        let publish = Publish {
+            room: name,
+            conn,
+            id,
+            identity,
+            // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
+            skip_own: !echo.unwrap_or(id.is_none()),
+            event: event.map(Box::from),
+            payload: data.to_payload(),
+        };
+        self.post(home, Mail::Publish(Box::new(publish)));
+        Ok(())
+    }
+
+    fn ask_presence(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
+        self.require(conn, Verb::Presence, room)?;
+        let home = self.home_of(room);
+        if !self.has_room_for(home) {
+            return Err(Refusal::Busy);
+        }
+        let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;
+        self.post(home, Mail::AskPresence { room, conn, id });
+        Ok(())
+    }
+
+    fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
+        let Some(row) = self.connections.row(conn) else { return Err(Refusal::Forbidden) };
+        let user = row.identity.as_ref().map_or("", |identity| identity.user());
+        if self.grants.grants(row.grants).allows(verb, room, user) { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
+        let at = self.seats.find(room)?;
+        self.connections.row(conn)?.seats.find(at)
+    }
+}

@@ -1,0 +1,45 @@
+//! What a shard is told at birth.
+
+use std::sync::Arc;
+
+use crate::base::{Limits, ShardId};
+use crate::wire::{Grants, TokenVerifier};
+
+/// When a reader is written to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Flush {
+    /// At the end of the turn while this tick's budget lasts, else on the tick.
+    #[default]
+    Eager,
+    /// Only on the tick: a flat wait of up to one tick, for the fewest writes.
+    Tick,
+}
+
+/// One shard's place in the process, and the rules all shards share.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    pub id: ShardId,
+    /// How many shards there are; a room's home is its name's hash modulo this.
+    pub shards: u16,
+    pub limits: Arc<Limits>,
+    /// Equal on all shards: they must agree on every room's home.
+    pub seed: [u64; 2],
+    pub flush: Flush,
+    pub verifier: Arc<TokenVerifier>,
+    /// What a token without `rooms` may do.
+    pub default_grants: Grants,
+    /// This server's name, for `welcome`.
+    pub node: Arc<str>,
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<PlantedBug>,
+}
+
+/// A mistake made on purpose, to see that the simulation finds it.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlantedBug {
+    /// A reader that catches up misses one message at the seam between two pages.
+    SkipsAtTheSeam,
+    /// A connection that is cut stays counted in its rooms.
+    GhostAfterCut,
+}

@@ -1,0 +1,362 @@
+//! What is written when: pulled by the runtime, budgeted per tick, fair over rooms.
+//!
+//! `due` is what may be written now, `late` what waits for the tick. A room is served a bounded number of readers
+//! at a time and then goes to the back of the queue, so that a whale does not make pairs wait.
+
+use std::collections::VecDeque;
+
+use crate::base::{ConnKey, Encoding, Now};
+
+use super::batch::{Batch, Fate, Write};
+use super::config::Flush;
+use super::row::{Flags, Stage};
+use super::seats::{Pending, Sweep};
+use super::{CloseHow, Count, Shard};
+use crate::wire::CloseReason;
+
+/// Writes in one batch: a few hundred for each of a handful of rings.
+const BATCH_WRITES_MAX: usize = 2_048;
+/// The arena of a batch is closed when it holds this much.
+const BATCH_BYTES_SOFT: usize = 256 << 10;
+/// Readers of one room served before it is another room's turn.
+const SEATS_PER_VISIT: u32 = 512;
+
+/// Queues of what has something to write, and this tick's budget.
+#[derive(Default, Debug)]
+pub(crate) struct FlushQueues {
+    due_rooms: VecDeque<u32>,
+    due_conns: VecDeque<ConnKey>,
+    late_rooms: Vec<u32>,
+    late_conns: Vec<ConnKey>,
+    /// Connections written in the running batch that may have something to do once it is out.
+    after_write: Vec<ConnKey>,
+    /// Readers whose pull did not fit the home's inbox.
+    pub(super) pulls_to_retry: Vec<(ConnKey, u32)>,
+    /// Bytes of pending messages, each counted once per encoding.
+    pub(super) unsent_bytes: usize,
+    pub(super) behind_readers: usize,
+    /// Writes asked for since the tick.
+    spent: u32,
+    /// Counts ticks.
+    window: u32,
+    batch: u16,
+    /// A tick came and what was due at the one before is not written yet.
+    overdue: bool,
+    /// The frame ends of the room being visited, by encoding; kept for its memory.
+    ends: [Vec<u32>; 2],
+}
+
+enum Visit {
+    /// Everything of this room is in batches.
+    Done,
+    /// It goes to the back of the queue.
+    Again,
+    /// The batch must go out first.
+    BatchFull,
+}
+
+impl FlushQueues {
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue
+    }
+
+    pub(super) fn has_due(&self) -> bool {
+        !self.due_rooms.is_empty() || !self.due_conns.is_empty()
+    }
+
+    /// Whether anything waits to be written, due or late.
+    pub(super) fn has_anything(&self) -> bool {
+        self.has_due() || !self.late_rooms.is_empty() || !self.late_conns.is_empty() || !self.pulls_to_retry.is_empty()
+    }
+
+    pub(super) fn batch(&self) -> u16 {
+        self.batch
+    }
+
+    pub(super) fn after_write(&mut self, conn: ConnKey) {
+        self.after_write.push(conn);
+    }
+}
+
+impl Shard {
+    /// Clears `batch` and puts into it what to write next. False: nothing (more) may be written now.
+    pub fn fill_batch(&mut self, _now: Now, batch: &mut Batch) -> bool {
+        batch.clear();
+        self.flush.batch = self.flush.batch.wrapping_add(1);
+        while self.may_write() && batch.writes.len() < BATCH_WRITES_MAX && batch.arena.len() < BATCH_BYTES_SOFT {
+            if let Some(conn) = self.flush.due_conns.pop_front() {
+                if !self.visit_conn(conn, batch) {
+                    self.flush.due_conns.push_front(conn);
+                    break;
+                }
+            } else if let Some(room) = self.flush.due_rooms.pop_front() {
+                match self.visit_room(room, batch) {
+                    Visit::Done => {}
+                    Visit::Again => self.flush.due_rooms.push_back(room),
+                    Visit::BatchFull => {
+                        self.flush.due_rooms.push_front(room);
+                        break;
+                    }
+                }
+            } else {
+                self.flush.overdue = false;
+                break;
+            }
+        }
+        self.counters.add(Count::Writes, batch.writes.len() as u64);
+        !batch.is_empty()
+    }
+
+    /// Takes in how the writes of a batch ended; those not named went out whole.
+    pub fn finish_batch(&mut self, now: Now, batch: &mut Batch, fates: &[(usize, Fate)]) {
+        let mut bytes_out: u64 = batch.writes.iter().map(|write| u64::from(write.len)).sum();
+        for (at, fate) in fates {
+            let write = batch.writes[*at];
+            match *fate {
+                Fate::Stalled { taken } => {
+                    bytes_out -= u64::from(write.len - taken);
+                    self.on_stalled(now, write.conn, taken, &batch.bytes(&write)[taken as usize..]);
+                }
+                Fate::Broken => {
+                    bytes_out -= u64::from(write.len);
+                    self.counters.add(Count::WritesBroken, 1);
+                    self.give_up(write.conn, CloseReason::Gone);
+                }
+            }
+        }
+        self.counters.add(Count::BytesOut, bytes_out);
+        batch.clear();
+        for conn in std::mem::take(&mut self.flush.after_write) {
+            self.on_written(now, conn);
+        }
+    }
+
+    pub(super) fn on_writable(&mut self, conn: ConnKey) {
+        let Some(row) = self.connections.row_mut(conn) else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        row.flags.set(Flags::STALLED, false);
+        self.queue_conn(conn);
+    }
+
+    pub(super) fn queue_room(&mut self, at: u32) {
+        let window = self.flush.window;
+        let room = self.seats.room_mut(at);
+        if room.queued {
+            return;
+        }
+        room.queued = true;
+        let fresh = room.window != window;
+        if self.may_hurry(fresh) {
+            self.flush.due_rooms.push_back(at);
+        } else {
+            self.flush.late_rooms.push(at);
+        }
+    }
+
+    pub(super) fn queue_conn(&mut self, conn: ConnKey) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        if row.flags.has(Flags::QUEUED) || row.flags.has(Flags::STALLED) {
+            return;
+        }
+        row.flags.set(Flags::QUEUED, true);
+        // Handshakes and goodbyes never wait for a tick.
+        let in_session = row.stage == Stage::Open;
+        if !in_session || self.may_hurry(true) {
+            self.flush.due_conns.push_back(conn);
+        } else {
+            self.flush.late_conns.push(conn);
+        }
+    }
+
+    /// A new tick: its budget, and everything that waited for it.
+    pub(super) fn flush_tick(&mut self) {
+        let flush = &mut self.flush;
+        flush.overdue = flush.has_due();
+        if flush.overdue {
+            self.counters.add(Count::TicksStretched, 1);
+        }
+        flush.window = flush.window.wrapping_add(1);
+        flush.spent = 0;
+        flush.due_conns.extend(flush.late_conns.drain(..));
+        flush.due_rooms.extend(flush.late_rooms.drain(..));
+        flush.late_conns.shrink_to(64);
+        flush.late_rooms.shrink_to(64);
+        if !flush.has_due() {
+            flush.due_conns.shrink_to(64);
+            flush.due_rooms.shrink_to(64);
+        }
+    }
+
+    /// What is past its tick is written whatever it costs: no input is taken meanwhile.
+    pub(super) fn may_write(&self) -> bool {
+        self.flush.overdue || self.flush.spent < self.config.limits.sends_per_tick
+    }
+
+    /// Eager: at once while the budget lasts; a second time within a tick only during its first half.
+    fn may_hurry(&self, fresh: bool) -> bool {
+        let budget = self.config.limits.sends_per_tick;
+        match self.config.flush {
+            Flush::Eager => self.flush.spent < if fresh { budget } else { budget / 2 },
+            Flush::Tick => false,
+        }
+    }
+
+    /// False: it stands in this batch already.
+    fn visit_conn(&mut self, conn: ConnKey, batch: &mut Batch) -> bool {
+        let id = self.flush.batch;
+        let Some(row) = self.connections.row_mut(conn) else { return true };
+        if row.batch == id && !batch.is_empty() {
+            return false;
+        }
+        row.flags.set(Flags::QUEUED, false);
+        if !row.flags.has(Flags::STALLED) {
+            self.gather(conn.index(), None, batch);
+        }
+        true
+    }
+
+    fn visit_room(&mut self, at: u32, batch: &mut Batch) -> Visit {
+        if !self.seats.contains(at) || !self.seats.room(at).queued {
+            return Visit::Done;
+        }
+        let (soft, window) = (self.config.limits.outbox_soft_bytes_max, self.flush.window);
+        let room = self.seats.room_mut(at);
+        room.window = window;
+        if room.pending.is_empty() {
+            room.queued = false;
+            return Visit::Done;
+        }
+        let frames = room.frames_within(soft);
+        let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0 });
+        let last = (sweep.next_seat + SEATS_PER_VISIT).min(room.seats.len() as u32);
+        let mut spans = [None, None];
+        for seat in sweep.next_seat..last {
+            if batch.writes.len() >= BATCH_WRITES_MAX {
+                return Visit::BatchFull;
+            }
+            if !self.may_write() {
+                return Visit::Again;
+            }
+            if !self.serve_seat(at, seat, sweep.frames, &mut spans, batch) {
+                return Visit::BatchFull;
+            }
+        }
+        self.finish_visit(at, sweep.frames)
+    }
+
+    /// Writes the sweep's messages to one seat. False: its connection stands in this batch already.
+    fn serve_seat(&mut self, at: u32, seat: u32, frames: u32, spans: &mut [Option<u32>; 2], batch: &mut Batch) -> bool {
+        let here = self.seats.room(at).seats[seat as usize];
+        if here.is_live() && here.taken() < frames {
+            let cursor = self.seats.room(at).cursor(seat);
+            let row = self.connections.at_mut(here.conn);
+            let conn = row.key(here.conn);
+            if row.flags.has(Flags::STALLED) {
+                self.seats.room_mut(at).seats[seat as usize].set_behind();
+                self.fall_behind(conn, at, cursor);
+            } else if row.batch == self.flush.batch && !batch.is_empty() {
+                return false;
+            } else if row.seats.len() == 1 && !row.has_outbox() && !here.skips() {
+                row.batch = self.flush.batch;
+                let encoding = here.encoding();
+                let start = *spans[encoding.index()].get_or_insert_with(|| {
+                    lay(&self.seats.room(at).pending, encoding, frames, &mut self.flush.ends, batch)
+                });
+                let ends = &self.flush.ends[encoding.index()];
+                let from = if here.taken() == 0 { 0 } else { ends[here.taken() as usize - 1] };
+                self.push_write(batch, Write { conn, start: start + from, len: ends[frames as usize - 1] - from });
+                self.counters.add(Count::Deliveries, u64::from(frames - here.taken()));
+            } else {
+                self.gather(here.conn, Some((at, frames)), batch);
+            }
+        }
+        self.pass_seat(at, seat, frames);
+        true
+    }
+
+    /// The sweep has passed this seat: from now on its `taken` counts from the mark that the sweep will leave.
+    fn pass_seat(&mut self, at: u32, seat: u32, frames: u32) {
+        let room = self.seats.room_mut(at);
+        let here = &mut room.seats[seat as usize];
+        if here.is_live() {
+            let conn = here.conn;
+            here.set_taken(here.taken().saturating_sub(frames));
+            if here.skips() {
+                let later = room.pending.iter().skip(frames as usize).any(|pending| pending.skip == Some(conn));
+                room.seats[seat as usize].set_skips(later);
+            }
+        }
+        if let Some(sweep) = &mut room.sweep {
+            sweep.next_seat = seat + 1;
+        }
+    }
+
+    fn finish_visit(&mut self, at: u32, frames: u32) -> Visit {
+        let room = self.seats.room_mut(at);
+        let passed = room.sweep.map_or(0, |sweep| sweep.next_seat);
+        if (passed as usize) < room.seats.len() {
+            return Visit::Again;
+        }
+        room.sweep = None;
+        let bytes = room.forget_written(frames as usize);
+        room.queued = !room.pending.is_empty();
+        let more = room.queued;
+        self.flush.unsent_bytes -= bytes;
+        if more { Visit::Again } else { Visit::Done }
+    }
+
+    pub(super) fn push_write(&mut self, batch: &mut Batch, write: Write) {
+        batch.writes.push(write);
+        // A write of many pages costs as much as several small ones.
+        self.flush.spent = self.flush.spent.saturating_add(1 + write.len / 16_384);
+    }
+
+    fn on_stalled(&mut self, now: Now, conn: ConnKey, taken: u32, rest: &[u8]) {
+        self.counters.add(Count::WritesStalled, 1);
+        let Some(work) = self.work_mut(conn) else { return };
+        // Nothing was appended since the batch was filled: the rest is all there is.
+        work.outbox.splice(0..0, rest.iter().copied());
+        if taken > 0 || work.progress_mono_ms == 0 {
+            work.progress_mono_ms = now.mono_ms.max(1);
+        }
+        self.connections.at_mut(conn.index()).flags.set(Flags::STALLED, true);
+    }
+
+    fn on_written(&mut self, now: Now, conn: ConnKey) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        if row.flags.has(Flags::STALLED) || row.has_outbox() {
+            return;
+        }
+        if let Some(work) = &mut row.work {
+            work.progress_mono_ms = 0;
+        }
+        if row.flags.has(Flags::CLOSE_SENT) && row.flags.has(Flags::CLOSE_HEARD) {
+            self.let_go(conn, CloseHow::Quietly);
+            return;
+        }
+        self.catch_up(now, conn);
+        self.take_back_work(conn);
+    }
+}
+
+/// Puts the first `frames` messages into the arena back to back, notes where each ends, and tells where they begin.
+fn lay(
+    pending: &VecDeque<Pending>,
+    encoding: Encoding,
+    frames: u32,
+    ends: &mut [Vec<u32>; 2],
+    batch: &mut Batch,
+) -> u32 {
+    let start = batch.arena.len();
+    let ends = &mut ends[encoding.index()];
+    ends.clear();
+    for message in pending.iter().take(frames as usize) {
+        if let Some(frame) = message.frame(encoding) {
+            batch.arena.extend_from_slice(frame);
+        }
+        ends.push((batch.arena.len() - start) as u32);
+    }
+    start as u32
+}

@@ -1,0 +1,89 @@
+//! Everything one connection is owed, in one write: its outbox first, then what its rooms still owe it.
+
+use crate::base::ConnKey;
+
+use super::batch::{Batch, Write};
+use super::row::SeatRef;
+use super::{Count, Shard};
+
+impl Shard {
+    /// Copies what a connection is owed into the arena as one write. `must` names the room whose running sweep is
+    /// at this connection and how many messages the sweep takes: those come along whatever their size; other rooms
+    /// only as long as the write stays below the soft limit.
+    pub(super) fn gather(&mut self, index: u32, must: Option<(u32, u32)>, batch: &mut Batch) {
+        let soft = self.config.limits.outbox_soft_bytes_max;
+        let start = batch.arena.len();
+        let row = self.connections.at_mut(index);
+        let conn = row.key(index);
+        row.batch = self.flush.batch();
+        if let Some(work) = &mut row.work {
+            batch.arena.append(&mut work.outbox);
+            // The memory of an outbox is lent, like everything of a connection that is not its row.
+            work.outbox = Vec::new();
+            if !work.behind.is_empty() || work.closing.is_some() || work.is_idle() {
+                self.flush.after_write(conn);
+            }
+        }
+        let seats = self.connections.at(index).seats.len();
+        if let Some((room, frames)) = must
+            && let Some(place) = self.connections.at(index).seats.find(room)
+        {
+            self.append_owed(place, Some(frames as usize), usize::MAX, &mut batch.arena);
+        }
+        for n in 0..seats {
+            let Some(place) = self.connections.at(index).seats.at(n) else { break };
+            let room_left = (start + soft).saturating_sub(batch.arena.len());
+            if room_left == 0 {
+                break;
+            }
+            if must.is_none_or(|(room, _)| room != place.room) {
+                self.append_owed(place, None, room_left, &mut batch.arena);
+            }
+        }
+        let len = batch.arena.len() - start;
+        if len > 0 {
+            self.push_write(batch, Write { conn, start: start as u32, len: len as u32 });
+        }
+    }
+
+    /// Before somebody leaves: what the room owes goes into the outbox, so that whoever published and left at once
+    /// still hears it.
+    pub(super) fn collect_owed(&mut self, conn: ConnKey, place: SeatRef) {
+        let mut owed = Vec::new();
+        self.append_owed(place, None, self.config.limits.outbox_soft_bytes_max, &mut owed);
+        if !owed.is_empty() {
+            self.append(conn, |outbox| outbox.extend_from_slice(&owed));
+        }
+    }
+
+    /// Appends what a live seat is owed, up to the pending message `to` (all of them if none is given) and about
+    /// `bytes_max`, without its own; notes it as served.
+    fn append_owed(&mut self, place: SeatRef, to: Option<usize>, bytes_max: usize, out: &mut Vec<u8>) {
+        let room = self.seats.room_mut(place.room);
+        let seat = room.seats[place.seat as usize];
+        if !seat.is_live() {
+            return;
+        }
+        let owed = room.owed(place.seat);
+        let to = to.unwrap_or(owed.end).min(owed.end);
+        let (mut served, mut bytes, mut deliveries) = (owed.start, 0, 0);
+        while served < to {
+            let message = &room.pending[served];
+            if message.skip != Some(seat.conn)
+                && let Some(frame) = message.frame(seat.encoding())
+            {
+                if bytes + frame.len() > bytes_max {
+                    break;
+                }
+                bytes += frame.len();
+                deliveries += 1;
+                out.extend_from_slice(frame);
+            }
+            served += 1;
+        }
+        if served > owed.start {
+            room.served(place.seat, served);
+        }
+        self.counters.add(Count::Deliveries, deliveries);
+    }
+}

@@ -1,0 +1,81 @@
+//! Equal sets of grants are kept once: most tokens carry one of a few.
+
+use slab::Slab;
+
+use crate::base::{Seed, SeededMap};
+use crate::wire::Grants;
+
+#[derive(Debug)]
+struct Kept {
+    grants: Grants,
+    holders: u64,
+}
+
+/// Grants by number. Number 0 is the default set and stays.
+#[derive(Debug)]
+pub(crate) struct GrantTable {
+    kept: Slab<Kept>,
+    by_value: SeededMap<Grants, u32>,
+}
+
+impl GrantTable {
+    pub(crate) const DEFAULT: u32 = 0;
+
+    pub(crate) fn new(seed: &Seed, default_grants: Grants) -> Self {
+        let mut kept = Slab::new();
+        kept.insert(Kept { grants: default_grants, holders: 1 });
+        Self { kept, by_value: SeededMap::with_hasher(seed.state()) }
+    }
+
+    /// One more holder of this set; `None` when there are `max` different ones already.
+    pub(crate) fn take(&mut self, grants: Option<Grants>, max: usize) -> Option<u32> {
+        let Some(grants) = grants else {
+            self.kept[Self::DEFAULT as usize].holders += 1;
+            return Some(Self::DEFAULT);
+        };
+        if let Some(at) = self.by_value.get(&grants) {
+            self.kept[*at as usize].holders += 1;
+            return Some(*at);
+        }
+        if self.kept.len() > max {
+            return None;
+        }
+        let at = self.kept.insert(Kept { grants: grants.clone(), holders: 1 }) as u32;
+        self.by_value.insert(grants, at);
+        Some(at)
+    }
+
+    /// One holder less; the last one takes the set along.
+    pub(crate) fn give_back(&mut self, at: u32) {
+        let kept = &mut self.kept[at as usize];
+        kept.holders -= 1;
+        if kept.holders == 0 {
+            let gone = self.kept.remove(at as usize);
+            self.by_value.remove(&gone.grants);
+        }
+    }
+
+    pub(crate) fn grants(&self, at: u32) -> &Grants {
+        &self.kept[at as usize].grants
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_are_kept_once_and_go_with_their_last_holder() {
+        let mut table = GrantTable::new(&Seed::new([1, 2]), Grants::everything());
+        let none = || Some(Grants::from_claim(&serde_json::json!([])).unwrap());
+        let (a, b) = (table.take(none(), 2).unwrap(), table.take(none(), 2).unwrap());
+        assert_eq!(a, b);
+        assert_ne!(a, GrantTable::DEFAULT);
+        assert_eq!(table.take(None, 2), Some(GrantTable::DEFAULT));
+        assert_eq!(table.take(Some(Grants::everything()), 1), None, "no room for another set");
+        table.give_back(a);
+        assert!(!table.grants(b).allows(crate::wire::Verb::Join, "r", "ann"));
+        table.give_back(b);
+        assert!(table.take(Some(Grants::everything()), 1).is_some(), "the last holder took the set along");
+    }
+}

@@ -1,0 +1,197 @@
+//! Letters to a room's home: the only place that writes the room.
+
+use std::sync::Arc;
+
+use crate::base::{ConnAddress, ConnKey, Encoding, Identity, Now, Offset, Position, RoomName, ShardId};
+use crate::room::{Post, Room, SeatCounts};
+use crate::wire::Refusal;
+
+use super::mail::{Deliver, Join, Joined, Publish};
+use super::{Count, Mail, Shard};
+
+impl Shard {
+    pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
+        let limits = self.config.limits.clone();
+        let (at, room) = self.rooms.open(&join.room);
+        let had_news = room.people().has_news();
+        room.set_seats(from, join.seats);
+        room.enter(&join.identity);
+        let news = !had_news && room.people().has_news();
+        trim(room, now, &limits);
+        let joined = Joined {
+            conn: join.conn,
+            ticket: join.ticket,
+            id: join.id,
+            epoch: room.epoch(),
+            head: room.head(),
+            start: room.start(join.since, join.history as usize, &limits),
+            roll: join.presence.then(|| room.people().roll(limits.members_max)),
+            room: join.room,
+        };
+        if news {
+            self.presence_news.push(at);
+        }
+        self.post(from, Mail::Joined(Box::new(joined)));
+    }
+
+    pub(super) fn on_leave(&mut self, now: Now, from: ShardId, name: &RoomName, seats: SeatCounts, gone: &[Identity]) {
+        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
+        let had_news = room.people().has_news();
+        room.set_seats(from, seats);
+        for who in gone {
+            room.leave(who);
+        }
+        if !had_news && room.people().has_news() {
+            self.presence_news.push(at);
+        }
+        let limits = self.config.limits.clone();
+        self.rooms.settle(now, at, &limits);
+    }
+
+    pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
+        let limits = self.config.limits.clone();
+        let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
+        let (at, room) = self.rooms.open(&publish.room);
+        trim(room, now, &limits);
+        if !room.admits(&limits) || unsent_here >= limits.pending_messages_max {
+            self.rooms.settle(now, at, &limits);
+            self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
+            return;
+        }
+        let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
+        let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
+        let offset = room.append(now, &post, &limits, &mut self.scratch);
+        let position = Position { epoch: room.epoch(), offset };
+        self.counters.add(Count::Publishes, 1);
+        self.spread(at, offset);
+        if let Some(id) = publish.id {
+            self.post(from, Mail::Published { room: publish.room, conn: publish.conn, id, position });
+        }
+        self.rooms.settle(now, at, &limits);
+    }
+
+    pub(super) fn on_pull(
+        &mut self,
+        from: ShardId,
+        name: &RoomName,
+        conn: ConnKey,
+        encoding: Encoding,
+        cursor: Offset,
+        bytes_max: u32,
+    ) {
+        let Some((_, room)) = self.rooms.find_mut(name.as_str()) else {
+            // A room with a seat is never forgotten; only a reader that left meanwhile asks for one that is gone.
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        let reader = ConnAddress { shard: from, conn };
+        let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
+        self.post(from, Mail::Page { room: name.clone(), conn, cursor, page });
+    }
+
+    pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
+        let members_max = self.limits().members_max;
+        let roll = match self.rooms.find_mut(name.as_str()) {
+            Some((_, room)) => room.people().roll(members_max),
+            None => crate::room::People::default().roll(0),
+        };
+        self.post(from, Mail::Presence { room: name, conn, id, roll });
+    }
+
+    /// Tells those who watch who came and went since the last tick.
+    pub(super) fn announce_presence(&mut self) {
+        for at in std::mem::take(&mut self.presence_news) {
+            let Some(room) = self.rooms.room_mut(at) else { continue };
+            let watching: Vec<ShardId> =
+                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| a.shard).collect();
+            let limits = &self.config.limits;
+            if watching.iter().any(|shard| self.outgoing[shard.index()].len() >= limits.letters_waiting_max) {
+                self.presence_news.push(at);
+                continue;
+            }
+            let name = room.name().clone();
+            let Some(changes) = room.people_mut().take_changes().map(Arc::new) else { continue };
+            for shard in watching {
+                self.post(shard, Mail::PresenceChanged { room: name.clone(), changes: Arc::clone(&changes) });
+            }
+        }
+    }
+
+    /// Sends shards whose inbox was full what they are owed, from the log, as far as it fits now.
+    pub(super) fn send_owed(&mut self) {
+        for _ in 0..self.owed.len() {
+            let Some((name, shard)) = self.owed.pop_front() else { return };
+            if !self.refill(&name, shard) {
+                self.owed.push_back((name, shard));
+            }
+        }
+    }
+
+    /// One `Deliver` per shard that has a seat; a shard that cannot take it is owed it.
+    fn spread(&mut self, at: u32, offset: Offset) {
+        let Some(room) = self.rooms.room_mut(at) else { return };
+        let Some((frames, skip)) = frames_of(room, offset, &mut self.scratch) else { return };
+        let attending: Vec<(ShardId, bool)> =
+            room.attendance().iter().map(|a| (a.shard, a.owed_from.is_none())).collect();
+        let name = room.name().clone();
+        for (shard, up_to_date) in attending {
+            if up_to_date && self.has_room_for(shard) {
+                self.post(shard, Mail::Deliver(Deliver { room: name.clone(), offset, frames: frames.clone(), skip }));
+            } else if up_to_date {
+                self.counters.add(Count::Bounced, 1);
+                self.owed.push_back((name.clone(), shard));
+                if let Some(room) = self.rooms.room_mut(at) {
+                    room.owe(shard, offset);
+                }
+            }
+        }
+    }
+
+    /// Whether the shard has everything now (or has no seat any more).
+    fn refill(&mut self, name: &RoomName, shard: ShardId) -> bool {
+        let Some((_, room)) = self.rooms.find_mut(name.as_str()) else { return true };
+        let Some(mut owed) = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from) else {
+            return true;
+        };
+        let outgoing = &mut self.outgoing[shard.index()];
+        while outgoing.len() < self.config.limits.letters_waiting_max {
+            let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) else {
+                assert!(
+                    owed > room.head(),
+                    "room {name:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that"
+                );
+                room.set_owed(shard, None);
+                return true;
+            };
+            outgoing.push(Mail::Deliver(Deliver { room: name.clone(), offset: owed, frames, skip }));
+            owed = owed.next();
+        }
+        room.set_owed(shard, Some(owed));
+        false
+    }
+}
+
+/// Age empties a log only when no shard is still owed something of it.
+fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
+    if room.attendance().iter().all(|a| a.owed_from.is_none()) {
+        room.log_mut().trim(now, limits);
+    }
+}
+
+/// One message in every encoding that somebody in the room reads.
+fn frames_of(
+    room: &mut Room,
+    offset: Offset,
+    scratch: &mut Vec<u8>,
+) -> Option<([Option<bytes::Bytes>; 2], Option<ConnAddress>)> {
+    let mut frames = [None, None];
+    let mut skip = room.log_mut().entry_mut(offset)?.skip;
+    for encoding in Encoding::ALL {
+        if room.attendance().iter().any(|a| a.seats.by_encoding[encoding.index()] > 0) {
+            let (frame, skipped) = room.frame(offset, encoding, scratch)?;
+            frames[encoding.index()] = Some(frame);
+            skip = skipped;
+        }
+    }
+    Some((frames, skip))
+}

@@ -1,0 +1,138 @@
+//! What must hold after every step, checked by the simulation and by debug builds of the runtime.
+
+use super::row::{Flags, Stage};
+use super::{Count, Shard};
+
+impl Shard {
+    /// The numbered invariants of one shard. Says which one is broken and where.
+    ///
+    /// I1 every seat's row knows the seat, and every row's seats exist;
+    /// I2 the counts a home is told are the seats there are;
+    /// I3 unsent bytes are the bytes of what is pending;
+    /// I4 no outbox is larger than its hard limit and one message;
+    /// I5 a room with something pending stands in a queue, unless nobody is seated;
+    /// I6 who is behind has a cursor, and only who is behind;
+    /// I7 sessions counted are rows with an identity; rows at rest own no work space.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_rooms()?;
+        self.check_rows()
+    }
+
+    fn check_rooms(&self) -> Result<(), String> {
+        let mut unsent = 0;
+        for (at, room) in self.seats.iter() {
+            let mut counts = crate::room::SeatCounts::default();
+            for (n, seat) in room.seats.iter().enumerate() {
+                counts.by_encoding[seat.encoding().index()] += 1;
+                counts.watchers += u32::from(seat.watches());
+                let known = self.connections.at(seat.conn).seats.find(at);
+                if known.map(|place| place.seat as usize) != Some(n) {
+                    return Err(format!("I1 {:?} seat {n}: its row says {known:?}", room.name));
+                }
+            }
+            if counts != room.counts {
+                return Err(format!("I2 {:?}: counts {:?}, seats {counts:?}", room.name, room.counts));
+            }
+            unsent += room
+                .pending
+                .iter()
+                .flat_map(|pending| pending.frames.iter().flatten())
+                .map(|frame| frame.len())
+                .sum::<usize>();
+            if !room.pending.is_empty() && !room.queued && room.has_seated() {
+                return Err(format!("I5 {:?}: {} pending and in no queue", room.name, room.pending.len()));
+            }
+        }
+        if unsent != self.flush.unsent_bytes {
+            return Err(format!("I3 unsent: counted {unsent}, kept {}", self.flush.unsent_bytes));
+        }
+        Ok(())
+    }
+
+    fn check_rows(&self) -> Result<(), String> {
+        let (mut sessions, mut behind_readers, mut cursor) = (0, 0, 0);
+        let hard = self.limits().outbox_hard_bytes_max + self.limits().message_bytes_max;
+        while let Some(index) = self.connections.next_index(cursor) {
+            cursor = index + 1;
+            let row = self.connections.at(index);
+            sessions += usize::from(row.identity.is_some());
+            for place in row.seats.iter() {
+                if !self.seats.contains(place.room)
+                    || self.seats.room(place.room).seats.get(place.seat as usize).is_none_or(|seat| seat.conn != index)
+                {
+                    return Err(format!("I1 row {index}: no such seat {place:?}"));
+                }
+                let seat = self.seats.room(place.room).seats[place.seat as usize];
+                let has_cursor = row.work.as_ref().is_some_and(|work| work.behind.iter().any(|b| b.room == place.room));
+                if seat.is_behind() != has_cursor {
+                    return Err(format!(
+                        "I6 row {index} in {:?}: behind {}, cursor {has_cursor}",
+                        self.seats.room(place.room).name,
+                        seat.is_behind()
+                    ));
+                }
+            }
+            let Some(work) = &row.work else { continue };
+            behind_readers += work.behind.len();
+            if work.outbox.len() > hard {
+                return Err(format!("I4 row {index}: {} bytes in the outbox", work.outbox.len()));
+            }
+            if matches!(row.stage, Stage::Free | Stage::Gone) {
+                return Err(format!("I7 row {index}: {:?} with a work space", row.stage));
+            }
+            let waits = row.flags.has(Flags::QUEUED) || row.flags.has(Flags::STALLED);
+            if !work.outbox.is_empty() && !waits {
+                return Err(format!("I5 row {index}: an outbox in no queue"));
+            }
+        }
+        if sessions != self.sessions || behind_readers != self.flush.behind_readers {
+            return Err(format!(
+                "I7 sessions {sessions} kept {}; behind {behind_readers} kept {}",
+                self.sessions, self.flush.behind_readers
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is home here, for comparison with seats on all shards and a reference model.
+    pub fn homes(&self) -> impl Iterator<Item = &crate::room::Room> {
+        self.rooms.iter()
+    }
+
+    /// Seats of this shard in a room: (user, encoding index), for the same comparison.
+    pub fn seated(&self, room: &str) -> Vec<String> {
+        let Some(at) = self.seats.find(room) else { return Vec::new() };
+        let user = |conn: u32| {
+            self.connections.at(conn).identity.as_ref().map_or_else(String::new, |who| who.user().to_owned())
+        };
+        self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
+    }
+
+    /// Whether everything that was said has been written and told: nothing is pending, owed, behind or unsent.
+    pub fn is_quiet(&self) -> bool {
+        let nothing_unsent =
+            !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
+        nothing_unsent && self.untold.is_empty() && self.owed.is_empty() && self.outgoing.iter().all(Vec::is_empty)
+    }
+
+    /// Deliveries so far, for throughput figures.
+    pub fn deliveries(&self) -> u64 {
+        self.counters.count(Count::Deliveries)
+    }
+}
+
+/// Planted bug: the piece of the log loses its first message when it is not the first piece.
+#[cfg(feature = "planted-bugs")]
+pub(super) fn planted_seam(config: &super::ShardConfig, page: &crate::room::Page) -> crate::room::Page {
+    let mut page = page.clone();
+    if config.planted == Some(super::PlantedBug::SkipsAtTheSeam) && page.frames.len() > 2 {
+        page.frames.remove(0);
+    }
+    page
+}
+
+/// Planted bug: a session that is cut (not one that says goodbye) stays counted.
+#[cfg(feature = "planted-bugs")]
+pub(super) fn planted_ghost(config: &super::ShardConfig, stage: Stage) -> bool {
+    config.planted == Some(super::PlantedBug::GhostAfterCut) && stage == Stage::Open
+}

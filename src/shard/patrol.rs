@@ -1,0 +1,84 @@
+//! Time passes: a sweep over the rows, a part of the table each tick, no timer per connection.
+
+use crate::base::Now;
+use crate::wire::{CloseReason, FrameKind, write_frame};
+
+use super::row::{Flags, Stage};
+use super::{CloseHow, Count, Shard, seconds};
+
+/// Ticks for one round over the table: the precision of every time limit (2 s with a tick of 100 ms).
+const TICKS_PER_ROUND: usize = 20;
+
+/// Where the sweep is.
+#[derive(Default, Debug)]
+pub(crate) struct Patrol {
+    cursor: u32,
+}
+
+enum Overdue {
+    Handshake,
+    Goodbye,
+    Token,
+    Progress,
+    Life,
+    Ping,
+}
+
+impl Shard {
+    pub(super) fn patrol(&mut self, now: Now) {
+        let rows = self.connections.rows_len().div_ceil(TICKS_PER_ROUND);
+        for _ in 0..rows {
+            let Some(index) = self.connections.next_index(self.patrol.cursor) else {
+                self.patrol.cursor = 0;
+                return;
+            };
+            self.patrol.cursor = index + 1;
+            if let Some(overdue) = self.overdue(now, index) {
+                self.act(now, index, &overdue);
+            }
+        }
+    }
+
+    fn overdue(&self, now: Now, index: u32) -> Option<Overdue> {
+        let limits = self.limits();
+        let row = self.connections.at(index);
+        let silent_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
+        match row.stage {
+            Stage::Free | Stage::Gone => None,
+            Stage::Opening => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
+            Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
+            Stage::Open => {
+                let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;
+                if seconds(now) >= row.expires_mono_s {
+                    Some(Overdue::Token)
+                } else if row.flags.has(Flags::STALLED)
+                    && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
+                {
+                    Some(Overdue::Progress)
+                } else if silent_ms >= limits.dead_after_ms {
+                    Some(Overdue::Life)
+                } else if silent_ms >= limits.heartbeat_ms && !row.flags.has(Flags::PINGED) {
+                    Some(Overdue::Ping)
+                } else {
+                    None
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, now: Now, index: u32, overdue: &Overdue) {
+        let conn = self.connections.at(index).key(index);
+        match overdue {
+            Overdue::Handshake => self.give_up(conn, CloseReason::HandshakeTimeout),
+            Overdue::Goodbye => self.let_go(conn, CloseHow::Abruptly),
+            Overdue::Token => self.fail(now, conn, CloseReason::Expired),
+            Overdue::Progress => self.fail(now, conn, CloseReason::Slow),
+            Overdue::Life => self.fail(now, conn, CloseReason::Silent),
+            Overdue::Ping => {
+                self.connections.at_mut(index).flags.set(Flags::PINGED, true);
+                self.counters.add(Count::Pings, 1);
+                self.append(conn, |out| write_frame(out, FrameKind::Ping, b"", None));
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Letters from homes, and answers of our own → outboxes and what rooms still owe.
+
+use bytes::Bytes;
+
+use crate::base::{ConnKey, Now, Offset, Position, RoomName};
+use crate::room::{Changes, Page, Roll};
+use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
+
+use super::mail::{Deliver, Joined};
+use super::row::{Behind, Stage};
+use super::seats::Pending;
+use super::{Count, Shard};
+
+impl Shard {
+    pub(super) fn on_joined(&mut self, now: Now, joined: Joined) {
+        let place =
+            self.seats.find(joined.room.as_str()).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
+        let Some(place) = place else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        let room = self.seats.room_mut(place.room);
+        let seat = room.seats[place.seat as usize];
+        if !seat.is_joining() || seat.ticket() != joined.ticket {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        }
+        if !room.has_seated() {
+            // The first seat: what lies before it concerns nobody here.
+            let bytes = room.forget_written(room.pending.len());
+            room.sweep = None;
+            room.mark = joined.head.next();
+            self.flush.unsent_bytes -= bytes;
+        }
+        room.epoch = Some(joined.epoch);
+        if let Some(id) = joined.id {
+            let event = Event::Joined {
+                id,
+                room: &joined.room,
+                epoch: joined.epoch,
+                offset: joined.head,
+                recovered: joined.start.recovered,
+                members: joined.roll.as_ref().map(members),
+            };
+            self.answer(joined.conn, &event);
+        }
+        if let Some(gap) = joined.start.gap {
+            self.counters.add(Count::Gaps, 1);
+            self.answer(
+                joined.conn,
+                &Event::Gap { room: &joined.room, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why },
+            );
+        }
+        let room = self.seats.room_mut(place.room);
+        let cursor = joined.start.cursor;
+        if cursor == joined.head.next() {
+            let seated = room.make_live(place.seat, cursor);
+            assert!(seated, "no message after the head can have come before the answer that names the head");
+        } else {
+            room.seats[place.seat as usize].set_behind();
+            self.flush.behind_readers += 1;
+            if let Some(work) = self.work_mut(joined.conn) {
+                work.behind.push(Behind { room: place.room, cursor, pulling: false, slow: false });
+            }
+            self.catch_up(now, joined.conn);
+        }
+    }
+
+    pub(super) fn on_deliver(&mut self, deliver: Deliver) {
+        let Some(at) = self.seats.find(deliver.room.as_str()) else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        let room = self.seats.room(at);
+        if !room.has_seated() || deliver.offset < room.next_offset() {
+            return;
+        }
+        assert!(
+            deliver.offset == room.next_offset(),
+            "{:?}: got {:?}, expected {:?}: letters of a home come in order",
+            room.name,
+            deliver.offset,
+            room.next_offset()
+        );
+        let publisher = deliver.skip.filter(|skip| skip.shard == self.config.id).and_then(|skip| {
+            let place = self.connections.row(skip.conn)?.seats.find(at)?;
+            Some((skip.conn.index(), place.seat))
+        });
+        let room = self.seats.room_mut(at);
+        if let Some((_, seat)) = publisher {
+            room.seats[seat as usize].set_skips(true);
+        }
+        let bytes = room.push_pending(Pending { frames: deliver.frames, skip: publisher.map(|(conn, _)| conn) });
+        self.flush.unsent_bytes += bytes;
+        self.queue_room(at);
+    }
+
+    pub(super) fn on_published(&mut self, room: &RoomName, conn: ConnKey, id: u64, position: Position) {
+        self.answer(conn, &Event::Published { id, room, position });
+    }
+
+    pub(super) fn on_page(&mut self, now: Now, name: &RoomName, conn: ConnKey, asked: Offset, page: &Page) {
+        let place = self.seats.find(name.as_str()).and_then(|at| self.connections.row(conn)?.seats.find(at));
+        let Some(place) = place else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        let Some(epoch) = self.seats.room(place.room).epoch else { return };
+        let Some(work) = self.work_mut(conn) else { return };
+        let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room && b.pulling && b.cursor == asked)
+        else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        behind.pulling = false;
+        behind.cursor = page.next;
+        let why = if behind.slow { GapWhy::Slow } else { GapWhy::Retention };
+        if let Some((from, to)) = page.gap {
+            self.counters.add(Count::Gaps, 1);
+            self.answer(conn, &Event::Gap { room: name, epoch, from, to, why });
+        }
+        #[cfg(feature = "planted-bugs")]
+        let page = &super::invariants::planted_seam(&self.config, page);
+        self.counters.add(Count::Pages, 1);
+        self.counters.add(Count::Deliveries, page.frames.len() as u64);
+        if let Some(work) = self.work_mut(conn) {
+            work.outbox.reserve_exact(page.frames.iter().map(Bytes::len).sum());
+            page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame));
+        }
+        if self.connections.row(conn).is_some_and(|row| row.has_outbox()) {
+            self.queue_conn(conn);
+        } else {
+            self.catch_up(now, conn);
+        }
+    }
+
+    pub(super) fn on_presence(&mut self, room: &RoomName, conn: ConnKey, id: Option<u64>, roll: &Roll) {
+        if let Some(id) = id {
+            self.answer(conn, &Event::Members { id, room, members: members(roll) });
+        }
+    }
+
+    pub(super) fn on_presence_changed(&mut self, name: &RoomName, changes: &Changes) {
+        let Some(at) = self.seats.find(name.as_str()) else { return };
+        let watching: Vec<u32> = self
+            .seats
+            .room(at)
+            .seats
+            .iter()
+            .filter(|seat| seat.watches() && !seat.is_joining())
+            .map(|seat| seat.conn)
+            .collect();
+        for index in watching {
+            let row = self.connections.at(index);
+            let conn = row.key(index);
+            if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.config.limits.outbox_soft_bytes_max) {
+                self.counters.add(Count::PresenceDropped, 1);
+                continue;
+            }
+            let (count, version) = (changes.count, changes.version);
+            if !changes.joined.is_empty() {
+                self.answer(conn, &Event::PresenceJoined { room: name, users: &changes.joined, count, version });
+            }
+            if !changes.left.is_empty() {
+                self.answer(conn, &Event::PresenceLeft { room: name, users: &changes.left, count, version });
+            }
+        }
+    }
+
+    /// "No", and you stay.
+    pub(super) fn refuse(&mut self, conn: ConnKey, id: Option<u64>, refusal: Refusal, detail: Option<&str>) {
+        self.counters.refused(refusal);
+        self.answer(conn, &Event::Error { id, refusal, detail });
+    }
+
+    pub(super) fn answer_left(&mut self, conn: ConnKey, id: Option<u64>, room: &RoomName) {
+        if let Some(id) = id {
+            self.answer(conn, &Event::Left { id, room });
+        }
+    }
+
+    pub(super) fn answer_ping(&mut self, conn: ConnKey, id: Option<u64>) {
+        if let Some(id) = id {
+            self.answer(conn, &Event::Pong { id });
+        }
+    }
+
+    pub(super) fn pong(&mut self, conn: ConnKey, payload: &[u8]) {
+        self.append(conn, |out| write_frame(out, FrameKind::Pong, payload, None));
+    }
+
+    /// One envelope for one connection.
+    pub(super) fn answer(&mut self, conn: ConnKey, event: &Event<'_>) {
+        let Some(row) = self.connections.row(conn) else {
+            self.counters.add(Count::StaleKeys, 1);
+            return;
+        };
+        if row.stage != Stage::Open {
+            return;
+        }
+        let encoding = row.encoding();
+        self.append(conn, |out| write_event(out, encoding, event));
+    }
+
+    /// Bytes for one connection's outbox; beyond the hard limit it is too slow to be talked to.
+    pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
+        let hard = self.config.limits.outbox_hard_bytes_max;
+        let Some(work) = self.work_mut(conn) else { return };
+        write(&mut work.outbox);
+        if work.outbox.len() > hard + self.config.limits.message_bytes_max {
+            self.give_up(conn, CloseReason::Slow);
+            return;
+        }
+        self.queue_conn(conn);
+    }
+}
+
+fn members(roll: &Roll) -> Members<'_> {
+    Members { list: &roll.members, count: roll.count, version: roll.version }
+}

@@ -1,0 +1,389 @@
+//! The rooms this shard has seats in: who sits there and what they are still owed.
+//!
+//! All `Live` seats of a room share the room's mark: everything before it is written. What lies between mark and
+//! head is `pending`, and flushing is "pending to each seat". Only a seat that joined meanwhile, was served ahead
+//! of the others or cannot take anything has a place of its own.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use crate::base::{Encoding, Epoch, Identity, Offset, RoomName, Seed, SeededMap, ShardId};
+use crate::room::SeatCounts;
+
+/// One reader in one room: 8 bytes.
+///
+/// `taken`: how many of the messages after its base (the mark, or the mark a running sweep will leave) it is not
+/// owed, because it has them or joined after them. While it waits for its seat: the ticket of the join.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seat {
+    pub(crate) conn: u32,
+    bits: u32,
+}
+
+const _: () = assert!(size_of::<Seat>() == 8, "a seat costs 8 bytes");
+
+impl Seat {
+    const JSON: u32 = 1 << 31;
+    const JOINING: u32 = 1 << 30;
+    const BEHIND: u32 = 1 << 29;
+    const WATCHES: u32 = 1 << 28;
+    const SKIPS: u32 = 1 << 27;
+    pub(crate) const TAKEN_MAX: u32 = Self::SKIPS - 1;
+
+    fn joining(conn: u32, encoding: Encoding, watches: bool, ticket: u16) -> Self {
+        let mut seat = Self { conn, bits: u32::from(ticket) | Self::JOINING };
+        seat.flag(Self::JSON, encoding == Encoding::Json);
+        seat.flag(Self::WATCHES, watches);
+        seat
+    }
+
+    pub(crate) fn encoding(self) -> Encoding {
+        if self.bits & Self::JSON != 0 { Encoding::Json } else { Encoding::MessagePack }
+    }
+
+    pub(crate) fn is_joining(self) -> bool {
+        self.bits & Self::JOINING != 0
+    }
+
+    pub(crate) fn is_behind(self) -> bool {
+        self.bits & Self::BEHIND != 0
+    }
+
+    pub(crate) fn is_live(self) -> bool {
+        self.bits & (Self::JOINING | Self::BEHIND) == 0
+    }
+
+    pub(crate) fn watches(self) -> bool {
+        self.bits & Self::WATCHES != 0
+    }
+
+    /// Some of the pending messages are its own and not for it.
+    pub(crate) fn skips(self) -> bool {
+        self.bits & Self::SKIPS != 0
+    }
+
+    pub(crate) fn set_behind(&mut self) {
+        self.bits = self.bits & !(Self::JOINING | Self::SKIPS | Self::TAKEN_MAX) | Self::BEHIND;
+    }
+
+    pub(crate) fn set_live(&mut self, taken: u32) {
+        self.bits &= !(Self::JOINING | Self::BEHIND);
+        self.set_taken(taken);
+    }
+
+    pub(crate) fn set_skips(&mut self, on: bool) {
+        self.flag(Self::SKIPS, on);
+    }
+
+    pub(crate) fn taken(self) -> u32 {
+        self.bits & Self::TAKEN_MAX
+    }
+
+    pub(crate) fn set_taken(&mut self, taken: u32) {
+        debug_assert!(taken <= Self::TAKEN_MAX);
+        self.bits = self.bits & !Self::TAKEN_MAX | taken;
+    }
+
+    pub(crate) fn ticket(self) -> u16 {
+        self.bits as u16
+    }
+
+    fn flag(&mut self, flag: u32, on: bool) {
+        self.bits = if on { self.bits | flag } else { self.bits & !flag };
+    }
+}
+
+/// A message that is not written to everybody yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) frames: [Option<Bytes>; 2],
+    /// The row of the publisher who gets no copy, if it sits at this shard.
+    pub(crate) skip: Option<u32>,
+}
+
+impl Pending {
+    pub(crate) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
+        self.frames[encoding.index()].as_ref()
+    }
+
+    fn bytes(&self) -> usize {
+        self.frames.iter().flatten().map(Bytes::len).sum()
+    }
+}
+
+/// A flush of the first `frames` pending messages that got as far as `next_seat`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sweep {
+    pub(crate) frames: u32,
+    pub(crate) next_seat: u32,
+}
+
+/// One room as this shard sees it.
+#[derive(Debug)]
+pub(crate) struct LocalRoom {
+    pub(crate) name: RoomName,
+    pub(crate) home: ShardId,
+    /// Learned with the first seat's answer.
+    pub(crate) epoch: Option<Epoch>,
+    /// The offset of the first pending message: what all live seats are owed next.
+    pub(crate) mark: Offset,
+    pub(crate) pending: VecDeque<Pending>,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) counts: SeatCounts,
+    pub(crate) sweep: Option<Sweep>,
+    /// Stands in the queue of rooms with something to write.
+    pub(crate) queued: bool,
+    /// The tick it was last flushed in.
+    pub(crate) window: u32,
+    /// People whose leaving the home has not been told yet.
+    pub(crate) gone: Vec<Identity>,
+    /// The home must be told the counts.
+    pub(crate) untold: bool,
+}
+
+impl LocalRoom {
+    /// The offset that the next `Deliver` must have.
+    pub(crate) fn next_offset(&self) -> Offset {
+        Offset(self.mark.0 + self.pending.len() as u64)
+    }
+
+    /// Where the counting of `taken` begins for the seat at this place: a running sweep has passed those below.
+    pub(crate) fn base(&self, seat: u32) -> u32 {
+        self.sweep.map_or(0, |sweep| if seat < sweep.next_seat { sweep.frames } else { 0 })
+    }
+
+    /// Which pending messages (indices) a live seat is owed.
+    pub(crate) fn owed(&self, seat: u32) -> std::ops::Range<usize> {
+        let from = (self.base(seat) + self.seats[seat as usize].taken()) as usize;
+        from.min(self.pending.len())..self.pending.len()
+    }
+
+    /// The next offset a live seat is owed.
+    pub(crate) fn cursor(&self, seat: u32) -> Offset {
+        Offset(self.mark.0 + u64::from(self.base(seat) + self.seats[seat as usize].taken()))
+    }
+
+    /// Notes that a live seat has been served up to (not including) the pending message `to`.
+    pub(crate) fn served(&mut self, seat: u32, to: usize) {
+        let base = self.base(seat);
+        let seat = &mut self.seats[seat as usize];
+        seat.set_taken(to as u32 - base);
+    }
+
+    /// Makes a seat live from this offset on, if that does not lie before what is pending for its place.
+    pub(crate) fn make_live(&mut self, seat: u32, from: Offset) -> bool {
+        let base = Offset(self.mark.0 + u64::from(self.base(seat)));
+        if from < base || from.since(base) > u64::from(Seat::TAKEN_MAX) {
+            return false;
+        }
+        self.seats[seat as usize].set_live(from.since(base) as u32);
+        self.renew_skips(seat);
+        true
+    }
+
+    /// How many of the pending messages fit into one write of about this many bytes (one at least).
+    pub(crate) fn frames_within(&self, bytes_soft: usize) -> u32 {
+        let mut bytes = 0;
+        let fit = self.pending.iter().take_while(|pending| {
+            bytes += pending.frames.iter().flatten().map(Bytes::len).max().unwrap_or(0);
+            bytes <= bytes_soft
+        });
+        fit.count().max(1) as u32
+    }
+
+    /// Nobody is seated for sure: a first seat may begin anywhere.
+    pub(crate) fn has_seated(&self) -> bool {
+        self.seats.iter().any(|seat| !seat.is_joining())
+    }
+
+    pub(crate) fn add_seat(&mut self, conn: u32, encoding: Encoding, watches: bool, ticket: u16) -> u32 {
+        if self.seats.len() == self.seats.capacity() {
+            // Doubling would leave half of a room of thousands empty for ever.
+            self.seats.reserve_exact((self.seats.len() / 4).clamp(1, 4_096));
+        }
+        self.seats.push(Seat::joining(conn, encoding, watches, ticket));
+        self.counts.by_encoding[encoding.index()] += 1;
+        self.counts.watchers += u32::from(watches);
+        (self.seats.len() - 1) as u32
+    }
+
+    /// Takes a seat away; tells which seats (place before, place after) moved, so that their rows can be told.
+    pub(crate) fn remove_seat(&mut self, seat: u32) -> [Option<(u32, u32)>; 2] {
+        let gone = self.seats[seat as usize];
+        self.counts.by_encoding[gone.encoding().index()] -= 1;
+        self.counts.watchers -= u32::from(gone.watches());
+        let last = (self.seats.len() - 1) as u32;
+        // The seats a running sweep has passed must stay below those it has not.
+        let hole = match &mut self.sweep {
+            Some(sweep) if seat < sweep.next_seat => {
+                sweep.next_seat -= 1;
+                let passed = sweep.next_seat;
+                self.seats[seat as usize] = self.seats[passed as usize];
+                Some(passed)
+            }
+            Some(_) | None => None,
+        };
+        let first_move = hole.filter(|from| *from != seat).map(|from| (from, seat));
+        let hole = hole.unwrap_or(seat);
+        self.seats[hole as usize] = self.seats[last as usize];
+        self.seats.pop();
+        let second_move = (last != hole).then_some((last, hole));
+        if self.seats.capacity() > 2 * self.seats.len() + 8 {
+            self.seats.shrink_to(self.seats.len() + self.seats.len() / 4);
+        }
+        [first_move, second_move]
+    }
+
+    /// Forgets what everybody has: the first `frames` of pending. Returns the bytes given back.
+    pub(crate) fn forget_written(&mut self, frames: usize) -> usize {
+        let bytes = self.pending.drain(..frames).map(|pending| pending.bytes()).sum();
+        self.mark = Offset(self.mark.0 + frames as u64);
+        if self.pending.is_empty() {
+            self.pending = VecDeque::new();
+        }
+        bytes
+    }
+
+    pub(crate) fn push_pending(&mut self, pending: Pending) -> usize {
+        let bytes = pending.bytes();
+        self.pending.push_back(pending);
+        bytes
+    }
+
+    /// Whether some pending message is not for the seat at this place.
+    fn renew_skips(&mut self, seat: u32) {
+        let conn = self.seats[seat as usize].conn;
+        let skips = self.pending.iter().any(|pending| pending.skip == Some(conn));
+        self.seats[seat as usize].set_skips(skips);
+    }
+}
+
+/// All rooms with seats at this shard.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    rooms: Slab<LocalRoom>,
+    by_name: SeededMap<RoomName, u32>,
+}
+
+impl Seats {
+    pub(crate) fn new(seed: &Seed) -> Self {
+        Self { rooms: Slab::new(), by_name: SeededMap::with_hasher(seed.state()) }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn open(&mut self, name: &RoomName, home: ShardId) -> u32 {
+        if let Some(at) = self.by_name.get(name) {
+            return *at;
+        }
+        let at = self.rooms.insert(LocalRoom {
+            name: name.clone(),
+            home,
+            epoch: None,
+            mark: Offset(1),
+            pending: VecDeque::new(),
+            seats: Vec::new(),
+            counts: SeatCounts::default(),
+            sweep: None,
+            queued: false,
+            window: 0,
+            gone: Vec::new(),
+            untold: false,
+        }) as u32;
+        self.by_name.insert(name.clone(), at);
+        at
+    }
+
+    pub(crate) fn room(&self, at: u32) -> &LocalRoom {
+        &self.rooms[at as usize]
+    }
+
+    pub(crate) fn room_mut(&mut self, at: u32) -> &mut LocalRoom {
+        &mut self.rooms[at as usize]
+    }
+
+    pub(crate) fn contains(&self, at: u32) -> bool {
+        self.rooms.contains(at as usize)
+    }
+
+    /// Takes away a room without seats that has told its home everything.
+    pub(crate) fn remove(&mut self, at: u32) -> LocalRoom {
+        let room = self.rooms.remove(at as usize);
+        self.by_name.remove(&room.name);
+        if self.rooms.is_empty() {
+            self.rooms.shrink_to_fit();
+            self.by_name.shrink_to_fit();
+        }
+        room
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &LocalRoom)> {
+        self.rooms.iter().map(|(at, room)| (at as u32, room))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room_of(conns: &[u32]) -> (Seats, u32) {
+        let mut seats = Seats::new(&Seed::new([1, 2]));
+        let at = seats.open(&RoomName::parse("r").unwrap(), ShardId(0));
+        for conn in conns {
+            let seat = seats.room_mut(at).add_seat(*conn, Encoding::Json, false, 0);
+            seats.room_mut(at).make_live(seat, Offset(1));
+        }
+        (seats, at)
+    }
+
+    fn pending() -> Pending {
+        Pending { frames: [None, Some(Bytes::from_static(b"x"))], skip: None }
+    }
+
+    #[test]
+    fn a_seat_that_joined_after_a_message_is_not_owed_it() {
+        let (mut seats, at) = room_of(&[1]);
+        let room = seats.room_mut(at);
+        room.push_pending(pending());
+        let late = room.add_seat(2, Encoding::Json, false, 0);
+        assert!(room.make_live(late, Offset(2)));
+        room.push_pending(pending());
+        assert_eq!((room.owed(0), room.owed(late)), (0..2, 1..2));
+        assert!(!room.make_live(late, Offset(0)));
+    }
+
+    #[test]
+    fn taking_seats_away_during_a_sweep_neither_skips_nor_repeats_anybody() {
+        for gone in 0..6_u32 {
+            let (mut seats, at) = room_of(&[10, 11, 12, 13, 14, 15]);
+            let room = seats.room_mut(at);
+            room.push_pending(pending());
+            room.sweep = Some(Sweep { frames: 1, next_seat: 3 });
+            let (passed, waiting) = (vec![10, 11, 12], vec![13, 14, 15]);
+            let moves = room.remove_seat(gone);
+            let next = room.sweep.unwrap().next_seat as usize;
+            let (mut now_passed, mut now_waiting): (Vec<u32>, Vec<u32>) = (
+                room.seats[..next].iter().map(|s| s.conn).collect(),
+                room.seats[next..].iter().map(|s| s.conn).collect(),
+            );
+            (now_passed.sort_unstable(), now_waiting.sort_unstable());
+            let without = |conns: &[u32]| conns.iter().copied().filter(|c| *c != 10 + gone).collect::<Vec<u32>>();
+            assert_eq!((now_passed, now_waiting), (without(&passed), without(&waiting)));
+            for (before, after) in moves.into_iter().flatten() {
+                assert_eq!(
+                    room.seats[after as usize].conn,
+                    [10, 11, 12, 13, 14, 15][before as usize],
+                    "the moves tell the truth"
+                );
+            }
+        }
+    }
+}

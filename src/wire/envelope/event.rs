@@ -1,0 +1,256 @@
+//! Events: what the server says, except `message`.
+//!
+//! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
+
+use super::writer::{Writer, frame, info_of};
+use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
+use crate::wire::refusal::Refusal;
+
+/// One line of an answer to "who is there".
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub identity: Identity,
+    /// Connections of this user that sit in the room.
+    pub connections: u32,
+}
+
+/// An answer to "who is there".
+#[derive(Clone, Copy, Debug)]
+pub struct Members<'a> {
+    /// Sorted by user; may be cut short.
+    pub list: &'a [Member],
+    /// Distinct users in the room; the true number even when the list is cut.
+    pub count: u32,
+    /// Rises with every change of the room's presence.
+    pub version: u64,
+}
+
+/// Why messages are missing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum GapWhy {
+    /// The log no longer reaches back so far.
+    Retention,
+    /// The reader was too slow and the log moved on.
+    Slow,
+    /// The room forgot: another epoch.
+    Epoch,
+}
+
+impl GapWhy {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Retention, Self::Slow, Self::Epoch];
+
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retention => "retention",
+            Self::Slow => "slow",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
+/// What the server says to one connection. Answers carry the `id` of the command they answer.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Always the first.
+    Welcome { session: &'a str, resumed: bool, user: &'a str, node: &'a str, heartbeat_ms: u64, limits: &'a Limits },
+    /// Answers `join`.
+    Joined {
+        id: u64,
+        room: &'a RoomName,
+        epoch: Epoch,
+        /// The newest message before the join.
+        offset: Offset,
+        /// With `since` only: whether every later message follows.
+        recovered: Option<bool>,
+        /// With `presence` only.
+        members: Option<Members<'a>>,
+    },
+    /// Answers `leave`.
+    Left { id: u64, room: &'a RoomName },
+    /// Answers `publish`: the message is in memory at this position.
+    Published { id: u64, room: &'a RoomName, position: Position },
+    /// Answers `presence`.
+    Members { id: u64, room: &'a RoomName, members: Members<'a> },
+    /// Answers `ping`.
+    Pong { id: u64 },
+    /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
+    Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
+    /// These users came: their first connection.
+    PresenceJoined { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
+    /// These users went: their last connection.
+    PresenceLeft { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
+    /// Messages `from` to `to` (inclusive; `to` below `from`: nothing is known to be missing) will not come.
+    Gap { room: &'a RoomName, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
+}
+
+impl Event<'_> {
+    /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
+    pub const NAMES: [&'static str; 10] = [
+        "welcome",
+        "reply_join",
+        "reply_leave",
+        "reply_publish",
+        "reply_presence",
+        "reply_ping",
+        "error",
+        "joined",
+        "left",
+        "gap",
+    ];
+
+    /// The place in a table of all kinds.
+    pub fn index(&self) -> usize {
+        match self {
+            Event::Welcome { .. } => 0,
+            Event::Joined { .. } => 1,
+            Event::Left { .. } => 2,
+            Event::Published { .. } => 3,
+            Event::Members { .. } => 4,
+            Event::Pong { .. } => 5,
+            Event::Error { .. } => 6,
+            Event::PresenceJoined { .. } => 7,
+            Event::PresenceLeft { .. } => 8,
+            Event::Gap { .. } => 9,
+        }
+    }
+
+    /// The name of this kind.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+}
+
+/// Appends one complete frame.
+pub fn write_event(out: &mut Vec<u8>, encoding: Encoding, event: &Event<'_>) {
+    frame(out, encoding, length_guess(event), |out| write_fields(Writer::new(out, encoding), event));
+}
+
+fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
+    let w = &mut writer;
+    match *event {
+        Event::Welcome { session, resumed, user, node, heartbeat_ms, limits } => {
+            start(w, "welcome", 6);
+            w.text_field("session", session);
+            w.boolean_field("resumed", resumed);
+            w.text_field("user", user);
+            w.text_field("node", node);
+            w.unsigned_field("heartbeat_ms", heartbeat_ms);
+            w.key("limits");
+            w.map(3);
+            w.unsigned_field("message_bytes", limits.message_bytes_max as u64);
+            w.unsigned_field("rooms", limits.rooms_per_connection_max as u64);
+            w.unsigned_field("depth", limits.depth_max as u64);
+            w.end_map();
+        }
+        Event::Joined { id, room, epoch, offset, recovered, members } => {
+            let optional = usize::from(recovered.is_some()) + members.map_or(0, |_| MEMBERS_FIELDS);
+            start_reply(w, id, Some(room), 2 + optional);
+            w.text_field("epoch", &epoch.to_string());
+            w.unsigned_field("offset", offset.0);
+            if let Some(recovered) = recovered {
+                w.boolean_field("recovered", recovered);
+            }
+            if let Some(members) = members {
+                write_members(w, members);
+            }
+        }
+        Event::Left { id, room } => start_reply(w, id, Some(room), 0),
+        Event::Published { id, room, position } => {
+            start_reply(w, id, Some(room), 3);
+            w.text_field("epoch", &position.epoch.to_string());
+            w.unsigned_field("offset", position.offset.0);
+            w.text_field("level", "memory");
+        }
+        Event::Members { id, room, members } => {
+            start_reply(w, id, Some(room), MEMBERS_FIELDS);
+            write_members(w, members);
+        }
+        Event::Pong { id } => start_reply(w, id, None, 0),
+        Event::Error { id, refusal, detail } => {
+            let retry_after_ms = refusal.retry_after_ms();
+            start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
+            if let Some(id) = id {
+                w.unsigned_field("id", id);
+            }
+            w.text_field("code", refusal.code());
+            w.text_field("message", detail.unwrap_or_else(|| refusal.message()));
+            if let Some(retry_after_ms) = retry_after_ms {
+                w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
+            }
+        }
+        Event::PresenceJoined { room, users, count, version } => {
+            write_presence(w, "joined", room, users, count, version);
+        }
+        Event::PresenceLeft { room, users, count, version } => {
+            write_presence(w, "left", room, users, count, version);
+        }
+        Event::Gap { room, epoch, from, to, why } => {
+            start(w, "gap", 5);
+            w.text_field("room", room.as_str());
+            w.text_field("epoch", &epoch.to_string());
+            w.unsigned_field("from", from.0);
+            w.unsigned_field("to", to.0);
+            w.text_field("why", why.name());
+        }
+    }
+    w.end_map();
+}
+
+fn start(w: &mut Writer<'_>, kind: &str, more: usize) {
+    w.map(1 + more);
+    w.text_field("type", kind);
+}
+
+fn start_reply(w: &mut Writer<'_>, id: u64, room: Option<&RoomName>, more: usize) {
+    start(w, "reply", 1 + usize::from(room.is_some()) + more);
+    w.unsigned_field("id", id);
+    if let Some(room) = room {
+        w.text_field("room", room.as_str());
+    }
+}
+
+fn write_members(w: &mut Writer<'_>, members: Members<'_>) {
+    w.key("members");
+    w.array(members.list.len());
+    for member in members.list {
+        w.element();
+        w.person(member.identity.user(), info_of(&member.identity), 1);
+        w.unsigned_field("connections", u64::from(member.connections));
+        w.end_map();
+    }
+    w.end_array();
+    w.unsigned_field("count", u64::from(members.count));
+    w.unsigned_field("version", members.version);
+}
+
+fn write_presence(w: &mut Writer<'_>, kind: &str, room: &RoomName, users: &[Identity], count: u32, version: u64) {
+    start(w, kind, 4);
+    w.text_field("room", room.as_str());
+    w.key("users");
+    w.array(users.len());
+    for user in users {
+        w.element();
+        w.person(user.user(), info_of(user), 0);
+        w.end_map();
+    }
+    w.end_array();
+    w.unsigned_field("count", u64::from(count));
+    w.unsigned_field("version", version);
+}
+
+/// Enough to guess the header's length; a wrong guess only costs a move.
+fn length_guess(event: &Event<'_>) -> usize {
+    let people = match event {
+        Event::Joined { members, .. } => members.map_or(0, |members| members.list.len()),
+        Event::Members { members, .. } => members.list.len(),
+        Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
+        Event::Welcome { .. } | Event::Error { .. } | Event::Gap { .. } => 1,
+        Event::Left { .. } | Event::Published { .. } | Event::Pong { .. } => 0,
+    };
+    100 + 60 * people
+}
+
+/// `members`, `count`, `version`.
+const MEMBERS_FIELDS: usize = 3;

@@ -1,0 +1,23 @@
+//! Envelopes: commands in, events out, in MessagePack and JSON. The contract is `docs/protocol.md`.
+//!
+//! Promises: what is read is checked before it is believed; what is written is one complete, unmasked WebSocket frame,
+//! ready to be shared by every reader of its encoding.
+
+mod command;
+mod entries;
+mod event;
+mod message;
+mod writer;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tables;
+
+pub use command::{Command, Envelope, Rejected, decode};
+pub use event::{Event, GapWhy, Member, Members, write_event};
+pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
+
+pub(crate) use entries::{Entries, Value};
+pub(crate) use message::{read_message, read_person};
+pub(crate) use writer::Writer;

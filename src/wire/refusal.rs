@@ -1,0 +1,135 @@
+//! "No, and you stay": why a command was not carried out.
+//!
+//! Promises: a closed set, one variant per row of `docs/protocol.md`, "Codes of `error`" (a test reads that table).
+//! A refusal never ends the connection; what does is a [`CloseReason`](super::close::CloseReason).
+
+/// Why a command was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// Not an envelope, or a field of the wrong type.
+    Malformed,
+    /// No such `type`.
+    UnknownCommand,
+    /// Documented for later, not carried out by this version.
+    Unsupported,
+    /// Not a room name.
+    BadRoom,
+    /// The token does not grant this in this room.
+    Forbidden,
+    /// A join of a room one sits in.
+    AlreadyJoined,
+    /// A leave of a room one does not sit in.
+    NotJoined,
+    /// The connection sits in as many rooms as it may.
+    TooManyRooms,
+    /// The payload has no counterpart in the other encoding.
+    Unportable,
+    /// Nested deeper than the limit.
+    TooDeep,
+    /// Not accepted now; nothing was given an offset.
+    Busy,
+}
+
+impl Refusal {
+    /// Every refusal, in the order of [`Refusal::index`].
+    pub const ALL: [Self; 11] = [
+        Self::Malformed,
+        Self::UnknownCommand,
+        Self::Unsupported,
+        Self::BadRoom,
+        Self::Forbidden,
+        Self::AlreadyJoined,
+        Self::NotJoined,
+        Self::TooManyRooms,
+        Self::Unportable,
+        Self::TooDeep,
+        Self::Busy,
+    ];
+
+    /// The word on the wire, and the label of its counter.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownCommand => "unknown_command",
+            Self::Unsupported => "unsupported",
+            Self::BadRoom => "bad_room",
+            Self::Forbidden => "forbidden",
+            Self::AlreadyJoined => "already_joined",
+            Self::NotJoined => "not_joined",
+            Self::TooManyRooms => "too_many_rooms",
+            Self::Unportable => "unportable",
+            Self::TooDeep => "too_deep",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// A sentence for the person who reads the log of the client; never parsed by anybody.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Malformed => "this is not an envelope",
+            Self::UnknownCommand => "there is no command of this type",
+            Self::Unsupported => "this version does not carry this out",
+            Self::BadRoom => "a room name has 1 to 128 bytes of A-Z a-z 0-9 : _ . - @ / +",
+            Self::Forbidden => "the token does not grant this in this room",
+            Self::AlreadyJoined => "this connection already sits in this room",
+            Self::NotJoined => "this connection does not sit in this room",
+            Self::TooManyRooms => "this connection sits in as many rooms as it may",
+            Self::Unportable => "the payload cannot be shown to readers of the other encoding",
+            Self::TooDeep => "the payload nests deeper than the limit",
+            Self::Busy => "not accepted now, try again",
+        }
+    }
+
+    /// Whether the same command may succeed later without anything being changed by the client.
+    pub fn retryable(self) -> bool {
+        self.retry_after_ms().is_some()
+    }
+
+    /// How long to wait before the same command is sent again, in milliseconds; `None`: do not.
+    pub fn retry_after_ms(self) -> Option<u32> {
+        match self {
+            Self::Busy => Some(100),
+            Self::Malformed
+            | Self::UnknownCommand
+            | Self::Unsupported
+            | Self::BadRoom
+            | Self::Forbidden
+            | Self::AlreadyJoined
+            | Self::NotJoined
+            | Self::TooManyRooms
+            | Self::Unportable
+            | Self::TooDeep => None,
+        }
+    }
+
+    /// The place in a table of all refusals.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The refusal of a code read from the wire.
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|refusal| refusal.code() == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_index_and_is_found_by_its_code() {
+        for (place, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal.index(), place);
+            assert_eq!(Refusal::from_code(refusal.code()), Some(refusal));
+        }
+        assert_eq!(Refusal::from_code("no_such_code"), None);
+    }
+
+    #[test]
+    fn only_busy_invites_to_come_again() {
+        let inviting: Vec<Refusal> = Refusal::ALL.into_iter().filter(|refusal| refusal.retryable()).collect();
+        assert_eq!(inviting, [Refusal::Busy]);
+        assert_eq!(Refusal::Busy.retry_after_ms(), Some(100));
+    }
+}

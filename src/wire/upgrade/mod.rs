@@ -1,0 +1,246 @@
+//! The request head: is this somebody who wants to sit in rooms, and with what in hand?
+//!
+//! ```text
+//!  bytes ──► read_head ──► Upgrade      GET /ws, everything right: the shard keeps it
+//!                      ├─► BadUpgrade   meant as an upgrade of /ws, and something is wrong: answer and close
+//!                      └─► Elsewhere    anything else: the control plane gets it with all bytes
+//! ```
+//!
+//! Promises: a head is searched byte by byte once and parsed once, however small the reads are; nothing is decided about a
+//! token here, only which one was carried. Must never write a token anywhere: not in an answer, not in `Debug`.
+
+mod answer;
+mod carried;
+mod offer;
+#[cfg(test)]
+mod tests;
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use thiserror::Error;
+use tungstenite::error::{CapacityError, Error, ProtocolError};
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::handshake::machine::TryParse;
+use tungstenite::handshake::server::Request;
+use tungstenite::http::header::{self, HeaderMap, HeaderName};
+
+use crate::base::Encoding;
+
+pub use answer::write_refusal;
+pub use carried::Carried;
+use offer::Offer;
+
+/// A complete request head.
+#[derive(Debug)]
+pub struct Head {
+    /// Its bytes, the empty line included. What comes after them belongs to the WebSocket (a client may send frames
+    /// without waiting for the answer).
+    pub len: usize,
+    pub what: Asked,
+}
+
+/// Why no head can be made of the bytes: answer with [`HeadError::status`] and close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum HeadError {
+    #[error("the request head is longer than the limit")]
+    TooLong,
+    #[error("this is not an HTTP/1 request")]
+    Malformed,
+}
+
+impl HeadError {
+    /// 431 or 400.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::TooLong => 431,
+            Self::Malformed => 400,
+        }
+    }
+}
+
+/// Who gets the connection.
+#[derive(Debug)]
+pub enum Asked {
+    /// Ours. Whether the token is any good is for the shard to find out.
+    Upgrade(Upgrade),
+    /// Was meant to be ours: to be answered with [`write_refusal`] and closed.
+    BadUpgrade { status: u16, message: &'static str },
+    /// Anything else, a `GET /ws` that asks for no upgrade included: hand all bytes to the control plane.
+    Elsewhere,
+}
+
+/// A `GET /ws` that may become a WebSocket (RFC 6455, 4.2.1).
+#[derive(Debug)]
+pub struct Upgrade {
+    /// How envelopes are written: what was offered first, JSON if nothing of ours was.
+    pub encoding: Encoding,
+    /// The subprotocol to speak; `None`: without one.
+    pub chosen: Option<&'static str>,
+    /// A `throng.v1.*` was offered: the client understands our close codes, so a refusal completes the upgrade and closes.
+    pub offers_ours: bool,
+    /// Something of `throng.*` was offered (a token does not count), but nothing that we speak: close with 4505.
+    pub unknown_version: bool,
+    pub token: Carried,
+    /// `Origin`, as the browser sent it.
+    pub origin: Option<String>,
+    /// The subprotocol the answer names. Besides `chosen` that is, for an unknown version, the one that was offered: a
+    /// browser whose offers are all passed over fails the connection itself, and its script would never see 4505.
+    answered: Option<String>,
+    /// `Sec-WebSocket-Accept`.
+    accept: String,
+}
+
+impl Upgrade {
+    /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token.
+    pub fn write_accept(&self, out: &mut Vec<u8>) {
+        answer::write_accept(out, &self.accept, self.answered.as_deref());
+    }
+}
+
+/// Reads a request head from the start of `bytes`, which are all that the connection has sent so far. `None`: more bytes
+/// are needed.
+///
+/// `looked` says how many of `bytes` the last call with `None` has already seen (0 the first time): the search for the
+/// head's end goes on there, so a client that writes byte by byte costs no more than any other.
+///
+/// A head ends with an empty line; a bare LF is a line's end too (RFC 9112, 2.2). One of more than `head_bytes_max` bytes
+/// is [`HeadError::TooLong`] as soon as that many have come without an end.
+pub fn read_head(bytes: &[u8], looked: usize, head_bytes_max: usize) -> Result<Option<Head>, HeadError> {
+    let start = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).take(BLANK_BYTES_MAX + 1).count();
+    if start > BLANK_BYTES_MAX || bytes.get(start).is_some_and(|byte| !byte.is_ascii_alphabetic()) {
+        // Waiting for the end of what cannot be a request (a TLS hello, say) would only tie up a row.
+        return Err(HeadError::Malformed);
+    }
+    let Some(len) = find_end(bytes, start, looked) else {
+        return if bytes.len() > head_bytes_max { Err(HeadError::TooLong) } else { Ok(None) };
+    };
+    if len > head_bytes_max {
+        return Err(HeadError::TooLong);
+    }
+    let what = parse(&bytes[start..len])?;
+    Ok(Some(Head { len, what }))
+}
+
+/// Where the first empty line ends, in a head that begins at `start` and had no end within its first `looked` bytes.
+fn find_end(bytes: &[u8], start: usize, looked: usize) -> Option<usize> {
+    // Of the line ends LF LF or LF CR LF all but the last byte may have been seen.
+    let from = looked.saturating_sub(2).clamp(start, bytes.len());
+    memchr::memchr_iter(b'\n', &bytes[from..]).find_map(|at| {
+        let end = from + at + 1;
+        match &bytes[end..] {
+            [b'\n', ..] => Some(end + 1),
+            [b'\r', b'\n', ..] => Some(end + 2),
+            _ => None,
+        }
+    })
+}
+
+/// What a whole head asks for.
+fn parse(head: &[u8]) -> Result<Asked, HeadError> {
+    match Request::try_parse(head) {
+        Ok(Some((_, request))) => {
+            let uri = request.uri();
+            Ok(asked(uri.path(), uri.query().unwrap_or_default(), request.headers(), None))
+        }
+        Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => parse_other(head, WRONG_METHOD),
+        Err(Error::Protocol(ProtocolError::WrongHttpVersion)) => parse_other(head, WRONG_VERSION),
+        Err(Error::Capacity(CapacityError::TooManyHeaders)) => Err(HeadError::TooLong),
+        // `None` cannot be: the empty line is there.
+        Ok(None) | Err(_) => Err(HeadError::Malformed),
+    }
+}
+
+/// A head that is good HTTP but not `GET` over HTTP/1.1, which is all tungstenite makes a request of.
+fn parse_other(head: &[u8], fault: Fault) -> Result<Asked, HeadError> {
+    let line_len = memchr::memchr(b'\n', head).ok_or(HeadError::Malformed)? + 1;
+    let line = std::str::from_utf8(&head[..line_len]).map_err(|_| HeadError::Malformed)?;
+    let target = line.split(' ').nth(1).ok_or(HeadError::Malformed)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    match HeaderMap::try_parse(&head[line_len..]) {
+        Ok(Some((_, headers))) => Ok(asked(path, query, &headers, Some(fault))),
+        Ok(None) | Err(_) => Err(HeadError::Malformed),
+    }
+}
+
+/// Status and sentence of a bad upgrade.
+type Fault = (u16, &'static str);
+
+fn asked(path: &str, query: &str, headers: &HeaderMap, fault: Option<Fault>) -> Asked {
+    // A proxy may have taken `Upgrade` away (nginx does, unless told); the key shows what was meant.
+    let meant = lists(headers, header::UPGRADE, "websocket") || headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    if path != PATH || !meant {
+        return Asked::Elsewhere;
+    }
+    match fault.map_or_else(|| check(headers), Err) {
+        Ok(accept) => Asked::Upgrade(upgrade(query, headers, accept)),
+        Err((status, message)) => Asked::BadUpgrade { status, message },
+    }
+}
+
+/// The rules of RFC 6455, 4.2.1, beyond method and version; gives `Sec-WebSocket-Accept`.
+fn check(headers: &HeaderMap) -> Result<String, Fault> {
+    if !headers.contains_key(header::HOST) {
+        return Err((400, "the Host header is missing"));
+    }
+    if !lists(headers, header::CONNECTION, "upgrade") {
+        return Err((400, "the Connection header does not name Upgrade; a proxy in front must pass it on"));
+    }
+    if !lists(headers, header::UPGRADE, "websocket") {
+        return Err((400, "the Upgrade header does not name websocket; a proxy in front must pass it on"));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if length || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err((400, "a WebSocket upgrade has no body"));
+    }
+    let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter().peekable();
+    if versions.peek().is_none() || versions.any(|version| version != "13") {
+        return Err((426, "Sec-WebSocket-Version must be 13"));
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Err((400, "the Sec-WebSocket-Key header is missing")),
+        (Some(key), None) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
+        (Some(_), None) => Err((400, "Sec-WebSocket-Key is not 16 bytes in base64")),
+        (Some(_), Some(_)) => Err((400, "there is more than one Sec-WebSocket-Key header")),
+    }
+}
+
+fn upgrade(query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
+    let offer = Offer::read(headers);
+    Upgrade {
+        encoding: offer.encoding(),
+        chosen: offer.chosen,
+        offers_ours: offer.offers_ours,
+        unknown_version: offer.chosen.is_none() && offer.unknown.is_some(),
+        token: Carried::read(headers, query, offer.tokens),
+        origin: headers.get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+        answered: offer.chosen.map(str::to_owned).or(offer.unknown),
+        accept,
+    }
+}
+
+/// Whether one of the headers of this name lists `wanted`, whatever the case.
+fn lists(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    let listed = |value: &[u8]| {
+        value.split(|byte| *byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    headers.get_all(name).iter().any(|value| listed(value.as_bytes()))
+}
+
+/// 16 bytes in base64 (RFC 6455, 4.1).
+fn is_key(key: &[u8]) -> bool {
+    let mut nonce = [0; 18];
+    key.len() == 24 && KEY_BASE64.decode_slice(key, &mut nonce) == Ok(16)
+}
+
+/// The example key of RFC 6455, 4.1 itself (`AQIDBAUGBwgJCgsMDQ4PEC==`) has stray bits at its end.
+const KEY_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+const PATH: &str = "/ws";
+const WRONG_METHOD: Fault = (405, "a WebSocket upgrade is a GET");
+const WRONG_VERSION: Fault = (400, "a WebSocket upgrade needs HTTP/1.1; a proxy in front must not lower it");
+
+/// Empty lines before a request are forgiven (RFC 9112, 2.2), up to so many bytes.
+const BLANK_BYTES_MAX: usize = 8;
