@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use throng::wire::client::{CommandOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, Member, Members, MessageOut, decode, transcode_message, write_event,
-    write_message,
+    Command, Event, GapWhy, Member, Members, MessageOut, decode, transcode_message, write_event, write_message,
 };
 use throng::wire::payload::{Data, prove};
 use throng::wire::refusal::Refusal;
@@ -46,15 +45,12 @@ impl Golden {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        let what = if self.envelope_at == 0 {
-            "the envelope"
-        } else {
-            "the whole frame"
-        };
+        let what = if self.envelope_at == 0 { "the envelope" } else { "the whole frame" };
         writeln!(text, "# {}: {what}, in hex", self.name).expect("a String takes all");
         match self.encoding {
-            Encoding::Json => writeln!(text, "# {}", String::from_utf8_lossy(self.envelope()))
-                .expect("a String takes all"),
+            Encoding::Json => {
+                writeln!(text, "# {}", String::from_utf8_lossy(self.envelope())).expect("a String takes all")
+            }
             Encoding::MessagePack => {
                 writeln!(text, "# {}", self.envelope().escape_ascii()).expect("a String takes all")
             }
@@ -69,11 +65,7 @@ impl Golden {
 
 fn payload(encoding: Encoding) -> Data<'static> {
     match encoding {
-        Encoding::MessagePack => prove(
-            encoding,
-            b"\x82\xa4text\xa5hello\xa1n\x93\x01\xcb\x3f\xf8\0\0\0\0\0\0\xc0",
-            32,
-        ),
+        Encoding::MessagePack => prove(encoding, b"\x82\xa4text\xa5hello\xa1n\x93\x01\xcb\x3f\xf8\0\0\0\0\0\0\xc0", 32),
         Encoding::Json => prove(encoding, br#"{"text":"hello","n":[1,1.5,null]}"#, 32),
     }
     .expect("one portable value")
@@ -81,78 +73,17 @@ fn payload(encoding: Encoding) -> Data<'static> {
 
 fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'static>)> {
     let room = "chat:lobby";
-    let since = Position {
-        epoch: Epoch(0x00ab_cdef_0123_4567),
-        offset: Offset(41),
-    };
+    let since = Position { epoch: Epoch(0x00ab_cdef_0123_4567), offset: Offset(41) };
     let data = payload(encoding);
     vec![
-        (
-            "join",
-            Some(1),
-            CommandOut::Join {
-                room,
-                since: None,
-                history: Some(20),
-                presence: true,
-            },
-        ),
-        (
-            "join-bare",
-            None,
-            CommandOut::Join {
-                room,
-                since: None,
-                history: None,
-                presence: false,
-            },
-        ),
-        (
-            "join-since",
-            Some(2),
-            CommandOut::Join {
-                room,
-                since: Some(since),
-                history: None,
-                presence: false,
-            },
-        ),
+        ("join", Some(1), CommandOut::Join { room, since: None, history: Some(20), presence: true }),
+        ("join-bare", None, CommandOut::Join { room, since: None, history: None, presence: false }),
+        ("join-since", Some(2), CommandOut::Join { room, since: Some(since), history: None, presence: false }),
         ("leave", Some(3), CommandOut::Leave { room }),
-        (
-            "publish",
-            Some(300),
-            CommandOut::Publish {
-                room,
-                data,
-                event: None,
-                echo: None,
-            },
-        ),
-        (
-            "publish-full",
-            Some(70_000),
-            CommandOut::Publish {
-                room,
-                data,
-                event: Some("chat.said"),
-                echo: Some(true),
-            },
-        ),
-        (
-            "publish-bare",
-            None,
-            CommandOut::Publish {
-                room,
-                data,
-                event: None,
-                echo: Some(false),
-            },
-        ),
-        (
-            "presence",
-            Some((1 << 53) - 1),
-            CommandOut::Presence { room },
-        ),
+        ("publish", Some(300), CommandOut::Publish { room, data, event: None, echo: None }),
+        ("publish-full", Some(70_000), CommandOut::Publish { room, data, event: Some("chat.said"), echo: Some(true) }),
+        ("publish-bare", None, CommandOut::Publish { room, data, event: None, echo: Some(false) }),
+        ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
     ]
@@ -160,26 +91,18 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
 
 fn command_goldens() -> Vec<Golden> {
     let all = Encoding::ALL.map(|encoding| {
-        commands(encoding)
-            .into_iter()
-            .map(move |(case, id, command)| {
-                let mut bytes = Vec::new();
-                write_command(&mut bytes, encoding, id, &command);
-                Golden {
-                    name: format!("command-{case}"),
-                    encoding,
-                    bytes,
-                    envelope_at: 0,
-                }
-            })
+        commands(encoding).into_iter().map(move |(case, id, command)| {
+            let mut bytes = Vec::new();
+            write_command(&mut bytes, encoding, id, &command);
+            Golden { name: format!("command-{case}"), encoding, bytes, envelope_at: 0 }
+        })
     });
     all.into_iter().flatten().collect()
 }
 
 fn people() -> [Identity; 2] {
     [
-        Identity::new("ann", Some(r#"{"name":"Ann \"A\" Ü","age":41}"#))
-            .expect("a user and compact JSON"),
+        Identity::new("ann", Some(r#"{"name":"Ann \"A\" Ü","age":41}"#)).expect("a user and compact JSON"),
         Identity::new("b\"o\\b é", None).expect("a user and compact JSON"),
     ]
 }
@@ -190,19 +113,9 @@ fn event_goldens() -> Vec<Golden> {
     let limits = Limits::default();
     let epoch = Epoch(0x00ab_cdef_0123_4567);
     let users = people();
-    let list = people().map(|identity| Member {
-        identity,
-        connections: 2,
-    });
-    let members = Members {
-        list: &list,
-        count: 1_002,
-        version: 77,
-    };
-    let position = Position {
-        epoch,
-        offset: Offset(42),
-    };
+    let list = people().map(|identity| Member { identity, connections: 2 });
+    let members = Members { list: &list, count: 1_002, version: 77 };
+    let position = Position { epoch, offset: Offset(42) };
     let (offset, from, to) = (Offset(41), Offset(12), Offset(40));
     let welcome = Event::Welcome {
         session: "0a0b0c",
@@ -212,108 +125,23 @@ fn event_goldens() -> Vec<Golden> {
         heartbeat_ms: 25_000,
         limits: &limits,
     };
-    let busy = Event::Error {
-        id: None,
-        refusal: Refusal::Busy,
-        detail: None,
-    };
-    let malformed = Event::Error {
-        id: Some(7),
-        refusal: Refusal::Malformed,
-        detail: Some("byte 9: `:` was expected"),
-    };
-    let gap = |why, to| Event::Gap {
-        room,
-        epoch,
-        from,
-        to,
-        why,
-    };
+    let busy = Event::Error { id: None, refusal: Refusal::Busy, detail: None };
+    let malformed = Event::Error { id: Some(7), refusal: Refusal::Malformed, detail: Some("byte 9: `:` was expected") };
+    let gap = |why, to| Event::Gap { room, epoch, from, to, why };
     let events = [
         ("", welcome),
-        (
-            "",
-            Event::Joined {
-                id: 1,
-                room,
-                epoch,
-                offset,
-                recovered: None,
-                members: Some(members),
-            },
-        ),
-        (
-            "-since",
-            Event::Joined {
-                id: 2,
-                room,
-                epoch,
-                offset,
-                recovered: Some(true),
-                members: None,
-            },
-        ),
-        (
-            "-bare",
-            Event::Joined {
-                id: 3,
-                room,
-                epoch,
-                offset,
-                recovered: None,
-                members: None,
-            },
-        ),
+        ("", Event::Joined { id: 1, room, epoch, offset, recovered: None, members: Some(members) }),
+        ("-since", Event::Joined { id: 2, room, epoch, offset, recovered: Some(true), members: None }),
+        ("-bare", Event::Joined { id: 3, room, epoch, offset, recovered: None, members: None }),
         ("", Event::Left { id: 3, room }),
-        (
-            "",
-            Event::Published {
-                id: 300,
-                room,
-                position,
-            },
-        ),
-        (
-            "",
-            Event::Members {
-                id: 4,
-                room,
-                members,
-            },
-        ),
-        (
-            "-empty",
-            Event::Members {
-                id: 4,
-                room,
-                members: Members {
-                    list: &[],
-                    count: 0,
-                    version: 0,
-                },
-            },
-        ),
+        ("", Event::Published { id: 300, room, position }),
+        ("", Event::Members { id: 4, room, members }),
+        ("-empty", Event::Members { id: 4, room, members: Members { list: &[], count: 0, version: 0 } }),
         ("", Event::Pong { id: 0 }),
         ("", malformed),
         ("-busy", busy),
-        (
-            "",
-            Event::PresenceJoined {
-                room,
-                users: &users,
-                count: 3,
-                version: 8,
-            },
-        ),
-        (
-            "",
-            Event::PresenceLeft {
-                room,
-                users: &users[..1],
-                count: 2,
-                version: 9,
-            },
-        ),
+        ("", Event::PresenceJoined { room, users: &users, count: 3, version: 8 }),
+        ("", Event::PresenceLeft { room, users: &users[..1], count: 2, version: 9 }),
         ("", gap(GapWhy::Retention, to)),
         ("-slow", gap(GapWhy::Slow, to)),
         ("-epoch", gap(GapWhy::Epoch, Offset(11))),
@@ -323,24 +151,13 @@ fn event_goldens() -> Vec<Golden> {
         for (case, event) in &events {
             let mut bytes = Vec::new();
             write_event(&mut bytes, encoding, event);
-            goldens.push(framed(
-                format!("event-{}{case}", event.name()),
-                encoding,
-                bytes,
-            ));
+            goldens.push(framed(format!("event-{}{case}", event.name()), encoding, bytes));
         }
         for (case, message) in [("", 0), ("-full", 1)] {
             let data = payload(encoding).to_payload();
             let from = &users[1 - message];
             let event = (message == 1).then_some("chat.said");
-            let out = MessageOut {
-                room,
-                offset: Offset(42),
-                at_unix_ms: 1_700_000_000_123,
-                from,
-                event,
-                data: &data,
-            };
+            let out = MessageOut { room, offset: Offset(42), at_unix_ms: 1_700_000_000_123, from, event, data: &data };
             let mut bytes = Vec::new();
             write_message(&mut bytes, encoding, &out);
             goldens.push(framed(format!("event-message{case}"), encoding, bytes));
@@ -355,19 +172,11 @@ fn framed(name: String, encoding: Encoding, bytes: Vec<u8>) -> Golden {
         126 => 4,
         _ => 10,
     };
-    Golden {
-        name,
-        encoding,
-        bytes,
-        envelope_at,
-    }
+    Golden { name, encoding, bytes, envelope_at }
 }
 
 fn goldens() -> Vec<Golden> {
-    command_goldens()
-        .into_iter()
-        .chain(event_goldens())
-        .collect()
+    command_goldens().into_iter().chain(event_goldens()).collect()
 }
 
 fn directory() -> PathBuf {
@@ -378,9 +187,7 @@ fn directory() -> PathBuf {
 fn bytes_of(text: &str) -> Vec<u8> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = lines.flat_map(str::split_whitespace);
-    pairs
-        .map(|pair| u8::from_str_radix(pair, 16).expect("a golden file holds hex"))
-        .collect()
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("a golden file holds hex")).collect()
 }
 
 #[test]
@@ -392,92 +199,47 @@ fn every_command_and_event_is_written_as_it_was_frozen() {
         if bless {
             fs::write(&path, golden.text()).unwrap();
         }
-        let text =
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(
-            bytes_of(&text),
-            golden.bytes,
-            "{} would be\n{}",
-            path.display(),
-            golden.text()
-        );
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(bytes_of(&text), golden.bytes, "{} would be\n{}", path.display(), golden.text());
     }
 }
 
 #[test]
 fn every_kind_has_a_golden_file_in_both_encodings_and_every_file_a_kind() {
-    let files: BTreeSet<String> = fs::read_dir(directory())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    assert_eq!(
-        files,
-        goldens().iter().map(Golden::file).collect::<BTreeSet<_>>()
-    );
+    let files: BTreeSet<String> =
+        fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, goldens().iter().map(Golden::file).collect::<BTreeSet<_>>());
     let commands = Command::NAMES.map(|name| format!("command-{name}"));
-    let events = Event::NAMES
-        .iter()
-        .chain(&["message"])
-        .map(|name| format!("event-{name}"));
+    let events = Event::NAMES.iter().chain(&["message"]).map(|name| format!("event-{name}"));
     for kind in commands.into_iter().chain(events) {
         for extension in ["json.hex", "msgpack.hex"] {
-            assert!(
-                files.contains(&format!("{kind}.{extension}")),
-                "{kind}.{extension} is missing"
-            );
+            assert!(files.contains(&format!("{kind}.{extension}")), "{kind}.{extension} is missing");
         }
     }
     for file in &files {
-        let kind = file
-            .split_once('.')
-            .unwrap()
-            .0
-            .splitn(3, '-')
-            .take(2)
-            .collect::<Vec<_>>()
-            .join("-");
-        assert!(
-            files.contains(&format!("{kind}.json.hex")),
-            "{file} belongs to no kind"
-        );
+        let kind = file.split_once('.').unwrap().0.splitn(3, '-').take(2).collect::<Vec<_>>().join("-");
+        assert!(files.contains(&format!("{kind}.json.hex")), "{file} belongs to no kind");
     }
 }
 
 #[test]
 fn frozen_commands_are_understood_and_come_back() {
     for encoding in Encoding::ALL {
-        for ((case, id, out), golden) in commands(encoding).into_iter().zip(
-            command_goldens()
-                .into_iter()
-                .filter(|golden| golden.encoding == encoding),
-        ) {
+        for ((case, id, out), golden) in commands(encoding)
+            .into_iter()
+            .zip(command_goldens().into_iter().filter(|golden| golden.encoding == encoding))
+        {
             let read = decode(encoding, &golden.bytes, &Limits::default()).unwrap();
             assert_eq!(read.id, id, "{case}");
             assert_eq!(case.split('-').next(), Some(read.command.name()));
             let again = match &read.command {
-                Command::Join {
-                    room,
-                    since,
-                    history,
-                    presence,
-                } => CommandOut::Join {
-                    room,
-                    since: *since,
-                    history: *history,
-                    presence: *presence,
-                },
+                Command::Join { room, since, history, presence } => {
+                    CommandOut::Join { room, since: *since, history: *history, presence: *presence }
+                }
                 Command::Leave { room } => CommandOut::Leave { room },
-                Command::Publish {
-                    room,
-                    data,
-                    event,
-                    echo,
-                } => CommandOut::Publish {
-                    room,
-                    data: *data,
-                    event: event.as_deref(),
-                    echo: *echo,
-                },
+                Command::Publish { room, data, event, echo } => {
+                    CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo }
+                }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Ping => CommandOut::Ping,
             };
@@ -490,8 +252,8 @@ fn frozen_commands_are_understood_and_come_back() {
 fn frozen_events_say_the_same_in_both_encodings() {
     let mut said: BTreeMap<String, String> = BTreeMap::new();
     for golden in event_goldens() {
-        let event = read_event(golden.encoding, golden.envelope())
-            .unwrap_or_else(|error| panic!("{}: {error}", golden.name));
+        let event =
+            read_event(golden.encoding, golden.envelope()).unwrap_or_else(|error| panic!("{}: {error}", golden.name));
         let kind = golden.name.split('-').nth(1).unwrap();
         let kind_read = match &event {
             ServerEvent::Welcome(_) => "welcome",
@@ -509,9 +271,7 @@ fn frozen_events_say_the_same_in_both_encodings() {
             Encoding::Json => serde_json::from_slice(golden.envelope()).unwrap(),
             Encoding::MessagePack => rmp_serde::from_slice(golden.envelope()).unwrap(),
         };
-        let before = said
-            .entry(golden.name.clone())
-            .or_insert_with(|| plain.to_string());
+        let before = said.entry(golden.name.clone()).or_insert_with(|| plain.to_string());
         assert_eq!(*before, plain.to_string(), "{}", golden.name);
     }
 }
@@ -520,15 +280,10 @@ fn frozen_events_say_the_same_in_both_encodings() {
 fn a_frozen_message_transcoded_is_the_frozen_message_of_the_other_encoding() {
     let messages = |encoding| {
         let mut all = event_goldens();
-        all.retain(|golden| {
-            golden.encoding == encoding && golden.name.starts_with("event-message")
-        });
+        all.retain(|golden| golden.encoding == encoding && golden.name.starts_with("event-message"));
         all
     };
-    for (pack, json) in messages(Encoding::MessagePack)
-        .into_iter()
-        .zip(messages(JSON))
-    {
+    for (pack, json) in messages(Encoding::MessagePack).into_iter().zip(messages(JSON)) {
         for (from, to) in [(&pack, &json), (&json, &pack)] {
             let length = payload(from.encoding).raw().len();
             let data_at = from.bytes.len() - length - usize::from(from.encoding == JSON);
@@ -541,12 +296,8 @@ fn a_frozen_message_transcoded_is_the_frozen_message_of_the_other_encoding() {
 
 #[test]
 fn every_frame_shown_in_the_protocol_is_a_frozen_one() {
-    let text =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md")).unwrap();
-    let shown: BTreeSet<&str> = text
-        .lines()
-        .filter(|line| line.starts_with("{\"type\":"))
-        .collect();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol.md")).unwrap();
+    let shown: BTreeSet<&str> = text.lines().filter(|line| line.starts_with("{\"type\":")).collect();
     let frozen = goldens();
     let frozen: BTreeSet<&str> = frozen
         .iter()
@@ -554,8 +305,5 @@ fn every_frame_shown_in_the_protocol_is_a_frozen_one() {
         .map(|golden| std::str::from_utf8(golden.envelope()).unwrap())
         .collect();
     assert!(!shown.is_empty());
-    assert_eq!(
-        shown.difference(&frozen).collect::<Vec<_>>(),
-        Vec::<&&str>::new()
-    );
+    assert_eq!(shown.difference(&frozen).collect::<Vec<_>>(), Vec::<&&str>::new());
 }

@@ -53,6 +53,10 @@ pub(crate) struct ServeArgs {
     /// Cores to use, one shard on each [default: all this process may use]
     #[arg(long, value_name = "N", env = "THRONG_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) shards: Option<u16>,
+
+    /// Cores to pin the shards to, in turn, as 0,1,… [default: all this process may run on]
+    #[arg(long, value_name = "CORES", env = "THRONG_CORES", value_delimiter = ',')]
+    pub(crate) cores: Vec<usize>,
     /// Connections the kernel holds per shard until they are accepted; net.core.somaxconn caps it
     #[arg(long, value_name = "N", env = "THRONG_BACKLOG", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub(crate) backlog: u32,

@@ -8,6 +8,7 @@ mod banner;
 mod boot;
 mod duration;
 mod explain;
+mod figures;
 mod log;
 mod secret;
 mod serve;

@@ -19,6 +19,8 @@ use super::{Failure, boot, log, token, unix_s};
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) shards: u16,
+    /// Empty: all this process may run on.
+    pub(crate) cores: Vec<usize>,
     pub(crate) backlog: u32,
     /// `None`: as many as this host can hold.
     pub(crate) connections_max: Option<u64>,
@@ -70,16 +72,12 @@ impl ServeConfig {
             Some(shards) => shards,
             None => std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX)),
         };
-        let mut limits = Limits::default();
-        if let Some(connections) = args.max_connections {
-            // Rounded up: the sum over shards is never below what was asked for.
-            let per_shard = connections.div_ceil(u64::from(shards));
-            limits.connections_per_shard_max = usize::try_from(per_shard).unwrap_or(usize::MAX);
-        }
+        let limits = Limits::default();
         limits.check().map_err(Failure::Misused)?;
         Ok(Self {
             listen: find_listen(&args)?,
             shards,
+            cores: args.cores.clone(),
             backlog: args.backlog,
             connections_max: args.max_connections,
             flush: args.flush,

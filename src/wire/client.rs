@@ -7,9 +7,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::envelope::{
-    Entries, GapWhy, MessageIn, Person, Value, Writer, read_message, read_person,
-};
+use super::envelope::{Entries, GapWhy, MessageIn, Person, Value, Writer, read_message, read_person};
 use super::payload::{Broken, DEPTH_CEILING, Data};
 use super::refusal::Refusal;
 use crate::base::{Encoding, Epoch, Offset, Position};
@@ -17,24 +15,10 @@ use crate::base::{Encoding, Epoch, Offset, Position};
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum CommandOut<'a> {
-    Join {
-        room: &'a str,
-        since: Option<Position>,
-        history: Option<u32>,
-        presence: bool,
-    },
-    Leave {
-        room: &'a str,
-    },
-    Publish {
-        room: &'a str,
-        data: Data<'a>,
-        event: Option<&'a str>,
-        echo: Option<bool>,
-    },
-    Presence {
-        room: &'a str,
-    },
+    Join { room: &'a str, since: Option<Position>, history: Option<u32>, presence: bool },
+    Leave { room: &'a str },
+    Publish { room: &'a str, data: Data<'a>, event: Option<&'a str>, echo: Option<bool> },
+    Presence { room: &'a str },
     Ping,
 }
 
@@ -106,10 +90,7 @@ pub struct Reply<'a> {
 impl Reply<'_> {
     /// `epoch` and `offset`, when both are there.
     pub fn position(&self) -> Option<Position> {
-        Some(Position {
-            epoch: self.epoch?,
-            offset: self.offset?,
-        })
+        Some(Position { epoch: self.epoch?, offset: self.offset? })
     }
 }
 
@@ -131,39 +112,22 @@ pub enum ReadError {
 
 impl From<Broken> for ReadError {
     fn from(broken: Broken) -> Self {
-        Self::Broken {
-            at: broken.at,
-            why: broken.why,
-        }
+        Self::Broken { at: broken.at, why: broken.why }
     }
 }
 
 /// Appends one envelope, without a WebSocket frame: the caller frames and masks.
-pub fn write_command(
-    out: &mut Vec<u8>,
-    encoding: Encoding,
-    id: Option<u64>,
-    command: &CommandOut<'_>,
-) {
+pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) {
     let mut writer = Writer::new(out, encoding);
     let w = &mut writer;
     let (kind, more) = match *command {
-        CommandOut::Join {
-            since,
-            history,
-            presence,
-            ..
-        } => (
-            "join",
-            1 + usize::from(since.is_some())
-                + usize::from(history.is_some())
-                + usize::from(presence),
-        ),
+        CommandOut::Join { since, history, presence, .. } => {
+            ("join", 1 + usize::from(since.is_some()) + usize::from(history.is_some()) + usize::from(presence))
+        }
         CommandOut::Leave { .. } => ("leave", 1),
-        CommandOut::Publish { event, echo, .. } => (
-            "publish",
-            2 + usize::from(event.is_some()) + usize::from(echo.is_some()),
-        ),
+        CommandOut::Publish { event, echo, .. } => {
+            ("publish", 2 + usize::from(event.is_some()) + usize::from(echo.is_some()))
+        }
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Ping => ("ping", 0),
     };
@@ -173,12 +137,7 @@ pub fn write_command(
         w.unsigned_field("id", id);
     }
     match *command {
-        CommandOut::Join {
-            room,
-            since,
-            history,
-            presence,
-        } => {
+        CommandOut::Join { room, since, history, presence } => {
             w.text_field("room", room);
             if let Some(since) = since {
                 w.key("since");
@@ -194,12 +153,7 @@ pub fn write_command(
                 w.boolean_field("presence", true);
             }
         }
-        CommandOut::Publish {
-            room,
-            data,
-            event,
-            echo,
-        } => {
+        CommandOut::Publish { room, data, event, echo } => {
             w.text_field("room", room);
             if let Some(event) = event {
                 w.text_field("event", event);
@@ -263,9 +217,7 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn read(encoding: Encoding, envelope: &'a [u8]) -> Result<Self, ReadError> {
         let mut entries = Entries::of_message(encoding, envelope, DEPTH_CEILING)?;
-        let mut fields = Self {
-            entries: Vec::new(),
-        };
+        let mut fields = Self { entries: Vec::new() };
         while let Some(entry) = entries.next_entry()? {
             fields.entries.push(entry);
         }
@@ -274,10 +226,7 @@ impl<'a> Fields<'a> {
     }
 
     fn find(&self, key: &str) -> Option<&Value<'a>> {
-        self.entries
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value)
+        self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     fn optional<T>(
@@ -292,13 +241,11 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, key: &'static str) -> Result<Cow<'a, str>, ReadError> {
-        self.optional(key, Value::text)?
-            .ok_or(ReadError::Field(key))
+        self.optional(key, Value::text)?.ok_or(ReadError::Field(key))
     }
 
     fn unsigned(&self, key: &'static str) -> Result<u64, ReadError> {
-        self.optional(key, Value::unsigned)?
-            .ok_or(ReadError::Field(key))
+        self.optional(key, Value::unsigned)?.ok_or(ReadError::Field(key))
     }
 
     fn epoch(&self) -> Result<Option<Epoch>, ReadError> {
@@ -307,20 +254,11 @@ impl<'a> Fields<'a> {
 
     fn why(&self) -> Result<GapWhy, ReadError> {
         let why = self.text("why")?;
-        GapWhy::ALL
-            .into_iter()
-            .find(|known| known.name() == why)
-            .ok_or(ReadError::Field("why"))
+        GapWhy::ALL.into_iter().find(|known| known.name() == why).ok_or(ReadError::Field("why"))
     }
 
-    fn list<T>(
-        &self,
-        key: &'static str,
-        read: impl Fn(&Value<'a>) -> Option<T>,
-    ) -> Result<Vec<T>, ReadError> {
-        let mut elements = self
-            .optional(key, |value| value.array(DEPTH_CEILING))?
-            .ok_or(ReadError::Field(key))?;
+    fn list<T>(&self, key: &'static str, read: impl Fn(&Value<'a>) -> Option<T>) -> Result<Vec<T>, ReadError> {
+        let mut elements = self.optional(key, |value| value.array(DEPTH_CEILING))?.ok_or(ReadError::Field(key))?;
         let mut list = Vec::new();
         while let Some(value) = elements.next_element()? {
             list.push(read(&value).ok_or(ReadError::Field(key))?);
@@ -329,9 +267,8 @@ impl<'a> Fields<'a> {
     }
 
     fn welcome(&self) -> Result<Welcome<'a>, ReadError> {
-        let mut limits = self
-            .optional("limits", |value| value.map(DEPTH_CEILING))?
-            .ok_or(ReadError::Field("limits"))?;
+        let mut limits =
+            self.optional("limits", |value| value.map(DEPTH_CEILING))?.ok_or(ReadError::Field("limits"))?;
         let (mut message_bytes, mut rooms, mut depth) = (None, None, None);
         while let Some((key, value)) = limits.next_entry()? {
             match key.as_ref() {
@@ -343,9 +280,7 @@ impl<'a> Fields<'a> {
         }
         Ok(Welcome {
             session: self.text("session")?,
-            resumed: self
-                .optional("resumed", Value::boolean)?
-                .ok_or(ReadError::Field("resumed"))?,
+            resumed: self.optional("resumed", Value::boolean)?.ok_or(ReadError::Field("resumed"))?,
             user: self.text("user")?,
             node: self.text("node")?,
             heartbeat_ms: self.unsigned("heartbeat_ms")?,
@@ -383,8 +318,5 @@ fn read_member<'a>(value: &Value<'a>) -> Option<MemberIn<'a>> {
             connections = value.unsigned();
         }
     }
-    Some(MemberIn {
-        person,
-        connections: connections?,
-    })
+    Some(MemberIn { person, connections: connections? })
 }

@@ -154,9 +154,7 @@ impl CloseReason {
 
     /// The reason of a code read from the wire.
     pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.code() == Some(code))
+        Self::ALL.into_iter().find(|reason| reason.code() == Some(code))
     }
 }
 
@@ -177,15 +175,9 @@ mod tests {
 
     #[test]
     fn our_own_codes_say_by_their_range_whether_to_come_back() {
-        let ours = CloseReason::ALL
-            .into_iter()
-            .filter_map(|reason| Some((reason, reason.code()?)));
+        let ours = CloseReason::ALL.into_iter().filter_map(|reason| Some((reason, reason.code()?)));
         for (reason, code) in ours.filter(|(_, code)| *code >= 4000) {
-            assert_eq!(
-                reason.may_retry(),
-                (4000..4500).contains(&code),
-                "{reason:?}"
-            );
+            assert_eq!(reason.may_retry(), (4000..4500).contains(&code), "{reason:?}");
         }
     }
 

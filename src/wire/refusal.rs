@@ -128,10 +128,7 @@ mod tests {
 
     #[test]
     fn only_busy_invites_to_come_again() {
-        let inviting: Vec<Refusal> = Refusal::ALL
-            .into_iter()
-            .filter(|refusal| refusal.retryable())
-            .collect();
+        let inviting: Vec<Refusal> = Refusal::ALL.into_iter().filter(|refusal| refusal.retryable()).collect();
         assert_eq!(inviting, [Refusal::Busy]);
         assert_eq!(Refusal::Busy.retry_after_ms(), Some(100));
     }

@@ -76,27 +76,16 @@ pub struct Rejected {
 }
 
 /// Reads one message. JSON is checked to be UTF-8 here too, so that nobody else's mistake can let other text through.
-pub fn decode<'a>(
-    encoding: Encoding,
-    message: &'a [u8],
-    limits: &Limits,
-) -> Result<Envelope<'a>, Rejected> {
+pub fn decode<'a>(encoding: Encoding, message: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, Rejected> {
     let mut fields = Fields::default();
     let read = fields.read(encoding, message, limits.depth_max);
     let id = fields.id();
     let known_id = id.as_ref().ok().copied().flatten();
-    let reject = |no: No| Rejected {
-        id: known_id,
-        refusal: no.refusal,
-        detail: no.detail,
-    };
+    let reject = |no: No| Rejected { id: known_id, refusal: no.refusal, detail: no.detail };
     read.map_err(|broken| reject(no_envelope(broken)))?;
     id.map_err(reject)?;
     let command = fields.command(known_id, limits).map_err(reject)?;
-    Ok(Envelope {
-        id: known_id,
-        command,
-    })
+    Ok(Envelope { id: known_id, command })
 }
 
 /// A refusal on its way up, before it is known which `id` it belongs to.
@@ -107,19 +96,13 @@ struct No {
 
 impl No {
     fn malformed(sentence: impl Into<String>) -> Self {
-        Self {
-            refusal: Refusal::Malformed,
-            detail: Some(sentence.into()),
-        }
+        Self { refusal: Refusal::Malformed, detail: Some(sentence.into()) }
     }
 }
 
 impl From<Refusal> for No {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            detail: None,
-        }
+        Self { refusal, detail: None }
     }
 }
 
@@ -170,29 +153,18 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// Reads the whole message; what was read before it broke stays.
-    fn read(
-        &mut self,
-        encoding: Encoding,
-        message: &'a [u8],
-        depth_max: usize,
-    ) -> Result<(), Broken> {
+    fn read(&mut self, encoding: Encoding, message: &'a [u8], depth_max: usize) -> Result<(), Broken> {
         if encoding == Encoding::Json
             && let Err(error) = std::str::from_utf8(message)
         {
-            return Err(Broken {
-                at: error.valid_up_to(),
-                why: "this is not UTF-8",
-            });
+            return Err(Broken { at: error.valid_up_to(), why: "this is not UTF-8" });
         }
         let mut entries = Entries::of_message(encoding, message, depth_max)?;
         while let Some((key, value)) = entries.next_entry()? {
             if let (Some(Flaw::TooDeep { at }), None) = (value.flaw(), self.too_deep) {
                 self.too_deep = Some(at);
             }
-            let twice = Broken {
-                at: value.at(),
-                why: "a key is given twice",
-            };
+            let twice = Broken { at: value.at(), why: "a key is given twice" };
             if let Some(field) = Field::of(&key) {
                 if self.known[field as usize].replace(value).is_some() {
                     return Err(twice);
@@ -200,10 +172,7 @@ impl<'a> Fields<'a> {
             } else if self.unknown.contains(&key) {
                 return Err(twice);
             } else if self.unknown.len() == UNKNOWN_KEYS_MAX {
-                return Err(Broken {
-                    at: value.at(),
-                    why: "more unknown keys than anybody needs",
-                });
+                return Err(Broken { at: value.at(), why: "more unknown keys than anybody needs" });
             } else {
                 self.unknown.push(key);
             }
@@ -229,10 +198,7 @@ impl<'a> Fields<'a> {
     fn command(&self, id: Option<u64>, limits: &Limits) -> Result<Command<'a>, No> {
         if let Some(at) = self.too_deep {
             let detail = format!("byte {at}: nested deeper than {}", limits.depth_max);
-            return Err(No {
-                refusal: Refusal::TooDeep,
-                detail: Some(detail),
-            });
+            return Err(No { refusal: Refusal::TooDeep, detail: Some(detail) });
         }
         let Some(kind) = self.optional(Field::Type) else {
             return Err(No::malformed("`type` is missing"));
@@ -245,15 +211,11 @@ impl<'a> Fields<'a> {
                 room: self.room()?,
                 since: self.since(limits.depth_max)?,
                 history: self.history()?,
-                presence: self
-                    .boolean(Field::Presence, "`presence` is not a boolean")?
-                    .unwrap_or(false),
+                presence: self.boolean(Field::Presence, "`presence` is not a boolean")?.unwrap_or(false),
             }),
             "leave" => Ok(Command::Leave { room: self.room()? }),
             "publish" => self.publish(),
-            "presence" if id.is_none() => Err(No::malformed(
-                "`presence` asks for an answer and needs an `id`",
-            )),
+            "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
             "hello" | "resume" | "send" | "typing" | "read" | "history" | "refresh" => Err(Refusal::Unsupported.into()),
@@ -264,10 +226,7 @@ impl<'a> Fields<'a> {
     fn publish(&self) -> Result<Command<'a>, No> {
         if self.optional(Field::Key).is_some() {
             let detail = Some("`key` is not carried out by this version".to_owned());
-            return Err(No {
-                refusal: Refusal::Unsupported,
-                detail,
-            });
+            return Err(No { refusal: Refusal::Unsupported, detail });
         }
         let room = self.room()?;
         let event = self.event()?;
@@ -277,17 +236,11 @@ impl<'a> Fields<'a> {
         };
         let data = value.data().map_err(|flaw| match flaw {
             Flaw::TooDeep { .. } => No::from(Refusal::TooDeep),
-            Flaw::Unportable(Broken { at, why }) => No {
-                refusal: Refusal::Unportable,
-                detail: Some(format!("byte {at}: {why}")),
-            },
+            Flaw::Unportable(Broken { at, why }) => {
+                No { refusal: Refusal::Unportable, detail: Some(format!("byte {at}: {why}")) }
+            }
         })?;
-        Ok(Command::Publish {
-            room,
-            data,
-            event,
-            echo,
-        })
+        Ok(Command::Publish { room, data, event, echo })
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
@@ -307,16 +260,11 @@ impl<'a> Fields<'a> {
         let Some(value) = self.optional(Field::Event) else {
             return Ok(None);
         };
-        let allows =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
-        let fits = |event: &Cow<'_, str>| {
-            (1..=EVENT_BYTES_MAX).contains(&event.len()) && event.bytes().all(allows)
-        };
+        let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
+        let fits = |event: &Cow<'_, str>| (1..=EVENT_BYTES_MAX).contains(&event.len()) && event.bytes().all(allows);
         match value.text().filter(fits) {
             Some(event) => Ok(Some(event)),
-            None => Err(No::malformed(
-                "`event` is not a string of 1 to 64 bytes of A-Z a-z 0-9 : _ . -",
-            )),
+            None => Err(No::malformed("`event` is not a string of 1 to 64 bytes of A-Z a-z 0-9 : _ . -")),
         }
     }
 
@@ -347,9 +295,7 @@ impl<'a> Fields<'a> {
         };
         match position(&value, depth_max).map_err(no_envelope)? {
             Some(position) => Ok(Some(position)),
-            None => Err(No::malformed(
-                "`since` is not {epoch: 16 lower-case hex digits, offset: integer}",
-            )),
+            None => Err(No::malformed("`since` is not {epoch: 16 lower-case hex digits, offset: integer}")),
         }
     }
 }
@@ -367,20 +313,12 @@ fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Bro
             _ => None,
         };
         if seen.is_some() {
-            return Err(Broken {
-                at: value.at(),
-                why: "a key is given twice",
-            });
+            return Err(Broken { at: value.at(), why: "a key is given twice" });
         }
     }
-    let epoch = epoch
-        .and_then(|value| value.text())
-        .and_then(|text| Epoch::parse(&text));
+    let epoch = epoch.and_then(|value| value.text()).and_then(|text| Epoch::parse(&text));
     let offset = offset.and_then(|value| value.unsigned());
-    Ok(epoch.zip(offset).map(|(epoch, offset)| Position {
-        epoch,
-        offset: Offset(offset),
-    }))
+    Ok(epoch.zip(offset).map(|(epoch, offset)| Position { epoch, offset: Offset(offset) }))
 }
 
 fn no_envelope(broken: Broken) -> No {

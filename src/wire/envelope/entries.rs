@@ -54,11 +54,7 @@ impl<'a> Value<'a> {
             }
             Encoding::Json => {
                 let digits = self.bytes.iter().all(u8::is_ascii_digit);
-                if digits {
-                    std::str::from_utf8(self.bytes).ok()?.parse().ok()
-                } else {
-                    None
-                }
+                if digits { std::str::from_utf8(self.bytes).ok()?.parse().ok() } else { None }
             }
         }
     }
@@ -129,11 +125,7 @@ pub(crate) struct Entries<'a> {
 
 impl<'a> Entries<'a> {
     /// The entries of a whole message. Errors: it is not a map.
-    pub(crate) fn of_message(
-        encoding: Encoding,
-        bytes: &'a [u8],
-        depth_max: usize,
-    ) -> Result<Self, Broken> {
+    pub(crate) fn of_message(encoding: Encoding, bytes: &'a [u8], depth_max: usize) -> Result<Self, Broken> {
         Self::open(encoding, bytes, 0, Shape::Map, depth_max)
     }
 
@@ -144,9 +136,7 @@ impl<'a> Entries<'a> {
         };
         let (at, left) = match encoding {
             Encoding::MessagePack => match (token(bytes, 0)?, shape) {
-                ((Token::Map(left), at), Shape::Map) | ((Token::Array(left), at), Shape::Array) => {
-                    (at, left)
-                }
+                ((Token::Map(left), at), Shape::Map) | ((Token::Array(left), at), Shape::Array) => (at, left),
                 _ => return Err(Broken { at: base, why }),
             },
             Encoding::Json => {
@@ -157,16 +147,7 @@ impl<'a> Entries<'a> {
                 }
             }
         };
-        Ok(Self {
-            encoding,
-            bytes,
-            at,
-            base,
-            shape,
-            left,
-            first: true,
-            depth_max,
-        })
+        Ok(Self { encoding, bytes, at, base, shape, left, first: true, depth_max })
     }
 
     /// The next key and value of a map. Errors end the reading.
@@ -176,10 +157,7 @@ impl<'a> Entries<'a> {
         }
         // Keys are walked like values, so that a key that is a container is named, not followed.
         let start = self.at;
-        let key = self
-            .value()?
-            .text()
-            .ok_or_else(|| self.broken(start, "a key was expected"))?;
+        let key = self.value()?.text().ok_or_else(|| self.broken(start, "a key was expected"))?;
         if self.encoding == Encoding::Json {
             self.at = skip_space(self.bytes, self.at);
             if self.bytes.get(self.at) != Some(&b':') {
@@ -192,11 +170,7 @@ impl<'a> Entries<'a> {
 
     /// The next element of an array. Errors end the reading.
     pub(crate) fn next_element(&mut self) -> Result<Option<Value<'a>>, Broken> {
-        if self.advance()? {
-            self.value().map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.advance()? { self.value().map(Some) } else { Ok(None) }
     }
 
     /// After the last entry: nothing but white space of JSON may follow.
@@ -205,11 +179,7 @@ impl<'a> Entries<'a> {
             Encoding::MessagePack => self.at,
             Encoding::Json => skip_space(self.bytes, self.at),
         };
-        if end == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(self.broken(end, "something follows the envelope"))
-        }
+        if end == self.bytes.len() { Ok(()) } else { Err(self.broken(end, "something follows the envelope")) }
     }
 
     /// Moves to the start of the next entry; false at the end.
@@ -243,14 +213,7 @@ impl<'a> Entries<'a> {
     fn value(&mut self) -> Result<Value<'a>, Broken> {
         let start = self.at;
         let (end, spaced, flaw) = match walk(self.encoding, self.bytes, start, self.depth_max) {
-            Ok(walked) => (
-                walked.end,
-                walked.spaced,
-                walked
-                    .unportable
-                    .map(|it| self.moved(it))
-                    .map(Flaw::Unportable),
-            ),
+            Ok(walked) => (walked.end, walked.spaced, walked.unportable.map(|it| self.moved(it)).map(Flaw::Unportable)),
             Err(Fault::Malformed(broken)) => return Err(self.moved(broken)),
             Err(Fault::TooDeep { at }) => {
                 let end = skim(self.encoding, self.bytes, start).map_err(|it| self.moved(it))?;
@@ -258,20 +221,11 @@ impl<'a> Entries<'a> {
             }
         };
         self.at = end;
-        Ok(Value {
-            encoding: self.encoding,
-            bytes: &self.bytes[start..end],
-            at: self.base + start,
-            spaced,
-            flaw,
-        })
+        Ok(Value { encoding: self.encoding, bytes: &self.bytes[start..end], at: self.base + start, spaced, flaw })
     }
 
     fn broken(&self, at: usize, why: &'static str) -> Broken {
-        Broken {
-            at: self.base + at,
-            why,
-        }
+        Broken { at: self.base + at, why }
     }
 
     fn moved(&self, broken: Broken) -> Broken {

@@ -70,47 +70,19 @@ pub enum Event<'a> {
     /// Answers `leave`.
     Left { id: u64, room: &'a RoomName },
     /// Answers `publish`: the message is in memory at this position.
-    Published {
-        id: u64,
-        room: &'a RoomName,
-        position: Position,
-    },
+    Published { id: u64, room: &'a RoomName, position: Position },
     /// Answers `presence`.
-    Members {
-        id: u64,
-        room: &'a RoomName,
-        members: Members<'a>,
-    },
+    Members { id: u64, room: &'a RoomName, members: Members<'a> },
     /// Answers `ping`.
     Pong { id: u64 },
     /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
-    Error {
-        id: Option<u64>,
-        refusal: Refusal,
-        detail: Option<&'a str>,
-    },
+    Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
     /// These users came: their first connection.
-    PresenceJoined {
-        room: &'a RoomName,
-        users: &'a [Identity],
-        count: u32,
-        version: u64,
-    },
+    PresenceJoined { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// These users went: their last connection.
-    PresenceLeft {
-        room: &'a RoomName,
-        users: &'a [Identity],
-        count: u32,
-        version: u64,
-    },
+    PresenceLeft { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// Messages `from` to `to` (inclusive; `to` below `from`: nothing is known to be missing) will not come.
-    Gap {
-        room: &'a RoomName,
-        epoch: Epoch,
-        from: Offset,
-        to: Offset,
-        why: GapWhy,
-    },
+    Gap { room: &'a RoomName, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
 }
 
 impl Event<'_> {
@@ -152,22 +124,13 @@ impl Event<'_> {
 
 /// Appends one complete frame.
 pub fn write_event(out: &mut Vec<u8>, encoding: Encoding, event: &Event<'_>) {
-    frame(out, encoding, length_guess(event), |out| {
-        write_fields(Writer::new(out, encoding), event)
-    });
+    frame(out, encoding, length_guess(event), |out| write_fields(Writer::new(out, encoding), event));
 }
 
 fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
     let w = &mut writer;
     match *event {
-        Event::Welcome {
-            session,
-            resumed,
-            user,
-            node,
-            heartbeat_ms,
-            limits,
-        } => {
+        Event::Welcome { session, resumed, user, node, heartbeat_ms, limits } => {
             start(w, "welcome", 6);
             w.text_field("session", session);
             w.boolean_field("resumed", resumed);
@@ -181,14 +144,7 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.unsigned_field("depth", limits.depth_max as u64);
             w.end_map();
         }
-        Event::Joined {
-            id,
-            room,
-            epoch,
-            offset,
-            recovered,
-            members,
-        } => {
+        Event::Joined { id, room, epoch, offset, recovered, members } => {
             let optional = usize::from(recovered.is_some()) + members.map_or(0, |_| MEMBERS_FIELDS);
             start_reply(w, id, Some(room), 2 + optional);
             w.text_field("epoch", &epoch.to_string());
@@ -212,17 +168,9 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             write_members(w, members);
         }
         Event::Pong { id } => start_reply(w, id, None, 0),
-        Event::Error {
-            id,
-            refusal,
-            detail,
-        } => {
+        Event::Error { id, refusal, detail } => {
             let retry_after_ms = refusal.retry_after_ms();
-            start(
-                w,
-                "error",
-                2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()),
-            );
+            start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
             if let Some(id) = id {
                 w.unsigned_field("id", id);
             }
@@ -232,29 +180,13 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
                 w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
             }
         }
-        Event::PresenceJoined {
-            room,
-            users,
-            count,
-            version,
-        } => {
+        Event::PresenceJoined { room, users, count, version } => {
             write_presence(w, "joined", room, users, count, version);
         }
-        Event::PresenceLeft {
-            room,
-            users,
-            count,
-            version,
-        } => {
+        Event::PresenceLeft { room, users, count, version } => {
             write_presence(w, "left", room, users, count, version);
         }
-        Event::Gap {
-            room,
-            epoch,
-            from,
-            to,
-            why,
-        } => {
+        Event::Gap { room, epoch, from, to, why } => {
             start(w, "gap", 5);
             w.text_field("room", room.as_str());
             w.text_field("epoch", &epoch.to_string());
@@ -293,14 +225,7 @@ fn write_members(w: &mut Writer<'_>, members: Members<'_>) {
     w.unsigned_field("version", members.version);
 }
 
-fn write_presence(
-    w: &mut Writer<'_>,
-    kind: &str,
-    room: &RoomName,
-    users: &[Identity],
-    count: u32,
-    version: u64,
-) {
+fn write_presence(w: &mut Writer<'_>, kind: &str, room: &RoomName, users: &[Identity], count: u32, version: u64) {
     start(w, kind, 4);
     w.text_field("room", room.as_str());
     w.key("users");

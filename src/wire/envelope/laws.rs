@@ -23,18 +23,8 @@ const PACK: Encoding = Encoding::MessagePack;
 fn unframed(encoding: Encoding, frame: &[u8]) -> &[u8] {
     let mut cursor = Cursor::new(frame);
     let (header, length) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
-    let kind = if encoding == JSON {
-        DataCode::Text
-    } else {
-        DataCode::Binary
-    };
-    assert_eq!(
-        header,
-        FrameHeader {
-            opcode: OpCode::Data(kind),
-            ..FrameHeader::default()
-        }
-    );
+    let kind = if encoding == JSON { DataCode::Text } else { DataCode::Binary };
+    assert_eq!(header, FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() });
     let content = &frame[cursor.position() as usize..];
     assert_eq!(content.len() as u64, length);
     content
@@ -42,22 +32,13 @@ fn unframed(encoding: Encoding, frame: &[u8]) -> &[u8] {
 
 #[test]
 fn a_frame_header_has_each_of_its_three_lengths_and_data_is_where_it_is_said_to_be() {
-    let (room, ann) = (
-        RoomName::parse("a").unwrap(),
-        Identity::new("ann", None).unwrap(),
-    );
+    let (room, ann) = (RoomName::parse("a").unwrap(), Identity::new("ann", None).unwrap());
     for length in (0..200).chain(65_300..65_600) {
         let text = "x".repeat(length);
         for encoding in Encoding::ALL {
             let data = payload(encoding, &Tree::Text(text.clone()));
-            let message = MessageOut {
-                room: &room,
-                offset: Offset(1),
-                at_unix_ms: 2,
-                from: &ann,
-                event: None,
-                data: &data,
-            };
+            let message =
+                MessageOut { room: &room, offset: Offset(1), at_unix_ms: 2, from: &ann, event: None, data: &data };
             let mut out = b"before".to_vec();
             let at = write_message(&mut out, encoding, &message);
             let frame = &out[6..];
@@ -71,70 +52,32 @@ fn a_frame_header_has_each_of_its_three_lengths_and_data_is_where_it_is_said_to_
 
 #[test]
 fn a_plain_publish_and_a_plain_message_are_read_in_place() {
-    let (room, ann) = (
-        RoomName::parse("a").unwrap(),
-        Identity::new("ann", None).unwrap(),
-    );
+    let (room, ann) = (RoomName::parse("a").unwrap(), Identity::new("ann", None).unwrap());
     for encoding in Encoding::ALL {
         let data = payload(encoding, &text("hello"));
-        let out = CommandOut::Publish {
-            room: "a",
-            data: data.as_data(),
-            event: Some("said"),
-            echo: None,
-        };
+        let out = CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: None };
         let mut bytes = Vec::new();
         write_command(&mut bytes, encoding, Some(1), &out);
-        let command = decode(encoding, &bytes, &Limits::default())
-            .unwrap()
-            .command;
-        let in_place = matches!(
-            command,
-            Command::Publish {
-                room: Cow::Borrowed("a"),
-                event: Some(Cow::Borrowed("said")),
-                ..
-            }
-        );
+        let command = decode(encoding, &bytes, &Limits::default()).unwrap().command;
+        let in_place =
+            matches!(command, Command::Publish { room: Cow::Borrowed("a"), event: Some(Cow::Borrowed("said")), .. });
         assert!(in_place, "{command:?}");
 
-        let message = MessageOut {
-            room: &room,
-            offset: Offset(1),
-            at_unix_ms: 2,
-            from: &ann,
-            event: Some("said"),
-            data: &data,
-        };
+        let message =
+            MessageOut { room: &room, offset: Offset(1), at_unix_ms: 2, from: &ann, event: Some("said"), data: &data };
         let mut frame = Vec::new();
         write_message(&mut frame, encoding, &message);
         let event = read_event(encoding, unframed(encoding, &frame)).unwrap();
-        let ServerEvent::Message(MessageIn {
-            room, from, event, ..
-        }) = event
-        else {
-            panic!("{event:?}")
-        };
-        assert!(matches!(
-            (room, from.user, event),
-            (Cow::Borrowed(_), Cow::Borrowed(_), Some(Cow::Borrowed(_)))
-        ));
+        let ServerEvent::Message(MessageIn { room, from, event, .. }) = event else { panic!("{event:?}") };
+        assert!(matches!((room, from.user, event), (Cow::Borrowed(_), Cow::Borrowed(_), Some(Cow::Borrowed(_)))));
     }
 }
 
 #[test]
 fn a_command_cut_short_anywhere_is_malformed() {
     for encoding in Encoding::ALL {
-        let data = payload(
-            encoding,
-            &Tree::List(vec![text("a\nb"), Tree::Int(1 << 40), Tree::Map(vec![])]),
-        );
-        let out = CommandOut::Publish {
-            room: "a",
-            data: data.as_data(),
-            event: Some("said"),
-            echo: Some(true),
-        };
+        let data = payload(encoding, &Tree::List(vec![text("a\nb"), Tree::Int(1 << 40), Tree::Map(vec![])]));
+        let out = CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: Some(true) };
         let mut bytes = Vec::new();
         write_command(&mut bytes, encoding, Some(1), &out);
         assert!(decode(encoding, &bytes, &Limits::default()).is_ok());
@@ -151,24 +94,9 @@ fn info_that_others_may_not_be_shown_is_left_out() {
     for info in ["no json", "1 2", "\"\\ud800\"", "1e999"] {
         let users = [Identity::new("ann", Some(info)).unwrap()];
         let mut out = Vec::new();
-        write_event(
-            &mut out,
-            JSON,
-            &Event::PresenceLeft {
-                room: &room,
-                users: &users,
-                count: 0,
-                version: 1,
-            },
-        );
+        write_event(&mut out, JSON, &Event::PresenceLeft { room: &room, users: &users, count: 0, version: 1 });
         let tree = Tree::read(JSON, unframed(JSON, &out)).unwrap();
-        assert_eq!(
-            tree.field("users"),
-            Some(&Tree::List(vec![Tree::Map(vec![(
-                text("user"),
-                text("ann")
-            )])]))
-        );
+        assert_eq!(tree.field("users"), Some(&Tree::List(vec![Tree::Map(vec![(text("user"), text("ann"))])])));
     }
 }
 
@@ -177,9 +105,7 @@ fn text(text: &str) -> Tree {
 }
 
 fn payload(encoding: Encoding, tree: &Tree) -> Payload {
-    prove(encoding, &tree.to_bytes(encoding), 32)
-        .unwrap()
-        .to_payload()
+    prove(encoding, &tree.to_bytes(encoding), 32).unwrap().to_payload()
 }
 
 fn any_room() -> impl Strategy<Value = RoomName> {
@@ -192,50 +118,28 @@ fn any_event() -> impl Strategy<Value = Option<String>> {
 
 fn any_person() -> impl Strategy<Value = (String, Option<Tree>)> {
     let fits = |tree: &Tree| tree.to_bytes(JSON).len() <= Identity::INFO_BYTES_MAX;
-    (
-        "\\PC{1,20}|[\"\\\\a]{1,9}",
-        prop::option::of(Tree::any_json().prop_filter("short", fits)),
-    )
+    ("\\PC{1,20}|[\"\\\\a]{1,9}", prop::option::of(Tree::any_json().prop_filter("short", fits)))
 }
 
 fn identity((user, info): &(String, Option<Tree>)) -> Identity {
-    let info = info
-        .as_ref()
-        .map(|info| String::from_utf8(info.to_bytes(JSON)).unwrap());
+    let info = info.as_ref().map(|info| String::from_utf8(info.to_bytes(JSON)).unwrap());
     Identity::new(user, info.as_deref()).unwrap()
 }
 
 fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
-    let position = (any::<u64>(), any::<u64>()).prop_map(|(epoch, offset)| Position {
-        epoch: Epoch(epoch),
-        offset: Offset(offset),
-    });
+    let position = (any::<u64>(), any::<u64>())
+        .prop_map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset: Offset(offset) });
     let room = || any_room().prop_map(|room| room.as_str().to_owned().into());
     let data = Tree::any_json().prop_map(|tree| Bytes::from(tree.to_bytes(JSON)));
     let command = prop_oneof![
-        (
-            room(),
-            prop::option::of(position),
-            any::<Option<u32>>(),
-            any::<bool>()
-        )
-            .prop_map(|(room, since, history, presence)| Command::Join {
-                room,
-                since,
-                history,
-                presence
-            }),
+        (room(), prop::option::of(position), any::<Option<u32>>(), any::<bool>())
+            .prop_map(|(room, since, history, presence)| Command::Join { room, since, history, presence }),
         room().prop_map(|room| Command::Leave { room }),
         room().prop_map(|room| Command::Presence { room }),
         Just(Command::Ping),
         (room(), data, any_event(), any::<Option<bool>>()).prop_map(|(room, data, event, echo)| {
             let data = prove(JSON, data.to_vec().leak(), 32).unwrap();
-            Command::Publish {
-                room,
-                data,
-                event: event.map(Into::into),
-                echo,
-            }
+            Command::Publish { room, data, event: event.map(Into::into), echo }
         }),
     ];
     (any::<u32>(), any::<bool>(), command).prop_map(|(id, with_id, command)| {
@@ -246,92 +150,30 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
 
 /// The envelope of an event that holds people, positions or a payload.
 fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
-    let (room, data) = (
-        RoomName::parse("a").unwrap(),
-        payload(encoding, &Tree::List(vec![Tree::Null])),
-    );
-    let users = [
-        Identity::new("ann", Some("{\"a\":[1]}")).unwrap(),
-        Identity::new("\"", None).unwrap(),
-    ];
-    let list = users.clone().map(|identity| Member {
-        identity,
-        connections: 1,
-    });
-    let members = Members {
-        list: &list,
-        count: 2,
-        version: 3,
-    };
+    let (room, data) = (RoomName::parse("a").unwrap(), payload(encoding, &Tree::List(vec![Tree::Null])));
+    let users = [Identity::new("ann", Some("{\"a\":[1]}")).unwrap(), Identity::new("\"", None).unwrap()];
+    let list = users.clone().map(|identity| Member { identity, connections: 1 });
+    let members = Members { list: &list, count: 2, version: 3 };
     let (epoch, from, to) = (Epoch(1), Offset(2), Offset(3));
-    let message = MessageOut {
-        room: &room,
-        offset: from,
-        at_unix_ms: 2,
-        from: &users[0],
-        event: Some("e"),
-        data: &data,
-    };
+    let message =
+        MessageOut { room: &room, offset: from, at_unix_ms: 2, from: &users[0], event: Some("e"), data: &data };
     let mut frames = vec![Vec::new(); 4];
     write_message(&mut frames[0], encoding, &message);
-    write_event(
-        &mut frames[1],
-        encoding,
-        &Event::Members {
-            id: 1,
-            room: &room,
-            members,
-        },
-    );
-    write_event(
-        &mut frames[2],
-        encoding,
-        &Event::Gap {
-            room: &room,
-            epoch,
-            from,
-            to,
-            why: GapWhy::Slow,
-        },
-    );
-    write_event(
-        &mut frames[3],
-        encoding,
-        &Event::PresenceJoined {
-            room: &room,
-            users: &users,
-            count: 2,
-            version: 1,
-        },
-    );
+    write_event(&mut frames[1], encoding, &Event::Members { id: 1, room: &room, members });
+    write_event(&mut frames[2], encoding, &Event::Gap { room: &room, epoch, from, to, why: GapWhy::Slow });
+    write_event(&mut frames[3], encoding, &Event::PresenceJoined { room: &room, users: &users, count: 2, version: 1 });
     prop::sample::select(frames).prop_map(move |frame| unframed(encoding, &frame).to_vec())
 }
 
 fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
     match command {
-        Command::Join {
-            room,
-            since,
-            history,
-            presence,
-        } => CommandOut::Join {
-            room,
-            since: *since,
-            history: *history,
-            presence: *presence,
-        },
+        Command::Join { room, since, history, presence } => {
+            CommandOut::Join { room, since: *since, history: *history, presence: *presence }
+        }
         Command::Leave { room } => CommandOut::Leave { room },
-        Command::Publish {
-            room,
-            data,
-            event,
-            echo,
-        } => CommandOut::Publish {
-            room,
-            data: *data,
-            event: event.as_deref(),
-            echo: *echo,
-        },
+        Command::Publish { room, data, event, echo } => {
+            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo }
+        }
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
     }

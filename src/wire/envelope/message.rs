@@ -62,12 +62,8 @@ pub fn write_message(out: &mut Vec<u8>, encoding: Encoding, message: &MessageOut
 /// Appends the frame that [`write_message`] would have written in the other encoding than `from`. `frame` is one
 /// complete frame of [`write_message`], `data_at` what that returned. Returns the same for the new frame.
 pub fn transcode_message(frame: &[u8], data_at: usize, from: Encoding, out: &mut Vec<u8>) -> usize {
-    let message = read_message(from, content(frame))
-        .expect("a frame in the log was written by write_message");
-    debug_assert_eq!(
-        frame.len() - data_at - usize::from(from == Encoding::Json),
-        message.data.raw().len()
-    );
+    let message = read_message(from, content(frame)).expect("a frame in the log was written by write_message");
+    debug_assert_eq!(frame.len() - data_at - usize::from(from == Encoding::Json), message.data.raw().len());
     let parts = Parts {
         room: &message.room,
         offset: message.offset,
@@ -119,10 +115,7 @@ struct Parts<'a> {
 
 fn write_parts(out: &mut Vec<u8>, encoding: Encoding, parts: &Parts<'_>) -> usize {
     let names = parts.room.len() + parts.user.len() + parts.event.map_or(0, str::len);
-    let guess = ENVELOPE_GUESS
-        + names
-        + parts.info.map_or(0, |info| info.raw().len())
-        + parts.data.raw().len();
+    let guess = ENVELOPE_GUESS + names + parts.info.map_or(0, |info| info.raw().len()) + parts.data.raw().len();
     let (header, head) = frame(out, encoding, guess, |out| {
         let begin = out.len();
         write_head(out, encoding, parts);
@@ -165,9 +158,7 @@ fn read_msgpack(envelope: &[u8]) -> Option<MessageIn<'_>> {
         0x87 => true,
         _ => return None,
     };
-    let mut read = Short {
-        rest: &envelope[1..],
-    };
+    let mut read = Short { rest: &envelope[1..] };
     read.literal(MSGPACK_TYPE_ROOM)?;
     let room = read.packed_text()?;
     read.literal(b"\xa6offset")?;
@@ -208,9 +199,7 @@ fn read_msgpack(envelope: &[u8]) -> Option<MessageIn<'_>> {
 
 /// The short way: exactly the order and the forms of `write_head`, nothing escaped.
 fn read_json(envelope: &[u8]) -> Option<MessageIn<'_>> {
-    let mut read = Short {
-        rest: envelope.strip_suffix(b"}")?,
-    };
+    let mut read = Short { rest: envelope.strip_suffix(b"}")? };
     read.literal(JSON_TYPE_ROOM)?;
     let room = read.quoted()?;
     read.literal(b",\"offset\":")?;
@@ -241,8 +230,7 @@ fn read_json(envelope: &[u8]) -> Option<MessageIn<'_>> {
 
 /// The long way: any order, any form.
 fn read_fields(encoding: Encoding, envelope: &[u8]) -> Option<MessageIn<'_>> {
-    let (mut room, mut offset, mut at, mut from, mut event, mut data) =
-        (None, None, None, None, None, None);
+    let (mut room, mut offset, mut at, mut from, mut event, mut data) = (None, None, None, None, None, None);
     let mut kind = None;
     let mut entries = Entries::of_message(encoding, envelope, DEPTH_CEILING).ok()?;
     while let Some((key, value)) = entries.next_entry().ok()? {
@@ -261,14 +249,7 @@ fn read_fields(encoding: Encoding, envelope: &[u8]) -> Option<MessageIn<'_>> {
     if kind? != "message" {
         return None;
     }
-    Some(MessageIn {
-        room: room?,
-        offset: Offset(offset?),
-        at_unix_ms: at?,
-        from: from?,
-        event,
-        data: data?,
-    })
+    Some(MessageIn { room: room?, offset: Offset(offset?), at_unix_ms: at?, from: from?, event, data: data? })
 }
 
 /// What is left of an envelope that is read in its known order.
@@ -311,9 +292,7 @@ impl<'a> Short<'a> {
         let mut value = 0_u64;
         let mut digits = 0;
         while let Some(digit @ b'0'..=b'9') = self.rest.get(digits) {
-            value = value
-                .checked_mul(10)?
-                .checked_add(u64::from(digit - b'0'))?;
+            value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
             digits += 1;
         }
         self.rest = &self.rest[digits..];

@@ -141,10 +141,7 @@ pub(crate) fn frame<T>(
         Encoding::MessagePack => DataCode::Binary,
         Encoding::Json => DataCode::Text,
     };
-    let header = FrameHeader {
-        opcode: OpCode::Data(kind),
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode: OpCode::Data(kind), ..FrameHeader::default() };
     let start = out.len();
     let guessed = header.len(length_guess as u64);
     out.reserve(guessed + length_guess);
@@ -158,9 +155,7 @@ pub(crate) fn frame<T>(
         out.truncate(start + needed + length);
     }
     let mut place = &mut out[start..start + needed];
-    header
-        .format(length as u64, &mut place)
-        .expect("a header fits a place of the length it has named");
+    header.format(length as u64, &mut place).expect("a header fits a place of the length it has named");
     (needed, given)
 }
 

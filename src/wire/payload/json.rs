@@ -8,15 +8,7 @@ use super::walk::{Broken, Fault, Walked};
 
 /// Walks the one value that begins at `at`, which must not be white space. `depth_max` is at most 64.
 pub(crate) fn walk(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, Fault> {
-    let walk = Walk {
-        bytes,
-        at,
-        objects: 0,
-        depth: 0,
-        depth_max,
-        unportable: None,
-        spaced: false,
-    };
+    let walk = Walk { bytes, at, objects: 0, depth: 0, depth_max, unportable: None, spaced: false };
     walk.run()
 }
 
@@ -82,11 +74,7 @@ impl Walk<'_> {
             self.value()?;
             while !self.next_is_due()? {
                 if self.depth == 0 {
-                    return Ok(Walked {
-                        end: self.at,
-                        unportable: self.unportable,
-                        spaced: self.spaced,
-                    });
+                    return Ok(Walked { end: self.at, unportable: self.unportable, spaced: self.spaced });
                 }
             }
         }
@@ -240,11 +228,7 @@ impl Walk<'_> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == start {
-            Err(self.broken("a digit was expected"))
-        } else {
-            Ok(self.at - start)
-        }
+        if self.at == start { Err(self.broken("a digit was expected")) } else { Ok(self.at - start) }
     }
 
     fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
@@ -277,10 +261,7 @@ pub(crate) fn float(number: &[u8]) -> Option<f64> {
 }
 
 fn ended(bytes: &[u8]) -> Broken {
-    Broken {
-        at: bytes.len(),
-        why: "the message ends inside a value",
-    }
+    Broken { at: bytes.len(), why: "the message ends inside a value" }
 }
 
 /// The largest float 64 is 1.79… × 10^308: a number of 308 digits before the point and no exponent is below it.

@@ -31,40 +31,22 @@ fn what_json_lacks_has_one_answer_each() {
         (b"\xc4\x01\xff", r#""/w==""#),
         (b"\xc5\x00\x03abc", r#""YWJj""#),
         (b"\xcf\x00\x1f\xff\xff\xff\xff\xff\xff", "9007199254740991"),
-        (
-            b"\xcf\x00\x20\x00\x00\x00\x00\x00\x00",
-            r#""9007199254740992""#,
-        ),
+        (b"\xcf\x00\x20\x00\x00\x00\x00\x00\x00", r#""9007199254740992""#),
         (b"\xd3\xff\xe0\x00\x00\x00\x00\x00\x01", "-9007199254740991"),
-        (
-            b"\xd3\xff\xe0\x00\x00\x00\x00\x00\x00",
-            r#""-9007199254740992""#,
-        ),
-        (
-            b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
-            r#""18446744073709551615""#,
-        ),
-        (
-            b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
-            r#""-9223372036854775808""#,
-        ),
+        (b"\xd3\xff\xe0\x00\x00\x00\x00\x00\x00", r#""-9007199254740992""#),
+        (b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", r#""18446744073709551615""#),
+        (b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", r#""-9223372036854775808""#),
         (b"\xca\x7f\xc0\x00\x00", "null"),
         (b"\xca\x7f\x80\x00\x00", "null"),
         (b"\xcb\xff\xf0\x00\x00\x00\x00\x00\x00", "null"),
         (b"\xca\x3f\x80\x00\x00", "1.0"),
-        (
-            b"\xcb\x7f\xef\xff\xff\xff\xff\xff\xff",
-            "1.7976931348623157e308",
-        ),
+        (b"\xcb\x7f\xef\xff\xff\xff\xff\xff\xff", "1.7976931348623157e308"),
         (b"\xd0\xff", "-1"),
         (b"\xd1\x00\x05", "5"),
         (b"\xa3a\"\n", r#""a\"\n""#),
         (b"\x82\xa1a\x01\xa1a\x90", r#"{"a":1,"a":[]}"#),
         (b"\x93\x80\x91\x80\x02", "[{},[{}],2]"),
-        (
-            b"\xdf\x00\x00\x00\x01\xd9\x01k\xdd\x00\x00\x00\x00",
-            r#"{"k":[]}"#,
-        ),
+        (b"\xdf\x00\x00\x00\x01\xd9\x01k\xdd\x00\x00\x00\x00", r#"{"k":[]}"#),
     ];
     for (pack, json) in table {
         assert_eq!(to_json(pack).as_deref(), Ok(json), "{pack:x?}");
@@ -85,11 +67,7 @@ fn what_json_cannot_say_is_refused_when_published() {
         b"\x91\x81\xc4\x01a\x02",
     ];
     for pack in table {
-        assert_eq!(
-            prove(PACK, pack, DEPTH),
-            Err(Refusal::Unportable),
-            "{pack:x?}"
-        );
+        assert_eq!(prove(PACK, pack, DEPTH), Err(Refusal::Unportable), "{pack:x?}");
     }
 }
 
@@ -102,10 +80,7 @@ fn a_json_number_becomes_the_shortest_integer_or_a_float() {
         ("256", b"\xcd\x01\x00"),
         ("65536", b"\xce\x00\x01\x00\x00"),
         ("4294967296", b"\xcf\x00\x00\x00\x01\x00\x00\x00\x00"),
-        (
-            "18446744073709551615",
-            b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
-        ),
+        ("18446744073709551615", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
         ("-1", b"\xff"),
         ("-32", b"\xe0"),
         ("-33", b"\xd0\xdf"),
@@ -113,18 +88,9 @@ fn a_json_number_becomes_the_shortest_integer_or_a_float() {
         ("-129", b"\xd1\xff\x7f"),
         ("-32769", b"\xd2\xff\xff\x7f\xff"),
         ("-2147483649", b"\xd3\xff\xff\xff\xff\x7f\xff\xff\xff"),
-        (
-            "-9223372036854775808",
-            b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
-        ),
-        (
-            "-9223372036854775809",
-            b"\xcb\xc3\xe0\x00\x00\x00\x00\x00\x00",
-        ),
-        (
-            "18446744073709551616",
-            b"\xcb\x43\xf0\x00\x00\x00\x00\x00\x00",
-        ),
+        ("-9223372036854775808", b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00"),
+        ("-9223372036854775809", b"\xcb\xc3\xe0\x00\x00\x00\x00\x00\x00"),
+        ("18446744073709551616", b"\xcb\x43\xf0\x00\x00\x00\x00\x00\x00"),
         ("1.0", b"\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"),
         ("1e0", b"\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"),
         ("-0", b"\x00"),
@@ -132,31 +98,14 @@ fn a_json_number_becomes_the_shortest_integer_or_a_float() {
     for (json, pack) in table {
         assert_eq!(to_pack(json).as_deref(), Ok(pack), "{json}");
     }
-    assert_eq!(
-        to_pack("1.7976931348623157e308").map(|pack| pack.len()),
-        Ok(9)
-    );
+    assert_eq!(to_pack("1.7976931348623157e308").map(|pack| pack.len()), Ok(9));
     assert_eq!(to_pack(&"9".repeat(309)), Err(Refusal::Unportable));
-    assert_eq!(
-        to_pack(&format!("1{}", "0".repeat(308))).map(|pack| pack.len()),
-        Ok(9)
-    );
-    for overflow in [
-        "1e309",
-        "-1e309",
-        "[1e99999999999999999999]",
-        r#"{"a":179769313486231580e292}"#,
-    ] {
+    assert_eq!(to_pack(&format!("1{}", "0".repeat(308))).map(|pack| pack.len()), Ok(9));
+    for overflow in ["1e309", "-1e309", "[1e99999999999999999999]", r#"{"a":179769313486231580e292}"#] {
         assert_eq!(to_pack(overflow), Err(Refusal::Unportable), "{overflow}");
     }
-    assert_eq!(
-        to_pack("0e999999").as_deref(),
-        Ok(&b"\xcb\0\0\0\0\0\0\0\0"[..])
-    );
-    assert_eq!(
-        to_pack("1e-999999").as_deref(),
-        Ok(&b"\xcb\0\0\0\0\0\0\0\0"[..])
-    );
+    assert_eq!(to_pack("0e999999").as_deref(), Ok(&b"\xcb\0\0\0\0\0\0\0\0"[..]));
+    assert_eq!(to_pack("1e-999999").as_deref(), Ok(&b"\xcb\0\0\0\0\0\0\0\0"[..]));
 }
 
 #[test]
@@ -166,10 +115,7 @@ fn json_structure_becomes_counted_heads() {
         (" [ ] ", b"\x90"),
         ("{}", b"\x80"),
         (r#"[[],{},[1,[2]]]"#, b"\x93\x90\x80\x92\x01\x91\x02"),
-        (
-            r#"{"a":{"b":[1,2]},"a":null}"#,
-            b"\x82\xa1a\x81\xa1b\x92\x01\x02\xa1a\xc0",
-        ),
+        (r#"{"a":{"b":[1,2]},"a":null}"#, b"\x82\xa1a\x81\xa1b\x92\x01\x02\xa1a\xc0"),
         (r#"[true,false]"#, b"\x92\xc3\xc2"),
         (r#""a\u0000,]\"""#, b"\xa5a\0,]\""),
         (r#""\ud83d\ude00""#, b"\xa4\xf0\x9f\x98\x80"),
@@ -183,18 +129,8 @@ fn json_structure_becomes_counted_heads() {
 
 #[test]
 fn a_lone_surrogate_is_refused_and_a_pair_is_not() {
-    for lone in [
-        r#""\ud800""#,
-        r#""\udc00 ""#,
-        r#"["\ud800\ud800"]"#,
-        r#"{"\udfff":1}"#,
-        r#""\ud800\u0041""#,
-    ] {
-        assert_eq!(
-            prove(JSON, lone.as_bytes(), DEPTH),
-            Err(Refusal::Unportable),
-            "{lone}"
-        );
+    for lone in [r#""\ud800""#, r#""\udc00 ""#, r#"["\ud800\ud800"]"#, r#"{"\udfff":1}"#, r#""\ud800\u0041""#] {
+        assert_eq!(prove(JSON, lone.as_bytes(), DEPTH), Err(Refusal::Unportable), "{lone}");
     }
     assert!(prove(JSON, br#""\uD83D\uDE00""#, DEPTH).is_ok());
 }
@@ -251,11 +187,7 @@ fn what_is_not_json_is_malformed() {
         "\u{b}1",
     ];
     for json in table {
-        assert_eq!(
-            prove(JSON, json.as_bytes(), DEPTH),
-            Err(Refusal::Malformed),
-            "{json:?}"
-        );
+        assert_eq!(prove(JSON, json.as_bytes(), DEPTH), Err(Refusal::Malformed), "{json:?}");
     }
     assert_eq!(prove(JSON, b"\"\xff\"", DEPTH), Err(Refusal::Malformed));
 }
@@ -283,59 +215,31 @@ fn what_is_not_one_messagepack_value_is_malformed() {
         b"\x01\x02",
     ];
     for pack in table {
-        assert_eq!(
-            prove(PACK, pack, DEPTH),
-            Err(Refusal::Malformed),
-            "{pack:x?}"
-        );
+        assert_eq!(prove(PACK, pack, DEPTH), Err(Refusal::Malformed), "{pack:x?}");
     }
 }
 
 #[test]
 fn the_depth_limit_is_exact_and_a_bomb_costs_nothing() {
     for depth in [0, 1, 31, 32] {
-        assert!(
-            prove(JSON, nested_json(depth).as_bytes(), DEPTH).is_ok(),
-            "{depth}"
-        );
+        assert!(prove(JSON, nested_json(depth).as_bytes(), DEPTH).is_ok(), "{depth}");
         assert!(prove(PACK, &nested_pack(depth), DEPTH).is_ok(), "{depth}");
     }
     for depth in [33, 34, 64, 65, 1_000, 500_000] {
-        assert_eq!(
-            prove(JSON, nested_json(depth).as_bytes(), DEPTH),
-            Err(Refusal::TooDeep),
-            "{depth}"
-        );
-        assert_eq!(
-            prove(PACK, &nested_pack(depth), DEPTH),
-            Err(Refusal::TooDeep),
-            "{depth}"
-        );
+        assert_eq!(prove(JSON, nested_json(depth).as_bytes(), DEPTH), Err(Refusal::TooDeep), "{depth}");
+        assert_eq!(prove(PACK, &nested_pack(depth), DEPTH), Err(Refusal::TooDeep), "{depth}");
     }
     for bomb in [&b"["[..], b"{\"a\":", b"[{\"a\":"] {
-        assert_eq!(
-            prove(JSON, &bomb.repeat(1_000_000 / bomb.len()), DEPTH),
-            Err(Refusal::TooDeep)
-        );
+        assert_eq!(prove(JSON, &bomb.repeat(1_000_000 / bomb.len()), DEPTH), Err(Refusal::TooDeep));
     }
     for bomb in [&b"\x91"[..], b"\x81\xa1a", b"\x81", b"\xdd\x00\x00\x00\x01"] {
-        assert_eq!(
-            prove(PACK, &bomb.repeat(1_000_000 / bomb.len()), DEPTH),
-            Err(Refusal::TooDeep)
-        );
+        assert_eq!(prove(PACK, &bomb.repeat(1_000_000 / bomb.len()), DEPTH), Err(Refusal::TooDeep));
     }
-    assert_eq!(
-        prove(JSON, nested_json(DEPTH_CEILING + 1).as_bytes(), usize::MAX),
-        Err(Refusal::TooDeep)
-    );
-    let deepest = prove(PACK, &nested_pack(DEPTH_CEILING), usize::MAX)
-        .unwrap()
-        .to_payload();
+    assert_eq!(prove(JSON, nested_json(DEPTH_CEILING + 1).as_bytes(), usize::MAX), Err(Refusal::TooDeep));
+    let deepest = prove(PACK, &nested_pack(DEPTH_CEILING), usize::MAX).unwrap().to_payload();
     let (mut json, mut back) = (Vec::new(), Vec::new());
     deepest.write_as(JSON, &mut json);
-    prove(JSON, &json, usize::MAX)
-        .unwrap()
-        .write_as(PACK, &mut back);
+    prove(JSON, &json, usize::MAX).unwrap().write_as(PACK, &mut back);
     assert_eq!(back, nested_pack(DEPTH_CEILING));
 }
 
@@ -349,12 +253,7 @@ fn a_megabyte_of_empty_arrays_is_a_payload_like_any_other() {
 
 #[test]
 fn white_space_goes_and_strings_keep_theirs() {
-    let data = prove(
-        JSON,
-        b" \t\r\n{ \"a b\" : [ 1 , \" \\\" x \" ] , \"c\" : { } }\n",
-        DEPTH,
-    )
-    .unwrap();
+    let data = prove(JSON, b" \t\r\n{ \"a b\" : [ 1 , \" \\\" x \" ] , \"c\" : { } }\n", DEPTH).unwrap();
     let tight = br#"{"a b":[1," \" x "],"c":{}}"#;
     assert_eq!(data.to_payload().bytes()[..], tight[..]);
     let mut out = Vec::new();
@@ -398,17 +297,11 @@ pub(crate) fn nearly(
 
 fn nearly_json() -> BoxedStrategy<Vec<u8>> {
     let letters = prop::sample::select(b"{}[]\",:\\u01.eE+-d8c tfn\n\x01".to_vec());
-    nearly(
-        Tree::any_json().prop_map(|tree| tree.to_bytes(JSON)),
-        letters,
-    )
+    nearly(Tree::any_json().prop_map(|tree| tree.to_bytes(JSON)), letters)
 }
 
 fn nearly_pack() -> BoxedStrategy<Vec<u8>> {
-    nearly(
-        Tree::any_msgpack().prop_map(|tree| tree.to_bytes(PACK)),
-        any::<u8>(),
-    )
+    nearly(Tree::any_msgpack().prop_map(|tree| tree.to_bytes(PACK)), any::<u8>())
 }
 
 /// Whatever is proved is read alike by decoders that are not ours, in both encodings.
@@ -425,11 +318,7 @@ fn check_proved(encoding: Encoding, bytes: &[u8]) -> Result<(), TestCaseError> {
         let tree = Tree::read(to, &out);
         prop_assert!(tree.is_some(), "not readable as {:?}: {:x?}", to, out);
         let proved = prove(to, &out, DEPTH);
-        prop_assert_eq!(
-            proved.map(|data| data.raw()),
-            Ok(&out[..]),
-            "what we write is tight and proved"
-        );
+        prop_assert_eq!(proved.map(|data| data.raw()), Ok(&out[..]), "what we write is tight and proved");
     }
     Ok(())
 }
@@ -499,11 +388,7 @@ fn check_mapping(tree: &Tree, from: Encoding) -> Result<(), TestCaseError> {
     for to in Encoding::ALL {
         let mut out = Vec::new();
         data.write_as(to, &mut out);
-        let expected = if to == from {
-            Some(tree.clone())
-        } else {
-            tree.mapped(to)
-        };
+        let expected = if to == from { Some(tree.clone()) } else { tree.mapped(to) };
         prop_assert_eq!(Tree::read(to, &out), expected);
     }
     Ok(())

@@ -50,11 +50,7 @@ impl Payload {
 
     /// The same value, borrowed.
     pub fn as_data(&self) -> Data<'_> {
-        Data {
-            encoding: self.encoding,
-            bytes: &self.bytes,
-            spaced: false,
-        }
+        Data { encoding: self.encoding, bytes: &self.bytes, spaced: false }
     }
 
     /// Appends the value in `encoding`: a copy, or the transcoded form of `docs/protocol.md`, "Payloads".
@@ -75,11 +71,7 @@ pub struct Data<'a> {
 impl<'a> Data<'a> {
     /// For bytes that were walked (or written by us) and whose spacing is known.
     pub(crate) fn of_proved(encoding: Encoding, bytes: &'a [u8], spaced: bool) -> Self {
-        Self {
-            encoding,
-            bytes,
-            spaced,
-        }
+        Self { encoding, bytes, spaced }
     }
 
     pub fn encoding(&self) -> Encoding {
@@ -100,10 +92,7 @@ impl<'a> Data<'a> {
         } else {
             Bytes::copy_from_slice(self.bytes)
         };
-        Payload {
-            encoding: self.encoding,
-            bytes,
-        }
+        Payload { encoding: self.encoding, bytes }
     }
 
     /// Appends the value in `encoding`: a copy, or the transcoded form of `docs/protocol.md`, "Payloads".
@@ -121,10 +110,7 @@ impl<'a> Data<'a> {
             (Encoding::MessagePack, Encoding::Json) => to_json::transcode(self.bytes, out),
         };
         if let Err(broken) = transcoded {
-            unreachable!(
-                "a proved payload was transcoded and byte {} is wrong: {}",
-                broken.at, broken.why
-            );
+            unreachable!("a proved payload was transcoded and byte {} is wrong: {}", broken.at, broken.why);
         }
     }
 }
@@ -153,9 +139,5 @@ pub fn prove(encoding: Encoding, bytes: &[u8], depth_max: usize) -> Result<Data<
     if walked.unportable.is_some() {
         return Err(Refusal::Unportable);
     }
-    Ok(Data {
-        encoding,
-        bytes: &bytes[start..walked.end],
-        spaced: walked.spaced,
-    })
+    Ok(Data { encoding, bytes: &bytes[start..walked.end], spaced: walked.spaced })
 }

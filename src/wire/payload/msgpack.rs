@@ -32,10 +32,7 @@ pub(crate) fn token(bytes: &[u8], at: usize) -> Result<(Token<'_>, usize), Broke
         marker @ 0xa0..=0xbf => Token::Str(read.run(u32::from(marker & 0x1f))?),
         0xc0 => Token::Nil,
         0xc1 => {
-            return Err(Broken {
-                at,
-                why: "0xc1 is no MessagePack marker",
-            });
+            return Err(Broken { at, why: "0xc1 is no MessagePack marker" });
         }
         0xc2 => Token::Bool(false),
         0xc3 => Token::Bool(true),
@@ -82,11 +79,7 @@ pub(crate) fn walk(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, 
         return walk_container(bytes, at, depth_max);
     }
     let unportable = flaw(&first, false).map(|why| Broken { at, why });
-    Ok(Walked {
-        end,
-        unportable,
-        spaced: false,
-    })
+    Ok(Walked { end, unportable, spaced: false })
 }
 
 fn walk_container(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, Fault> {
@@ -94,11 +87,7 @@ fn walk_container(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, F
     let mut left = [0_u64; DEPTH_CEILING];
     let mut maps = 0_u64;
     let mut depth = 0;
-    let mut walked = Walked {
-        end: at,
-        unportable: None,
-        spaced: false,
-    };
+    let mut walked = Walked { end: at, unportable: None, spaced: false };
     loop {
         let start = walked.end;
         let (token, behind) = token(bytes, start).map_err(Fault::Malformed)?;
@@ -116,10 +105,7 @@ fn walk_container(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, F
                 return Err(Fault::TooDeep { at: start });
             }
             if values > (bytes.len() - behind) as u64 {
-                return Err(Fault::malformed(
-                    start,
-                    "claims more values than bytes follow",
-                ));
+                return Err(Fault::malformed(start, "claims more values than bytes follow"));
             }
             left[depth] = values;
             maps = maps << 1 | u64::from(is_map);
@@ -144,10 +130,7 @@ pub(crate) fn skim(bytes: &[u8], at: usize) -> Result<usize, Broken> {
         if let Some((values, _)) = container(&token) {
             left += values;
             if left > (bytes.len() - behind) as u64 {
-                return Err(Broken {
-                    at: end,
-                    why: "claims more values than bytes follow",
-                });
+                return Err(Broken { at: end, why: "claims more values than bytes follow" });
             }
         }
         end = behind;
@@ -219,11 +202,7 @@ fn put<const N: usize>(out: &mut Vec<u8>, marker: u8, bytes: [u8; N]) {
 }
 
 fn signed(value: i64) -> Token<'static> {
-    if value < 0 {
-        Token::Negative(value)
-    } else {
-        Token::Unsigned(value.unsigned_abs())
-    }
+    if value < 0 { Token::Negative(value) } else { Token::Unsigned(value.unsigned_abs()) }
 }
 
 /// How many values a container holds, and whether it is a map.
@@ -266,11 +245,7 @@ struct Read<'a> {
 
 impl<'a> Read<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
-        match self
-            .bytes
-            .get(self.at..)
-            .and_then(|rest| rest.first_chunk::<N>())
-        {
+        match self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()) {
             Some(chunk) => {
                 self.at += N;
                 Ok(*chunk)
@@ -299,9 +274,6 @@ impl<'a> Read<'a> {
     }
 
     fn ended(&self) -> Broken {
-        Broken {
-            at: self.bytes.len(),
-            why: "the message ends inside a value",
-        }
+        Broken { at: self.bytes.len(), why: "the message ends inside a value" }
     }
 }

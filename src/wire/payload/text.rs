@@ -27,10 +27,7 @@ pub(crate) fn escape(bytes: &[u8], at: usize) -> Option<Escape> {
         b'u' => return unicode_escape(bytes, at),
         _ => return None,
     };
-    Some(Escape {
-        end: at + 2,
-        scalar: Some(scalar),
-    })
+    Some(Escape { end: at + 2, scalar: Some(scalar) })
 }
 
 /// The first index from `at` on that holds a quote, a backslash or a control character; or the end.
@@ -124,24 +121,14 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Option<Escape> {
     let first = hex4(bytes, at + 2)?;
     let end = at + 6;
     if let Some(scalar) = char::from_u32(first) {
-        return Some(Escape {
-            end,
-            scalar: Some(scalar),
-        });
+        return Some(Escape { end, scalar: Some(scalar) });
     }
     let paired = bytes.get(end..end + 2) == Some(b"\\u");
-    let second = if paired && first < 0xdc00 {
-        hex4(bytes, end + 2)
-    } else {
-        None
-    };
+    let second = if paired && first < 0xdc00 { hex4(bytes, end + 2) } else { None };
     match second {
         Some(second @ 0xdc00..=0xdfff) => {
             let scalar = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-            Some(Escape {
-                end: end + 6,
-                scalar: char::from_u32(scalar),
-            })
+            Some(Escape { end: end + 6, scalar: char::from_u32(scalar) })
         }
         // What follows is read again by itself: a bad escape there is its own error.
         Some(_) | None => Some(Escape { end, scalar: None }),
@@ -150,9 +137,7 @@ fn unicode_escape(bytes: &[u8], at: usize) -> Option<Escape> {
 
 fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     let digits = bytes.get(at..at + 4)?;
-    digits.iter().try_fold(0, |value, byte| {
-        Some(value << 4 | char::from(*byte).to_digit(16)?)
-    })
+    digits.iter().try_fold(0, |value, byte| Some(value << 4 | char::from(*byte).to_digit(16)?))
 }
 
 fn is_special(byte: u8) -> bool {
@@ -176,14 +161,9 @@ mod tests {
 
     #[test]
     fn every_single_character_comes_back_through_its_escaped_form() {
-        let samples = (0..0x300)
-            .chain(0xfff0..0x1_0010)
-            .filter_map(char::from_u32);
+        let samples = (0..0x300).chain(0xfff0..0x1_0010).filter_map(char::from_u32);
         for scalar in samples {
-            for text in [
-                format!("{scalar}"),
-                format!("padding!{scalar}and more padding"),
-            ] {
+            for text in [format!("{scalar}"), format!("padding!{scalar}and more padding")] {
                 let mut out = Vec::new();
                 put_string(&mut out, &text);
                 let string = String::from_utf8(out).unwrap();
@@ -196,14 +176,7 @@ mod tests {
     #[test]
     fn a_surrogate_pair_is_one_character_and_half_of_one_is_none() {
         assert_eq!(unescape(r"\ud83d\ude00").unwrap(), "😀");
-        for lone in [
-            r"\ud83d",
-            r"\ude00",
-            r"\ud83dx",
-            r"\ud83d\n",
-            r"\ud83d\ud83d",
-            r"\ude00\ud83d",
-        ] {
+        for lone in [r"\ud83d", r"\ude00", r"\ud83dx", r"\ud83d\n", r"\ud83d\ud83d", r"\ude00\ud83d"] {
             assert_eq!(unescape(lone), None, "{lone}");
         }
     }

@@ -12,39 +12,24 @@ use super::walk::{Broken, DEPTH_CEILING};
 
 /// Appends the one value `bytes` hold.
 pub(crate) fn transcode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
-    let mut levels = Levels {
-        left: [0; DEPTH_CEILING],
-        maps: 0,
-        depth: 0,
-        fresh: false,
-    };
+    let mut levels = Levels { left: [0; DEPTH_CEILING], maps: 0, depth: 0, fresh: false };
     let mut at = 0;
     loop {
         levels.separate(out);
         let (token, behind) = token(bytes, at)?;
         match token {
-            Token::Nil
-            | Token::Bool(_)
-            | Token::Unsigned(_)
-            | Token::Negative(_)
-            | Token::Float(_) => {
+            Token::Nil | Token::Bool(_) | Token::Unsigned(_) | Token::Negative(_) | Token::Float(_) => {
                 put_scalar(&token, out);
             }
             Token::Str(raw) => match std::str::from_utf8(raw) {
                 Ok(text) => text::put_string(out, text),
                 Err(_) => {
-                    return Err(Broken {
-                        at,
-                        why: "a str is not UTF-8",
-                    });
+                    return Err(Broken { at, why: "a str is not UTF-8" });
                 }
             },
             Token::Bin(raw) => put_base64(raw, out),
             Token::Ext => {
-                return Err(Broken {
-                    at,
-                    why: "an ext has no counterpart in JSON",
-                });
+                return Err(Broken { at, why: "an ext has no counterpart in JSON" });
             }
             Token::Array(values) => levels.open(u64::from(values), false, at, out)?,
             Token::Map(pairs) => levels.open(2 * u64::from(pairs), true, at, out)?,
@@ -64,16 +49,10 @@ fn put_scalar(token: &Token<'_>, out: &mut Vec<u8>) {
         Token::Unsigned(value) => put_integer(false, value, out),
         Token::Negative(value) => put_integer(true, value.unsigned_abs(), out),
         // `{:?}` gives the fewest digits that read back as the same number, always with a point or an exponent.
-        Token::Float(value) if value.is_finite() => {
-            out.extend_from_slice(format!("{value:?}").as_bytes())
+        Token::Float(value) if value.is_finite() => out.extend_from_slice(format!("{value:?}").as_bytes()),
+        Token::Float(_) | Token::Nil | Token::Str(_) | Token::Bin(_) | Token::Ext | Token::Array(_) | Token::Map(_) => {
+            out.extend_from_slice(b"null")
         }
-        Token::Float(_)
-        | Token::Nil
-        | Token::Str(_)
-        | Token::Bin(_)
-        | Token::Ext
-        | Token::Array(_)
-        | Token::Map(_) => out.extend_from_slice(b"null"),
     }
 }
 
@@ -96,9 +75,7 @@ fn put_base64(raw: &[u8], out: &mut Vec<u8>) {
     // In slices of a multiple of three, so that only the last one is padded and nothing is allocated.
     for slice in raw.chunks(BASE64_SLICE) {
         let mut text = [0; BASE64_SLICE / 3 * 4];
-        let length = STANDARD
-            .encode_slice(slice, &mut text)
-            .expect("four letters fit for every three bytes");
+        let length = STANDARD.encode_slice(slice, &mut text).expect("four letters fit for every three bytes");
         out.extend_from_slice(&text[..length]);
     }
     out.push(b'"');
@@ -131,10 +108,7 @@ impl Levels {
 
     fn open(&mut self, values: u64, map: bool, at: usize, out: &mut Vec<u8>) -> Result<(), Broken> {
         if self.depth == DEPTH_CEILING {
-            return Err(Broken {
-                at,
-                why: "nests deeper than any proved value",
-            });
+            return Err(Broken { at, why: "nests deeper than any proved value" });
         }
         self.left[self.depth] = values;
         self.maps = self.maps << 1 | u64::from(map);

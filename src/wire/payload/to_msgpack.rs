@@ -44,17 +44,9 @@ fn count(bytes: &[u8]) -> Result<Vec<usize>, Broken> {
     while let Some(&byte) = bytes.get(at) {
         at += 1;
         match byte {
-            b'"' => {
-                at = text::string_end(bytes, at).ok_or(Broken {
-                    at,
-                    why: "a string has no end",
-                })?
-            }
+            b'"' => at = text::string_end(bytes, at).ok_or(Broken { at, why: "a string has no end" })?,
             b'[' | b'{' => {
-                let place = open.get_mut(depth).ok_or(Broken {
-                    at,
-                    why: "nests deeper than any proved value",
-                })?;
+                let place = open.get_mut(depth).ok_or(Broken { at, why: "nests deeper than any proved value" })?;
                 *place = counts.len();
                 depth += 1;
                 at = skip_space(bytes, at);
@@ -70,53 +62,33 @@ fn count(bytes: &[u8]) -> Result<Vec<usize>, Broken> {
 }
 
 fn put_string(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Broken> {
-    let broken = Broken {
-        at,
-        why: "this is no string of proved JSON",
-    };
+    let broken = Broken { at, why: "this is no string of proved JSON" };
     let end = text::string_end(bytes, at + 1).ok_or(broken)?;
     let inside = std::str::from_utf8(&bytes[at + 1..end - 1]).map_err(|_| broken)?;
     msgpack::put_str(out, &text::unescape(inside).ok_or(broken)?);
     Ok(end)
 }
 
-fn put_word(
-    bytes: &[u8],
-    at: usize,
-    word: &[u8],
-    marker: u8,
-    out: &mut Vec<u8>,
-) -> Result<usize, Broken> {
+fn put_word(bytes: &[u8], at: usize, word: &[u8], marker: u8, out: &mut Vec<u8>) -> Result<usize, Broken> {
     if !bytes[at..].starts_with(word) {
-        return Err(Broken {
-            at,
-            why: "this is no word of JSON",
-        });
+        return Err(Broken { at, why: "this is no word of JSON" });
     }
     out.push(marker);
     Ok(at + word.len())
 }
 
 fn put_number(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, Broken> {
-    let length = bytes[at..]
-        .iter()
-        .take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E'));
+    let length = bytes[at..].iter().take_while(|byte| matches!(byte, b'-' | b'+' | b'.' | b'0'..=b'9' | b'e' | b'E'));
     let end = at + length.count();
     let number = &bytes[at..end];
-    let text = std::str::from_utf8(number).map_err(|_| Broken {
-        at,
-        why: "this is no number of JSON",
-    })?;
+    let text = std::str::from_utf8(number).map_err(|_| Broken { at, why: "this is no number of JSON" })?;
     // Neither parse takes a point or an exponent, so what they take is an integer that fits.
     if let Ok(value) = text.parse::<u64>() {
         msgpack::put_unsigned(out, value);
     } else if let Ok(value) = text.parse::<i64>() {
         msgpack::put_signed(out, value);
     } else {
-        let value = float(number).ok_or(Broken {
-            at,
-            why: "a number overflows float 64",
-        })?;
+        let value = float(number).ok_or(Broken { at, why: "a number overflows float 64" })?;
         msgpack::put_float(out, value);
     }
     Ok(end)

@@ -70,15 +70,9 @@ impl Tree {
         let json = to == Encoding::Json;
         Some(match self {
             Self::Bytes(bytes) if json => Self::Text(STANDARD.encode(bytes)),
-            Self::Int(value) if json && value.unsigned_abs() > (1 << 53) - 1 => {
-                Self::Text(value.to_string())
-            }
+            Self::Int(value) if json && value.unsigned_abs() > (1 << 53) - 1 => Self::Text(value.to_string()),
             Self::Float(value) if json && !value.is_finite() => Self::Null,
-            Self::List(list) => Self::List(
-                list.iter()
-                    .map(|value| value.mapped(to))
-                    .collect::<Option<_>>()?,
-            ),
+            Self::List(list) => Self::List(list.iter().map(|value| value.mapped(to)).collect::<Option<_>>()?),
             Self::Map(map) => {
                 let pair = |(key, value): &(Self, Self)| match key {
                     Self::Text(_) => Some((key.clone(), value.mapped(to)?)),
@@ -92,40 +86,22 @@ impl Tree {
                 };
                 Self::Map(map.iter().map(pair).collect::<Option<_>>()?)
             }
-            Self::Null
-            | Self::Bool(_)
-            | Self::Int(_)
-            | Self::Float(_)
-            | Self::Text(_)
-            | Self::Bytes(_) => self.clone(),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) | Self::Bytes(_) => self.clone(),
         })
     }
 
     pub(crate) fn depth(&self) -> usize {
         match self {
             Self::List(list) => 1 + list.iter().map(Self::depth).max().unwrap_or(0),
-            Self::Map(map) => {
-                1 + map
-                    .iter()
-                    .map(|(key, value)| key.depth().max(value.depth()))
-                    .max()
-                    .unwrap_or(0)
-            }
-            Self::Null
-            | Self::Bool(_)
-            | Self::Int(_)
-            | Self::Float(_)
-            | Self::Text(_)
-            | Self::Bytes(_) => 0,
+            Self::Map(map) => 1 + map.iter().map(|(key, value)| key.depth().max(value.depth())).max().unwrap_or(0),
+            Self::Null | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) | Self::Bytes(_) => 0,
         }
     }
 
     /// The first entry of this key.
     pub(crate) fn field(&self, name: &str) -> Option<&Self> {
         let Self::Map(map) = self else { return None };
-        map.iter()
-            .find(|(key, _)| *key == Self::Text(name.to_owned()))
-            .map(|(_, value)| value)
+        map.iter().find(|(key, _)| *key == Self::Text(name.to_owned())).map(|(_, value)| value)
     }
 
     /// Any value JSON can hold.
@@ -181,14 +157,12 @@ impl Serialize for Tree {
             Self::Bytes(value) => to.serialize_bytes(value),
             Self::List(list) => {
                 let mut seq = to.serialize_seq(Some(list.len()))?;
-                list.iter()
-                    .try_for_each(|value| seq.serialize_element(value))?;
+                list.iter().try_for_each(|value| seq.serialize_element(value))?;
                 seq.end()
             }
             Self::Map(map) => {
                 let mut entries = to.serialize_map(Some(map.len()))?;
-                map.iter()
-                    .try_for_each(|(key, value)| entries.serialize_entry(key, value))?;
+                map.iter().try_for_each(|(key, value)| entries.serialize_entry(key, value))?;
                 entries.end()
             }
         }

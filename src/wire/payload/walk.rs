@@ -41,12 +41,7 @@ impl Fault {
 }
 
 /// Walks the one value that begins exactly at `at`.
-pub(crate) fn walk(
-    encoding: Encoding,
-    bytes: &[u8],
-    at: usize,
-    depth_max: usize,
-) -> Result<Walked, Fault> {
+pub(crate) fn walk(encoding: Encoding, bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, Fault> {
     let depth_max = depth_max.min(DEPTH_CEILING);
     match encoding {
         Encoding::MessagePack => msgpack::walk(bytes, at, depth_max),
