@@ -95,7 +95,7 @@ pub(crate) struct RunArgs {
     /// The server's HS256 secret.
     #[arg(long, env = "THRONG_LOAD_SECRET", hide_env_values = true)]
     pub(crate) secret: Option<String>,
-    /// A file that holds it; white space at its end is not part of it.
+    /// A file that holds it; the end of its line is not part of it.
     #[arg(long, env = "THRONG_LOAD_SECRET_FILE", conflicts_with = "secret")]
     pub(crate) secret_file: Option<PathBuf>,
     /// Seconds a token lives; more than the run takes.

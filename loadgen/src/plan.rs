@@ -293,7 +293,9 @@ fn secret(args: &RunArgs) -> Result<Vec<u8>> {
         bail!("the server's secret is needed to sign tokens: --secret-file FILE or THRONG_LOAD_SECRET");
     };
     let bytes = std::fs::read(path).with_context(|| format!("--secret-file {}", path.display()))?;
-    let secret = bytes.trim_ascii_end();
+    // As the server reads it: the end of the line is not part of the secret, anything else is.
+    let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
     ensure!(!secret.is_empty(), "--secret-file {} is empty", path.display());
     Ok(secret.to_vec())
 }
