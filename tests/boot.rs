@@ -1,4 +1,5 @@
 //! The data plane as a whole, on real executors: start, serve, sleep, stop.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -54,7 +55,7 @@ fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running
 }
 
 fn small() -> Limits {
-    Limits { slots_per_ring: 8, ..Limits::default() }
+    Limits { slots_per_ring: 8, tick_ms: 5, ..Limits::default() }
 }
 
 #[test]
