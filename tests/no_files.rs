@@ -1,4 +1,5 @@
 //! No descriptor left. Alone in its process: the limit is the process's.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "rings/owner.rs"]
 #[expect(dead_code, reason = "the other tests of rings use more of it")]

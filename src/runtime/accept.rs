@@ -14,7 +14,8 @@ use super::sockets::Sockets;
 use super::sys::{self, EventFd};
 use crate::base::ConnKey;
 
-/// A listener that shares its port with those of the other shards. Accepted sockets inherit `TCP_NODELAY`.
+/// A listener that shares its port with those of the other shards. Accepted sockets inherit `TCP_NODELAY`, and a bound
+/// on what the kernel keeps unsent for a reader that does not read.
 ///
 /// # Errors
 /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`.
@@ -23,6 +24,7 @@ pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
@@ -100,7 +102,7 @@ impl Door {
                 break;
             }
             match sys::accept(self.listener.as_fd()) {
-                Ok((socket, _)) => self.seat(socket, sockets, open, homeless),
+                Ok((socket, peer)) => self.seat((socket, peer), sockets, open, homeless),
                 Err(error) => self.on_error(&error),
             }
         }
@@ -113,7 +115,7 @@ impl Door {
 
     fn seat(
         &mut self,
-        socket: OwnedFd,
+        (socket, peer): (OwnedFd, SocketAddr),
         sockets: &mut Sockets,
         open: &mut impl FnMut() -> Option<ConnKey>,
         homeless: &mut Vec<ConnKey>,
@@ -132,6 +134,7 @@ impl Door {
             self.totals.accepted += 1;
         } else {
             self.totals.refused_full += 1;
+            tracing::debug!(%peer, "no place left");
             refuse(socket.into());
         }
     }
@@ -157,8 +160,9 @@ impl Door {
         self.reserve = None;
         for _ in 0..REFUSALS_PER_REST {
             match sys::accept(self.listener.as_fd()) {
-                Ok((socket, _)) => {
+                Ok((socket, peer)) => {
                     self.totals.refused_no_files += 1;
+                    tracing::debug!(%peer, "no descriptor left");
                     refuse(socket.into());
                 }
                 Err(error) => {
@@ -171,13 +175,16 @@ impl Door {
     }
 }
 
+/// What somebody is told who cannot be served now.
+pub(super) fn refusal() -> String {
+    let (head, len) = ("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n", FULL.len());
+    format!("{head}Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{FULL}")
+}
+
 /// Answers 503 and closes. Best effort: the socket is new and has room, and nobody waits for it here.
 fn refuse(mut socket: TcpStream) {
-    let head =
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n";
-    let answer = format!("{head}Content-Length: {}\r\n\r\n{FULL}", FULL.len());
     // A peer that is gone already needs no answer.
-    if socket.write_all(answer.as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
+    if socket.write_all(refusal().as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
         discard_input(&socket);
     }
 }
@@ -196,5 +203,8 @@ fn discard_input(mut socket: &TcpStream) {
 const FULL: &str = r#"{"error":"full","message":"this server has no place left, try again later"}"#;
 /// How many are answered before the door rests: 16 a tick keep a queue of refused clients moving.
 const REFUSALS_PER_REST: usize = 16;
+/// A slow reader may stall with this much (and one send) unsent in the kernel: enough for a good connection, and some
+/// thousand stalled ones still fit into `tcp_mem`, which everybody shares.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// 64 KiB: a whole request head.
 const DISCARDS_MAX: usize = 16;

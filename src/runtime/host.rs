@@ -50,7 +50,7 @@ pub(super) fn allow_executors() -> Result<(), HostError> {
 pub enum LimitedBy {
     /// `--max-connections`.
     MaxConnections,
-    /// Free memory, at [`BYTES_PER_CONNECTION`] each.
+    /// Free memory, see [`Clients::bytes_per_connection`].
     Memory,
     /// `fs.file-max`, which counts every socket of the system.
     SystemFiles,
@@ -65,6 +65,34 @@ pub enum LimitedBy {
 pub struct Capacity {
     pub connections: u64,
     pub limited_by: LimitedBy,
+}
+
+/// Where the other ends of the connections are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Clients {
+    /// On other hosts.
+    Elsewhere,
+    /// On this host: the kernel holds both ends.
+    Here,
+}
+
+impl Clients {
+    /// Bytes one connection costs this host, measured at 2.34 million: the server's end is 3.83 KB of socket, inode, file
+    /// and dentry, 0.3 KB of readiness, 0.5 KB of ours, and some for bytes in flight; a client's end another 3.9 KB.
+    pub fn bytes_per_connection(self) -> u64 {
+        match self {
+            Self::Elsewhere => 5_000,
+            Self::Here => 8_900,
+        }
+    }
+}
+
+/// What the server would like to have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    pub shards: u16,
+    pub slots_per_ring: u16,
+    pub max_connections: Option<u64>,
 }
 
 /// What the host has, at one moment.
@@ -91,14 +119,13 @@ impl HostState {
     }
 
     /// How many connections this host can hold beside what it holds already.
-    ///
-    /// The memory is that of one end: clients on the same host cost the kernel as much again (about 3.8 KB each).
-    pub fn capacity(&self, shards: u16, slots_per_ring: u16, max_connections: Option<u64>) -> Capacity {
+    pub fn capacity(&self, layout: Layout, clients: Clients) -> Capacity {
+        let Layout { shards, slots_per_ring, max_connections } = layout;
         let (shards, slots) = (u64::from(shards), u64::from(slots_per_ring));
         let rings = self.open_files.saturating_sub(FILES_RESERVED);
         let bounds = [
             (max_connections.unwrap_or(u64::MAX), LimitedBy::MaxConnections),
-            (self.memory_bytes.saturating_sub(MEMORY_RESERVED) / BYTES_PER_CONNECTION, LimitedBy::Memory),
+            (self.memory_bytes.saturating_sub(MEMORY_RESERVED) / clients.bytes_per_connection(), LimitedBy::Memory),
             (self.system_files, LimitedBy::SystemFiles),
             (shards * slots * (u64::from(u16::MAX) + 1), LimitedBy::Rings),
             (rings.saturating_mul(slots), LimitedBy::OpenFiles),
@@ -131,9 +158,6 @@ fn files_left(file_nr: &str) -> u64 {
     most.saturating_sub(open)
 }
 
-/// Measured for the server's end alone: socket, inode, file, dentry 3.83 KB, readiness 0.3 KB, and up to 0.5 KB of ours;
-/// the rest is for bytes in flight.
-pub const BYTES_PER_CONNECTION: u64 = 5_000;
 /// Left to everything else on the host.
 const MEMORY_RESERVED: u64 = 256 << 20;
 /// Standard streams, bells, listeners, executors, the control plane's connections.
@@ -156,7 +180,9 @@ mod tests {
     fn the_smallest_bound_is_named() {
         assert_eq!(files_left("1024\t0\t9000\n"), 7_976);
         let host = HostState { memory_bytes: (256 << 20) + 5_000_000, system_files: 2_000, open_files: 20_000 };
-        let of = |host: HostState, most| host.capacity(2, 19_000, most);
+        let of = |host: HostState, max_connections| {
+            host.capacity(Layout { shards: 2, slots_per_ring: 19_000, max_connections }, Clients::Elsewhere)
+        };
         assert_eq!(of(host, None), Capacity { connections: 1_000, limited_by: LimitedBy::Memory });
         assert_eq!(of(host, Some(10)), Capacity { connections: 10, limited_by: LimitedBy::MaxConnections });
         let roomy = HostState { memory_bytes: u64::MAX, ..host };

@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::accept::Door;
+use super::accept::{self, Door};
 use super::clock::Clock;
 use super::mailbox::{Bell, Mailbox};
 use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SocketEvent, Sockets};
 use crate::base::{ConnKey, Now, ShardId};
-use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Shard};
+use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Shard, Write};
 
 /// Takes a socket that is not ours, and the bytes read from it so far. Must not wait.
 pub type Give = Arc<dyn Fn(TcpStream, Bytes) + Send + Sync>;
@@ -269,8 +269,14 @@ impl Pump {
                 self.counts.handed_over += 1;
                 (self.give)(socket.into(), read);
             }
+            // No descriptor left for it.
             Err(_) => {
                 self.counts.hand_over_failed += 1;
+                let answer = accept::refusal();
+                let write = Write { conn, start: 0, len: answer.len() as u32 };
+                // Best effort: nothing was written to it before, so there is room.
+                self.fates.clear();
+                self.sockets.write(answer.as_bytes(), &[write], &mut self.fates);
                 self.sockets.close(conn, CloseHow::Quietly);
             }
         }

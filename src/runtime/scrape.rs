@@ -63,7 +63,7 @@ counters! {
     accept_failed,
     /// Sockets handed to the control plane.
     handed_over,
-    /// Sockets that should have been handed over and were closed: no descriptor left.
+    /// Sockets that should have been handed over and were answered 503: no descriptor left.
     hand_over_failed,
     /// Reads that brought bytes.
     reads,

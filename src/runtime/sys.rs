@@ -92,7 +92,7 @@ impl Ring {
     }
 
     /// Puts a socket into an empty slot. The ring holds the file from then on; the caller may close its number.
-    pub(super) fn put_file(&mut self, slot: u16, file: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn put_file(&self, slot: u16, file: BorrowedFd<'_>) -> io::Result<()> {
         match self.uring.submitter().register_files_update(u32::from(slot), &[file.as_raw_fd()])? {
             1 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
