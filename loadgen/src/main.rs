@@ -13,6 +13,7 @@
 mod args;
 mod bisect;
 mod coordinator;
+mod floor;
 mod latency;
 mod mix;
 mod orders;
@@ -75,6 +76,12 @@ fn command(command: Command) -> Result<u8> {
             publish(json.as_deref(), &found)?;
             Ok(found.exit_code)
         }
+        Command::Floor(args) => {
+            let found = floor::run(&args)?;
+            publish(args.json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker => worker::run().map(|()| 0),
     }
 }
