@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use throng::base::ShardId;
 use throng::control::{HandOver, Scrape};
 use throng::runtime::boot::{self, BootConfig};
-use throng::runtime::host::{self, Capacity, HostState, LimitedBy};
+use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
 use throng::shard::{Flush, Shard, ShardConfig};
 use throng::wire::TokenVerifier;
@@ -45,7 +45,13 @@ pub(crate) fn start(
     let mut limits = config.limits.clone();
     limits.slots_per_ring = host::slots_per_ring(limits.slots_per_ring, open_files);
     let state = HostState::look().map_err(|error| broken(&error))?;
-    let capacity = state.capacity(config.shards, limits.slots_per_ring, config.connections_max);
+    let layout = Layout {
+        shards: config.shards,
+        slots_per_ring: limits.slots_per_ring,
+        max_connections: config.connections_max,
+    };
+    let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
+    let capacity = state.capacity(layout, clients);
     // What the host cannot hold is answered 503 instead of being taken in and killed later.
     let per_shard = capacity.connections.div_ceil(u64::from(config.shards));
     limits.connections_per_shard_max = usize::try_from(per_shard).unwrap_or(usize::MAX);
@@ -96,7 +102,7 @@ impl Running {
     pub(crate) fn capacity(&self) -> String {
         let why = match self.capacity.limited_by {
             LimitedBy::MaxConnections => "--max-connections",
-            LimitedBy::Memory => "free memory (clients on this same host take as much again)",
+            LimitedBy::Memory => "free memory",
             LimitedBy::SystemFiles => "fs.file-max",
             LimitedBy::Rings => "the number of rings (more --shards)",
             LimitedBy::OpenFiles => "open files (ulimit -n)",

@@ -21,4 +21,4 @@ pub mod sockets;
 mod sys;
 
 pub use pump::Give;
-pub use sys::{EventFd, Resource, ResourceLimit, resource_limit, set_resource_limit};
+pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -441,6 +441,15 @@ pub fn set_resource_limit(of: Resource, to: ResourceLimit) -> io::Result<()> {
     check(unsafe { libc::setrlimit(number_of(of), &limit) }).map(drop)
 }
 
+/// From here on the kernel backs no memory of this process with huge pages.
+///
+/// # Errors
+/// `EINVAL` on kernels that do not know the call.
+pub fn refuse_huge_pages() -> io::Result<()> {
+    // SAFETY: changes a flag of the process; no memory is passed.
+    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }).map(drop)
+}
+
 fn number_of(resource: Resource) -> libc::__rlimit_resource_t {
     match resource {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,
