@@ -1,1 +1,94 @@
-fn main() {}
+//! `throng-load`: loads rooms over WebSocket, measures from the intended send time, and proves that every accepted
+//! message reached everyone who sat there, once, in order.
+//!
+//! ```text
+//!  main ─► plan ─► coordinator ──orders──► worker processes ─► connections, openings, phase
+//!                      │       ◄─reports──        │
+//!                    report                     proof (pure), schedule (pure), payload
+//! ```
+//!
+//! Uses `wire` and `base` of the house and nothing above. Must never pass what it could not judge, and never call
+//! its own limit the server's.
+
+mod args;
+mod bisect;
+mod coordinator;
+mod latency;
+mod mix;
+mod orders;
+mod payload;
+mod plan;
+mod proc;
+mod proof;
+mod report;
+mod schedule;
+mod source;
+mod sys;
+mod token;
+mod worker;
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use serde::Serialize;
+
+use args::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The run could not be set up.
+const SET_UP: u8 = 4;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { SET_UP } else { 0 };
+            error.print().unwrap_or_default();
+            return ExitCode::from(code);
+        }
+    };
+    match command(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("throng-load: {error:#}");
+            ExitCode::from(SET_UP)
+        }
+    }
+}
+
+fn command(command: Command) -> Result<u8> {
+    match command {
+        Command::Run(args) => {
+            let json = args.json.clone();
+            let report = coordinator::run(*args)?;
+            publish(json.as_deref(), &report)?;
+            Ok(report.exit_code)
+        }
+        Command::Bisect(args) => {
+            let json = args.run.json.clone();
+            let found = bisect::bisect(*args)?;
+            publish(json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Worker => worker::run().map(|()| 0),
+    }
+}
+
+/// The table to standard output, JSON where it was asked for.
+fn publish(json: Option<&Path>, result: &(impl Serialize + Display)) -> Result<()> {
+    match json {
+        Some(path) if path == Path::new("-") => println!("{}", serde_json::to_string_pretty(result)?),
+        Some(path) => {
+            println!("{result}");
+            let text = serde_json::to_string_pretty(result)? + "\n";
+            std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
+        }
+        None => println!("{result}"),
+    }
+    Ok(())
+}

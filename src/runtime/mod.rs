@@ -1,1 +1,24 @@
 //! Floor 4: sockets, mail and clock become inputs of shards; their effects are carried out. It decides nothing.
+//!
+//! ```text
+//!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
+//!   │                       ├─► accept                             the door
+//!  host                     ├─► mailbox                            parcels between shards
+//!                           └─► clock, scrape
+//! ```
+//!
+//! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
+
+pub mod accept;
+pub mod boot;
+pub mod clock;
+pub mod host;
+pub mod mailbox;
+mod pump;
+pub mod scrape;
+mod socket_ring;
+pub mod sockets;
+mod sys;
+
+pub use pump::Give;
+pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

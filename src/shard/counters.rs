@@ -12,7 +12,7 @@ macro_rules! counts {
             /// All of them, in the order of [`Count::index`].
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// Metric name (without the `throng_` prefix and `_total` suffix) and help text.
+            /// Metric name (without the `_total` suffix) and help text.
             pub fn describe(self) -> (&'static str, &'static str) {
                 match self { $(Self::$variant => ($name, $help),)* }
             }
@@ -21,28 +21,28 @@ macro_rules! counts {
 }
 
 counts! {
-    Accepted "connections_accepted" "Sockets taken in.",
-    Upgraded "connections_upgraded" "Handshakes with a good token that became WebSockets.",
-    HandedOver "connections_handed_over" "Requests given to the control plane.",
-    Full "connections_refused_full" "Sockets answered 503 because no row was free.",
-    MessagesIn "messages_in" "WebSocket messages received.",
-    BytesIn "bytes_in" "Bytes received.",
-    BytesOut "bytes_out" "Bytes the kernel took.",
-    Publishes "publishes" "Messages that got an offset.",
-    Deliveries "deliveries" "Room messages written to readers.",
-    Writes "writes" "Sends asked of the kernel.",
-    WritesStalled "writes_stalled" "Sends the kernel took only in part.",
-    WritesBroken "writes_broken" "Sends to sockets that were dead.",
-    FellBehind "readers_fell_behind" "Live readers that could not take a message and went over to pulling.",
-    CaughtUp "readers_caught_up" "Readers that pulled everything and are live again.",
-    Pages "pages_pulled" "Pieces of a log sent to readers that were behind.",
-    Gaps "gaps" "Gaps announced to readers.",
-    Bounced "delivers_bounced" "Delivers that did not fit a shard's inbox and were sent later from the log.",
-    PresenceDropped "presence_dropped" "Presence news not sent to a reader with a full outbox.",
-    Pings "pings" "Heartbeats sent to the silent.",
-    TicksStretched "ticks_stretched" "Ticks at which the last tick's writing was not done yet.",
-    RoomsForgotten "rooms_forgotten" "Empty rooms whose log was given up.",
-    StaleKeys "stale_keys" "Letters and completions for connections that were gone.",
+    Accepted "throng_connections_accepted" "Sockets taken in",
+    Upgraded "throng_connections_upgraded" "Handshakes with a good token that became WebSockets",
+    HandedOver "throng_connections_handed_over" "Requests given to the control plane",
+    Full "throng_connections_refused_full" "Sockets answered 503 because no row was free",
+    MessagesIn "throng_messages_in" "WebSocket messages received",
+    BytesIn "throng_bytes_in" "Bytes received",
+    BytesOut "throng_bytes_out" "Bytes the kernel took",
+    Publishes "throng_publishes" "Messages that got an offset",
+    Deliveries "throng_deliveries" "Room messages written to readers",
+    Writes "throng_writes" "Sends asked of the kernel",
+    WritesStalled "throng_writes_stalled" "Sends the kernel took only in part",
+    WritesBroken "throng_writes_broken" "Sends to sockets that were dead",
+    FellBehind "throng_readers_fell_behind" "Live readers that could not take a message and went over to pulling",
+    CaughtUp "throng_readers_caught_up" "Readers that pulled everything and are live again",
+    Pages "throng_pages_pulled" "Pieces of a log sent to readers that were behind",
+    Gaps "throng_gaps" "Gaps announced to readers",
+    Bounced "throng_delivers_bounced" "Delivers that did not fit a shard's inbox and were sent later from the log",
+    PresenceDropped "throng_presence_dropped" "Presence news not sent to a reader with a full outbox",
+    Pings "throng_pings" "Heartbeats sent to the silent",
+    TicksStretched "throng_ticks_stretched" "Ticks at which the last tick's writing was not done yet",
+    RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
+    StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",
 }
 
 impl Count {

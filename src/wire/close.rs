@@ -124,8 +124,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether a client that ended this way is expected back (with backoff): by the code's range alone.
-    /// 1002, 1003, 1007, 1009 would only happen again; 4500–4999 say so.
+    /// Whether a client that ended this way is expected back, with backoff. For our own codes the range says it
+    /// (4000–4499 yes, 4500–4999 no); what broke the protocol would only happen again.
     pub fn may_retry(self) -> bool {
         match self {
             Self::GoingAway

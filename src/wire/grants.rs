@@ -70,6 +70,11 @@ impl Grants {
         Self(Arc::from([Grant { pattern: "*".into(), can }]))
     }
 
+    /// No verb in any room.
+    pub fn nothing() -> Self {
+        Self(Arc::from([]))
+    }
+
     /// Reads the `rooms` claim. The error says what a person has to mend; it repeats nothing of the token.
     pub fn from_claim(claim: &Value) -> Result<Self, &'static str> {
         let entries = claim.as_array().ok_or(r#"must be an array of {"match", "can"}"#)?;
@@ -219,6 +224,7 @@ mod tests {
         assert_eq!(allowed("c"), [false; 4]);
         assert!(Verb::ALL.iter().all(|verb| Grants::everything().allows(*verb, "c", "ann")));
         let none = Grants::from_claim(&json!([])).unwrap();
+        assert_eq!(none, Grants::nothing());
         assert!(Verb::ALL.iter().all(|verb| !none.allows(*verb, "c", "ann")));
     }
 

@@ -45,7 +45,7 @@ function talk() {
   seat.addEventListener("members", ({ detail }) => showMembers(detail));
   seat.addEventListener("came", ({ detail }) => showNote(`${names(detail.users)} came in`));
   seat.addEventListener("went", ({ detail }) => showNote(`${names(detail.users)} left`));
-  seat.addEventListener("problem", ({ detail }) => showProblem(`You are not in the room: ${detail.message}`));
+  seat.addEventListener("problem", ({ detail }) => showProblem(detail.message));
   seat.addEventListener("joined", ({ detail }) => {
     hideProblem();
     if (detail.again) showNote("Back in the room.");

@@ -202,7 +202,7 @@ export class Throng extends EventTarget {
 
 /**
  * A room. Events (all with `detail`): `message` and `gap` as on the wire, `joined` {reply, again}, `came` and `went`
- * {users}, `members` {members, count} whenever they changed, `problem` (an Error: joining did not work).
+ * {users}, `members` {members, count} whenever they changed, `problem` (an Error: what did not work).
  */
 class Room extends EventTarget {
   #throng;
@@ -247,7 +247,7 @@ class Room extends EventTarget {
       this.#emit("joined", { reply, again });
     } catch (problem) {
       if (this.#throng.state !== "open") return;
-      this.#emit("problem", problem);
+      this.#emit("problem", new Error(`Not in the room: ${problem.message}`, { cause: problem }));
       const final = problem instanceof Refused && problem.code !== "busy";
       if (!final) this.#retryTimer = setTimeout(() => this.enter(), problem.retryAfterMs ?? JOIN_AGAIN_MS);
     }
@@ -288,7 +288,7 @@ class Room extends EventTarget {
     try {
       this.#takeMembers(await this.#throng.request({ type: "presence", room: this.name }));
     } catch (problem) {
-      if (this.#seated) this.#emit("problem", problem);
+      if (this.#seated) this.#emit("problem", new Error(`Who is here is uncertain: ${problem.message}`, { cause: problem }));
     }
   }
 

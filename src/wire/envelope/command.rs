@@ -186,7 +186,9 @@ impl<'a> Fields<'a> {
     }
 
     fn id(&self) -> Result<Option<u64>, No> {
-        let Some(value) = self.optional(Field::Id) else { return Ok(None) };
+        let Some(value) = self.optional(Field::Id) else {
+            return Ok(None);
+        };
         match value.unsigned().filter(|id| *id <= ID_MAX) {
             Some(id) => Ok(Some(id)),
             None => Err(No::malformed("`id` is not an integer from 0 to 2^53-1")),
@@ -198,8 +200,12 @@ impl<'a> Fields<'a> {
             let detail = format!("byte {at}: nested deeper than {}", limits.depth_max);
             return Err(No { refusal: Refusal::TooDeep, detail: Some(detail) });
         }
-        let Some(kind) = self.optional(Field::Type) else { return Err(No::malformed("`type` is missing")) };
-        let Some(kind) = kind.text() else { return Err(No::malformed("`type` is not a string")) };
+        let Some(kind) = self.optional(Field::Type) else {
+            return Err(No::malformed("`type` is missing"));
+        };
+        let Some(kind) = kind.text() else {
+            return Err(No::malformed("`type` is not a string"));
+        };
         match kind.as_ref() {
             "join" => Ok(Command::Join {
                 room: self.room()?,
@@ -225,7 +231,9 @@ impl<'a> Fields<'a> {
         let room = self.room()?;
         let event = self.event()?;
         let echo = self.boolean(Field::Echo, "`echo` is not a boolean")?;
-        let Some(value) = self.known[Field::Data as usize] else { return Err(No::malformed("`data` is missing")) };
+        let Some(value) = self.known[Field::Data as usize] else {
+            return Err(No::malformed("`data` is missing"));
+        };
         let data = value.data().map_err(|flaw| match flaw {
             Flaw::TooDeep { .. } => No::from(Refusal::TooDeep),
             Flaw::Unportable(Broken { at, why }) => {
@@ -236,8 +244,12 @@ impl<'a> Fields<'a> {
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
-        let Some(value) = self.optional(Field::Room) else { return Err(No::malformed("`room` is missing")) };
-        let Some(room) = value.text() else { return Err(No::malformed("`room` is not a string")) };
+        let Some(value) = self.optional(Field::Room) else {
+            return Err(No::malformed("`room` is missing"));
+        };
+        let Some(room) = value.text() else {
+            return Err(No::malformed("`room` is not a string"));
+        };
         match RoomName::check(&room) {
             Ok(()) => Ok(room),
             Err(_) => Err(Refusal::BadRoom.into()),
@@ -245,7 +257,9 @@ impl<'a> Fields<'a> {
     }
 
     fn event(&self) -> Result<Option<Cow<'a, str>>, No> {
-        let Some(value) = self.optional(Field::Event) else { return Ok(None) };
+        let Some(value) = self.optional(Field::Event) else {
+            return Ok(None);
+        };
         let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
         let fits = |event: &Cow<'_, str>| (1..=EVENT_BYTES_MAX).contains(&event.len()) && event.bytes().all(allows);
         match value.text().filter(fits) {
@@ -255,7 +269,9 @@ impl<'a> Fields<'a> {
     }
 
     fn boolean(&self, field: Field, otherwise: &'static str) -> Result<Option<bool>, No> {
-        let Some(value) = self.optional(field) else { return Ok(None) };
+        let Some(value) = self.optional(field) else {
+            return Ok(None);
+        };
         match value.boolean() {
             Some(value) => Ok(Some(value)),
             None => Err(No::malformed(otherwise)),
@@ -264,7 +280,9 @@ impl<'a> Fields<'a> {
 
     /// More than 32 bits can hold is as good as all of them.
     fn history(&self) -> Result<Option<u32>, No> {
-        let Some(value) = self.optional(Field::History) else { return Ok(None) };
+        let Some(value) = self.optional(Field::History) else {
+            return Ok(None);
+        };
         match value.unsigned() {
             Some(newest) => Ok(Some(u32::try_from(newest).unwrap_or(u32::MAX))),
             None => Err(No::malformed("`history` is not an integer from 0 on")),
@@ -272,7 +290,9 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self, depth_max: usize) -> Result<Option<Position>, No> {
-        let Some(value) = self.optional(Field::Since) else { return Ok(None) };
+        let Some(value) = self.optional(Field::Since) else {
+            return Ok(None);
+        };
         match position(&value, depth_max).map_err(no_envelope)? {
             Some(position) => Ok(Some(position)),
             None => Err(No::malformed("`since` is not {epoch: 16 lower-case hex digits, offset: integer}")),
@@ -282,7 +302,9 @@ impl<'a> Fields<'a> {
 
 /// `{epoch, offset}`; `None` when it is something else.
 fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Broken> {
-    let Some(mut entries) = value.map(depth_max) else { return Ok(None) };
+    let Some(mut entries) = value.map(depth_max) else {
+        return Ok(None);
+    };
     let (mut epoch, mut offset) = (None, None);
     while let Some((key, value)) = entries.next_entry()? {
         let seen = match key.as_ref() {

@@ -47,7 +47,9 @@ impl<'a> Value<'a> {
     pub(crate) fn unsigned(&self) -> Option<u64> {
         match self.encoding {
             Encoding::MessagePack => {
-                let (Token::Unsigned(value), _) = token(self.bytes, 0).ok()? else { return None };
+                let (Token::Unsigned(value), _) = token(self.bytes, 0).ok()? else {
+                    return None;
+                };
                 Some(value)
             }
             Encoding::Json => {
@@ -69,7 +71,9 @@ impl<'a> Value<'a> {
     pub(crate) fn text(&self) -> Option<Cow<'a, str>> {
         match self.encoding {
             Encoding::MessagePack => {
-                let (Token::Str(raw), _) = token(self.bytes, 0).ok()? else { return None };
+                let (Token::Str(raw), _) = token(self.bytes, 0).ok()? else {
+                    return None;
+                };
                 std::str::from_utf8(raw).ok().map(Cow::Borrowed)
             }
             Encoding::Json => match self.bytes {

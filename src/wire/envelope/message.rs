@@ -264,13 +264,17 @@ impl<'a> Short<'a> {
     }
 
     fn packed_text(&mut self) -> Option<&'a str> {
-        let (Token::Str(raw), behind) = token(self.rest, 0).ok()? else { return None };
+        let (Token::Str(raw), behind) = token(self.rest, 0).ok()? else {
+            return None;
+        };
         self.rest = &self.rest[behind..];
         std::str::from_utf8(raw).ok()
     }
 
     fn packed_unsigned(&mut self) -> Option<u64> {
-        let (Token::Unsigned(value), behind) = token(self.rest, 0).ok()? else { return None };
+        let (Token::Unsigned(value), behind) = token(self.rest, 0).ok()? else {
+            return None;
+        };
         self.rest = &self.rest[behind..];
         Some(value)
     }

@@ -11,6 +11,8 @@ mod writer;
 
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod tables;
 
 pub use command::{Command, Envelope, Rejected, decode};
 pub use event::{Event, GapWhy, Member, Members, write_event};

@@ -149,11 +149,11 @@ pub(crate) fn frame<T>(
     let given = write(out);
     let length = out.len() - start - guessed;
     let needed = header.len(length as u64);
-    if needed > guessed {
-        out.resize(start + needed + length, 0);
+    if needed != guessed {
+        out.resize(start + needed.max(guessed) + length, 0);
+        out.copy_within(start + guessed..start + guessed + length, start + needed);
+        out.truncate(start + needed + length);
     }
-    out.copy_within(start + guessed..start + guessed + length, start + needed);
-    out.truncate(start + needed + length);
     let mut place = &mut out[start..start + needed];
     header.format(length as u64, &mut place).expect("a header fits a place of the length it has named");
     (needed, given)

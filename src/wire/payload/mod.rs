@@ -12,7 +12,9 @@ mod to_msgpack;
 mod walk;
 
 #[cfg(test)]
-mod laws;
+pub(crate) mod laws;
+#[cfg(test)]
+pub(crate) mod tree;
 
 use bytes::Bytes;
 

@@ -31,7 +31,9 @@ pub(crate) fn token(bytes: &[u8], at: usize) -> Result<(Token<'_>, usize), Broke
         marker @ 0x90..=0x9f => Token::Array(u32::from(marker & 0x0f)),
         marker @ 0xa0..=0xbf => Token::Str(read.run(u32::from(marker & 0x1f))?),
         0xc0 => Token::Nil,
-        0xc1 => return Err(Broken { at, why: "0xc1 is no MessagePack marker" }),
+        0xc1 => {
+            return Err(Broken { at, why: "0xc1 is no MessagePack marker" });
+        }
         0xc2 => Token::Bool(false),
         0xc3 => Token::Bool(true),
         marker @ 0xc4..=0xc6 => {
@@ -71,6 +73,16 @@ pub(crate) fn token(bytes: &[u8], at: usize) -> Result<(Token<'_>, usize), Broke
 
 /// Walks the one value that begins at `at`. `depth_max` is at most [`DEPTH_CEILING`].
 pub(crate) fn walk(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, Fault> {
+    // Most values of an envelope are scalars: those need no stack.
+    let (first, end) = token(bytes, at).map_err(Fault::Malformed)?;
+    if container(&first).is_some() {
+        return walk_container(bytes, at, depth_max);
+    }
+    let unportable = flaw(&first, false).map(|why| Broken { at, why });
+    Ok(Walked { end, unportable, spaced: false })
+}
+
+fn walk_container(bytes: &[u8], at: usize, depth_max: usize) -> Result<Walked, Fault> {
     // Values still to come at each open level; a map counts keys and values, so a key is next when it is even.
     let mut left = [0_u64; DEPTH_CEILING];
     let mut maps = 0_u64;

@@ -1,7 +1,7 @@
 //! MessagePack → JSON, by the table in `docs/protocol.md`, "Payloads".
 //!
 //! Promises: for a proved value it cannot fail and writes tight JSON; no recursion. One byte of MessagePack becomes at
-//! most six of JSON (a control character in a string), plus a comma.
+//! most six of JSON (`false,`, or a control character in a string).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,10 +23,14 @@ pub(crate) fn transcode(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Broken> {
             }
             Token::Str(raw) => match std::str::from_utf8(raw) {
                 Ok(text) => text::put_string(out, text),
-                Err(_) => return Err(Broken { at, why: "a str is not UTF-8" }),
+                Err(_) => {
+                    return Err(Broken { at, why: "a str is not UTF-8" });
+                }
             },
             Token::Bin(raw) => put_base64(raw, out),
-            Token::Ext => return Err(Broken { at, why: "an ext has no counterpart in JSON" }),
+            Token::Ext => {
+                return Err(Broken { at, why: "an ext has no counterpart in JSON" });
+            }
             Token::Array(values) => levels.open(u64::from(values), false, at, out)?,
             Token::Map(pairs) => levels.open(2 * u64::from(pairs), true, at, out)?,
         }

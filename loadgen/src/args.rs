@@ -1,0 +1,226 @@
+//! The command line; every option is also an environment variable `THRONG_LOAD_…`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::orders::Wire;
+use crate::schedule::Arrivals;
+use crate::source::Net;
+
+/// Loads rooms, measures from the intended send time, and proves that every message came once, in order.
+///
+/// Exit code: 0 all held; 1 a rate or latency asked for was missed; 2 a promise broke (or nothing was heard);
+/// 3 missed because the generator itself was the limit; 4 the run could not be set up.
+#[derive(Parser)]
+#[command(name = "throng-load", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// One crowd, one phase, one verdict.
+    Run(Box<RunArgs>),
+    /// The highest rate that keeps the SLO, then twice that: what is kept of the peak.
+    Bisect(Box<BisectArgs>),
+    /// One worker process of a run; reads its orders from standard input.
+    #[command(hide = true)]
+    Worker,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+/// How many of each room publish.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Publishers {
+    PerRoom(u32),
+    All,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct RunArgs {
+    /// Where the server listens.
+    #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws")]
+    pub(crate) url: String,
+    /// Connections, each a user of its own with its own token. A multiple of the room size.
+    #[arg(long, env = "THRONG_LOAD_CONNECTIONS", default_value_t = 1_000)]
+    pub(crate) connections: u32,
+    /// Members of each room.
+    #[arg(long, env = "THRONG_LOAD_ROOM_SIZE", default_value_t = 50)]
+    pub(crate) room_size: u32,
+    /// Publishers per room, or `all`. Default: all; with --hold: 1.
+    #[arg(long, env = "THRONG_LOAD_PUBLISHERS", value_parser = publishers)]
+    pub(crate) publishers: Option<Publishers>,
+    /// Messages a second in, over all publishers, whether or not the server keeps up (open loop).
+    /// Default: one a second for each room; with --hold: one for each room in the whole time.
+    #[arg(long, env = "THRONG_LOAD_RATE", value_parser = positive)]
+    pub(crate) rate: Option<f64>,
+    /// Seconds measured.
+    #[arg(long, env = "THRONG_LOAD_DURATION", default_value = "10", value_parser = positive)]
+    pub(crate) duration: f64,
+    /// Seconds of traffic before, proved but not measured. Default: 2; with --hold: 0.
+    #[arg(long, env = "THRONG_LOAD_WARMUP", value_parser = not_negative)]
+    pub(crate) warmup: Option<f64>,
+    /// An idle crowd for so many seconds: everybody must hear at least one message and, if the time allows it,
+    /// answer at least one heartbeat. Replaces --duration.
+    #[arg(long, env = "THRONG_LOAD_HOLD", value_parser = positive)]
+    pub(crate) hold: Option<f64>,
+    /// Seconds of rest after the last join and again after the run, before the server's memory is read.
+    #[arg(long, env = "THRONG_LOAD_REST", default_value = "0", value_parser = not_negative)]
+    pub(crate) rest: f64,
+    /// Bytes of a message's text, 64 to 65,535.
+    #[arg(long, env = "THRONG_LOAD_PAYLOAD", default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=65_535))]
+    pub(crate) payload: u32,
+    /// How envelopes are written.
+    #[arg(long, env = "THRONG_LOAD_ENCODING", value_enum, default_value_t = Wire::Msgpack)]
+    pub(crate) encoding: Wire,
+    /// Whether each publish asks for its answer.
+    #[arg(long, env = "THRONG_LOAD_ACKS", value_enum, default_value_t = Switch::On)]
+    pub(crate) acks: Switch,
+    /// Whether publishers hear their own messages. Default: off; with --hold: on.
+    #[arg(long, env = "THRONG_LOAD_ECHO", value_enum)]
+    pub(crate) echo: Option<Switch>,
+    /// Whether joins subscribe to presence.
+    #[arg(long, env = "THRONG_LOAD_PRESENCE", value_enum, default_value_t = Switch::Off)]
+    pub(crate) presence: Switch,
+    /// How messages are spread over time.
+    #[arg(long, env = "THRONG_LOAD_ARRIVALS", value_enum, default_value_t = Arrivals::Even)]
+    pub(crate) arrivals: Arrivals,
+    /// The server's HS256 secret.
+    #[arg(long, env = "THRONG_LOAD_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    /// A file that holds it; the end of its line is not part of it.
+    #[arg(long, env = "THRONG_LOAD_SECRET_FILE", conflicts_with = "secret")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Seconds a token lives; more than the run takes.
+    #[arg(long, env = "THRONG_LOAD_TOKEN_TTL", default_value_t = 86_400)]
+    pub(crate) token_ttl: u64,
+    /// Worker processes. Default: as few as the limit of open files allows.
+    #[arg(long, env = "THRONG_LOAD_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) workers: Option<u32>,
+    /// Connections being opened at once, over all workers (at least one each). More than a dozen overflow listen queues.
+    #[arg(long, env = "THRONG_LOAD_CONNECTING", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) connecting: u32,
+    /// Connections begun a second at most. Default: as fast as the server takes them.
+    #[arg(long, env = "THRONG_LOAD_RAMP_RATE", value_parser = positive)]
+    pub(crate) ramp_rate: Option<f64>,
+    /// The net whose addresses connections are spread over, each bound explicitly. Default: 127.0.0.0/8 for a server
+    /// on a loopback address, else the kernel chooses.
+    #[arg(long, env = "THRONG_LOAD_SOURCE")]
+    pub(crate) source: Option<Net>,
+    /// Cores the workers are pinned to, in turn: `1`, `0,1`, `2-5`.
+    #[arg(long, env = "THRONG_LOAD_PIN", value_parser = cores)]
+    pub(crate) pin: Option<Cores>,
+    /// Writes the report there (`-`: to standard output, instead of the table).
+    #[arg(long, env = "THRONG_LOAD_JSON")]
+    pub(crate) json: Option<PathBuf>,
+    /// Where order and phase of sending come from. Default: the clock; printed.
+    #[arg(long, env = "THRONG_LOAD_SEED")]
+    pub(crate) seed: Option<u64>,
+    /// 99 of 100 deliveries must come within so many milliseconds from the intended time.
+    #[arg(long, env = "THRONG_LOAD_SLO_P99_MS", value_parser = positive)]
+    pub(crate) slo_p99_ms: Option<f64>,
+    /// The generator is on time if 99 of 100 of its sends are at most so many milliseconds late.
+    #[arg(long, env = "THRONG_LOAD_LATENESS_P99_MS", default_value = "10", value_parser = positive)]
+    pub(crate) lateness_p99_ms: f64,
+    /// Seconds without any arrival after which what is still owed counts as lost.
+    #[arg(long, env = "THRONG_LOAD_SETTLE", default_value = "5", value_parser = positive)]
+    pub(crate) settle: f64,
+    /// The server's process on this host: reports its CPU time and private memory.
+    #[arg(long, env = "THRONG_LOAD_SERVER_PID")]
+    pub(crate) server_pid: Option<u32>,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct BisectArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// A rate that holds.
+    #[arg(long, env = "THRONG_LOAD_FROM", value_parser = positive)]
+    pub(crate) from: f64,
+    /// A rate that does not.
+    #[arg(long, env = "THRONG_LOAD_TO", value_parser = positive)]
+    pub(crate) to: f64,
+    /// Probes between them.
+    #[arg(long, env = "THRONG_LOAD_STEPS", default_value_t = 5)]
+    pub(crate) steps: u32,
+    /// Percent of the peak's deliveries that must be kept when twice the peak is offered.
+    #[arg(long, env = "THRONG_LOAD_KEEP", default_value = "90", value_parser = not_negative)]
+    pub(crate) keep: f64,
+}
+
+/// A list of cores.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Cores(pub(crate) Vec<usize>);
+
+fn publishers(text: &str) -> Result<Publishers, String> {
+    match text {
+        "all" => Ok(Publishers::All),
+        number => match number.parse() {
+            Ok(number) if number > 0 => Ok(Publishers::PerRoom(number)),
+            Ok(_) | Err(_) => Err("a number of publishers per room, at least 1, or `all`".to_owned()),
+        },
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value > 0.0)
+        .ok_or_else(|| "a number above 0".to_owned())
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
+        .ok_or_else(|| "a number, 0 or more".to_owned())
+}
+
+fn cores(text: &str) -> Result<Cores, String> {
+    let wrong = || "cores like `1`, `0,1` or `2-5`".to_owned();
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().map_err(|_| wrong())?, last.parse().map_err(|_| wrong())?);
+        if first > last || last >= 1_024 {
+            return Err(wrong());
+        }
+        all.extend(first..=last);
+    }
+    Ok(Cores(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_option_has_its_variable() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_arguments().filter(|option| option.get_long().is_some_and(|long| long != "help"))
+            {
+                let variable = format!("THRONG_LOAD_{}", option.get_id().as_str().to_uppercase());
+                assert_eq!(option.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+            }
+        }
+    }
+
+    #[test]
+    fn lists_and_numbers_are_read_strictly() {
+        assert_eq!(cores("0,2-4"), Ok(Cores(vec![0, 2, 3, 4])));
+        assert!(["", "a", "3-1", "0,", "2000"].iter().all(|bad| cores(bad).is_err()));
+        assert_eq!(publishers("all"), Ok(Publishers::All));
+        assert!(["0", "-1", "some"].iter().all(|bad| publishers(bad).is_err()));
+        assert!(["0", "-1", "NaN", "inf", ""].iter().all(|bad| positive(bad).is_err()));
+    }
+}

@@ -1,0 +1,400 @@
+//! The process that people start: plans, starts the workers, keeps the edges of phases, merges what they found.
+
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::args::{RunArgs, Switch};
+use crate::latency::Latencies;
+use crate::orders::{Order, PhaseResult, Progress, Ready, Wire, WorkerReport};
+use crate::plan::Plan;
+use crate::proc::Process;
+use crate::report::{Asked, Opened, Report, Server};
+use crate::schedule::Arrivals;
+use crate::sys::{self, Epoll};
+
+/// From the order to run until the first message may be due: every worker must have read it.
+const LEAD_NS: u64 = 500_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// One crowd, one phase.
+pub(crate) fn run(args: RunArgs) -> Result<Report> {
+    let plan = Plan::new(args)?;
+    eprint!("plan\n{}", plan.describe());
+    let mut crowd = Standing::open(&plan)?;
+    let report = crowd.phase(plan.rate)?;
+    crowd.dismiss()?;
+    Ok(report)
+}
+
+/// A crowd that sits in its rooms and can be put under load, more than once.
+pub(crate) struct Standing<'a> {
+    plan: &'a Plan,
+    workers: Vec<Worker>,
+    epoll: Epoll,
+    opened: Opened,
+    /// Private bytes of all workers, and per connection above an empty worker.
+    memory: (u64, f64),
+    server: Option<Watched>,
+    phases: u64,
+    line: ProgressLine,
+}
+
+struct Worker {
+    child: Child,
+    orders: Option<ChildStdin>,
+    reports: ChildStdout,
+    unread: Vec<u8>,
+    progress: Progress,
+}
+
+/// The server's process and what it was before and after the joins.
+struct Watched {
+    pid: u32,
+    process: Process,
+    memory_before: u64,
+    memory_joined: u64,
+}
+
+impl<'a> Standing<'a> {
+    /// Starts the workers and waits until everybody sits.
+    pub(crate) fn open(plan: &'a Plan) -> Result<Self> {
+        let mut server = plan.args.server_pid.map(Watched::new).transpose()?;
+        let epoll = Epoll::new(plan.crowds.len())?;
+        let mut workers = Vec::new();
+        for index in 0..plan.crowds.len() {
+            workers.push(Worker::start(plan, index, &epoll)?);
+        }
+        let opened =
+            Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
+        let line = ProgressLine::new();
+        let mut crowd = Self { plan, workers, epoll, opened, memory: (0, 0.0), server: None, phases: 0, line };
+        let from_ns = sys::monotonic_ns();
+        let ready = crowd.collect(|report| match report {
+            WorkerReport::Ready(ready) => Some(*ready),
+            WorkerReport::Progress(_) | WorkerReport::Phase(_) | WorkerReport::Failed { .. } => None,
+        })?;
+        crowd.on_ready(&ready, (sys::monotonic_ns() - from_ns) as f64 / 1e9);
+        crowd.rest(plan.args.rest)?;
+        if let Some(server) = &mut server {
+            server.memory_joined = server.memory()?;
+        }
+        crowd.server = server;
+        Ok(crowd)
+    }
+
+    /// One measured phase at `rate` messages a second.
+    pub(crate) fn phase(&mut self, rate: f64) -> Result<Report> {
+        let plan = self.plan;
+        let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
+        let span_ms = (plan.warmup_s + plan.duration_s) * 1e3;
+        let heartbeat_needed = plan.args.hold.is_some() && span_ms >= 2.0 * self.opened.heartbeat_ms as f64;
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            let phase = plan.phase(index, self.phases, rate, start_ns, heartbeat_needed);
+            worker.order(&Order::Run(phase))?;
+        }
+        self.phases += 1;
+        let window_from_ns = plan.origin_ns + start_ns + (plan.warmup_s * 1e9) as u64;
+        let window_to_ns = window_from_ns + (plan.duration_s * 1e9) as u64;
+        let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
+        let results = self.collect_timed(&mut edges, |report| match report {
+            WorkerReport::Phase(result) => Some(*result),
+            WorkerReport::Progress(_) | WorkerReport::Ready(_) | WorkerReport::Failed { .. } => None,
+        })?;
+        self.rest(plan.args.rest)?;
+        let server = self.server_report(&edges, &results)?;
+        Ok(Report::new(self.asked(rate), self.opened.clone(), self.memory, server, &results))
+    }
+
+    /// Lets everybody go.
+    pub(crate) fn dismiss(mut self) -> Result<()> {
+        for worker in &mut self.workers {
+            worker.order(&Order::Quit)?;
+            worker.orders = None;
+            worker.child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn on_ready(&mut self, ready: &[Ready], seconds: f64) {
+        let mut latency = Latencies::new();
+        ready.iter().for_each(|worker| latency.add(&worker.opening));
+        let connections = f64::from(self.plan.args.connections);
+        self.opened = Opened {
+            seconds,
+            per_s: connections / seconds.max(1e-9),
+            retries: ready.iter().map(|worker| worker.retries).sum(),
+            latency: latency.quantiles(),
+            heartbeat_ms: ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0),
+        };
+        let memory: u64 = ready.iter().map(|worker| worker.memory_bytes).sum();
+        let empty: u64 = ready.iter().map(|worker| worker.memory_empty_bytes).sum();
+        self.memory = (memory, memory.saturating_sub(empty) as f64 / connections);
+    }
+
+    fn collect<T>(&mut self, pick: impl Fn(WorkerReport) -> Option<T>) -> Result<Vec<T>> {
+        self.collect_timed(&mut Edges::none(), pick)
+    }
+
+    /// Waits for one picked report of every worker, in the workers' order.
+    fn collect_timed<T>(&mut self, edges: &mut Edges, pick: impl Fn(WorkerReport) -> Option<T>) -> Result<Vec<T>> {
+        let mut picked: Vec<Option<T>> = self.workers.iter().map(|_| None).collect();
+        while picked.iter().any(Option::is_none) {
+            let now_ns = sys::monotonic_ns();
+            edges.pass(now_ns);
+            self.line.print(now_ns, &self.workers);
+            let wake_ns = edges.wake_ns().min(self.line.at_ns);
+            let found = self.epoll.wait(wake_ns.saturating_sub(now_ns))?;
+            for event in 0..found {
+                let index = self.epoll.event(event).token as usize;
+                for report in self.workers[index].read_reports()? {
+                    match report {
+                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Failed { sentence } => bail!("{sentence}"),
+                        other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_)) => {
+                            if let Some(report) = pick(other) {
+                                picked[index] = Some(report);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(picked.into_iter().flatten().collect())
+    }
+
+    /// Lets time pass; a worker that fails meanwhile ends the run.
+    fn rest(&mut self, seconds: f64) -> Result<()> {
+        let until_ns = sys::monotonic_ns() + (seconds * 1e9) as u64;
+        loop {
+            let now_ns = sys::monotonic_ns();
+            if now_ns >= until_ns {
+                return Ok(());
+            }
+            self.line.print(now_ns, &self.workers);
+            let found = self.epoll.wait(until_ns.min(self.line.at_ns).saturating_sub(now_ns))?;
+            for event in 0..found {
+                let index = self.epoll.event(event).token as usize;
+                for report in self.workers[index].read_reports()? {
+                    match report {
+                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Failed { sentence } => bail!("{sentence}"),
+                        WorkerReport::Ready(_) | WorkerReport::Phase(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn server_report(&self, edges: &Edges, results: &[PhaseResult]) -> Result<Option<Server>> {
+        let Some(watched) = &self.server else { return Ok(None) };
+        let memory_after = watched.memory()?;
+        let cpu_s = edges.cpu_ns().context("the server's process ended during the run")? as f64 / 1e9;
+        let deliveries: u64 = results.iter().map(|result| result.received_in_window).sum();
+        let per_connection =
+            |bytes: u64| bytes.saturating_sub(watched.memory_before) as f64 / f64::from(self.plan.args.connections);
+        Ok(Some(Server {
+            pid: watched.pid,
+            cpu_s,
+            cores_busy: cpu_s / self.plan.duration_s,
+            cpu_s_per_million_deliveries: (deliveries > 0).then(|| cpu_s * 1e6 / deliveries as f64),
+            memory_before: watched.memory_before,
+            memory_joined: watched.memory_joined,
+            memory_after,
+            bytes_per_connection_joined: per_connection(watched.memory_joined),
+            bytes_per_connection_after: per_connection(memory_after),
+        }))
+    }
+
+    fn asked(&self, rate: f64) -> Asked {
+        let (plan, args) = (self.plan, &self.plan.args);
+        Asked {
+            url: args.url.clone(),
+            connections: args.connections,
+            rooms: plan.rooms,
+            room_size: args.room_size,
+            publishers_per_room: plan.publishers,
+            rate_per_s: rate,
+            deliveries_per_s: rate * f64::from(plan.hearers()),
+            warmup_s: plan.warmup_s,
+            duration_s: plan.duration_s,
+            payload_bytes: args.payload,
+            encoding: match args.encoding {
+                Wire::Msgpack => "msgpack",
+                Wire::Json => "json",
+            },
+            arrivals: match args.arrivals {
+                Arrivals::Even => "even",
+                Arrivals::Poisson => "poisson",
+            },
+            acks: plan.rules.acks,
+            own_copies: plan.rules.own_copy,
+            presence: args.presence == Switch::On,
+            hold: args.hold.is_some(),
+            workers: plan.crowds.len(),
+            seed: plan.seed,
+            run: plan.run.clone(),
+            slo_p99_ms: args.slo_p99_ms,
+            lateness_p99_ms_max: args.lateness_p99_ms,
+        }
+    }
+}
+
+impl Worker {
+    fn start(plan: &Plan, index: usize, epoll: &Epoll) -> Result<Self> {
+        let program = std::env::current_exe().context("finding this program for its workers")?;
+        let mut child = Command::new(program)
+            .arg("worker")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting a worker process")?;
+        let reports = child.stdout.take().context("a worker's standard output is piped")?;
+        let orders = child.stdin.take();
+        sys::set_nonblocking(&reports)?;
+        epoll.add(&reports, index as u64)?;
+        let mut worker = Self { child, orders, reports, unread: Vec::new(), progress: Progress::default() };
+        worker.order(&Order::Open(Box::new(plan.crew(index))))?;
+        Ok(worker)
+    }
+
+    fn order(&mut self, order: &Order) -> Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        let orders = self.orders.as_mut().context("a worker that was let go takes no orders")?;
+        orders.write_all(&line).context("a worker process has ended")
+    }
+
+    /// All whole lines that are there.
+    fn read_reports(&mut self) -> Result<Vec<WorkerReport>> {
+        let mut ended = false;
+        let mut bytes = [0; 65_536];
+        loop {
+            match self.reports.read(&mut bytes) {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut reports = Vec::new();
+        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.unread.drain(..=end).collect();
+            reports.push(serde_json::from_slice(&line).context("a worker said something else than a report")?);
+        }
+        let said_why = reports.iter().any(|report| matches!(report, WorkerReport::Failed { .. }));
+        if ended && !said_why {
+            bail!("worker process {} ended without a word", self.child.id());
+        }
+        Ok(reports)
+    }
+}
+
+impl Drop for Worker {
+    /// A run that failed leaves nobody behind.
+    fn drop(&mut self) {
+        self.orders = None;
+        // Without orders it ends by itself; should it hang, it is ended.
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(|_| ()).unwrap_or_default();
+    }
+}
+
+impl Watched {
+    fn new(pid: u32) -> Result<Self> {
+        let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
+        let mut watched = Self { pid, process, memory_before: 0, memory_joined: 0 };
+        watched.memory_before = watched.memory()?;
+        Ok(watched)
+    }
+
+    fn memory(&self) -> Result<u64> {
+        let pid = self.pid;
+        self.process
+            .memory_bytes()
+            .with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
+    }
+}
+
+/// Reads the server's CPU time at the window's edges.
+struct Edges {
+    process: Option<Process>,
+    at_ns: [u64; 2],
+    cpu_ns: [Option<u64>; 2],
+    passed: usize,
+}
+
+impl Edges {
+    fn new(process: Option<Process>, from_ns: u64, to_ns: u64) -> Self {
+        Self { process, at_ns: [from_ns, to_ns], cpu_ns: [None; 2], passed: 0 }
+    }
+
+    fn none() -> Self {
+        Self::new(None, 0, 0)
+    }
+
+    fn wake_ns(&self) -> u64 {
+        self.process.and_then(|_| self.at_ns.get(self.passed).copied()).unwrap_or(u64::MAX)
+    }
+
+    fn pass(&mut self, now_ns: u64) {
+        let Some(process) = self.process else { return };
+        while self.at_ns.get(self.passed).is_some_and(|at_ns| *at_ns <= now_ns) {
+            self.cpu_ns[self.passed] = process.cpu_ns();
+            self.passed += 1;
+        }
+    }
+
+    fn cpu_ns(&self) -> Option<u64> {
+        Some(self.cpu_ns[1]?.saturating_sub(self.cpu_ns[0]?))
+    }
+}
+
+/// One line a second on standard error.
+struct ProgressLine {
+    start_ns: u64,
+    at_ns: u64,
+    before: Progress,
+}
+
+impl ProgressLine {
+    fn new() -> Self {
+        let start_ns = sys::monotonic_ns();
+        Self { start_ns, at_ns: start_ns + SECOND_NS, before: Progress::default() }
+    }
+
+    fn print(&mut self, now_ns: u64, workers: &[Worker]) {
+        if now_ns < self.at_ns {
+            return;
+        }
+        self.at_ns = now_ns + SECOND_NS;
+        let mut all = Progress::default();
+        for progress in workers.iter().map(|worker| &worker.progress) {
+            all.open += progress.open;
+            all.cut += progress.cut;
+            all.sent += progress.sent;
+            all.received += progress.received;
+            all.refused += progress.refused;
+            all.faults += progress.faults;
+        }
+        let before = std::mem::replace(&mut self.before, all);
+        eprintln!(
+            "{:>6.1} s  open {} ({:+})  sent {} ({}/s)  heard {} ({}/s)  refused {}  cut {}  faults {}",
+            (now_ns - self.start_ns) as f64 / 1e9,
+            all.open,
+            all.open as i64 - before.open as i64,
+            all.sent,
+            all.sent - before.sent,
+            all.received,
+            all.received - before.received,
+            all.refused,
+            all.cut,
+            all.faults
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Latencies in microseconds: recorded per worker, carried as sparse counts, merged by adding.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A histogram of three significant digits up to an hour.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies(Histogram<u64>);
+
+/// The figures people read.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Quantiles {
+    pub(crate) count: u64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p90_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p999_ms: f64,
+    pub(crate) max_ms: f64,
+}
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, HOUR_US, 3).expect("1 us to one hour at three digits is a valid range"))
+    }
+
+    pub(crate) fn record_ns(&mut self, ns: u64) {
+        self.0.saturating_record(ns / 1_000);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("all histograms here have the same range");
+    }
+
+    pub(crate) fn quantiles(&self) -> Quantiles {
+        let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
+        Quantiles {
+            count: self.0.len(),
+            p50_ms: at(0.5),
+            p90_ms: at(0.9),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: self.0.max() as f64 / 1_000.0,
+        }
+    }
+}
+
+impl Serialize for Latencies {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Latencies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut all = Self::new();
+        for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
+            all.0.saturating_record_n(value, count);
+        }
+        Ok(all)
+    }
+}
+
+const HOUR_US: u64 = 3_600_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn carried_and_merged_histograms_say_what_one_histogram_says() {
+        let (mut one, mut left, mut right) = (Latencies::new(), Latencies::new(), Latencies::new());
+        for ns in (0..200_000_u64).map(|step| step * step) {
+            one.record_ns(ns);
+            if ns % 3 == 0 { left.record_ns(ns) } else { right.record_ns(ns) }
+        }
+        let carried: Latencies = serde_json::from_str(&serde_json::to_string(&right).expect("writes")).expect("reads");
+        left.add(&carried);
+        let (one, merged) = (one.quantiles(), left.quantiles());
+        assert_eq!((one.count, one.p50_ms, one.p99_ms), (merged.count, merged.p50_ms, merged.p99_ms));
+        assert!((one.max_ms - merged.max_ms).abs() <= one.max_ms / 1_000.0, "the greatest within its step");
+    }
+
+    #[test]
+    fn nothing_recorded_is_zero_everywhere() {
+        assert_eq!(Latencies::new().quantiles(), Quantiles::default());
+    }
+}

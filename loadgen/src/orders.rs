@@ -1,0 +1,169 @@
+//! What coordinator and workers tell each other: one JSON object a line, orders down, reports up.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use throng::base::Encoding;
+
+use crate::latency::Latencies;
+use crate::proof::{Crowd, Fault, Judgement, Rules};
+use crate::schedule::Arrivals;
+use crate::source::Sources;
+
+/// How envelopes are written; the form of [`Encoding`] that the command line and JSON know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wire {
+    Msgpack,
+    Json,
+}
+
+impl From<Wire> for Encoding {
+    fn from(wire: Wire) -> Self {
+        match wire {
+            Wire::Msgpack => Self::MessagePack,
+            Wire::Json => Self::Json,
+        }
+    }
+}
+
+/// All a worker must know, sent once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Crew {
+    pub(crate) worker: u32,
+    pub(crate) server: SocketAddr,
+    /// The `Host` header and the request target.
+    pub(crate) host: String,
+    pub(crate) target: String,
+    pub(crate) encoding: Wire,
+    pub(crate) crowd: Crowd,
+    pub(crate) rules: Rules,
+    pub(crate) presence: bool,
+    /// Names rooms and users of this run; 8 hex digits.
+    pub(crate) run: String,
+    pub(crate) seed: u64,
+    pub(crate) secret: Vec<u8>,
+    pub(crate) token_ttl_s: u64,
+    pub(crate) payload_bytes: usize,
+    pub(crate) sources: Option<Sources>,
+    /// Connections of this worker between `connect` and the answer to `join`, at most.
+    pub(crate) connecting: usize,
+    /// Connections begun a second by this worker; none: as fast as the server takes them.
+    pub(crate) ramp_rate: Option<f64>,
+    pub(crate) pin: Option<usize>,
+    /// The run's zero of CLOCK_MONOTONIC.
+    pub(crate) origin_ns: u64,
+    pub(crate) settle_ns: u64,
+}
+
+/// One measured phase for one worker. Times count from the origin.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Phase {
+    pub(crate) arrivals: Arrivals,
+    pub(crate) start_ns: u64,
+    /// Sent and proved, but not measured.
+    pub(crate) warmup_ns: u64,
+    pub(crate) duration_ns: u64,
+    /// This worker's messages in warm-up and duration together.
+    pub(crate) messages: u64,
+    pub(crate) seed: u64,
+    /// Zero heartbeats on a living connection are a fault (the phase is long enough for one).
+    pub(crate) heartbeat_needed: bool,
+}
+
+impl Phase {
+    pub(crate) fn measured_from_ns(&self) -> u64 {
+        self.start_ns + self.warmup_ns
+    }
+
+    pub(crate) fn end_ns(&self) -> u64 {
+        self.measured_from_ns() + self.duration_ns
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    Open(Box<Crew>),
+    Run(Phase),
+    Quit,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WorkerReport {
+    Progress(Progress),
+    /// Every connection sits in its room.
+    Ready(Box<Ready>),
+    Phase(Box<PhaseResult>),
+    /// The worker cannot go on; the sentence says what to do.
+    Failed {
+        sentence: String,
+    },
+}
+
+/// Totals so far.
+#[derive(Clone, Copy, Default, Debug, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    pub(crate) open: u64,
+    pub(crate) cut: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) refused: u64,
+    pub(crate) faults: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    /// connect + upgrade + welcome + join, and how often an opening had to be tried again.
+    pub(crate) opening: Latencies,
+    pub(crate) retries: u64,
+    pub(crate) heartbeat_ms: u64,
+    /// User memory of this worker, private and dirty; and before it had any connection.
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_empty_bytes: u64,
+}
+
+/// One who broke a promise, as far as known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Offender {
+    pub(crate) fault: Fault,
+    pub(crate) room: u32,
+    pub(crate) connection: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) publisher: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) seq: Option<u32>,
+    /// Since the run's origin; none: found at the end of the phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) at_ms: Option<u64>,
+    pub(crate) detail: String,
+}
+
+/// What one worker found in one phase.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PhaseResult {
+    pub(crate) judgement: Judgement,
+    pub(crate) offenders: Vec<Offender>,
+    /// From the intended time (the headline), and from the moment of sending.
+    pub(crate) delivery: Latencies,
+    pub(crate) delivery_from_send: Latencies,
+    pub(crate) ack: Latencies,
+    /// How late our own sends were.
+    pub(crate) lateness: Latencies,
+    /// Counted inside the measured window.
+    pub(crate) sent_in_window: u64,
+    pub(crate) received_in_window: u64,
+    pub(crate) bytes_in_window: u64,
+    pub(crate) cpu_ns: u64,
+    /// Time this process was ready to run and did not get a core.
+    pub(crate) waited_for_cpu_ns: u64,
+    pub(crate) window_ns: u64,
+    pub(crate) heartbeats_min: u64,
+    pub(crate) heartbeats: u64,
+    pub(crate) open: u64,
+    /// Close codes of connections that ended (0: without a close frame).
+    pub(crate) closes: std::collections::BTreeMap<u16, u64>,
+    /// Codes of refused publishes.
+    pub(crate) refusals: std::collections::BTreeMap<String, u64>,
+}

@@ -1,0 +1,154 @@
+//! The marked payload: who sent it, where, which one, when it should have gone out, and a checksum.
+//!
+//! Fixed-width lower-case hex in one ASCII string, so that it is the same value in MessagePack and JSON:
+//! `TLOAD:1:` room(8) publisher(8) seq(8) intended_ns(16) late_us(8) checksum(8) padding.
+//! Times count from the run's origin. Reading never trusts a byte before the checksum has been verified.
+
+use throng::base::Encoding;
+
+use crate::mix::{Random, checksum};
+
+/// What a marked payload says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Marker {
+    pub(crate) room: u32,
+    /// The publisher's connection, counted over the whole run.
+    pub(crate) publisher: u32,
+    /// Counts from 0 for each publisher, through all phases.
+    pub(crate) seq: u32,
+    /// When the schedule wanted it sent, in ns since the run's origin.
+    pub(crate) intended_ns: u64,
+    /// How much later it really went, in us.
+    pub(crate) late_us: u32,
+}
+
+/// Bytes of the text without padding.
+pub(crate) const PAYLOAD_BYTES_MIN: usize = 64;
+/// More than this is not what the generator is for, and keeps the string header at three bytes.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 65_535;
+
+const TITLE: &[u8; 8] = b"TLOAD:1:";
+const SUM_AT: usize = 56;
+
+/// One encoded value, written over and over.
+pub(crate) struct Writer {
+    value: Vec<u8>,
+    text_at: usize,
+    text_bytes: usize,
+    seed: u64,
+}
+
+impl Writer {
+    /// `bytes` is the length of the text (at least [`PAYLOAD_BYTES_MIN`]), without the encoding's own header.
+    pub(crate) fn new(encoding: Encoding, bytes: usize, seed: u64) -> Self {
+        let bytes = bytes.clamp(PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX);
+        let mut value = match (encoding, u8::try_from(bytes)) {
+            (Encoding::Json, _) => vec![b'"'],
+            (Encoding::MessagePack, Ok(short)) => vec![0xd9, short],
+            (Encoding::MessagePack, Err(_)) => vec![0xda, (bytes >> 8) as u8, bytes as u8],
+        };
+        let text_at = value.len();
+        value.extend_from_slice(TITLE);
+        let mut random = Random::new(seed);
+        value.extend((TITLE.len()..bytes).map(|_| b"0123456789abcdefghijklmnopqrstuv"[random.below(32)]));
+        if encoding == Encoding::Json {
+            value.push(b'"');
+        }
+        Self { value, text_at, text_bytes: bytes, seed }
+    }
+
+    /// The encoded value that carries `marker`.
+    pub(crate) fn write(&mut self, marker: &Marker) -> &[u8] {
+        let text = &mut self.value[self.text_at..self.text_at + self.text_bytes];
+        put_hex(&mut text[8..16], u64::from(marker.room));
+        put_hex(&mut text[16..24], u64::from(marker.publisher));
+        put_hex(&mut text[24..32], u64::from(marker.seq));
+        put_hex(&mut text[32..48], marker.intended_ns);
+        put_hex(&mut text[48..56], u64::from(marker.late_us));
+        let sum = checksum(self.seed, &text[..SUM_AT], &text[PAYLOAD_BYTES_MIN..]);
+        put_hex(&mut text[SUM_AT..PAYLOAD_BYTES_MIN], u64::from(sum));
+        &self.value
+    }
+}
+
+/// Reads an encoded value; `None` when it is not exactly what some [`Writer`] of this seed and length made.
+pub(crate) fn read(encoding: Encoding, value: &[u8], bytes: usize, seed: u64) -> Option<Marker> {
+    let text = match encoding {
+        Encoding::Json => value.strip_prefix(b"\"")?.strip_suffix(b"\"")?,
+        Encoding::MessagePack => match value {
+            [0xd9, _, text @ ..] | [0xda, _, _, text @ ..] => text,
+            _ => return None,
+        },
+    };
+    if text.len() != bytes || text.len() < PAYLOAD_BYTES_MIN {
+        return None;
+    }
+    let sum = checksum(seed, &text[..SUM_AT], &text[PAYLOAD_BYTES_MIN..]);
+    if &text[..8] != TITLE || hex8(text, SUM_AT) != sum {
+        return None;
+    }
+    Some(Marker {
+        room: hex8(text, 8),
+        publisher: hex8(text, 16),
+        seq: hex8(text, 24),
+        intended_ns: u64::from(hex8(text, 32)) << 32 | u64::from(hex8(text, 40)),
+        late_us: hex8(text, 48),
+    })
+}
+
+/// Writes `value` as lower-case hex over the whole slice.
+pub(crate) fn put_hex(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 15) as usize];
+        value >>= 4;
+    }
+}
+
+/// Eight hex digits at `at`, at once; digits that are none give some number, which the checksum has excluded.
+pub(crate) fn hex8(text: &[u8], at: usize) -> u32 {
+    let digits = text[at..at + 8].iter().rev().fold(0_u64, |value, digit| value << 8 | u64::from(*digit));
+    let nibbles = (digits & 0x0f0f_0f0f_0f0f_0f0f) + 9 * ((digits >> 6) & 0x0101_0101_0101_0101);
+    let bytes = (nibbles << 4 | nibbles >> 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes | bytes >> 8) & 0x0000_ffff_0000_ffff;
+    ((halves | halves >> 16) as u32).swap_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKER: Marker =
+        Marker { room: 0xfeed_0123, publisher: 77, seq: u32::MAX, intended_ns: 0x0123_4567_89ab_cdef, late_us: 9 };
+
+    #[test]
+    fn a_marker_comes_back_in_both_encodings_and_all_lengths() {
+        for encoding in Encoding::ALL {
+            for bytes in [64, 65, 128, 255, 256, 65_535] {
+                let mut writer = Writer::new(encoding, bytes, 5);
+                let value = writer.write(&MARKER).to_vec();
+                assert_eq!(read(encoding, &value, bytes, 5), Some(MARKER), "{encoding:?} {bytes}");
+                assert_eq!(read(encoding, &value, bytes, 6), None, "another run's payload");
+            }
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_or_one_missing_byte_is_corruption() {
+        for encoding in Encoding::ALL {
+            let value = Writer::new(encoding, 100, 5).write(&MARKER).to_vec();
+            for at in 2..value.len() - 1 {
+                let mut other = value.clone();
+                other[at] ^= 0x01;
+                assert_eq!(read(encoding, &other, 100, 5), None, "{encoding:?} {at}");
+            }
+            assert_eq!(read(encoding, &value[..value.len() - 1], 100, 5), None);
+            assert_eq!(read(encoding, b"", 100, 5), None);
+        }
+    }
+
+    #[test]
+    fn json_payloads_need_no_escape() {
+        let value = Writer::new(Encoding::Json, 100, 5).write(&MARKER).to_vec();
+        assert!(serde_json::from_slice::<String>(&value).is_ok_and(|text| text.len() == 100));
+    }
+}

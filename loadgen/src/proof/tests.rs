@@ -1,0 +1,303 @@
+//! A crowd of two rooms of three, two publishers each, lived through by hand.
+
+use super::*;
+
+/// A room server in miniature: gives offsets and hands out what each member should hear.
+struct World {
+    ledger: Ledger,
+    crowd: Crowd,
+    rules: Rules,
+    offsets: Vec<u64>,
+    /// (member, offset, marker), in the order of delivery.
+    wire: Vec<(u32, u64, Marker)>,
+}
+
+const EPOCH: u64 = 0xabc;
+const BASE: u64 = 40;
+
+impl World {
+    fn new(acks: bool, own_copy: bool) -> Self {
+        let crowd = Crowd { first_room: 10, rooms: 2, room_size: 3, publishers: 2 };
+        let rules = Rules { acks, own_copy };
+        let mut ledger = Ledger::new(crowd, rules);
+        for member in 0..6 {
+            ledger.joined(member, EPOCH, BASE).expect("all are told the same");
+        }
+        Self { ledger, crowd, rules, offsets: vec![BASE; 2], wire: Vec::new() }
+    }
+
+    /// Publishes once and puts the deliveries on the wire; gives the sequence number and the offset.
+    fn publish(&mut self, publisher: u32) -> (u32, u64) {
+        let seq = self.ledger.sent(publisher);
+        let room = publisher / self.crowd.publishers;
+        self.offsets[room as usize] += 1;
+        let offset = self.offsets[room as usize];
+        let own = self.crowd.member_of(publisher);
+        let marker = Marker {
+            room: self.crowd.first_room + room,
+            publisher: self.crowd.global(own),
+            seq,
+            intended_ns: 0,
+            late_us: 0,
+        };
+        for member in room * 3..room * 3 + 3 {
+            if member != own || self.rules.own_copy {
+                self.wire.push((member, offset, marker));
+            }
+        }
+        if self.rules.acks {
+            self.ledger.acked(publisher, seq, EPOCH, offset).expect("the ack fits");
+        }
+        (seq, offset)
+    }
+
+    fn rounds(&mut self, rounds: u32) {
+        for _ in 0..rounds {
+            for publisher in 0..4 {
+                self.publish(publisher);
+            }
+        }
+    }
+
+    fn deliver(&mut self) -> Vec<Fault> {
+        let wire = std::mem::take(&mut self.wire);
+        wire.iter()
+            .filter_map(|(member, offset, marker)| self.ledger.received(*member, *offset, marker).err())
+            .collect()
+    }
+}
+
+/// Every combination of acks and own copies.
+fn worlds() -> impl Iterator<Item = World> {
+    [(false, false), (false, true), (true, false), (true, true)].into_iter().map(|(acks, own)| World::new(acks, own))
+}
+
+fn only(judgement: &Judgement, fault: Fault) {
+    assert_eq!(judgement.faults.keys().copied().collect::<Vec<_>>(), [fault], "{judgement:?}");
+}
+
+#[test]
+fn a_clean_run_passes_and_so_does_the_next_phase_of_the_same_crowd() {
+    for mut world in worlds() {
+        for phase in 0..3 {
+            world.rounds(50);
+            assert!(!world.ledger.settled());
+            assert_eq!(world.deliver(), []);
+            assert!(world.ledger.settled());
+            let judgement = world.ledger.judge();
+            assert!(judgement.faults.is_empty(), "phase {phase}: {judgement:?}");
+            assert_eq!((judgement.sent, judgement.accepted), (200, 200));
+            assert_eq!(judgement.expected, judgement.received);
+            assert!(judgement.deliveries_min >= 50);
+            assert_eq!(judgement.count_only_rooms, 0);
+        }
+    }
+}
+
+#[test]
+fn one_lost_message_is_counted_as_one_wherever_it_was() {
+    for at in [0, 17, 399] {
+        for mut world in worlds() {
+            world.rounds(50);
+            world.wire.remove(at);
+            assert_eq!(world.deliver(), []);
+            assert!(!world.ledger.settled());
+            let judgement = world.ledger.judge();
+            only(&judgement, Fault::Lost);
+            assert_eq!(judgement.faults[&Fault::Lost], 1);
+            assert_eq!(judgement.offenders.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_message_twice_is_found_at_once_or_at_the_end_however_late() {
+    for later in [1, 20, 380] {
+        for mut world in worlds() {
+            world.rounds(50);
+            let copy = world.wire[3];
+            world.wire.insert(3 + later, copy);
+            let found = world.deliver();
+            let judgement = world.ledger.judge();
+            assert!(judgement.faults.contains_key(&Fault::Duplicated), "{later}: {found:?} {judgement:?}");
+        }
+    }
+}
+
+#[test]
+fn two_swapped_messages_are_misordered_and_not_lost() {
+    for mut world in worlds() {
+        world.rounds(20);
+        let member = world.wire[0].0;
+        let places: Vec<usize> = (0..world.wire.len()).filter(|at| world.wire[*at].0 == member).take(6).collect();
+        world.wire.swap(places[4], places[5]);
+        assert_eq!(world.deliver(), [Fault::Misordered]);
+        only(&world.ledger.judge(), Fault::Misordered);
+    }
+}
+
+#[test]
+fn a_publishers_order_broken_before_the_offset_was_given_is_misordered() {
+    for mut world in worlds() {
+        world.publish(0);
+        world.wire.clear();
+        world.ledger.judge();
+        let first = world.ledger.sent(0);
+        let second = world.ledger.sent(0);
+        let marker = |seq| Marker { room: 10, publisher: 30, seq, intended_ns: 0, late_us: 0 };
+        let base = BASE + 1;
+        let heard = |world: &mut World, offset, seq| {
+            (0..3)
+                .filter(|member| *member != 0 || world.rules.own_copy)
+                .filter_map(|member| world.ledger.received(member, offset, &marker(seq)).err())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&mut world, base + 1, second), []);
+        assert!(heard(&mut world, base + 2, first).contains(&Fault::Misordered));
+    }
+}
+
+#[test]
+fn a_message_of_another_room_is_foreign_and_an_unknown_publisher_corrupt() {
+    for mut world in worlds() {
+        world.rounds(5);
+        world.deliver();
+        let marker = Marker { room: 11, publisher: 33, seq: 0, intended_ns: 0, late_us: 0 };
+        assert_eq!(world.ledger.received(1, BASE + 21, &marker), Err(Fault::Foreign));
+        let stranger = Marker { room: 10, publisher: 32, ..marker };
+        assert_eq!(world.ledger.received(1, BASE + 21, &stranger), Err(Fault::Corrupted), "a listener never spoke");
+        let judgement = world.ledger.judge();
+        assert_eq!(judgement.faults, FaultCounts::from([(Fault::Foreign, 1), (Fault::Corrupted, 1)]));
+    }
+}
+
+#[test]
+fn one_lost_and_another_instead_does_not_balance() {
+    for mut world in worlds() {
+        world.rounds(5);
+        let (member, ..) = world.wire[0];
+        let invented = Marker { seq: 1_000, ..world.wire[0].2 };
+        let last = world.wire.iter().rposition(|(other, ..)| *other == member).expect("it heard some");
+        world.wire[last].2 = Marker { publisher: world.wire[last].2.publisher, ..invented };
+        world.deliver();
+        let judgement = world.ledger.judge();
+        assert_eq!(judgement.faults.get(&Fault::Lost), Some(&1), "{judgement:?}");
+    }
+}
+
+#[test]
+fn two_who_saw_different_messages_at_one_position_disagree() {
+    for (acks, own) in [(true, false), (true, true), (false, true)] {
+        let mut world = World::new(acks, own);
+        // The publishers 0 and 1 speak once each; the listener hears them the other way round than the ack says.
+        let (_, first) = world.publish(0);
+        let (_, second) = world.publish(1);
+        for (member, offset, _) in &mut world.wire {
+            if *member == 2 {
+                *offset = first + second - *offset;
+            }
+        }
+        world.wire.sort_by_key(|(member, offset, _)| (*member, *offset));
+        world.deliver();
+        only(&world.ledger.judge(), Fault::Disagreed);
+    }
+}
+
+#[test]
+fn silence_cannot_pass() {
+    for mut world in worlds() {
+        world.rounds(3);
+        world.wire.retain(|(member, ..)| *member != 5);
+        world.deliver();
+        let judgement = world.ledger.judge();
+        assert_eq!(judgement.faults.get(&Fault::Silent), Some(&1));
+        assert_eq!(judgement.faults.get(&Fault::Lost), Some(&6));
+        assert_eq!(judgement.deliveries_min, 0);
+    }
+}
+
+#[test]
+fn a_refusal_with_an_id_leaves_the_expectation_exactly() {
+    let mut world = World::new(true, false);
+    world.rounds(3);
+    let seq = world.ledger.sent(0);
+    world.ledger.refused(0, Some(seq)).expect("it was sent");
+    world.deliver();
+    assert!(world.ledger.settled());
+    let judgement = world.ledger.judge();
+    assert!(judgement.faults.is_empty(), "{judgement:?}");
+    assert_eq!((judgement.refused, judgement.count_only_rooms), (1, 0));
+}
+
+#[test]
+fn a_refusal_without_an_id_leaves_the_number_only_and_says_so() {
+    let mut world = World::new(false, true);
+    world.rounds(3);
+    world.ledger.sent(0);
+    world.ledger.refused(0, None).expect("it was sent");
+    world.deliver();
+    let judgement = world.ledger.judge();
+    assert!(judgement.faults.is_empty(), "{judgement:?}");
+    assert_eq!((judgement.refused, judgement.count_only_rooms), (1, 1));
+}
+
+#[test]
+fn an_accepted_but_refused_looking_message_is_one_too_many() {
+    let mut world = World::new(true, false);
+    world.rounds(1);
+    let (seq, _) = world.publish(0);
+    assert_eq!(world.ledger.refused(0, Some(seq)), Err(Fault::Corrupted), "two answers to one command");
+}
+
+#[test]
+fn a_missing_answer_is_counted() {
+    let mut world = World::new(true, false);
+    world.rounds(1);
+    let seq = world.ledger.sent(2);
+    let marker = Marker { room: 11, publisher: 33, seq, intended_ns: 0, late_us: 0 };
+    for member in [4, 5] {
+        world.wire.push((member, BASE + 3, marker));
+    }
+    world.deliver();
+    assert!(!world.ledger.settled());
+    let judgement = world.ledger.judge();
+    assert_eq!(judgement.faults.get(&Fault::Unanswered), Some(&1));
+}
+
+#[test]
+fn an_own_copy_that_was_not_asked_for_is_a_duplicate() {
+    let mut world = World::new(true, false);
+    let (seq, offset) = world.publish(0);
+    let marker = Marker { room: 10, publisher: 30, seq, intended_ns: 0, late_us: 0 };
+    assert_eq!(world.ledger.received(0, offset, &marker), Err(Fault::Duplicated));
+}
+
+#[test]
+fn a_cut_connection_is_a_fault_and_excuses_only_what_nobody_can_know() {
+    let mut world = World::new(true, false);
+    world.rounds(3);
+    world.deliver();
+    world.ledger.sent(0);
+    world.ledger.cut(0);
+    let judgement = world.ledger.judge();
+    only(&judgement, Fault::Cut);
+    assert_eq!(judgement.count_only_rooms, 1);
+}
+
+#[test]
+fn who_joins_a_room_where_somebody_else_already_speaks_says_so() {
+    let mut world = World::new(true, false);
+    assert_eq!(world.ledger.joined(1, EPOCH, BASE + 1), Err(Fault::Disagreed));
+    assert_eq!(world.ledger.joined(1, EPOCH + 1, BASE), Err(Fault::Disagreed));
+}
+
+#[test]
+fn holes_in_the_offsets_that_are_not_ones_own_messages_are_found() {
+    for mut world in worlds() {
+        world.rounds(2);
+        world.wire.iter_mut().for_each(|(_, offset, _)| *offset += 1);
+        world.deliver();
+        let judgement = world.ledger.judge();
+        assert!(judgement.faults.contains_key(&Fault::Disagreed), "{judgement:?}");
+    }
+}

@@ -1,0 +1,349 @@
+//! The result of one run: merged, judged, printed, written as JSON.
+//!
+//! Promises: the verdict follows from the figures printed and nothing else; a broken promise outranks everything;
+//! a generator that was itself the limit is never passed off as the server's figure.
+
+mod table;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::latency::{Latencies, Quantiles};
+use crate::orders::{Offender, PhaseResult};
+use crate::proof::{Fault, FaultCounts};
+
+/// What a run came to; the exit code of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Passed,
+    /// A latency or rate that was asked for did not hold, and the server's side was the limit.
+    SloMissed,
+    ProofFailed,
+    /// Nothing was sent or nothing had to be heard: there is nothing to judge.
+    Unknown,
+    GeneratorLimited,
+}
+
+impl Verdict {
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::SloMissed => 1,
+            Self::ProofFailed | Self::Unknown => 2,
+            Self::GeneratorLimited => 3,
+        }
+    }
+}
+
+/// What was asked.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Asked {
+    pub(crate) url: String,
+    pub(crate) connections: u32,
+    pub(crate) rooms: u32,
+    pub(crate) room_size: u32,
+    pub(crate) publishers_per_room: u32,
+    pub(crate) rate_per_s: f64,
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) warmup_s: f64,
+    pub(crate) duration_s: f64,
+    pub(crate) payload_bytes: u32,
+    pub(crate) encoding: &'static str,
+    pub(crate) arrivals: &'static str,
+    pub(crate) acks: bool,
+    pub(crate) own_copies: bool,
+    pub(crate) presence: bool,
+    pub(crate) hold: bool,
+    pub(crate) workers: usize,
+    pub(crate) seed: u64,
+    pub(crate) run: String,
+    pub(crate) slo_p99_ms: Option<f64>,
+    pub(crate) lateness_p99_ms_max: f64,
+}
+
+/// The crowd on its way in.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Opened {
+    pub(crate) seconds: f64,
+    pub(crate) per_s: f64,
+    pub(crate) retries: u64,
+    pub(crate) latency: Quantiles,
+    pub(crate) heartbeat_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Proof {
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) offenders: Vec<Offender>,
+    pub(crate) sent: u64,
+    pub(crate) accepted: u64,
+    pub(crate) acked: u64,
+    pub(crate) refused: u64,
+    pub(crate) expected: u64,
+    pub(crate) received: u64,
+    pub(crate) count_only_rooms: u64,
+    pub(crate) deliveries_per_connection_min: u64,
+    pub(crate) heartbeats: u64,
+    pub(crate) heartbeats_per_connection_min: u64,
+    pub(crate) open_at_end: u64,
+    pub(crate) closes: BTreeMap<u16, u64>,
+    pub(crate) refusals: BTreeMap<String, u64>,
+}
+
+/// Counted in the measured window.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Rates {
+    pub(crate) offered_per_s: f64,
+    pub(crate) sent_per_s: f64,
+    pub(crate) accepted_per_s: f64,
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) bytes_per_s: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LatencyReport {
+    /// The headline: from the time the schedule wanted.
+    pub(crate) delivery: Quantiles,
+    pub(crate) delivery_from_send: Quantiles,
+    pub(crate) ack: Quantiles,
+    /// The generator's own.
+    pub(crate) lateness: Quantiles,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Generator {
+    pub(crate) cpu_s: f64,
+    /// Of one core, the busiest worker; and the same with the time it waited for a core.
+    pub(crate) busiest_worker: f64,
+    pub(crate) busiest_worker_with_waiting: f64,
+    pub(crate) memory_bytes: u64,
+    /// Above what an empty worker has: rows, proof, accounts.
+    pub(crate) memory_per_connection: f64,
+    /// Why it was the limit, if it was.
+    pub(crate) limit: Option<String>,
+}
+
+/// The server under test, where its process can be looked at.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Server {
+    pub(crate) pid: u32,
+    pub(crate) cpu_s: f64,
+    pub(crate) cores_busy: f64,
+    pub(crate) cpu_s_per_million_deliveries: Option<f64>,
+    pub(crate) memory_before: u64,
+    pub(crate) memory_joined: u64,
+    pub(crate) memory_after: u64,
+    pub(crate) bytes_per_connection_joined: f64,
+    pub(crate) bytes_per_connection_after: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) verdict: Verdict,
+    pub(crate) exit_code: u8,
+    /// Each a sentence: what was missed or broken.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) asked: Asked,
+    pub(crate) opened: Opened,
+    pub(crate) proof: Proof,
+    pub(crate) rates: Rates,
+    pub(crate) latency: LatencyReport,
+    pub(crate) generator: Generator,
+    pub(crate) server: Option<Server>,
+}
+
+/// A worker is saturated above this share of a core (waiting for one included).
+const SATURATED: f64 = 0.95;
+/// A rate is kept if this share of it was sent and accepted.
+const RATE_KEPT: f64 = 0.98;
+const OFFENDERS_MAX: usize = 20;
+
+impl Report {
+    /// Merges the workers' results and judges them.
+    pub(crate) fn new(
+        asked: Asked,
+        opened: Opened,
+        memory: (u64, f64),
+        server: Option<Server>,
+        results: &[PhaseResult],
+    ) -> Self {
+        let latency = LatencyReport {
+            delivery: merged(results, |result| &result.delivery),
+            delivery_from_send: merged(results, |result| &result.delivery_from_send),
+            ack: merged(results, |result| &result.ack),
+            lateness: merged(results, |result| &result.lateness),
+        };
+        let proof = Proof::merge(&asked, results);
+        let rates = Rates::merge(&asked, &proof, results);
+        let generator = Generator::merge(&asked, &latency, memory, results);
+        let mut report = Self {
+            verdict: Verdict::Passed,
+            exit_code: 0,
+            reasons: Vec::new(),
+            asked,
+            opened,
+            proof,
+            rates,
+            latency,
+            generator,
+            server,
+        };
+        report.judge();
+        report
+    }
+
+    fn judge(&mut self) {
+        let broken: Vec<String> = self.proof.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        if !broken.is_empty() {
+            self.reasons.push(format!("the proof failed: {}", broken.join(", ")));
+        }
+        let missed = self.missed();
+        self.verdict = if !broken.is_empty() {
+            Verdict::ProofFailed
+        } else if self.proof.expected == 0 {
+            self.reasons.push("nothing had to be heard: there is nothing to judge".to_owned());
+            Verdict::Unknown
+        } else if missed.is_empty() {
+            Verdict::Passed
+        } else if self.generator.limit.is_some() {
+            Verdict::GeneratorLimited
+        } else {
+            Verdict::SloMissed
+        };
+        self.reasons.extend(missed);
+        if let Some(limit) = &self.generator.limit {
+            self.reasons.push(format!("the generator was at its own limit: {limit}"));
+        }
+        self.exit_code = self.verdict.exit_code();
+    }
+
+    /// What was asked and did not hold.
+    fn missed(&self) -> Vec<String> {
+        let mut missed = Vec::new();
+        let measured = self.asked.rate_per_s * self.asked.duration_s;
+        // Each worker rounds its share; Poisson arrivals scatter by the root of their number.
+        let scatter = self.asked.workers as f64
+            + 1.0
+            + if self.asked.arrivals == "poisson" { 4.0 * measured.sqrt() } else { 0.0 };
+        if self.rates.sent_per_s * self.asked.duration_s + scatter < measured * RATE_KEPT {
+            missed.push(format!(
+                "the rate was not sent: {:.1} of {:.1} messages/s",
+                self.rates.sent_per_s, self.asked.rate_per_s
+            ));
+        }
+        if (self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT {
+            missed.push(format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent));
+        }
+        if let Some(slo) = self.asked.slo_p99_ms.filter(|slo| self.latency.delivery.p99_ms > *slo) {
+            missed.push(format!("p99 is {:.1} ms, asked were {slo} ms", self.latency.delivery.p99_ms));
+        }
+        missed
+    }
+
+    /// Whether every connection is still there and every account is settled: the crowd can be used again.
+    pub(crate) fn crowd_is_whole(&self) -> bool {
+        self.proof.faults.is_empty() && self.proof.open_at_end == u64::from(self.asked.connections)
+    }
+}
+
+fn merged(results: &[PhaseResult], pick: impl Fn(&PhaseResult) -> &Latencies) -> Quantiles {
+    let mut all = Latencies::new();
+    results.iter().for_each(|result| all.add(pick(result)));
+    all.quantiles()
+}
+
+impl Proof {
+    fn merge(asked: &Asked, results: &[PhaseResult]) -> Self {
+        let sum = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).sum::<u64>();
+        let min = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).min().unwrap_or(0);
+        let mut faults = FaultCounts::new();
+        let (mut closes, mut refusals, mut offenders) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for result in results {
+            add(&mut faults, &result.judgement.faults);
+            add(&mut closes, &result.closes);
+            add(&mut refusals, &result.refusals);
+            offenders.extend_from_slice(&result.offenders);
+        }
+        offenders.sort_by_key(|offender: &Offender| offender.at_ms.unwrap_or(u64::MAX));
+        offenders.truncate(OFFENDERS_MAX);
+        let deliveries_min = min(|result| result.judgement.deliveries_min);
+        if asked.hold && deliveries_min == 0 && !faults.contains_key(&Fault::Silent) {
+            // In a hold everybody must hear something, also those whom nothing was sent to.
+            faults.insert(Fault::Silent, 1);
+        }
+        let faults = Fault::ALL.iter().filter_map(|fault| Some((fault.name(), *faults.get(fault)?))).collect();
+        Self {
+            faults,
+            offenders,
+            sent: sum(|result| result.judgement.sent),
+            accepted: sum(|result| result.judgement.accepted),
+            acked: sum(|result| result.judgement.acked),
+            refused: sum(|result| result.judgement.refused),
+            expected: sum(|result| result.judgement.expected),
+            received: sum(|result| result.judgement.received),
+            count_only_rooms: sum(|result| result.judgement.count_only_rooms),
+            deliveries_per_connection_min: deliveries_min,
+            heartbeats: sum(|result| result.heartbeats),
+            heartbeats_per_connection_min: min(|result| result.heartbeats_min),
+            open_at_end: sum(|result| result.open),
+            closes,
+            refusals,
+        }
+    }
+}
+
+fn add<K: Ord + Clone>(all: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
+    for (key, count) in more {
+        *all.entry(key.clone()).or_default() += count;
+    }
+}
+
+impl Rates {
+    fn merge(asked: &Asked, proof: &Proof, results: &[PhaseResult]) -> Self {
+        let per_s = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).sum::<u64>() as f64 / asked.duration_s;
+        let sent_per_s = per_s(|result| result.sent_in_window);
+        let accepted_share = if proof.sent == 0 { 0.0 } else { proof.accepted as f64 / proof.sent as f64 };
+        Self {
+            offered_per_s: asked.rate_per_s,
+            sent_per_s,
+            accepted_per_s: sent_per_s * accepted_share,
+            deliveries_per_s: per_s(|result| result.received_in_window),
+            bytes_per_s: per_s(|result| result.bytes_in_window),
+        }
+    }
+}
+
+impl Generator {
+    fn merge(asked: &Asked, latency: &LatencyReport, memory: (u64, f64), results: &[PhaseResult]) -> Self {
+        let share = |ns: u64, result: &PhaseResult| ns as f64 / result.window_ns.max(1) as f64;
+        let busiest = |pick: fn(&PhaseResult) -> u64| {
+            results.iter().map(|result| share(pick(result), result)).fold(0.0, f64::max)
+        };
+        let busiest_worker = busiest(|result| result.cpu_ns);
+        let with_waiting = busiest(|result| result.cpu_ns + result.waited_for_cpu_ns);
+        let limit = if latency.lateness.p99_ms > asked.lateness_p99_ms_max {
+            Some(format!("its own sends were {:.1} ms late at p99", latency.lateness.p99_ms))
+        } else if with_waiting > SATURATED {
+            Some(format!(
+                "its busiest worker used {:.0} % of a core and waited for one {:.0} % of the time",
+                busiest_worker * 100.0,
+                (with_waiting - busiest_worker) * 100.0
+            ))
+        } else {
+            None
+        };
+        Self {
+            cpu_s: results.iter().map(|result| result.cpu_ns).sum::<u64>() as f64 / 1e9,
+            busiest_worker,
+            busiest_worker_with_waiting: with_waiting,
+            memory_bytes: memory.0,
+            memory_per_connection: memory.1,
+            limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

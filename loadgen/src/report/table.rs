@@ -1,0 +1,139 @@
+//! The report for people: a table on standard output.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::Report;
+use crate::latency::Quantiles;
+use crate::plan::mib;
+
+impl Display for Report {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.traffic(f)?;
+        self.latencies(f)?;
+        self.promises(f)?;
+        self.costs(f)?;
+        writeln!(f, "\nVERDICT {:?} (exit {})", self.verdict, self.exit_code)?;
+        self.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
+    }
+}
+
+impl Report {
+    fn traffic(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (rates, opened) = (&self.rates, &self.opened);
+        writeln!(
+            f,
+            "\nopened     {} connections in {:.1} s ({:.0}/s, {} tried again)",
+            self.asked.connections, opened.seconds, opened.per_s, opened.retries
+        )?;
+        writeln!(
+            f,
+            "in         {:.1} messages/s offered, {:.1} sent, {:.1} accepted",
+            rates.offered_per_s, rates.sent_per_s, rates.accepted_per_s
+        )?;
+        writeln!(
+            f,
+            "out        {:.0} deliveries/s ({:.0} asked), {:.1} MB/s",
+            rates.deliveries_per_s,
+            self.asked.deliveries_per_s,
+            rates.bytes_per_s / 1e6
+        )
+    }
+
+    fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{:<28} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "latency, ms", "count", "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        let latency = &self.latency;
+        row(f, "delivery from intended time", &latency.delivery)?;
+        row(f, "delivery from actual send", &latency.delivery_from_send)?;
+        row(f, "ack from intended time", &latency.ack)?;
+        row(f, "connect+upgrade+join", &self.opened.latency)?;
+        row(f, "own lateness of sends", &latency.lateness)
+    }
+
+    fn promises(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let proof = &self.proof;
+        let count = |name: &str| proof.faults.get(name).copied().unwrap_or(0);
+        writeln!(
+            f,
+            "\nproof      {} sent, {} accepted, {} refused; {} deliveries owed, {} heard",
+            proof.sent, proof.accepted, proof.refused, proof.expected, proof.received
+        )?;
+        write!(f, "           ")?;
+        for name in ["lost", "duplicated", "misordered", "foreign", "corrupted", "gap"] {
+            write!(f, "{name} {}  ", count(name))?;
+        }
+        writeln!(f)?;
+        for (name, count) in &proof.faults {
+            if !["lost", "duplicated", "misordered", "foreign", "corrupted", "gap"].contains(name) {
+                writeln!(f, "           {name} {count}")?;
+            }
+        }
+        writeln!(
+            f,
+            "           per connection at least {} deliveries, {} heartbeats answered ({} in all, one each {} s of silence)",
+            proof.deliveries_per_connection_min,
+            proof.heartbeats_per_connection_min,
+            proof.heartbeats,
+            self.opened.heartbeat_ms as f64 / 1_000.0
+        )?;
+        if proof.count_only_rooms > 0 {
+            writeln!(
+                f,
+                "           {} rooms judged by number only (refusals without an id, or a publisher cut)",
+                proof.count_only_rooms
+            )?;
+        }
+        for (code, count) in &proof.refusals {
+            writeln!(f, "           refused: {count} {code}")?;
+        }
+        for (code, count) in &proof.closes {
+            writeln!(f, "           closed: {count} with {code}")?;
+        }
+        for offender in &proof.offenders {
+            write!(f, "  {:<12} room {} connection {}", offender.fault.name(), offender.room, offender.connection)?;
+            if let (Some(publisher), Some(seq)) = (offender.publisher, offender.seq) {
+                write!(f, " publisher {publisher} seq {seq}")?;
+            }
+            if let Some(at_ms) = offender.at_ms {
+                write!(f, " at {:.3} s", at_ms as f64 / 1_000.0)?;
+            }
+            writeln!(f, ": {}", offender.detail)?;
+        }
+        Ok(())
+    }
+
+    fn costs(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let generator = &self.generator;
+        writeln!(
+            f,
+            "\ngenerator  {:.2} s CPU, busiest worker {:.0} % of a core ({:.0} % with waiting for one), {} private, {:.0} B a connection",
+            generator.cpu_s,
+            generator.busiest_worker * 100.0,
+            generator.busiest_worker_with_waiting * 100.0,
+            mib(generator.memory_bytes),
+            generator.memory_per_connection
+        )?;
+        let Some(server) = &self.server else { return Ok(()) };
+        let per_million =
+            server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
+        writeln!(
+            f,
+            "server     {:.2} s CPU ({:.2} cores), {per_million} s per million deliveries\n           private dirty {} before, {} joined ({:.0} B a connection), {} after ({:.0} B)",
+            server.cpu_s,
+            server.cores_busy,
+            mib(server.memory_before),
+            mib(server.memory_joined),
+            server.bytes_per_connection_joined,
+            mib(server.memory_after),
+            server.bytes_per_connection_after
+        )
+    }
+}
+
+fn row(f: &mut Formatter<'_>, name: &str, quantiles: &Quantiles) -> fmt::Result {
+    let Quantiles { count, p50_ms, p90_ms, p99_ms, p999_ms, max_ms } = quantiles;
+    writeln!(f, "{name:<28} {count:>12} {p50_ms:>9.2} {p90_ms:>9.2} {p99_ms:>9.2} {p999_ms:>9.2} {max_ms:>9.2}")
+}

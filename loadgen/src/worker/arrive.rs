@@ -1,0 +1,156 @@
+//! From nothing to a seat: what happens to a connection between `connect` and the answer to `join`.
+
+use anyhow::{Result, bail};
+use throng::wire::client::{CommandOut, ServerEvent, write_command};
+
+use super::opening::{self, Step};
+use super::upgrade::{self, Answer};
+use super::{Stage, Worker};
+use crate::payload::put_hex;
+
+/// The largest id there is; publishes never use it.
+const JOIN_ID: u64 = (1 << 53) - 1;
+
+impl Worker {
+    /// Starts as many openings as may be under way now, and gives up those that take too long.
+    pub(super) fn begin_openings(&mut self) -> Result<()> {
+        if self.openings.done() {
+            return Ok(());
+        }
+        while let Some(slot) = self.openings.overdue(self.now_ns) {
+            self.retry(slot, "no answer in time")?;
+        }
+        while let Some(slot) = self.openings.begin(self.now_ns) {
+            let (member, attempt) = (self.openings.at(slot).member, self.openings.at(slot).attempt);
+            let sources = self.crew.sources.as_ref();
+            match opening::connect(self.crew.server, sources, member, attempt) {
+                Ok(stream) => {
+                    self.epoll.add(&stream, u64::from(member))?;
+                    let connection = &mut self.connections[member as usize];
+                    connection.attach(stream);
+                    connection.stage = Stage::Opening(slot);
+                }
+                Err(error) => self.retry(slot, &format!("cannot connect to {}: {error}", self.crew.server))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The socket is connected (or has failed, which the read will say): the request goes out.
+    pub(super) fn on_connected(&mut self, member: u32, slot: u16) -> Result<()> {
+        let opening = self.openings.at(slot);
+        if opening.step != Step::Connecting {
+            return Ok(());
+        }
+        opening.step = Step::Upgrading;
+        let token = self.signer.sign(self.crew.crowd.global(member))?;
+        let request = upgrade::request(&self.crew.host, &self.crew.target, self.encoding, &token);
+        match self.connections[member as usize].send(request.as_bytes()) {
+            Ok(()) => Ok(()),
+            Err(error) => self.retry(slot, &format!("cannot connect to {}: {error}", self.crew.server)),
+        }
+    }
+
+    /// Takes bytes of the answer's head; gives where frames begin in `bytes` once it is whole.
+    pub(super) fn on_head(&mut self, slot: u16, bytes: &[u8]) -> Result<Option<usize>> {
+        let opening = self.openings.at(slot);
+        let before = opening.head.len();
+        opening.head.extend_from_slice(bytes);
+        match upgrade::answer(&opening.head, self.encoding) {
+            Answer::More => Ok(None),
+            Answer::Switched(end) => {
+                opening.step = Step::Welcoming;
+                opening.head = Vec::new();
+                Ok(Some(end.saturating_sub(before)))
+            }
+            Answer::Later(why) => self.retry(slot, &why).map(|()| None),
+            Answer::No(why) => bail!(
+                "the server refused the upgrade: {why}. Is {} throng's address and the secret (--secret, --secret-file) its own?",
+                self.crew.server
+            ),
+        }
+    }
+
+    pub(super) fn on_opening_event(&mut self, member: u32, slot: u16, event: &ServerEvent<'_>) -> Result<()> {
+        let step = self.openings.at(slot).step;
+        match (step, event) {
+            (Step::Welcoming, ServerEvent::Welcome(welcome)) => {
+                self.heartbeat_ms = welcome.heartbeat_ms;
+                self.openings.at(slot).step = Step::Joining;
+                self.join(member, slot)
+            }
+            (Step::Joining, ServerEvent::Reply(reply)) if reply.id == JOIN_ID => {
+                let Some(position) = reply.position() else {
+                    bail!("the answer to `join` holds no position: {reply:?}")
+                };
+                self.seat(member, slot, position.epoch.0, position.offset.0);
+                Ok(())
+            }
+            (_, ServerEvent::Error { refusal, .. }) if refusal.retryable() => self.retry(slot, refusal.code()),
+            (_, ServerEvent::Error { refusal, message, .. }) => {
+                bail!("the server refused to let a connection in: {}: {message}", refusal.code())
+            }
+            (
+                _,
+                ServerEvent::Welcome(_)
+                | ServerEvent::Reply(_)
+                | ServerEvent::Message(_)
+                | ServerEvent::PresenceJoined { .. }
+                | ServerEvent::PresenceLeft { .. }
+                | ServerEvent::Gap { .. }
+                | ServerEvent::Unknown { .. },
+            ) => Ok(()),
+        }
+    }
+
+    /// The socket ended, or told us to go away, before it had a seat.
+    pub(super) fn on_opening_end(&mut self, slot: u16, code: u16, why: &str) -> Result<()> {
+        if code >= 4_500 {
+            bail!("the server closed with {code} {why}: is the secret (--secret, --secret-file) the server's own?");
+        }
+        self.retry(slot, &format!("ended while opening: {code} {why}"))
+    }
+
+    fn join(&mut self, member: u32, slot: u16) -> Result<()> {
+        let room = self.room_name(member);
+        let presence = self.crew.presence;
+        let command = CommandOut::Join { room: &room, since: None, history: None, presence };
+        self.envelope.clear();
+        write_command(&mut self.envelope, self.encoding, Some(JOIN_ID), &command);
+        match self.send_envelope(member) {
+            Ok(()) => Ok(()),
+            Err(error) => self.retry(slot, &format!("ended while opening: {error}")),
+        }
+    }
+
+    fn seat(&mut self, member: u32, slot: u16, epoch: u64, offset: u64) {
+        let opening = self.openings.finish(slot);
+        self.connections[member as usize].stage = Stage::Open;
+        self.opened.record_ns(self.now_ns.saturating_sub(opening.started_ns));
+        self.progress.open += 1;
+        if let Err(fault) = self.ledger.joined(member, epoch, offset) {
+            self.blame(fault, member, None, || format!("told to begin at {epoch:016x}/{offset}, unlike the others"));
+        }
+    }
+
+    fn retry(&mut self, slot: u16, why: &str) -> Result<()> {
+        let opening = self.openings.finish(slot);
+        self.connections[opening.member as usize].end(Stage::Waiting);
+        if self.openings.retry(&opening, self.now_ns, self.progress.open > 0) {
+            return Ok(());
+        }
+        bail!(
+            "connection {} was not let in after {} attempts: {why}",
+            self.crew.crowd.global(opening.member),
+            opening.attempt + 1
+        )
+    }
+
+    /// The room a local connection sits in.
+    pub(super) fn room_name(&self, member: u32) -> String {
+        let crowd = self.crew.crowd;
+        let mut digits = *b"00000000";
+        put_hex(&mut digits, u64::from(crowd.first_room + member / crowd.room_size));
+        format!("{}{}", self.room_prefix, String::from_utf8_lossy(&digits))
+    }
+}

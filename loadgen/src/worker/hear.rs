@@ -1,0 +1,253 @@
+//! What arrives at a connection: bytes, frames, events; and what each means for the proof.
+
+use std::io;
+
+use anyhow::Result;
+use throng::wire::client::{ServerEvent, read_event};
+use throng::wire::envelope::MessageIn;
+use throng::wire::websocket::{FrameKind, Incoming, Reader, Role, write_frame};
+
+use super::phase::seq_of;
+use super::{LIMITS, Stage, Worker};
+use crate::payload::{self, hex8};
+use crate::proof::Fault;
+use crate::token;
+
+/// Whether a connection goes on after a frame.
+enum Then {
+    GoOn,
+    /// It ended with this code and reason.
+    End(u16, String),
+}
+
+/// "Without a close frame", as RFC 6455, 7.1.5 calls it.
+const NO_CLOSE_FRAME: u16 = 1006;
+
+impl Worker {
+    pub(super) fn on_writable(&mut self, member: u32) -> Result<()> {
+        if let Stage::Opening(slot) = self.connections[member as usize].stage {
+            self.on_connected(member, slot)?;
+        }
+        if let Err(error) = self.connections[member as usize].flush() {
+            self.end(member, NO_CLOSE_FRAME, &error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Reads until the socket is short.
+    pub(super) fn on_readable(&mut self, member: u32) -> Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let result = self.read_all(member, &mut buffer);
+        self.buffer = buffer;
+        result
+    }
+
+    fn read_all(&mut self, member: u32, buffer: &mut [u8]) -> Result<()> {
+        loop {
+            let length = match self.connections[member as usize].read(buffer) {
+                Ok(None) => return Ok(()),
+                Ok(Some(0)) => return self.end(member, NO_CLOSE_FRAME, "the server closed the socket"),
+                Ok(Some(length)) => length,
+                Err(error) => return self.end(member, NO_CLOSE_FRAME, &error.to_string()),
+            };
+            self.tick();
+            if let Some(running) = &mut self.running {
+                running.count_bytes(self.now_ns, length);
+            }
+            self.feed(member, &mut buffer[..length])?;
+            if length < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn feed(&mut self, member: u32, mut bytes: &mut [u8]) -> Result<()> {
+        if let Stage::Opening(slot) = self.connections[member as usize].stage
+            && self.openings.at(slot).step <= super::opening::Step::Upgrading
+        {
+            match self.on_head(slot, bytes)? {
+                Some(end) => bytes = &mut bytes[end..],
+                None => return Ok(()),
+            }
+        }
+        let mut partial = self.connections[member as usize].borrow_partial(&mut self.partial);
+        let mut reader = Reader::new(Role::Client, LIMITS, bytes);
+        let end = loop {
+            match reader.next(&mut partial) {
+                Ok(Some(incoming)) => match self.on_frame(member, incoming)? {
+                    Then::GoOn if self.lives(member) => {}
+                    Then::GoOn => break None,
+                    Then::End(code, why) => break Some((code, why)),
+                },
+                Ok(None) => {
+                    self.connections[member as usize].return_partial(partial, &mut self.partial);
+                    return Ok(());
+                }
+                Err(violation) => {
+                    let why = violation.to_string();
+                    self.corrupted(member, || format!("the server broke RFC 6455: {why}"));
+                    break Some((violation.close_code(), violation.to_string()));
+                }
+            }
+        };
+        match end {
+            Some((code, why)) => self.end(member, code, &why),
+            None => Ok(()),
+        }
+    }
+
+    fn lives(&self, member: u32) -> bool {
+        matches!(self.connections[member as usize].stage, Stage::Opening(_) | Stage::Open)
+    }
+
+    fn on_frame(&mut self, member: u32, incoming: Incoming<'_>) -> Result<Then> {
+        match incoming {
+            Incoming::Text(text) => self.on_envelope(member, text.as_bytes(), throng::base::Encoding::Json)?,
+            Incoming::Binary(bytes) => self.on_envelope(member, bytes, throng::base::Encoding::MessagePack)?,
+            Incoming::Ping(payload) => {
+                let connection = &mut self.connections[member as usize];
+                connection.heartbeats = connection.heartbeats.saturating_add(1);
+                let mask = (self.random.draw() as u32).to_le_bytes();
+                self.frame.clear();
+                write_frame(&mut self.frame, FrameKind::Pong, payload, Some(mask));
+                if let Err(error) = self.connections[member as usize].send(&self.frame) {
+                    return Ok(Then::End(NO_CLOSE_FRAME, error.to_string()));
+                }
+            }
+            Incoming::Pong(_) => {}
+            Incoming::Close(reason) => {
+                let (code, why) = reason.unwrap_or((1005, ""));
+                return Ok(Then::End(code, why.to_owned()));
+            }
+        }
+        Ok(Then::GoOn)
+    }
+
+    fn on_envelope(&mut self, member: u32, envelope: &[u8], encoding: throng::base::Encoding) -> Result<()> {
+        if encoding != self.encoding {
+            self.corrupted(member, || "text where binary was agreed, or the reverse".to_owned());
+            return Ok(());
+        }
+        let event = match read_event(encoding, envelope) {
+            Ok(event) => event,
+            Err(error) => {
+                self.corrupted(member, || format!("not an event: {error}"));
+                return Ok(());
+            }
+        };
+        match self.connections[member as usize].stage {
+            Stage::Opening(slot) => self.on_opening_event(member, slot, &event),
+            Stage::Open => {
+                self.on_event(member, &event);
+                Ok(())
+            }
+            Stage::Waiting | Stage::Over => Ok(()),
+        }
+    }
+
+    fn on_event(&mut self, member: u32, event: &ServerEvent<'_>) {
+        match event {
+            ServerEvent::Message(message) => self.on_message(member, message),
+            ServerEvent::Reply(reply) => {
+                let Some(position) = reply.position() else {
+                    return self.corrupted(member, || format!("an answer without a position: {reply:?}"));
+                };
+                self.on_ack(member, reply.id, position.epoch.0, position.offset.0);
+            }
+            ServerEvent::Error { id, refusal, .. } => self.on_refusal(member, *id, refusal.code()),
+            ServerEvent::Gap { room, from, to, why, .. } => {
+                self.ledger.fault(Fault::Gap);
+                self.blame(Fault::Gap, member, None, || format!("{room} {}..{}: {}", from.0, to.0, why.name()));
+            }
+            ServerEvent::Welcome(_) => self.corrupted(member, || "welcomed twice".to_owned()),
+            ServerEvent::PresenceJoined { .. } | ServerEvent::PresenceLeft { .. } | ServerEvent::Unknown { .. } => {}
+        }
+    }
+
+    fn on_message(&mut self, member: u32, message: &MessageIn<'_>) {
+        let crowd = self.crew.crowd;
+        let mine = crowd.first_room + member / crowd.room_size;
+        if self.room_of(&message.room) != Some(mine) {
+            self.ledger.fault(Fault::Foreign);
+            return self.blame(Fault::Foreign, member, None, || format!("from room {}", message.room));
+        }
+        let read = payload::read(self.encoding, message.data.raw(), self.crew.payload_bytes, self.crew.seed);
+        let Some(marker) = read else {
+            return self
+                .corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
+        };
+        if token::connection_of(&self.crew.run, &message.from.user) != Some(marker.publisher) {
+            return self
+                .corrupted(member, || format!("offset {}: under the name {}", message.offset.0, message.from.user));
+        }
+        let verdict = self.ledger.received(member, message.offset.0, &marker);
+        self.progress.received += 1;
+        if let Some(running) = &mut self.running {
+            running.heard(self.now_ns, &marker, verdict.is_ok());
+        }
+        if let Err(fault) = verdict {
+            self.blame(fault, member, Some(&marker), || format!("offset {}", message.offset.0));
+        }
+    }
+
+    fn on_ack(&mut self, member: u32, id: u64, epoch: u64, offset: u64) {
+        let Some(publisher) = self.crew.crowd.publisher_of(member) else {
+            return self.corrupted(member, || format!("an answer to {id}, which was never asked"));
+        };
+        let (seq, intended_ns) = seq_of(id, self.ledger.next_seq(publisher));
+        if let Some(running) = &mut self.running {
+            running.acked(self.now_ns, intended_ns);
+        }
+        if let Err(fault) = self.ledger.acked(publisher, seq, epoch, offset) {
+            self.blame(fault, member, None, || format!("seq {seq}: the ack says {epoch:016x}/{offset}"));
+        }
+    }
+
+    fn on_refusal(&mut self, member: u32, id: Option<u64>, code: &str) {
+        let Some(publisher) = self.crew.crowd.publisher_of(member) else {
+            return self.corrupted(member, || format!("{code} for something that was never asked"));
+        };
+        *self.refusals.entry(code.to_owned()).or_default() += 1;
+        self.progress.refused += 1;
+        let seq = id.map(|id| seq_of(id, self.ledger.next_seq(publisher)).0);
+        if let Some(running) = &mut self.running {
+            running.answered(self.now_ns);
+        }
+        if let Err(fault) = self.ledger.refused(publisher, seq) {
+            self.blame(fault, member, None, || format!("{code}, answered twice"));
+        }
+    }
+
+    fn corrupted(&mut self, member: u32, detail: impl FnOnce() -> String) {
+        self.ledger.fault(Fault::Corrupted);
+        self.blame(Fault::Corrupted, member, None, detail);
+    }
+
+    /// The connection is over.
+    fn end(&mut self, member: u32, code: u16, why: &str) -> Result<()> {
+        match self.connections[member as usize].stage {
+            Stage::Opening(slot) => return self.on_opening_end(slot, code, why),
+            Stage::Waiting | Stage::Over => return Ok(()),
+            Stage::Open => {}
+        }
+        self.connections[member as usize].end(Stage::Over);
+        *self.closes.entry(code).or_default() += 1;
+        self.progress.open -= 1;
+        self.progress.cut += 1;
+        let fault = self.ledger.cut(member);
+        self.blame(fault, member, None, || format!("{code} {why}"));
+        Ok(())
+    }
+
+    /// The number of a room of this run.
+    fn room_of(&self, name: &str) -> Option<u32> {
+        let digits = name.strip_prefix(self.room_prefix.as_str())?;
+        (digits.len() == 8).then(|| hex8(digits.as_bytes(), 0))
+    }
+
+    /// A publish could not be written: the socket is dead.
+    pub(super) fn on_send_failed(&mut self, member: u32, error: &io::Error) {
+        let ended = self.end(member, NO_CLOSE_FRAME, &error.to_string());
+        debug_assert!(ended.is_ok(), "only openings can fail the worker, and publishers are open");
+    }
+}

@@ -1,0 +1,237 @@
+//! Connections on their way in: socket, upgrade, welcome, join; a few at a time.
+//!
+//! A dozen connecting at once is faster than a hundred: more overflow the listen queue, and a lost SYN waits a second.
+//! Promises: never more than `connecting` at once; a refusal that can pass is tried again with patience, any other
+//! one ends the worker with a sentence that says what to do.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::source::Sources;
+
+/// How far one opening is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Step {
+    Connecting,
+    Upgrading,
+    Welcoming,
+    Joining,
+}
+
+/// One connection on its way in.
+pub(super) struct Opening {
+    pub(super) member: u32,
+    pub(super) step: Step,
+    /// When the first attempt began: retries count into the time to open.
+    pub(super) started_ns: u64,
+    /// When this attempt is given up.
+    pub(super) deadline_ns: u64,
+    pub(super) attempt: u32,
+    /// The answer's head, while it is incomplete.
+    pub(super) head: Vec<u8>,
+}
+
+/// An attempt to be made again.
+struct Retry {
+    at_ns: u64,
+    member: u32,
+    started_ns: u64,
+    attempt: u32,
+}
+
+/// Everybody on the way in.
+pub(super) struct Openings {
+    slots: Vec<Option<Opening>>,
+    free: Vec<u16>,
+    next: u32,
+    total: u32,
+    retries: Vec<Retry>,
+    pub(super) retried: u64,
+    distance_ns: Option<u64>,
+    start_ns: u64,
+}
+
+/// An attempt takes at most this long; above the second that a lost SYN waits, and the three of the next.
+const ATTEMPT_NS: u64 = 15_000_000_000;
+const RETRY_NS: u64 = 100_000_000;
+/// Enough to outlast a server that is full or starting for a minute.
+const ATTEMPTS_MAX: u32 = 60;
+const ATTEMPTS_MAX_ALONE: u32 = 5;
+
+impl Openings {
+    /// Members `0..total`, at most `at_once` (1 to 65,535) at a time, begun at most at `ramp_rate` a second.
+    pub(super) fn new(total: u32, at_once: usize, ramp_rate: Option<f64>, start_ns: u64) -> Self {
+        let at_once = u16::try_from(at_once.max(1)).unwrap_or(u16::MAX);
+        Self {
+            slots: (0..at_once).map(|_| None).collect(),
+            free: (0..at_once).rev().collect(),
+            next: 0,
+            total,
+            retries: Vec::new(),
+            retried: 0,
+            distance_ns: ramp_rate.map(|rate| (1e9 / rate) as u64),
+            start_ns,
+        }
+    }
+
+    /// The next one to begin now: its slot.
+    pub(super) fn begin(&mut self, now_ns: u64) -> Option<u16> {
+        let slot = *self.free.last()?;
+        let (member, started_ns, attempt) = match self.retries.iter().position(|retry| retry.at_ns <= now_ns) {
+            Some(at) => {
+                let retry = self.retries.swap_remove(at);
+                (retry.member, retry.started_ns, retry.attempt)
+            }
+            None if self.next < self.total && self.due_ns() <= now_ns => {
+                self.next += 1;
+                (self.next - 1, now_ns, 0)
+            }
+            None => return None,
+        };
+        self.free.pop();
+        self.slots[usize::from(slot)] = Some(Opening {
+            member,
+            step: Step::Connecting,
+            started_ns,
+            deadline_ns: now_ns + ATTEMPT_NS,
+            attempt,
+            head: Vec::new(),
+        });
+        Some(slot)
+    }
+
+    pub(super) fn at(&mut self, slot: u16) -> &mut Opening {
+        self.slots[usize::from(slot)].as_mut().expect("a row in stage Opening names a taken slot")
+    }
+
+    /// It sits, or it is given up: the slot is free for the next.
+    pub(super) fn finish(&mut self, slot: u16) -> Opening {
+        self.free.push(slot);
+        self.slots[usize::from(slot)].take().expect("a row in stage Opening names a taken slot")
+    }
+
+    /// Puts an attempt off; `false` when there were too many: a server that lets nobody in is given up sooner.
+    pub(super) fn retry(&mut self, opening: &Opening, now_ns: u64, anybody_in: bool) -> bool {
+        self.retried += 1;
+        let patience = RETRY_NS * u64::from(opening.attempt.min(10) + 1);
+        self.retries.push(Retry {
+            at_ns: now_ns + patience,
+            member: opening.member,
+            started_ns: opening.started_ns,
+            attempt: opening.attempt + 1,
+        });
+        opening.attempt < if anybody_in { ATTEMPTS_MAX } else { ATTEMPTS_MAX_ALONE }
+    }
+
+    /// A slot whose attempt has taken too long.
+    pub(super) fn overdue(&self, now_ns: u64) -> Option<u16> {
+        let at =
+            self.slots.iter().position(|slot| slot.as_ref().is_some_and(|opening| opening.deadline_ns <= now_ns))?;
+        u16::try_from(at).ok()
+    }
+
+    pub(super) fn done(&self) -> bool {
+        self.next == self.total && self.retries.is_empty() && self.free.len() == self.slots.len()
+    }
+
+    /// When there is something to do beside what sockets say.
+    pub(super) fn wake_ns(&self) -> Option<u64> {
+        let begin = (self.next < self.total && !self.free.is_empty()).then(|| self.due_ns());
+        let retry = self.retries.iter().map(|retry| retry.at_ns).min().filter(|_| !self.free.is_empty());
+        let deadline = self.slots.iter().flatten().map(|opening| opening.deadline_ns).min();
+        [begin, retry, deadline].into_iter().flatten().min()
+    }
+
+    fn due_ns(&self) -> u64 {
+        self.start_ns + self.distance_ns.unwrap_or(0) * u64::from(self.next)
+    }
+}
+
+/// Begins to connect, from an explicit pair where the run has any; a pair that is taken is replaced by another.
+pub(super) fn connect(
+    server: SocketAddr,
+    sources: Option<&Sources>,
+    connection: u32,
+    attempt: u32,
+) -> io::Result<TcpStream> {
+    let mut result = connect_once(server, sources, connection, attempt);
+    for other in 1..PAIRS_TRIED {
+        let taken =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable);
+        if sources.is_none() || !result.as_ref().is_err_and(taken) {
+            break;
+        }
+        result = connect_once(server, sources, connection, attempt + other);
+    }
+    result
+}
+
+const PAIRS_TRIED: u32 = 64;
+
+fn connect_once(server: SocketAddr, sources: Option<&Sources>, connection: u32, attempt: u32) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(sources) = sources {
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(SocketAddr::from(sources.pair(connection, attempt))))?;
+    }
+    match socket.connect(&SockAddr::from(server)) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dozen_at_a_time_and_everybody_once() {
+        let mut openings = Openings::new(30, 12, None, 0);
+        let mut begun = Vec::new();
+        while !openings.done() {
+            let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(0)).collect();
+            assert!(!slots.is_empty() && slots.len() <= 12);
+            begun.extend(slots.into_iter().map(|slot| openings.finish(slot).member));
+        }
+        begun.sort_unstable();
+        assert_eq!(begun, (0..30).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_ramp_keeps_its_distance_and_a_retry_its_patience() {
+        let mut openings = Openings::new(3, 12, Some(1_000.0), 0);
+        let first = openings.begin(0).expect("the first is due at once");
+        assert_eq!(openings.begin(0), None);
+        assert_eq!(openings.wake_ns(), Some(1_000_000));
+        let opening = openings.finish(first);
+        assert!(openings.retry(&opening, 0, true));
+        assert_eq!(openings.begin(2_000_000), Some(first), "the second");
+        assert!(openings.begin(2_000_000).is_some(), "and the third");
+        assert_eq!(openings.begin(2_000_000), None);
+        let again = openings.begin(RETRY_NS).expect("the first again");
+        assert_eq!((openings.at(again).member, openings.at(again).attempt), (0, 1));
+        assert!(!openings.done());
+        assert_eq!(openings.overdue(ATTEMPT_NS + 2_000_000).map(|slot| slot == again), Some(false));
+    }
+
+    #[test]
+    fn patience_ends_sooner_with_a_server_that_lets_nobody_in() {
+        for (anybody_in, attempts_max) in [(true, ATTEMPTS_MAX), (false, ATTEMPTS_MAX_ALONE)] {
+            let mut openings = Openings::new(1, 1, None, 0);
+            let mut now_ns = 0;
+            let attempts = std::iter::from_fn(|| {
+                now_ns += 60_000_000_000;
+                let slot = openings.begin(now_ns)?;
+                let opening = openings.finish(slot);
+                openings.retry(&opening, now_ns, anybody_in).then_some(())
+            });
+            assert_eq!(attempts.count(), attempts_max as usize);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! One measured phase at a worker: send by schedule, drain, judge.
+//!
+//! Edges: sending begins at `start`; latency and counts are taken from `start + warmup` to the end; after the end
+//! nothing is sent and everything that is owed is waited for, until it is there or nothing came for the settle time.
+
+use anyhow::Result;
+use throng::wire::client::{CommandOut, write_command};
+use throng::wire::payload::prove;
+
+use super::{Stage, Worker};
+use crate::latency::Latencies;
+use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
+use crate::payload::Marker;
+use crate::proc::Process;
+use crate::proof::Fault;
+use crate::schedule::Schedule;
+use crate::sys;
+
+/// After everything has arrived: time for a duplicate to show itself, more than two ticks.
+const LINGER_NS: u64 = 300_000_000;
+/// What is still unsent so long after the phase stays unsent, and shows in the rate.
+const CATCH_UP_NS: u64 = 1_000_000_000;
+/// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
+const ID_TIME_BITS: u32 = 37;
+
+/// A publish's id, from which its answer finds number and time without a table.
+fn id_of(seq: u32, intended_ns: u64) -> u64 {
+    u64::from(seq & 0xffff) << ID_TIME_BITS | (intended_ns / 1_000) & ((1 << ID_TIME_BITS) - 1)
+}
+
+/// The sequence number and the intended time behind an id; `next` is the publisher's next number. Fewer than
+/// 65,536 may be unanswered at one publisher.
+pub(super) fn seq_of(id: u64, next: u32) -> (u32, u64) {
+    let low = (id >> ID_TIME_BITS) as u16;
+    let back = (next as u16).wrapping_sub(1).wrapping_sub(low);
+    (next.wrapping_sub(1).wrapping_sub(u32::from(back)), (id & ((1 << ID_TIME_BITS) - 1)) * 1_000)
+}
+
+/// A phase under way.
+pub(super) struct Running {
+    phase: Phase,
+    schedule: Schedule,
+    delivery: Latencies,
+    delivery_from_send: Latencies,
+    ack: Latencies,
+    lateness: Latencies,
+    sent_in_window: u64,
+    received_in_window: u64,
+    bytes_in_window: u64,
+    /// CPU and waiting at the window's edges.
+    usage: [Option<Usage>; 2],
+    last_arrival_ns: u64,
+    settled_at_ns: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Usage {
+    at_ns: u64,
+    cpu_ns: u64,
+    waited_ns: u64,
+}
+
+impl Running {
+    pub(super) fn new(phase: Phase, publishers: u32) -> Self {
+        let span_ns = phase.warmup_ns + phase.duration_ns;
+        Self {
+            phase,
+            schedule: Schedule::new(phase.arrivals, phase.start_ns, span_ns, phase.messages, publishers, phase.seed),
+            delivery: Latencies::new(),
+            delivery_from_send: Latencies::new(),
+            ack: Latencies::new(),
+            lateness: Latencies::new(),
+            sent_in_window: 0,
+            received_in_window: 0,
+            bytes_in_window: 0,
+            usage: [None; 2],
+            last_arrival_ns: 0,
+            settled_at_ns: None,
+        }
+    }
+
+    pub(super) fn wake_ns(&self, now_ns: u64) -> u64 {
+        let send = self.schedule.next_ns().unwrap_or(u64::MAX);
+        let edge = match self.usage {
+            [None, _] => self.phase.measured_from_ns(),
+            [_, None] => self.phase.end_ns(),
+            // Draining: look every few milliseconds; nothing of it is measured.
+            [Some(_), Some(_)] => now_ns + 5_000_000,
+        };
+        send.min(edge)
+    }
+
+    pub(super) fn count_bytes(&mut self, now_ns: u64, length: usize) {
+        if self.is_measured(now_ns) {
+            self.bytes_in_window += length as u64;
+        }
+    }
+
+    pub(super) fn heard(&mut self, now_ns: u64, marker: &Marker, in_order: bool) {
+        self.last_arrival_ns = now_ns;
+        if !in_order {
+            return;
+        }
+        self.received_in_window += u64::from(self.is_measured(now_ns));
+        if self.is_measured(marker.intended_ns) {
+            let latency_ns = now_ns.saturating_sub(marker.intended_ns);
+            self.delivery.record_ns(latency_ns);
+            self.delivery_from_send.record_ns(latency_ns.saturating_sub(u64::from(marker.late_us) * 1_000));
+        }
+    }
+
+    pub(super) fn acked(&mut self, now_ns: u64, intended_ns: u64) {
+        self.last_arrival_ns = now_ns;
+        if self.is_measured(intended_ns) {
+            self.ack.record_ns(now_ns.saturating_sub(intended_ns));
+        }
+    }
+
+    pub(super) fn answered(&mut self, now_ns: u64) {
+        self.last_arrival_ns = now_ns;
+    }
+
+    fn is_measured(&self, at_ns: u64) -> bool {
+        (self.phase.measured_from_ns()..self.phase.end_ns()).contains(&at_ns)
+    }
+
+    /// Takes the reading of an edge that has passed.
+    fn pass_edges(&mut self, now_ns: u64) {
+        let edges = [self.phase.measured_from_ns(), self.phase.end_ns()];
+        for (usage, edge) in self.usage.iter_mut().zip(edges) {
+            if usage.is_none() && edge <= now_ns {
+                let waited_ns = Process::this().waited_for_cpu_ns();
+                *usage = Some(Usage { at_ns: now_ns, cpu_ns: sys::cpu_ns(), waited_ns });
+            }
+        }
+    }
+
+    /// Whether the phase is over: all there for a while, or nothing more to be hoped for.
+    fn drained(&mut self, now_ns: u64, settled: bool, settle_ns: u64) -> bool {
+        if self.usage[1].is_none() {
+            return false;
+        }
+        if self.schedule.next_ns().is_some() {
+            if now_ns > self.phase.end_ns() + CATCH_UP_NS {
+                self.schedule.stop();
+            }
+            return false;
+        }
+        if !settled {
+            self.settled_at_ns = None;
+            let quiet_since = self.last_arrival_ns.max(self.phase.end_ns());
+            return now_ns.saturating_sub(quiet_since) >= settle_ns;
+        }
+        let since = *self.settled_at_ns.get_or_insert(now_ns);
+        now_ns.saturating_sub(since) >= LINGER_NS
+    }
+}
+
+impl Worker {
+    /// Sends what the schedule wants by now, at most `sends_max`: whoever is late must not stop listening.
+    pub(super) fn send_due(&mut self, sends_max: usize) {
+        let Some(mut running) = self.running.take() else { return };
+        for _ in 0..sends_max {
+            let Some((intended_ns, publisher)) = running.schedule.take_due(self.now_ns) else { break };
+            let member = self.crew.crowd.member_of(publisher);
+            if !self.is_open(member) {
+                continue;
+            }
+            self.tick();
+            let late_ns = self.now_ns.saturating_sub(intended_ns);
+            if running.is_measured(intended_ns) {
+                running.lateness.record_ns(late_ns);
+            }
+            running.sent_in_window += u64::from(running.is_measured(self.now_ns));
+            self.publish(publisher, member, intended_ns, late_ns);
+        }
+        self.running = Some(running);
+    }
+
+    fn publish(&mut self, publisher: u32, member: u32, intended_ns: u64, late_ns: u64) {
+        let crowd = self.crew.crowd;
+        let seq = self.ledger.sent(publisher);
+        self.progress.sent += 1;
+        let marker = Marker {
+            room: crowd.first_room + member / crowd.room_size,
+            publisher: crowd.global(member),
+            seq,
+            intended_ns,
+            late_us: u32::try_from(late_ns / 1_000).unwrap_or(u32::MAX),
+        };
+        let room = self.room_name(member);
+        let rules = self.crew.rules;
+        // With an id the copy does not come unless asked for; without one it comes unless declined.
+        let echo = (rules.acks == rules.own_copy).then_some(rules.own_copy);
+        let id = rules.acks.then(|| id_of(seq, intended_ns));
+        let value = self.payloads.write(&marker);
+        let data = prove(self.encoding, value, 1).expect("a string is one complete, portable value");
+        self.envelope.clear();
+        write_command(
+            &mut self.envelope,
+            self.encoding,
+            id,
+            &CommandOut::Publish { room: &room, data, event: None, echo },
+        );
+        if let Err(error) = self.send_envelope(member) {
+            self.on_send_failed(member, &error);
+        }
+    }
+
+    /// Takes readings at the window's edges; judges and reports when everything has arrived.
+    pub(super) fn advance_phase(&mut self) -> Result<()> {
+        let Some(running) = &mut self.running else { return Ok(()) };
+        running.pass_edges(self.now_ns);
+        if !running.drained(self.now_ns, self.ledger.settled(), self.crew.settle_ns) {
+            return Ok(());
+        }
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let result = self.judge(*running);
+        self.report(&WorkerReport::Phase(Box::new(result)))
+    }
+
+    fn judge(&mut self, running: Running) -> PhaseResult {
+        self.judge_heartbeats(&running.phase);
+        let judgement = self.ledger.judge();
+        let open = self.connections.iter().filter(|connection| connection.stage == Stage::Open);
+        let (mut heartbeats, mut heartbeats_min) = (0, u64::MAX);
+        for connection in open {
+            heartbeats += u64::from(connection.heartbeats);
+            heartbeats_min = heartbeats_min.min(u64::from(connection.heartbeats));
+        }
+        let mut offenders = std::mem::take(&mut self.offenders);
+        offenders.extend(judgement.offenders.iter().map(|(fault, room, connection, count)| Offender {
+            fault: *fault,
+            room: *room,
+            connection: *connection,
+            publisher: None,
+            seq: None,
+            at_ms: None,
+            detail: format!("{count} by the count at the end"),
+        }));
+        let [from, to] = running.usage.map(|usage| usage.unwrap_or(Usage { at_ns: 0, cpu_ns: 0, waited_ns: 0 }));
+        PhaseResult {
+            judgement,
+            offenders,
+            delivery: running.delivery,
+            delivery_from_send: running.delivery_from_send,
+            ack: running.ack,
+            lateness: running.lateness,
+            sent_in_window: running.sent_in_window,
+            received_in_window: running.received_in_window,
+            bytes_in_window: running.bytes_in_window,
+            cpu_ns: to.cpu_ns.saturating_sub(from.cpu_ns),
+            waited_for_cpu_ns: to.waited_ns.saturating_sub(from.waited_ns),
+            window_ns: to.at_ns.saturating_sub(from.at_ns),
+            heartbeats_min: if heartbeats_min == u64::MAX { 0 } else { heartbeats_min },
+            heartbeats,
+            open: self.progress.open,
+            closes: std::mem::take(&mut self.closes),
+            refusals: std::mem::take(&mut self.refusals),
+        }
+    }
+
+    /// Where the phase was long enough, a living connection without one heartbeat is a fault.
+    fn judge_heartbeats(&mut self, phase: &Phase) {
+        if !phase.heartbeat_needed {
+            return;
+        }
+        let silent: Vec<u32> = (0..self.crew.crowd.connections())
+            .filter(|member| self.is_open(*member) && self.connections[*member as usize].heartbeats == 0)
+            .collect();
+        for member in silent {
+            self.ledger.fault(Fault::NoHeartbeat);
+            self.blame(Fault::NoHeartbeat, member, None, || "no ping came".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_leads_back_to_number_and_time_however_many_were_sent_since() {
+        for seq in [0, 1, 65_535, 65_536, 1_000_000, u32::MAX - 70_000] {
+            for since in [0, 1, 40_000, 65_535] {
+                let id = id_of(seq, 123_456_789_000);
+                assert!(id < 1 << 53);
+                assert_eq!(seq_of(id, seq + 1 + since), (seq, 123_456_789_000), "{seq} {since}");
+            }
+        }
+    }
+}

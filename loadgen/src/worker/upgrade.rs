@@ -1,0 +1,98 @@
+//! The client's half of the opening handshake (RFC 6455, 4.1): the request, and what answer is taken.
+
+use throng::base::Encoding;
+
+/// The key and the accept of RFC 6455, 1.3. A key has to be unguessable only where a cache or a browser could be
+/// fooled; here a fixed pair lets us check every answer without a hash.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// More than this is not an answer to an upgrade.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// What came of the bytes so far.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    /// Not all there yet.
+    More,
+    /// Switched; frames begin at this byte.
+    Switched(usize),
+    /// The server cannot take us now: try again.
+    Later(String),
+    /// Something that trying again does not change.
+    No(String),
+}
+
+pub(super) fn subprotocol(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::MessagePack => "throng.v1.msgpack",
+        Encoding::Json => "throng.v1.json",
+    }
+}
+
+pub(super) fn request(host: &str, target: &str, encoding: Encoding, token: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {}\r\n\
+         Authorization: Bearer {token}\r\n\r\n",
+        subprotocol(encoding)
+    )
+}
+
+/// Reads an answer's head.
+pub(super) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return if bytes.len() < HEAD_BYTES_MAX { Answer::More } else { Answer::No("an endless answer".to_owned()) };
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]);
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    let fields: Vec<(String, &str)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim()))
+        .collect();
+    let field = |name: &str| fields.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
+    match status.split(' ').nth(1) {
+        Some("101") => {}
+        Some("503" | "429") => return Answer::Later(status.to_owned()),
+        Some(_) | None => {
+            let body = String::from_utf8_lossy(&bytes[end + 4..]);
+            return Answer::No(format!("{status} {}", body.trim()));
+        }
+    }
+    if field("sec-websocket-accept") != Some(ACCEPT) {
+        return Answer::No("the answer's Sec-WebSocket-Accept does not fit our key".to_owned());
+    }
+    match field("sec-websocket-protocol") {
+        Some(chosen) if chosen == subprotocol(encoding) => Answer::Switched(end + 4),
+        other => Answer::No(format!("asked for the subprotocol {}, got {other:?}", subprotocol(encoding))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nConnection: Upgrade\r\n\
+        sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: throng.v1.json\r\n\r\n";
+
+    #[test]
+    fn only_a_complete_and_fitting_answer_switches() {
+        let whole = SWITCHED.as_bytes();
+        for end in 0..whole.len() {
+            assert_eq!(answer(&whole[..end], Encoding::Json), Answer::More, "{end}");
+        }
+        let more = [whole, b"\x82\x00"].concat();
+        assert_eq!(answer(&more, Encoding::Json), Answer::Switched(whole.len()));
+        assert!(matches!(answer(whole, Encoding::MessagePack), Answer::No(_)), "another subprotocol");
+        assert!(matches!(answer(SWITCHED.replace("s3pP", "s3pQ").as_bytes(), Encoding::Json), Answer::No(_)));
+    }
+
+    #[test]
+    fn busy_is_for_later_and_forbidden_is_for_good() {
+        let read = |text: &str| answer(text.as_bytes(), Encoding::Json);
+        assert!(matches!(read("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n"), Answer::Later(_)));
+        let no = read("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"bad_token\"}");
+        assert_eq!(no, Answer::No("HTTP/1.1 401 Unauthorized {\"error\":\"bad_token\"}".to_owned()));
+    }
+}

@@ -1,0 +1,312 @@
+//! A room server in miniature, honest or lying in one chosen way: a thread per connection, one lock.
+//!
+//! Built from the house's own wire, so that the prover meets real frames; it exists to be caught.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
+use throng::wire::envelope::{Command, Event, GapWhy, MessageOut, decode, write_event, write_message};
+use throng::wire::payload::Data;
+use throng::wire::refusal::Refusal;
+use throng::wire::token::TokenVerifier;
+use throng::wire::upgrade::{Asked, Carried, read_head};
+use throng::wire::websocket::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_close, write_frame};
+
+pub(crate) const SECRET: &str = "a secret of the fake server";
+
+/// What it does wrong, at every thousandth delivery (or publish).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lie {
+    /// Nothing.
+    Honest,
+    Drops,
+    Duplicates,
+    /// A delivery goes out after the next one.
+    Swaps,
+    /// A delivery goes to a member of another room, too.
+    Leaks,
+    /// One bit of a payload.
+    Corrupts,
+    /// Says itself that something is missing.
+    Gaps,
+    /// Acks, and gives the message to nobody.
+    ForgetsAccepted,
+    /// Never answers.
+    WithholdsAck,
+    /// The ack names another offset than the live message.
+    AcksElsewhere,
+    /// One member never hears anything.
+    Mutes,
+    /// Nobody hears anything.
+    MutesAll,
+    /// Somebody else's name under a message.
+    Misattributes,
+    /// Closes a connection.
+    Cuts,
+    /// Honestly refuses every tenth publish.
+    Busy,
+    /// Never pings.
+    NoHeartbeat,
+}
+
+/// One server; its threads end with the process of the test.
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
+}
+
+struct World {
+    lie: Lie,
+    rooms: HashMap<String, Room>,
+    deliveries: u64,
+    publishes: u64,
+}
+
+struct Room {
+    name: RoomName,
+    offset: u64,
+    members: Vec<Member>,
+}
+
+struct Member {
+    connection: usize,
+    encoding: Encoding,
+    stream: TcpStream,
+    held: Option<Vec<u8>>,
+}
+
+const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
+const EVERY: u64 = 1_000;
+
+impl Fake {
+    pub(crate) fn start(lie: Lie) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let world = Arc::new(Mutex::new(World { lie, rooms: HashMap::new(), deliveries: 0, publishes: 0 }));
+        let accept = move || {
+            for (connection, stream) in listener.incoming().enumerate() {
+                let (stream, world) = (stream.expect("accepts"), world.clone());
+                let serve = move || serve(stream, connection, &world).unwrap_or_default();
+                thread::Builder::new().spawn(serve).expect("a thread starts");
+            }
+        };
+        thread::Builder::new().spawn(accept).expect("a thread starts");
+        Self { address }
+    }
+}
+
+/// `None`: the connection has ended, in whatever way.
+fn serve(mut stream: TcpStream, connection: usize, world: &Mutex<World>) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let (encoding, user, mut bytes) = shake_hands(&mut stream)?;
+    let lie = lock(world).lie;
+    let limits = Limits { heartbeat_ms: 400, ..Limits::default() };
+    say(
+        &stream,
+        encoding,
+        &Event::Welcome {
+            session: "s",
+            resumed: false,
+            user: user.user(),
+            node: "fake",
+            heartbeat_ms: 400,
+            limits: &limits,
+        },
+    )?;
+    if lie != Lie::NoHeartbeat {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, FrameKind::Ping, b"are you there", None);
+        stream.write_all(&frame).ok()?;
+    }
+    let frame_limits = FrameLimits { message_bytes_max: limits.message_bytes_max, fragments_max: 16 };
+    let mut partial = Partial::default();
+    loop {
+        let mut reader = Reader::new(Role::Server, frame_limits, &mut bytes);
+        while let Some(incoming) = reader.next(&mut partial).ok()? {
+            match incoming {
+                Incoming::Text(text) => {
+                    lock(world).on_command(connection, &user, encoding, text.as_bytes(), &stream)?
+                }
+                Incoming::Binary(bytes) => lock(world).on_command(connection, &user, encoding, bytes, &stream)?,
+                Incoming::Ping(_) | Incoming::Pong(_) => {}
+                Incoming::Close(_) => return None,
+            }
+        }
+        bytes.resize(16_384, 0);
+        let length = stream.read(&mut bytes).ok()?;
+        if length == 0 {
+            lock(world)
+                .rooms
+                .values_mut()
+                .for_each(|room| room.members.retain(|member| member.connection != connection));
+            return None;
+        }
+        bytes.truncate(length);
+    }
+}
+
+fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let head = loop {
+        let mut more = [0; 4_096];
+        let length = stream.read(&mut more).ok()?;
+        bytes.extend_from_slice(&more[..length]);
+        if length == 0 {
+            return None;
+        }
+        if let Some(head) = read_head(&bytes, 0, 65_536).ok()? {
+            break head;
+        }
+    };
+    let Asked::Upgrade(upgrade) = head.what else { return None };
+    let mut out = Vec::new();
+    upgrade.write_accept(&mut out);
+    let Carried::Token(token) = &upgrade.token else { return None };
+    let unix_s = std::time::UNIX_EPOCH.elapsed().ok()?.as_secs();
+    let verified = TokenVerifier::hs256(SECRET.as_bytes(), &Limits::default()).verify(token, unix_s);
+    if verified.is_err() {
+        write_close(&mut out, 4503, "bad_token", None);
+    }
+    stream.write_all(&out).ok()?;
+    Some((upgrade.encoding, verified.ok()?.identity, bytes.split_off(head.len)))
+}
+
+fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().expect("no thread of the fake server panics")
+}
+
+fn say(mut stream: &TcpStream, encoding: Encoding, event: &Event<'_>) -> Option<()> {
+    let mut frame = Vec::new();
+    write_event(&mut frame, encoding, event);
+    stream.write_all(&frame).ok()
+}
+
+impl World {
+    fn on_command(
+        &mut self,
+        connection: usize,
+        user: &Identity,
+        encoding: Encoding,
+        bytes: &[u8],
+        stream: &TcpStream,
+    ) -> Option<()> {
+        let envelope = decode(encoding, bytes, &Limits::default()).expect("the prover writes what the house reads");
+        match envelope.command {
+            Command::Join { room, .. } => {
+                let name = RoomName::parse(&room).expect("the prover names rooms well");
+                let new = || Room { name: name.clone(), offset: 7, members: Vec::new() };
+                let room = self.rooms.entry(room.into_owned()).or_insert_with(new);
+                let id = envelope.id.expect("the prover asks for an answer");
+                let offset = Offset(room.offset);
+                say(
+                    stream,
+                    encoding,
+                    &Event::Joined { id, room: &name, epoch: EPOCH, offset, recovered: None, members: None },
+                )?;
+                room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
+                Some(())
+            }
+            Command::Publish { room, data, echo, .. } => {
+                self.on_publish(connection, user, encoding, envelope.id, &room, data, echo, stream)
+            }
+            Command::Leave { .. } | Command::Presence { .. } | Command::Ping => panic!("the prover does not ask this"),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
+    fn on_publish(
+        &mut self,
+        connection: usize,
+        user: &Identity,
+        encoding: Encoding,
+        id: Option<u64>,
+        room: &str,
+        data: Data<'_>,
+        echo: Option<bool>,
+        stream: &TcpStream,
+    ) -> Option<()> {
+        self.publishes += 1;
+        if self.lie == Lie::Busy && self.publishes.is_multiple_of(10) {
+            return say(stream, encoding, &Event::Error { id, refusal: Refusal::Busy, detail: None });
+        }
+        let turn = self.publishes.is_multiple_of(EVERY / 10);
+        let lie = self.lie;
+        let room_name = self.rooms[room].name.clone();
+        let stranger = |other: &&mut Room| other.name != room_name;
+        let foreign = self.rooms.values_mut().find(stranger).and_then(|other| other.members[0].stream.try_clone().ok());
+        let room = self.rooms.get_mut(room).expect("the prover publishes where it sits");
+        room.offset += 1;
+        let offset = Offset(room.offset);
+        if let Some(id) = id.filter(|_| !(lie == Lie::WithholdsAck && turn)) {
+            let told = Offset(offset.0 + u64::from(lie == Lie::AcksElsewhere && turn));
+            let position = Position { epoch: EPOCH, offset: told };
+            say(stream, encoding, &Event::Published { id, room: &room.name, position })?;
+        }
+        if lie == Lie::MutesAll || lie == Lie::ForgetsAccepted && turn {
+            return Some(());
+        }
+        let stranger = Identity::new("somebody-else", None).expect("a name");
+        let unasked = id.is_none();
+        let own_copy = echo.unwrap_or(unasked);
+        let payload = data.to_payload();
+        for (place, member) in room.members.iter_mut().enumerate() {
+            if member.connection == connection && !own_copy || lie == Lie::Mutes && place == 3 {
+                continue;
+            }
+            self.deliveries += 1;
+            let turn = self.deliveries.is_multiple_of(EVERY);
+            let from = if lie == Lie::Misattributes && turn { &stranger } else { user };
+            let message = MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, data: &payload };
+            let mut frame = Vec::new();
+            write_message(&mut frame, member.encoding, &message);
+            let lie = if turn { lie } else { Lie::Honest };
+            member.deliver(lie, frame, foreign.as_ref(), &room.name, offset);
+        }
+        Some(())
+    }
+}
+
+impl Member {
+    /// A peer that is gone hears nothing; that is for its own thread to find out.
+    fn deliver(&mut self, lie: Lie, mut frame: Vec<u8>, foreign: Option<&TcpStream>, room: &RoomName, offset: Offset) {
+        match lie {
+            Lie::Drops => return,
+            Lie::Duplicates => frame.extend_from_within(..),
+            Lie::Swaps if self.held.is_none() => {
+                self.held = Some(frame);
+                return;
+            }
+            Lie::Leaks => {
+                let mut stream = foreign.expect("there is another room");
+                stream.write_all(&frame).unwrap_or_default();
+            }
+            Lie::Corrupts => {
+                let at = frame.len() - 10;
+                frame[at] ^= 1;
+            }
+            Lie::Gaps => {
+                let gap = Event::Gap { room, epoch: EPOCH, from: offset, to: offset, why: GapWhy::Slow };
+                say(&self.stream, self.encoding, &gap).unwrap_or_default();
+            }
+            Lie::Cuts => {
+                self.stream.shutdown(std::net::Shutdown::Both).unwrap_or_default();
+                return;
+            }
+            Lie::Swaps
+            | Lie::Honest
+            | Lie::ForgetsAccepted
+            | Lie::WithholdsAck
+            | Lie::AcksElsewhere
+            | Lie::Mutes
+            | Lie::MutesAll
+            | Lie::Misattributes
+            | Lie::Busy
+            | Lie::NoHeartbeat => {}
+        }
+        frame.extend(self.held.take().unwrap_or_default());
+        (&self.stream).write_all(&frame).unwrap_or_default();
+    }
+}

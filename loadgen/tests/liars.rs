@@ -1,0 +1,159 @@
+//! The prover against servers that keep the promises and servers that break one: the binary itself, by its exit code.
+
+mod fake;
+
+use std::process::{Command, Output};
+
+use fake::{Fake, Lie, SECRET};
+
+/// 100 people in rooms of 10, some 5,000 deliveries in two seconds.
+const CROWD: &str = "--connections 100 --room-size 10 --rate 300 --duration 2 --warmup 0 --settle 1 --json -";
+
+fn prove(server: &Fake, options: &str) -> (Output, serde_json::Value) {
+    let url = format!("ws://{}/ws", server.address);
+    let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
+        .args(["run", "--url", &url, "--secret", SECRET])
+        .args(options.split_whitespace())
+        .output()
+        .expect("the prover runs");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output, report)
+}
+
+/// Runs against a server with this habit and gives the report, checking the exit code.
+fn judge(lie: Lie, options: &str, code: i32) -> serde_json::Value {
+    let (output, report) = prove(&Fake::start(lie), &[CROWD, options].join(" "));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{lie:?} {options}\n{said}\n{report:#}");
+    report
+}
+
+fn caught(lie: Lie, options: &str, fault: &str) {
+    let report = judge(lie, options, 2);
+    let count = report["proof"]["faults"][fault].as_u64().unwrap_or(0);
+    assert!(count >= 1, "{lie:?} {options}: {fault} in {:#}", report["proof"]);
+    assert_eq!(report["verdict"], "proof_failed");
+    assert!(report["proof"]["offenders"].as_array().is_some_and(|list| !list.is_empty()), "{lie:?}");
+}
+
+#[test]
+fn an_honest_server_passes_with_and_without_acks_and_own_copies_in_both_encodings() {
+    for options in [
+        "--acks on --echo off --encoding msgpack",
+        "--acks on --echo on --encoding json",
+        "--acks off --echo off --encoding json --workers 3",
+        "--acks off --echo on --encoding msgpack --arrivals poisson",
+        "--acks on --echo off --publishers 1 --payload 1000 --presence on",
+    ] {
+        let report = judge(Lie::Honest, options, 0);
+        let proof = &report["proof"];
+        assert_eq!(proof["expected"], proof["received"], "{options}");
+        assert!(proof["sent"].as_u64().is_some_and(|sent| sent > 400), "{options}: {proof:#}");
+        assert_eq!(proof["heartbeats_per_connection_min"], 0, "the one ping came before the phase");
+        assert_eq!(report["latency"]["delivery"]["count"], proof["received"], "{options}");
+    }
+}
+
+#[test]
+fn a_server_that_drops_one_in_a_thousand_is_caught() {
+    for options in ["--acks on", "--acks off", "--acks off --echo on --encoding json"] {
+        caught(Lie::Drops, options, "lost");
+    }
+}
+
+#[test]
+fn a_server_that_duplicates_is_caught() {
+    caught(Lie::Duplicates, "--acks on", "duplicated");
+    caught(Lie::Duplicates, "--acks off --encoding json", "duplicated");
+}
+
+#[test]
+fn a_server_that_swaps_is_caught() {
+    caught(Lie::Swaps, "--acks on", "misordered");
+    caught(Lie::Swaps, "--acks off --echo on", "misordered");
+}
+
+#[test]
+fn a_server_that_leaks_to_another_room_is_caught() {
+    caught(Lie::Leaks, "--acks on", "foreign");
+    caught(Lie::Leaks, "--acks off --workers 2", "foreign");
+}
+
+#[test]
+fn a_server_that_corrupts_is_caught() {
+    caught(Lie::Corrupts, "--encoding msgpack", "corrupted");
+    caught(Lie::Corrupts, "--encoding json", "corrupted");
+    caught(Lie::Misattributes, "--acks off", "corrupted");
+}
+
+#[test]
+fn a_server_that_forgets_what_it_accepted_or_acks_elsewhere_is_caught() {
+    caught(Lie::ForgetsAccepted, "--acks on", "lost");
+    caught(Lie::WithholdsAck, "--acks on", "unanswered");
+    caught(Lie::AcksElsewhere, "--acks on", "disagreed");
+}
+
+#[test]
+fn a_gap_and_a_cut_connection_fail_the_proof() {
+    caught(Lie::Gaps, "--acks on", "gap");
+    caught(Lie::Cuts, "--acks on", "cut");
+}
+
+#[test]
+fn silence_cannot_pass() {
+    caught(Lie::Mutes, "--acks off --echo on", "silent");
+    caught(Lie::MutesAll, "--acks on", "silent");
+}
+
+#[test]
+fn an_honest_refusal_is_no_loss_but_misses_the_rate() {
+    for options in ["--acks on", "--acks off"] {
+        let report = judge(Lie::Busy, options, 1);
+        assert_eq!(report["verdict"], "slo_missed");
+        assert!(report["proof"]["refusals"]["busy"].as_u64().is_some_and(|busy| busy >= 50));
+        let by_number = report["proof"]["count_only_rooms"].as_u64();
+        assert_eq!(by_number == Some(0), options == "--acks on", "{options}: {by_number:?}");
+    }
+}
+
+#[test]
+fn in_a_hold_everybody_hears_one_message_and_a_missing_heartbeat_is_a_fault() {
+    let hold = "--connections 100 --room-size 10 --hold 1 --settle 1 --json -";
+    let (output, report) = prove(&Fake::start(Lie::NoHeartbeat), hold);
+    assert_eq!(output.status.code(), Some(2), "{report:#}");
+    assert_eq!(report["proof"]["faults"]["no_heartbeat"], 100);
+    assert_eq!(report["proof"]["deliveries_per_connection_min"], 1);
+    let short = "--connections 100 --room-size 10 --hold 0.5 --settle 1 --json -";
+    let (output, report) = prove(&Fake::start(Lie::NoHeartbeat), short);
+    assert_eq!(output.status.code(), Some(0), "too short for a heartbeat: {report:#}");
+}
+
+#[test]
+fn what_cannot_be_set_up_is_said_in_a_sentence() {
+    let server = Fake::start(Lie::Honest);
+    let (output, _) = prove(&server, &format!("{CROWD} --connections 101"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let wrong = ["run", "--url", &format!("ws://{}/ws", server.address), "--secret", "another"];
+    let output = Command::new(env!("CARGO_BIN_EXE_throng-load")).args(wrong).output().expect("the prover runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("4503") && said.contains("--secret"), "{said}");
+}
+
+#[test]
+fn bisecting_finds_a_rate_that_holds_and_offers_twice_as_much() {
+    let server = Fake::start(Lie::Honest);
+    let url = format!("ws://{}/ws", server.address);
+    let options = "--connections 20 --room-size 2 --duration 1 --warmup 0 --from 20 --to 40 --steps 1 --slo-p99-ms 60000 --lateness-p99-ms 60000 --keep 10 --json -";
+    let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
+        .args(["bisect", "--url", &url, "--secret", SECRET])
+        .args(options.split_whitespace())
+        .output()
+        .expect("the prover runs");
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(0), "{found:#}");
+    assert_eq!(found["best"]["asked"]["rate_per_s"], 30.0);
+    assert_eq!(found["overload"]["asked"]["rate_per_s"], 60.0);
+    assert_eq!(found["probes"].as_array().map(Vec::len), Some(3));
+}

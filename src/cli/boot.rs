@@ -1,0 +1,144 @@
+//! The seam between the command and the data plane: a config becomes running shards.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use throng::base::ShardId;
+use throng::control::{HandOver, Scrape};
+use throng::runtime::boot::{self, BootConfig};
+use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
+use throng::runtime::scrape::Counts;
+use throng::shard::{Flush, Shard, ShardConfig};
+use throng::wire::TokenVerifier;
+
+use super::args::FlushMode;
+use super::serve::ServeConfig;
+use super::{Failure, figures};
+
+/// Where the shards leave what they count, and the scrape finds it. Empty until they run.
+#[derive(Clone, Default)]
+pub(crate) struct Scrapes(Arc<OnceLock<Counts>>);
+
+impl Scrapes {
+    pub(crate) fn reader(&self) -> Scrape {
+        let counts = Arc::clone(&self.0);
+        Arc::new(move || counts.get().map(|counts| figures::families(&counts.totals())).unwrap_or_default())
+    }
+}
+
+/// A started data plane.
+pub(crate) struct Running {
+    running: boot::Running,
+    capacity: Capacity,
+}
+
+/// Starts it: raises the limit on open files, looks what the host can hold, and boots the shards.
+pub(crate) fn start(
+    config: &ServeConfig,
+    verifier: &Arc<TokenVerifier>,
+    handover: HandOver,
+    scrape: &Scrapes,
+) -> Result<Running, Failure> {
+    let broken = |error: &dyn fmt::Display| Failure::Broken(error.to_string());
+    let open_files = host::raise_open_files().map_err(|error| broken(&error))?;
+    let mut limits = config.limits.clone();
+    limits.slots_per_ring = host::slots_per_ring(limits.slots_per_ring, open_files);
+    let state = HostState::look().map_err(|error| broken(&error))?;
+    let layout = Layout {
+        shards: config.shards,
+        slots_per_ring: limits.slots_per_ring,
+        max_connections: config.connections_max,
+    };
+    let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
+    let capacity = state.capacity(layout, clients);
+    // What the host cannot hold is answered 503 instead of being taken in and killed later.
+    let per_shard = capacity.connections.div_ceil(u64::from(config.shards));
+    limits.connections_per_shard_max = usize::try_from(per_shard).unwrap_or(usize::MAX);
+
+    let boot = BootConfig {
+        listen: config.listen,
+        backlog: i32::try_from(config.backlog).unwrap_or(i32::MAX),
+        shards: config.shards,
+        cores: config.cores.clone(),
+        slots_per_ring: limits.slots_per_ring,
+        tick_ms: limits.tick_ms,
+        parcels_per_inbox: PARCELS_PER_INBOX,
+    };
+    let template = ShardConfig {
+        id: ShardId(0),
+        shards: config.shards,
+        limits: Arc::new(limits),
+        seed: random_seed()?,
+        flush: match config.flush {
+            FlushMode::Eager => Flush::Eager,
+            FlushMode::Tick => Flush::Tick,
+        },
+        verifier: Arc::clone(verifier),
+        default_grants: config.default_grants.clone(),
+        node: Arc::from(config.node.as_str()),
+        #[cfg(feature = "planted-bugs")]
+        planted: None,
+    };
+    let make_shard = move |id| Shard::new(ShardConfig { id, ..template.clone() });
+    // The way to the control plane ends with the data plane, or its thread could never be joined.
+    let handover = Mutex::new(handover);
+    let give = Arc::new(move |socket, read| match handover.lock() {
+        Ok(handover) => handover.give(socket, read),
+        Err(poisoned) => poisoned.into_inner().give(socket, read),
+    });
+    let running = boot::start(&boot, make_shard, give).map_err(|error| broken(&error))?;
+    // Set once: there is one data plane per process.
+    let _was_empty = scrape.0.set(running.counts());
+    Ok(Running { running, capacity })
+}
+
+impl Running {
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.running.address()
+    }
+
+    /// How many connections this host can hold now and by what it is limited, as half a sentence.
+    pub(crate) fn capacity(&self) -> String {
+        let why = match self.capacity.limited_by {
+            LimitedBy::MaxConnections => "--max-connections",
+            LimitedBy::Memory => "free memory",
+            LimitedBy::SystemFiles => "fs.file-max",
+            LimitedBy::Rings => "the number of rings (more --shards)",
+            LimitedBy::OpenFiles => "open files (ulimit -n)",
+        };
+        format!("can hold {} connections now, limited by {why}", grouped(self.capacity.connections))
+    }
+
+    pub(crate) fn stop(self) {
+        if let Err(error) = self.running.stop() {
+            tracing::error!(%error, "the data plane ended badly");
+        }
+    }
+}
+
+/// Hash keys, epochs and session codes of this run.
+fn random_seed() -> Result<[u64; 2], Failure> {
+    let draw = || getrandom::u64().map_err(|error| Failure::Broken(format!("the system gives no randomness: {error}")));
+    Ok([draw()?, draw()?])
+}
+
+/// 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
+
+/// Each parcel is one sender's turn; 8 KiB of slots a shard.
+const PARCELS_PER_INBOX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_readable() {
+        assert_eq!([0, 999, 1_000, 2_340_000].map(grouped), ["0", "999", "1,000", "2,340,000"]);
+    }
+}

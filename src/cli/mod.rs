@@ -1,0 +1,61 @@
+//! The command line: what people type, and what they read back.
+//!
+//! Promises: every refusal is a sentence that says what to do; secrets are never printed; results go to stdout, logs to
+//! stderr. It must decide nothing about rooms.
+
+mod args;
+mod banner;
+mod boot;
+mod duration;
+mod explain;
+mod figures;
+mod log;
+mod secret;
+mod serve;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use throng::runtime::clock::Clock;
+
+use args::{Cli, Command};
+
+/// Why a command ended without having done its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Exit code 1: asked rightly, did not work.
+    Broken(String),
+    /// Exit code 2: not asked rightly.
+    Misused(String),
+}
+
+/// Does what the command line asks.
+pub(crate) fn run() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    // clap prints help and complaints itself, and exits with 0 or 2.
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(*args),
+        Command::Token(args) => {
+            let matches = matches.subcommand_matches("token").expect("clap chose this subcommand");
+            token::run(&args, matches)
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Broken(sentence)) => {
+            eprintln!("throng: {sentence}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Misused(sentence)) => {
+            eprintln!("throng: {sentence}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn unix_s() -> u64 {
+    Clock::start().now().unix_ms / 1_000
+}

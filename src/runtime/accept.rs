@@ -1,0 +1,210 @@
+//! The door: takes connections in, and says no politely when there is no place or no descriptor left.
+//!
+//! Promises: nobody who connected is dropped without a word: who cannot be seated is answered 503 and closed. When
+//! the process has no descriptor left, a reserve is given up to answer the next in line, and the door rests until the
+//! next tick instead of spinning. Must never: accept without bound in one turn.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::sockets::Sockets;
+use super::sys::{self, EventFd};
+use crate::base::ConnKey;
+
+/// A listener that shares its port with those of the other shards. Accepted sockets inherit `TCP_NODELAY`, and a bound
+/// on what the kernel keeps unsent for a reader that does not read.
+///
+/// # Errors
+/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`.
+pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// What happened at the door since it opened.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct DoorTotals {
+    /// Connections that were seated.
+    pub accepted: u64,
+    /// Answered 503: no row, or no ring for it.
+    pub refused_full: u64,
+    /// Answered 503 by means of the reserve: no descriptor.
+    pub refused_no_files: u64,
+    /// Connections that were gone before they were accepted, and other errors of `accept`.
+    pub failed: u64,
+}
+
+/// One shard's listener.
+pub struct Door {
+    listener: TcpListener,
+    /// A file of our own to give up when there is no descriptor left.
+    reserve: Option<EventFd>,
+    /// Somebody may be waiting: readiness is said once, so this stays until `accept` finds nobody.
+    waiting: bool,
+    /// Out of descriptors or memory; nothing is tried before the next tick.
+    resting: bool,
+    totals: DoorTotals,
+}
+
+impl Door {
+    /// Opens the door: `sockets` will tell by an event when somebody waits.
+    ///
+    /// # Errors
+    /// `EMFILE`: not even the reserve could be made.
+    pub fn new(listener: TcpListener, sockets: &mut Sockets) -> io::Result<Self> {
+        sockets.watch_listener(listener.as_fd());
+        let reserve = Some(EventFd::new()?);
+        Ok(Self { listener, reserve, waiting: true, resting: false, totals: DoorTotals::default() })
+    }
+
+    /// Takes in [`SocketEvent::Acceptable`](super::sockets::SocketEvent::Acceptable).
+    pub fn on_acceptable(&mut self, watching: bool, sockets: &mut Sockets) {
+        self.waiting = true;
+        if !watching {
+            sockets.watch_listener(self.listener.as_fd());
+        }
+    }
+
+    /// Rest is over; the reserve is made again if somebody took its place.
+    pub fn on_tick(&mut self) {
+        self.resting = false;
+        if self.reserve.is_none() {
+            self.reserve = EventFd::new().ok();
+        }
+    }
+
+    /// Whether a turn would try to accept.
+    pub fn has_work(&self) -> bool {
+        self.waiting && !self.resting
+    }
+
+    /// Accepts at most `most`. `open` gives each a place or none; connections it gave a place that the rings could
+    /// not take are answered 503 too and stand in `homeless`, for the owner to forget.
+    pub fn turn(
+        &mut self,
+        most: usize,
+        sockets: &mut Sockets,
+        open: &mut impl FnMut() -> Option<ConnKey>,
+        homeless: &mut Vec<ConnKey>,
+    ) {
+        for _ in 0..most {
+            if !self.has_work() {
+                break;
+            }
+            match sys::accept(self.listener.as_fd()) {
+                Ok((socket, peer)) => self.seat((socket, peer), sockets, open, homeless),
+                Err(error) => self.on_error(&error),
+            }
+        }
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> DoorTotals {
+        self.totals
+    }
+
+    fn seat(
+        &mut self,
+        (socket, peer): (OwnedFd, SocketAddr),
+        sockets: &mut Sockets,
+        open: &mut impl FnMut() -> Option<ConnKey>,
+        homeless: &mut Vec<ConnKey>,
+    ) {
+        let seated = match open() {
+            None => false,
+            Some(conn) => {
+                let adopted = sockets.adopt(&socket, conn);
+                if adopted.is_err() {
+                    homeless.push(conn);
+                }
+                adopted.is_ok()
+            }
+        };
+        if seated {
+            self.totals.accepted += 1;
+        } else {
+            self.totals.refused_full += 1;
+            tracing::debug!(%peer, "no place left");
+            refuse(socket.into());
+        }
+    }
+
+    fn on_error(&mut self, error: &io::Error) {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN) => self.waiting = false,
+            Some(libc::EMFILE | libc::ENFILE) => {
+                self.refuse_by_reserve();
+                self.resting = true;
+            }
+            Some(libc::ENOBUFS | libc::ENOMEM | libc::EBADF | libc::EINVAL | libc::ENOTSOCK) => {
+                self.totals.failed += 1;
+                self.resting = true;
+            }
+            // The connection's own trouble (ECONNABORTED, a network error that waited on it): the next one may be fine.
+            _ => self.totals.failed += 1,
+        }
+    }
+
+    /// Gives up the reserve for as long as it takes to answer those in front.
+    fn refuse_by_reserve(&mut self) {
+        self.reserve = None;
+        for _ in 0..REFUSALS_PER_REST {
+            match sys::accept(self.listener.as_fd()) {
+                Ok((socket, peer)) => {
+                    self.totals.refused_no_files += 1;
+                    tracing::debug!(%peer, "no descriptor left");
+                    refuse(socket.into());
+                }
+                Err(error) => {
+                    self.waiting &= error.raw_os_error() != Some(libc::EAGAIN);
+                    break;
+                }
+            }
+        }
+        self.reserve = EventFd::new().ok();
+    }
+}
+
+/// What somebody is told who cannot be served now.
+pub(super) fn refusal() -> String {
+    let (head, len) = ("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n", FULL.len());
+    format!("{head}Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{FULL}")
+}
+
+/// Answers 503 and closes. Best effort: the socket is new and has room, and nobody waits for it here.
+fn refuse(mut socket: TcpStream) {
+    // A peer that is gone already needs no answer.
+    if socket.write_all(refusal().as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
+        discard_input(&socket);
+    }
+}
+
+/// Unread bytes would turn the close into a reset, and the peer might never see the answer.
+fn discard_input(mut socket: &TcpStream) {
+    let mut unread = [0; 4 << 10];
+    for _ in 0..DISCARDS_MAX {
+        match io::Read::read(&mut socket, &mut unread) {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+}
+
+const FULL: &str = r#"{"error":"full","message":"this server has no place left, try again later"}"#;
+/// How many are answered before the door rests: 16 a tick keep a queue of refused clients moving.
+const REFUSALS_PER_REST: usize = 16;
+/// A slow reader may stall with this much (and one send) unsent in the kernel: enough for a good connection, and some
+/// thousand stalled ones still fit into `tcp_mem`, which everybody shares.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
+/// 64 KiB: a whole request head.
+const DISCARDS_MAX: usize = 16;

@@ -1,0 +1,211 @@
+//! Starting and ending the executors: one pinned thread per shard.
+//!
+//! Promises: everything that can fail because of the host fails before the first connection is taken, with a sentence
+//! that says what to change; a stopped server has closed its sockets and joined its threads.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use thiserror::Error;
+
+use super::accept;
+use super::clock::Clock;
+use super::host;
+use super::mailbox::{self, Bell};
+use super::pump::{self, Give, Parts, Pump};
+use super::scrape::{Counts, ShardCounts};
+use super::sys;
+use crate::base::ShardId;
+use crate::shard::Shard;
+
+/// How the data plane is laid out on this host.
+#[derive(Clone, Debug)]
+pub struct BootConfig {
+    /// Port 0 picks a free one; all shards share it.
+    pub listen: SocketAddr,
+    /// Connections the kernel keeps waiting per shard; it caps this at `net.core.somaxconn`.
+    pub backlog: i32,
+    /// At least 1.
+    pub shards: u16,
+    /// Cores to pin shards to, in turn. Empty: all this process may run on.
+    pub cores: Vec<usize>,
+    /// Must equal `Limits::slots_per_ring` of the shards.
+    pub slots_per_ring: u16,
+    /// Must equal `Limits::tick_ms` of the shards.
+    pub tick_ms: u64,
+    /// Parcels that may wait for one shard.
+    pub parcels_per_inbox: usize,
+}
+
+/// Why the data plane did not start.
+#[derive(Debug, Error)]
+pub enum BootError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot prepare this host: {0}")]
+    Host(#[from] host::HostError),
+    #[error("shard {shard} cannot start: {source}")]
+    Shard { shard: u16, source: io::Error },
+    #[error("shard {shard} has no executor: {reason}")]
+    Executor { shard: u16, reason: String },
+    #[error("there must be at least one shard")]
+    NoShards,
+}
+
+/// The data plane at work.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    executors: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    bells: Vec<Arc<Bell>>,
+    stopping: Arc<AtomicBool>,
+    counts: Arc<[Arc<ShardCounts>]>,
+}
+
+/// Binds, starts one executor per shard, and returns when all of them accept.
+///
+/// `make_shard` is called once for each shard, on its own thread. `give` takes what is not a WebSocket.
+///
+/// # Errors
+/// See [`BootError`]; whatever had started is stopped again.
+pub fn start(
+    config: &BootConfig,
+    make_shard: impl Fn(ShardId) -> Shard + Send + Sync + 'static,
+    give: Give,
+) -> Result<Running, BootError> {
+    host::allow_executors()?;
+    let cores = cores(config)?;
+    let bells = (0..config.shards).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>();
+    let bells = bells.map_err(|source| BootError::Shard { shard: 0, source })?;
+    let counts: Arc<[Arc<ShardCounts>]> = bells.iter().map(|_| Arc::default()).collect();
+    let (make_shard, clock, stopping) = (Arc::new(make_shard), Clock::start(), Arc::new(AtomicBool::new(false)));
+
+    // Every listener is there before the first shard runs: an address in use must not be found out half-way.
+    let mut address = config.listen;
+    let mut listeners = Vec::new();
+    for _ in 0..config.shards {
+        let bound = accept::bind(address, config.backlog).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (local, listener) = bound.map_err(|source| BootError::Listen { address, source })?;
+        address = local;
+        listeners.push(listener);
+    }
+
+    let (started, starts) = bounded(usize::from(config.shards));
+    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts };
+    let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
+    for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
+        let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
+        let (slots_per_ring, tick_ms, shards) = (config.slots_per_ring, config.tick_ms, config.shards);
+        let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
+        let (stopping, started) = (Arc::clone(&running.stopping), started.clone());
+        let executor = builder(id, cores[number % cores.len()]).spawn(move || async move {
+            let shard = make_shard(id);
+            let parts = Parts {
+                shard,
+                listener,
+                slots_per_ring,
+                tick_ms,
+                shards,
+                mailbox,
+                bell,
+                clock,
+                give,
+                counts,
+                stopping,
+            };
+            live(parts, started).await
+        });
+        match executor {
+            Ok(executor) => running.executors.push(executor),
+            Err(error) => {
+                drop(running.stop());
+                return Err(BootError::Executor { shard: id.0, reason: error.to_string() });
+            }
+        }
+    }
+    drop(started);
+    running.wait_for(&starts)
+}
+
+impl Running {
+    /// Where it listens; the port is real even if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A way to read all counts from any thread, for as long as one likes.
+    pub fn counts(&self) -> Counts {
+        Counts::new(Arc::clone(&self.counts))
+    }
+
+    /// Stops all shards at the end of their turn, closes every socket and joins the threads.
+    ///
+    /// # Errors
+    /// Why a shard had ended before it was told to.
+    pub fn stop(self) -> Result<(), BootError> {
+        self.stopping.store(true, Ordering::Relaxed);
+        for bell in &self.bells {
+            bell.ring();
+        }
+        let mut ended = Ok(());
+        for (shard, executor) in (0..).zip(self.executors) {
+            let one = match executor.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(source)) => Err(BootError::Shard { shard, source }),
+                Err(error) => Err(BootError::Executor { shard, reason: error.to_string() }),
+            };
+            ended = ended.and(one);
+        }
+        ended
+    }
+
+    fn wait_for(self, starts: &Receiver<()>) -> Result<Self, BootError> {
+        // Ends when each shard has either said that it runs, or is gone.
+        if starts.iter().count() == self.executors.len() {
+            return Ok(self);
+        }
+        let shards = self.executors.len() as u16;
+        match self.stop() {
+            Err(error) => Err(error),
+            Ok(()) => Err(BootError::Executor { shard: shards, reason: "it ended without a word".to_owned() }),
+        }
+    }
+}
+
+/// A shard's whole life.
+async fn live(parts: Parts, started: Sender<()>) -> io::Result<()> {
+    let pump = Pump::new(parts)?;
+    // The channel holds one word of each shard.
+    let told = started.try_send(());
+    drop(started);
+    match told {
+        Ok(()) => pump::run(pump).await,
+        Err(_) => Ok(()),
+    }
+}
+
+fn builder(id: ShardId, core: usize) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(&format!("shard-{}", id.0))
+        .io_memory(EXECUTOR_IO_BYTES)
+        .ring_depth(EXECUTOR_RING_DEPTH)
+}
+
+fn cores(config: &BootConfig) -> Result<Vec<usize>, BootError> {
+    if config.shards == 0 {
+        return Err(BootError::NoShards);
+    }
+    match config.cores.is_empty() {
+        true => sys::allowed_cores().map_err(|source| BootError::Shard { shard: 0, source }),
+        false => Ok(config.cores.clone()),
+    }
+}
+
+/// Glommio's own buffers for files, which a server of sockets never uses; its default is 10 MiB a shard.
+const EXECUTOR_IO_BYTES: usize = 64 << 10;
+/// The executor itself only reads the bell and keeps one timer.
+const EXECUTOR_RING_DEPTH: usize = 128;

@@ -1,0 +1,343 @@
+//! The turn of a shard: what happened goes in, what it wants done is done.
+//!
+//! ```text
+//!  tick? → accept → events → read → mail → end of turn → write until nothing is due → close, hand over → post → sleep?
+//! ```
+//!
+//! Promises: one look at the clock per turn; every step is bounded, so that none starves the next; past the shard's
+//! peak nothing new is taken in until what is due is written. It never sleeps over work.
+//! Must never: decide anything about people, rooms or bytes.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::accept::{self, Door};
+use super::clock::Clock;
+use super::mailbox::{Bell, Mailbox};
+use super::scrape::{RuntimeCounts, ShardCounts};
+use super::sockets::{ReadEvent, SocketEvent, Sockets};
+use crate::base::{ConnKey, Now, ShardId};
+use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Shard, Write};
+
+/// Takes a socket that is not ours, and the bytes read from it so far. Must not wait.
+pub type Give = Arc<dyn Fn(TcpStream, Bytes) + Send + Sync>;
+
+/// Everything a pump is made of; it is made on the thread it will run on.
+pub(super) struct Parts {
+    pub(super) shard: Shard,
+    pub(super) listener: TcpListener,
+    pub(super) slots_per_ring: u16,
+    pub(super) tick_ms: u64,
+    pub(super) shards: u16,
+    pub(super) mailbox: Mailbox<Mail>,
+    pub(super) bell: Arc<Bell>,
+    pub(super) clock: Clock,
+    pub(super) give: Give,
+    pub(super) counts: Arc<ShardCounts>,
+    pub(super) stopping: Arc<AtomicBool>,
+}
+
+/// One shard, its sockets and its mail.
+pub(super) struct Pump {
+    shard: Shard,
+    sockets: Sockets,
+    door: Door,
+    mailbox: Mailbox<Mail>,
+    others: Vec<ShardId>,
+    bell: Arc<Bell>,
+    clock: Clock,
+    tick_ms: u64,
+    /// When the next tick is due, on the monotonic clock; the timer task reads it.
+    tick_due_ms: Rc<Cell<u64>>,
+    give: Give,
+    batch: Batch,
+    fates: Vec<(usize, Fate)>,
+    effects: Vec<Effect>,
+    homeless: Vec<ConnKey>,
+    counts: RuntimeCounts,
+    shared: Arc<ShardCounts>,
+    stopping: Arc<AtomicBool>,
+}
+
+/// Turns until told to stop, sleeping when there is nothing to do.
+///
+/// # Errors
+/// The bell could not be opened or read: the shard could never be woken.
+pub(super) async fn run(mut pump: Pump) -> io::Result<()> {
+    let bell = pump.bell.eventfd().as_glommio_file()?;
+    let timer = keep_time(pump.clock, Rc::clone(&pump.tick_due_ms), Arc::clone(&pump.bell));
+    let timer = glommio::spawn_local(timer);
+    while !pump.stopping.load(Ordering::Relaxed) {
+        let busy = pump.turn();
+        if !busy && pump.prepare_sleep() {
+            let rung = bell.read_at(0, 8).await.map_err(io::Error::from);
+            pump.wake();
+            if let Err(error) = rung
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error);
+            }
+        } else {
+            glommio::yield_if_needed().await;
+        }
+    }
+    timer.cancel().await;
+    Ok(())
+}
+
+/// Wakes a sleeping pump when its tick is due; one that is awake sees that for itself.
+async fn keep_time(clock: Clock, due_ms: Rc<Cell<u64>>, bell: Arc<Bell>) {
+    loop {
+        let wait_ms = due_ms.get().saturating_sub(clock.now().mono_ms).max(1);
+        glommio::timer::sleep(Duration::from_millis(wait_ms)).await;
+        if clock.now().mono_ms >= due_ms.get() {
+            bell.ring();
+        }
+    }
+}
+
+impl Pump {
+    /// # Errors
+    /// What rings and door may lack: see [`Sockets::new`], [`Door::new`].
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let mut sockets = Sockets::new(parts.slots_per_ring, Arc::clone(parts.bell.eventfd()))?;
+        let door = Door::new(parts.listener, &mut sockets)?;
+        let me = parts.shard.id();
+        Ok(Self {
+            shard: parts.shard,
+            sockets,
+            door,
+            mailbox: parts.mailbox,
+            others: (0..parts.shards).map(ShardId).filter(|other| *other != me).collect(),
+            bell: parts.bell,
+            clock: parts.clock,
+            tick_ms: parts.tick_ms,
+            tick_due_ms: Rc::new(Cell::new(parts.clock.now().mono_ms + parts.tick_ms)),
+            give: parts.give,
+            batch: Batch::default(),
+            fates: Vec::new(),
+            effects: Vec::new(),
+            homeless: Vec::new(),
+            counts: RuntimeCounts::default(),
+            shared: parts.counts,
+            stopping: parts.stopping,
+        })
+    }
+
+    /// Whether anything was done.
+    fn turn(&mut self) -> bool {
+        let now = self.clock.now();
+        self.counts.turns += 1;
+        let mut busy = self.tick_if_due(now);
+        if self.shard.wants_input() {
+            busy |= self.accept(now);
+        }
+        busy |= self.take_events(now);
+        if self.shard.wants_input() {
+            busy |= self.read(now);
+            busy |= self.take_mail(now);
+        }
+        self.shard.end_turn(now);
+        busy |= self.write(now);
+        busy |= self.carry_out();
+        busy |= self.post();
+        self.sockets.submit();
+        busy
+    }
+
+    fn tick_if_due(&mut self, now: Now) -> bool {
+        let due_ms = self.tick_due_ms.get();
+        if now.mono_ms < due_ms {
+            return false;
+        }
+        let late_ms = now.mono_ms - due_ms;
+        self.counts.ticks += 1;
+        self.counts.late_ticks += u64::from(late_ms > self.tick_ms / 2);
+        self.counts.late_ticks_ms += late_ms;
+        // Missed ticks are not made up for: one tick does the work of all.
+        self.tick_due_ms.set(due_ms + (late_ms / self.tick_ms + 1) * self.tick_ms);
+        self.door.on_tick();
+        self.shard.handle(now, Input::Tick);
+        self.sockets.drop_rings_above(self.shard.rings_wanted());
+        self.publish_counts();
+        true
+    }
+
+    fn accept(&mut self, now: Now) -> bool {
+        let busy = self.door.has_work();
+        let shard = &mut self.shard;
+        self.door.turn(ACCEPTS_PER_TURN, &mut self.sockets, &mut || shard.open(now), &mut self.homeless);
+        for conn in self.homeless.drain(..) {
+            self.shard.handle(now, Input::Ended { conn });
+        }
+        busy
+    }
+
+    fn take_events(&mut self, now: Now) -> bool {
+        self.sockets.turn();
+        let mut busy = false;
+        while let Some(event) = self.sockets.take_event() {
+            busy = true;
+            let input = match event {
+                SocketEvent::Acceptable { watching } => {
+                    self.door.on_acceptable(watching, &mut self.sockets);
+                    continue;
+                }
+                SocketEvent::Writable { conn } => Input::Writable { conn },
+                SocketEvent::Ended { conn } => Input::Ended { conn },
+                SocketEvent::Released { conn } => Input::Released { conn },
+            };
+            self.shard.handle(now, input);
+        }
+        busy
+    }
+
+    fn read(&mut self, now: Now) -> bool {
+        let (shard, counts) = (&mut self.shard, &mut self.counts);
+        let made = self.sockets.read(READS_PER_TURN, &mut |event| match event {
+            ReadEvent::Received { conn, bytes } => {
+                counts.reads += 1;
+                counts.received_bytes += bytes.len() as u64;
+                shard.handle(now, Input::Received { conn, bytes });
+            }
+            ReadEvent::Ended { conn } => shard.handle(now, Input::Ended { conn }),
+        });
+        made > 0
+    }
+
+    fn take_mail(&mut self, now: Now) -> bool {
+        let mut taken = 0;
+        while taken < PARCELS_PER_TURN
+            && let Some((from, mut parcel)) = self.mailbox.take()
+        {
+            taken += 1;
+            self.shard.handle_parcel(now, from, &mut parcel);
+            self.mailbox.keep(parcel);
+        }
+        self.counts.parcels += taken;
+        taken > 0
+    }
+
+    fn write(&mut self, now: Now) -> bool {
+        let mut busy = false;
+        while self.shard.fill_batch(now, &mut self.batch) {
+            busy = true;
+            self.fates.clear();
+            self.sockets.write(self.batch.arena(), self.batch.writes(), &mut self.fates);
+            self.counts.writes += self.batch.writes().len() as u64;
+            self.counts.written_bytes += self.batch.writes().iter().map(|write| u64::from(write.len)).sum::<u64>();
+            for (_, fate) in &self.fates {
+                match fate {
+                    Fate::Stalled { .. } => self.counts.stalled += 1,
+                    Fate::Broken => self.counts.broken += 1,
+                }
+            }
+            self.shard.finish_batch(now, &mut self.batch, &self.fates);
+        }
+        busy
+    }
+
+    fn carry_out(&mut self) -> bool {
+        self.shard.take_effects(&mut self.effects);
+        let busy = !self.effects.is_empty();
+        for effect in std::mem::take(&mut self.effects).drain(..) {
+            match effect {
+                Effect::Close { conn, how } => self.sockets.close(conn, how),
+                Effect::HandOver { conn, read } => self.hand_over(conn, read),
+                Effect::Opened { conn, identity } => {
+                    tracing::debug!(shard = self.shard.id().0, ?conn, user = identity.user(), "session opened");
+                }
+                Effect::Closed { conn, identity, reason } => {
+                    let user = identity.as_ref().map(|identity| identity.user());
+                    tracing::debug!(shard = self.shard.id().0, ?conn, user, ?reason, "connection closed");
+                }
+            }
+        }
+        busy
+    }
+
+    fn hand_over(&mut self, conn: ConnKey, read: Bytes) {
+        match self.sockets.hand_over(conn) {
+            Ok(socket) => {
+                self.counts.handed_over += 1;
+                (self.give)(socket.into(), read);
+            }
+            // No descriptor left for it.
+            Err(_) => {
+                self.counts.hand_over_failed += 1;
+                let answer = accept::refusal();
+                let write = Write { conn, start: 0, len: answer.len() as u32 };
+                // Best effort: nothing was written to it before, so there is room.
+                self.fates.clear();
+                self.sockets.write(answer.as_bytes(), &[write], &mut self.fates);
+                self.sockets.close(conn, CloseHow::Quietly);
+            }
+        }
+    }
+
+    fn post(&mut self) -> bool {
+        let mut busy = false;
+        for &to in &self.others {
+            let mail = self.shard.outgoing_mut(to);
+            if mail.is_empty() {
+                continue;
+            }
+            if self.mailbox.post(to, mail) {
+                busy = true;
+            } else {
+                // It stays with the shard. The reader is past its peak; the next turn, at the latest the tick, tries again.
+                self.counts.posts_refused += 1;
+            }
+        }
+        busy
+    }
+
+    /// True: the bell will ring for whatever comes. False: there is work, do not sleep.
+    ///
+    /// Past the shard's peak only the tick can help, and what waits outside stays there: the rings' bells are off.
+    fn prepare_sleep(&mut self) -> bool {
+        if self.shard.has_work() {
+            return false;
+        }
+        self.bell.say_asleep();
+        let may_sleep = match self.shard.wants_input() {
+            true => !self.door.has_work() && self.mailbox.waiting() == 0 && self.sockets.prepare_sleep(),
+            false => true,
+        };
+        let sleep = may_sleep && !self.stopping.load(Ordering::Relaxed);
+        if sleep {
+            self.counts.sleeps += 1;
+        } else {
+            self.wake();
+        }
+        sleep
+    }
+
+    fn wake(&mut self) {
+        self.bell.say_awake();
+        self.sockets.wake();
+    }
+
+    fn publish_counts(&mut self) {
+        let (sockets, door) = (self.sockets.totals(), self.door.totals());
+        let counts = &mut self.counts;
+        (counts.sockets, counts.rings) = (sockets.sockets, sockets.rings);
+        (counts.overflows, counts.rearmed, counts.stale) = (sockets.overflows, sockets.rearmed, sockets.stale);
+        (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
+        (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
+        self.shared.store(counts, self.shard.counters(), &self.shard.gauges());
+    }
+}
+
+/// Two rounds of 64: a rush of connections must not keep those who are seated waiting.
+const ACCEPTS_PER_TURN: usize = 128;
+/// Eight batches of 64 reads; at 8 KiB each at most 4 MiB a turn.
+const READS_PER_TURN: usize = 512;
+const PARCELS_PER_TURN: u64 = 64;

@@ -1,0 +1,186 @@
+//! The data plane as a whole, on real executors: start, serve, sleep, stop.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use throng::base::{Limits, ShardId};
+use throng::runtime::Give;
+use throng::runtime::boot::{BootConfig, BootError, Running, start};
+use throng::shard::{Flush, Shard, ShardConfig};
+use throng::wire::{Grants, TokenVerifier};
+use tungstenite::{Message, WebSocket};
+
+const SECRET: &[u8] = b"only for this test, 32 bytes long!";
+const FAR_FUTURE: u64 = 4_000_000_000;
+
+type Handed = Receiver<(TcpStream, Bytes)>;
+
+fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
+    try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, limits).unwrap()
+}
+
+fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    let config = BootConfig {
+        listen,
+        backlog: 1_024,
+        shards,
+        cores: Vec::new(),
+        slots_per_ring: limits.slots_per_ring,
+        tick_ms: limits.tick_ms,
+        parcels_per_inbox: 256,
+    };
+    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+    let limits = Arc::new(limits);
+    let make_shard = move |id: ShardId| {
+        Shard::new(ShardConfig {
+            id,
+            shards,
+            limits: Arc::clone(&limits),
+            seed: [7, 8],
+            flush: Flush::Eager,
+            verifier: Arc::clone(&verifier),
+            default_grants: Grants::everything(),
+            node: Arc::from("test"),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        })
+    };
+    let (sender, handed) = channel();
+    let give: Give = Arc::new(move |socket, read| drop(sender.send((socket, read))));
+    Ok((start(&config, make_shard, give)?, handed))
+}
+
+fn small() -> Limits {
+    Limits { slots_per_ring: 8, tick_ms: 5, ..Limits::default() }
+}
+
+#[test]
+fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
+    let (running, handed) = serve(2, small());
+    // More than one ring of each shard, one after the other and at once.
+    let clients: Vec<TcpStream> = (0..60)
+        .map(|number| {
+            let mut client = TcpStream::connect(running.address()).unwrap();
+            write!(client, "GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    for _ in &clients {
+        let (mut socket, read) = handed.recv().unwrap();
+        let head = String::from_utf8(read.to_vec()).unwrap();
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        assert_eq!(head, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        socket.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{path}").as_bytes()).unwrap();
+    }
+    for (number, mut client) in clients.into_iter().enumerate() {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, format!("HTTP/1.0 200 OK\r\n\r\n/{number}"));
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn people_on_different_shards_hear_each_other_and_a_stop_ends_everything() {
+    let (running, _handed) = serve(2, small());
+    let address = running.address();
+    // With 24 people nobody doubts that both shards have some.
+    let mut people: Vec<WebSocket<TcpStream>> = (0..24).map(|number| join(address, &format!("user{number}"))).collect();
+    for number in 0..people.len() {
+        say(&mut people[number], &format!(r#"{{"type":"publish","room":"hall","data":{number},"echo":true}}"#));
+        for person in &mut people {
+            let heard = hear(person);
+            assert!(
+                heard.contains(r#""type":"message""#) && heard.ends_with(&format!(r#""data":{number}}}"#)),
+                "{heard}"
+            );
+        }
+    }
+    // Counts are as of the last tick.
+    let counts = running.counts();
+    while counts.totals().runtime.sockets < 24 || counts.totals().runtime.sleeps == 0 {
+        std::thread::yield_now();
+    }
+    let totals = counts.totals();
+    assert_eq!((totals.gauges.sessions, totals.runtime.accepted), (24, 24));
+    assert!(totals.runtime.parcels > 0, "both shards had people");
+    assert_eq!((totals.runtime.overflows, totals.runtime.stale, totals.runtime.broken), (0, 0, 0));
+
+    running.stop().unwrap();
+    for person in &mut people {
+        let mut nothing = [0; 1];
+        let end = person.get_mut().read(&mut nothing).map_err(|error| error.kind());
+        assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");
+    }
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn a_full_shard_answers_503_and_a_place_that_is_left_is_given_again() {
+    let (running, _handed) = serve(1, Limits { connections_per_shard_max: 10, ..small() });
+    let mut people: Vec<_> = (0..10).map(|number| join(running.address(), &format!("user{number}"))).collect();
+    let mut late = TcpStream::connect(running.address()).unwrap();
+    let mut answer = String::new();
+    late.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    for round in 0..30 {
+        // Counts are as of the last tick: what is read must be news before it proves anything.
+        while running.counts().totals().runtime.sockets < 10 {
+            std::thread::yield_now();
+        }
+        drop(people.remove(0));
+        while running.counts().totals().runtime.sockets > 9 {
+            std::thread::yield_now();
+        }
+        people.push(join(running.address(), &format!("late{round}")));
+    }
+    assert_eq!(running.counts().totals().runtime.rings, 2);
+    drop(people);
+    while running.counts().totals().runtime.rings > 1 {
+        std::thread::yield_now();
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn what_cannot_start_says_why_and_leaves_nothing_behind() {
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let refused = try_serve(taken.local_addr().unwrap(), 2, small());
+    assert!(matches!(refused, Err(BootError::Listen { .. })));
+
+    // More slots than the process may have files: the second shard fails like the first, and both are joined.
+    let limits = Limits { slots_per_ring: u16::MAX, ..Limits::default() };
+    let open_files = throng::runtime::resource_limit(throng::runtime::Resource::OpenFiles).unwrap().soft;
+    if open_files < u64::from(u16::MAX) {
+        let refused = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2, limits);
+        assert!(matches!(refused, Err(BootError::Shard { .. })));
+    }
+    let nobody = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 0, small());
+    assert!(matches!(nobody, Err(BootError::NoShards)));
+}
+
+/// Opens a session and sits down in `hall`.
+fn join(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
+    let claims = serde_json::json!({ "sub": user, "exp": FAR_FUTURE });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).unwrap();
+    assert!(hear(&mut socket).contains(r#""type":"welcome""#));
+    say(&mut socket, r#"{"type":"join","id":1,"room":"hall"}"#);
+    let reply = hear(&mut socket);
+    assert!(reply.contains(r#""type":"reply""#), "{reply}");
+    socket
+}
+
+fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
+    socket.send(Message::text(text)).unwrap();
+}
+
+fn hear(socket: &mut WebSocket<TcpStream>) -> String {
+    socket.read().unwrap().into_text().unwrap().to_string()
+}

@@ -1,0 +1,202 @@
+//! A tiny owner of sockets: gives out rows, echoes what comes, closes what ends. No shard, no executor.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use throng::base::ConnKey;
+use throng::runtime::EventFd;
+use throng::runtime::accept::{Door, bind};
+use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
+use throng::shard::{CloseHow, Fate, Write};
+
+pub(crate) struct Owner {
+    pub(crate) sockets: Sockets,
+    pub(crate) door: Door,
+    pub(crate) address: SocketAddr,
+    pub(crate) bell: Arc<EventFd>,
+    /// Bytes of each open connection that are still to be written; empty for most.
+    pub(crate) rows: BTreeMap<ConnKey, Row>,
+    pub(crate) read_budget: usize,
+    /// Who was released, in order.
+    pub(crate) released: Vec<ConnKey>,
+    pub(crate) opened: usize,
+    pub(crate) ended: usize,
+    /// Who may have something to be written.
+    dirty: BTreeSet<ConnKey>,
+    free: VecDeque<(u16, u16)>,
+    generations: BTreeMap<(u16, u16), u16>,
+}
+
+#[derive(Default)]
+pub(crate) struct Row {
+    pub(crate) unsent: Vec<u8>,
+    pub(crate) received: Vec<u8>,
+    pub(crate) stalled: bool,
+    pub(crate) closing: bool,
+}
+
+impl Owner {
+    pub(crate) fn new(slots_per_ring: u16, rings_max: u16) -> Self {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 4_096).unwrap();
+        let address = listener.local_addr().unwrap();
+        let bell = Arc::new(EventFd::new().unwrap());
+        let mut sockets = Sockets::new(slots_per_ring, Arc::clone(&bell)).unwrap();
+        let door = Door::new(listener, &mut sockets).unwrap();
+        let free = (0..rings_max).flat_map(|ring| (0..slots_per_ring).map(move |slot| (ring, slot))).collect();
+        let rows = BTreeMap::new();
+        let (generations, dirty) = (BTreeMap::new(), BTreeSet::new());
+        Self {
+            sockets,
+            door,
+            address,
+            bell,
+            rows,
+            read_budget: 64,
+            released: Vec::new(),
+            opened: 0,
+            ended: 0,
+            dirty,
+            free,
+            generations,
+        }
+    }
+
+    /// One turn as the pump makes it, without tick or mail.
+    pub(crate) fn turn(&mut self) {
+        let mut homeless = Vec::new();
+        let (free, generations, rows, opened) =
+            (&mut self.free, &mut self.generations, &mut self.rows, &mut self.opened);
+        let mut open = || {
+            let (ring, slot) = free.pop_front()?;
+            let generation = generations.entry((ring, slot)).or_default();
+            *generation = generation.wrapping_add(1);
+            let conn = ConnKey::new(ring, slot, *generation);
+            rows.insert(conn, Row::default());
+            *opened += 1;
+            Some(conn)
+        };
+        self.door.turn(64, &mut self.sockets, &mut open, &mut homeless);
+        assert_eq!(homeless, [], "every row had its ring");
+        self.sockets.turn();
+        self.take_events();
+        self.read();
+        self.flush();
+        self.sockets.submit();
+    }
+
+    /// Turns until `fact` holds. Bounded by idle turns, not by time.
+    pub(crate) fn run_until(&mut self, what: &str, mut fact: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..TURNS_MAX {
+            if fact(self) {
+                return;
+            }
+            self.turn();
+            if !self.sockets.has_work() {
+                std::thread::yield_now();
+            }
+        }
+        panic!("never came true: {what}; {:?} {:?}", self.sockets.totals(), self.door.totals());
+    }
+
+    /// Sleeps on the bell as a pump would, unless there is work.
+    pub(crate) fn sleep(&mut self) {
+        if !self.door.has_work() && self.sockets.prepare_sleep() {
+            let mut bell = File::from(self.bell.as_fd().try_clone_to_owned().unwrap());
+            match bell.read(&mut [0; 8]) {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+            }
+            self.sockets.wake();
+        }
+    }
+
+    pub(crate) fn close(&mut self, conn: ConnKey, how: CloseHow) {
+        let row = self.rows.get_mut(&conn).unwrap();
+        if !row.closing {
+            row.closing = true;
+            row.unsent.clear();
+            self.sockets.close(conn, how);
+        }
+    }
+
+    /// The connection opened last.
+    pub(crate) fn newest(&self) -> ConnKey {
+        *self.rows.keys().max_by_key(|conn| (conn.generation(), conn.index())).unwrap()
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.sockets.take_event() {
+            match event {
+                SocketEvent::Acceptable { watching } => self.door.on_acceptable(watching, &mut self.sockets),
+                SocketEvent::Writable { conn } => {
+                    let row = self.rows.get_mut(&conn).unwrap();
+                    assert!(row.stalled, "room is only announced to the stalled");
+                    row.stalled = false;
+                    self.dirty.insert(conn);
+                }
+                SocketEvent::Ended { conn } => self.on_ended(conn),
+                SocketEvent::Released { conn } => {
+                    self.rows.remove(&conn).expect("released once, and only after it was closed");
+                    self.free.push_front((conn.ring(), conn.slot()));
+                    self.released.push(conn);
+                }
+            }
+        }
+    }
+
+    fn read(&mut self) {
+        let (rows, dirty) = (&mut self.rows, &mut self.dirty);
+        let mut ended = Vec::new();
+        self.sockets.read(self.read_budget, &mut |event| match event {
+            ReadEvent::Received { conn, bytes } => {
+                let row = rows.get_mut(&conn).expect("bytes only for rows that are open");
+                assert!(!row.closing, "a closed connection hears nothing more");
+                row.received.extend_from_slice(bytes);
+                row.unsent.extend_from_slice(bytes);
+                dirty.insert(conn);
+            }
+            ReadEvent::Ended { conn } => ended.push(conn),
+        });
+        for conn in ended {
+            self.on_ended(conn);
+        }
+    }
+
+    fn on_ended(&mut self, conn: ConnKey) {
+        self.ended += 1;
+        self.close(conn, CloseHow::Quietly);
+    }
+
+    fn flush(&mut self) {
+        let (mut arena, mut writes, mut fates) = (Vec::new(), Vec::new(), Vec::new());
+        for conn in std::mem::take(&mut self.dirty) {
+            let Some(row) = self.rows.get(&conn).filter(|row| !row.unsent.is_empty() && !row.stalled) else {
+                continue;
+            };
+            writes.push(Write { conn, start: arena.len() as u32, len: row.unsent.len() as u32 });
+            arena.extend_from_slice(&row.unsent);
+        }
+        self.sockets.write(&arena, &writes, &mut fates);
+        let mut fates = fates.into_iter().peekable();
+        for (index, write) in writes.iter().enumerate() {
+            let row = self.rows.get_mut(&write.conn).unwrap();
+            match fates.next_if(|(of, _)| *of == index).map(|(_, fate)| fate) {
+                None => row.unsent.clear(),
+                Some(Fate::Stalled { taken }) => {
+                    assert!(taken < write.len, "what went out whole is no stall");
+                    row.unsent.drain(..taken as usize);
+                    row.stalled = true;
+                }
+                Some(Fate::Broken) => self.close(write.conn, CloseHow::Abruptly),
+            }
+        }
+        assert_eq!(fates.next(), None, "fates come in order, one per write");
+    }
+}
+
+/// Far above what any test needs (a few thousand); an endless wait fails instead of hanging.
+const TURNS_MAX: usize = 20_000_000;
