@@ -208,7 +208,7 @@ mod tests {
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
-        assert_eq!((given.shards, given.limits.connections_per_shard_max, given.flush), (3, 4, FlushMode::Tick));
+        assert_eq!((given.shards, given.flush), (3, FlushMode::Tick));
         assert_eq!((given.node.as_str(), given.connections_max, given.backlog), ("n1", Some(10), 4096));
         let grants =
             config(&["--dev", "--default-grants", r#"[{"match":"a","can":["join"]}]"#]).unwrap().default_grants;
