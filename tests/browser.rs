@@ -35,6 +35,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Ok(Some(status)) = self.0.try_wait() {
+            eprintln!("the server had ended by itself: {status}");
+        }
         let _killed = self.0.kill();
         let _reaped = self.0.wait();
     }

@@ -130,4 +130,17 @@ mod tests {
     fn the_arguments_do_not_contradict_each_other() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn every_flag_and_variable_is_documented() {
+        let page = include_str!("../../docs/operations.md");
+        for command in Cli::command().get_subcommands() {
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let flag = format!("--{}", argument.get_long().expect("every argument is a flag"));
+                assert!(page.contains(&flag), "{flag} is not in docs/operations.md");
+                let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                assert!(page.contains(&variable), "{variable} is not in docs/operations.md");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! is said with the next line of that kind. Nothing below the chosen level costs more than one comparison.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 
 use throng::runtime::clock::Clock;
@@ -21,7 +22,8 @@ pub(crate) fn start(form: LogForm, level: &str) -> Result<(), Failure> {
     let filter = EnvFilter::builder()
         .parse(level)
         .map_err(|error| Failure::Misused(format!("--log-level {level:?} is not understood: {error}")))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match form {
         LogForm::Human => lines.boxed(),
         LogForm::Json => lines.json().flatten_event(true).boxed(),

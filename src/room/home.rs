@@ -198,14 +198,15 @@ impl Room {
         &mut self.log
     }
 
-    /// Whether one more message may be accepted: nothing a shard is still owed would be forgotten by it.
-    pub fn admits(&self, limits: &Limits) -> bool {
+    /// Whether this message may be accepted: nothing a shard is still owed would be forgotten by it.
+    pub fn admits(&self, post: &Post<'_>, limits: &Limits) -> bool {
         let oldest_owed = self.attendance.iter().filter_map(|a| a.owed_from).min();
         oldest_owed.is_none_or(|owed| {
-            let kept_from = self.log.first();
-            let nearly_full = self.log.len() + 1 >= limits.log_messages_max
-                || self.log.bytes() + limits.message_bytes_max > limits.log_bytes_max;
-            owed > kept_from || !nearly_full
+            let text = self.name.as_str().len() + post.event.map_or(0, str::len) + post.from.user().len();
+            let info = post.from.info().map_or(0, str::len);
+            // A control character of JSON text is six bytes long; the keys and the header are less than 256.
+            let frame_bytes_max = post.payload.bytes().len() + 6 * text + info + 256;
+            self.log.first_after(frame_bytes_max, limits) <= owed
         })
     }
 
@@ -322,13 +323,19 @@ mod tests {
         let limits = Limits { log_messages_max: 3, ..Limits::default() };
         let mut room = room_with(3, &limits);
         room.set_seats(HERE, SeatCounts { by_encoding: [1, 0], watchers: 0 });
-        assert!(room.admits(&limits));
+        let (from, payload) =
+            (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
+        let post = Post { from: &from, event: None, payload: &payload, skip: None };
+        assert!(room.admits(&post, &limits));
         room.owe(HERE, Offset(1));
-        assert!(!room.admits(&limits));
+        assert!(!room.admits(&post, &limits));
         room.set_owed(HERE, Some(Offset(2)));
-        assert!(room.admits(&limits));
+        assert!(room.admits(&post, &limits));
+        // By bytes one message may push out several.
+        let narrow = Limits { log_messages_max: 100, log_bytes_max: room.log().bytes() + 1, ..limits };
+        assert!(!room.admits(&post, &narrow));
         room.set_seats(HERE, SeatCounts::default());
-        assert!(room.admits(&limits) && room.is_idle());
+        assert!(room.admits(&post, &narrow) && room.is_idle());
     }
 
     #[test]

@@ -79,6 +79,18 @@ impl Log {
         self.head()
     }
 
+    /// The oldest offset still kept after a message of so many bytes has been added.
+    pub fn first_after(&self, bytes: usize, limits: &Limits) -> Offset {
+        let (mut first, mut len, mut held) = (self.first, self.entries.len() + 1, self.bytes + bytes);
+        for entry in &self.entries {
+            if len <= limits.log_messages_max && held <= limits.log_bytes_max {
+                break;
+            }
+            (first, len, held) = (first.next(), len - 1, held - entry.bytes_held());
+        }
+        first
+    }
+
     /// Forgets what is older than the age limit.
     pub fn trim(&mut self, now: Now, limits: &Limits) {
         while self.entries.front().is_some_and(|entry| now.since(entry.at_mono_ms) > limits.log_age_ms) {

@@ -31,6 +31,17 @@ pub fn bind(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether nobody else listens here. The shards share their port, and the kernel would let any other process of this
+/// user share it too: two servers would each get a part of the connections, and rooms would silently fall in two.
+///
+/// # Errors
+/// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
 /// What happened at the door since it opened.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct DoorTotals {

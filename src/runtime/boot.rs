@@ -86,6 +86,7 @@ pub fn start(
 
     // Every listener is there before the first shard runs: an address in use must not be found out half-way.
     let mut address = config.listen;
+    accept::claim(address).map_err(|source| BootError::Listen { address, source })?;
     let mut listeners = Vec::new();
     for _ in 0..config.shards {
         let bound = accept::bind(address, config.backlog).and_then(|listener| Ok((listener.local_addr()?, listener)));

@@ -15,7 +15,7 @@ impl Shard {
                 continue;
             }
             let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(behind.room)) else { return };
-            if self.seats.room_mut(behind.room).make_live(place.seat, behind.cursor) {
+            if self.seats.room_mut(behind.room).make_live(place.seat, conn, behind.cursor) {
                 self.counters.add(Count::CaughtUp, 1);
                 self.flush.behind_readers -= 1;
                 if let Some(work) = self.work_mut(conn) {

@@ -112,11 +112,6 @@ impl Shard {
             self.flush.behind_readers -= before - work.behind.len();
         }
         let room = self.seats.room_mut(at);
-        // The row will be somebody else's: nobody is to miss a message for having its number.
-        room.pending
-            .iter_mut()
-            .filter(|pending| pending.skip == Some(conn.index()))
-            .for_each(|pending| pending.skip = None);
         let moves = room.remove_seat(place.seat);
         for (_, after) in moves.into_iter().flatten() {
             let moved = room.seats[after as usize].conn;

@@ -253,7 +253,10 @@ impl Shard {
             let cursor = self.seats.room(at).cursor(seat);
             let row = self.connections.at_mut(here.conn);
             let conn = row.key(here.conn);
-            if row.flags.has(Flags::STALLED) {
+            let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
+            if row.flags.has(Flags::STALLED)
+                || !self.seats.room(at).fits(seat, frames, outbox_bytes, &self.config.limits)
+            {
                 self.seats.room_mut(at).seats[seat as usize].set_behind();
                 self.fall_behind(conn, at, cursor);
             } else if row.batch == self.flush.batch && !batch.is_empty() {
@@ -281,7 +284,7 @@ impl Shard {
         let room = self.seats.room_mut(at);
         let here = &mut room.seats[seat as usize];
         if here.is_live() {
-            let conn = here.conn;
+            let conn = self.connections.at(here.conn).key(here.conn);
             here.set_taken(here.taken().saturating_sub(frames));
             if here.skips() {
                 let later = room.pending.iter().skip(frames as usize).any(|pending| pending.skip == Some(conn));

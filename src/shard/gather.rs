@@ -61,6 +61,7 @@ impl Shard {
     fn append_owed(&mut self, place: SeatRef, to: Option<usize>, bytes_max: usize, out: &mut Vec<u8>) {
         let room = self.seats.room_mut(place.room);
         let seat = room.seats[place.seat as usize];
+        let conn = self.connections.at(seat.conn).key(seat.conn);
         if !seat.is_live() {
             return;
         }
@@ -69,7 +70,7 @@ impl Shard {
         let (mut served, mut bytes, mut deliveries) = (owed.start, 0, 0);
         while served < to {
             let message = &room.pending[served];
-            if message.skip != Some(seat.conn)
+            if message.skip != Some(conn)
                 && let Some(frame) = message.frame(seat.encoding())
             {
                 if bytes + frame.len() > bytes_max {

@@ -53,13 +53,13 @@ impl Shard {
         let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
         let (at, room) = self.rooms.open(&publish.room);
         trim(room, now, &limits);
-        if !room.admits(&limits) || unsent_here >= limits.pending_messages_max {
+        let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
+        let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
+        if !room.admits(&post, &limits) || unsent_here >= limits.pending_messages_max {
             self.rooms.settle(now, at, &limits);
             self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
             return;
         }
-        let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
-        let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
         let offset = room.append(now, &post, &limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);

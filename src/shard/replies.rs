@@ -15,16 +15,15 @@ impl Shard {
     pub(super) fn on_joined(&mut self, now: Now, joined: Joined) {
         let place =
             self.seats.find(joined.room.as_str()).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
-        let Some(place) = place else {
-            self.counters.add(Count::StaleKeys, 1);
+        let waiting = place.filter(|place| {
+            let seat = self.seats.room(place.room).seats[place.seat as usize];
+            seat.is_joining() && seat.ticket() == joined.ticket
+        });
+        let Some(place) = waiting else {
+            self.refuse_late_seat(joined.conn, joined.id);
             return;
         };
         let room = self.seats.room_mut(place.room);
-        let seat = room.seats[place.seat as usize];
-        if !seat.is_joining() || seat.ticket() != joined.ticket {
-            self.counters.add(Count::StaleKeys, 1);
-            return;
-        }
         if !room.has_seated() {
             // The first seat: what lies before it concerns nobody here.
             let bytes = room.forget_written(room.pending.len());
@@ -51,10 +50,14 @@ impl Shard {
                 &Event::Gap { room: &joined.room, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why },
             );
         }
+        if self.connections.row(joined.conn).is_none() {
+            // The answer was one too many for its outbox.
+            return;
+        }
         let room = self.seats.room_mut(place.room);
         let cursor = joined.start.cursor;
         if cursor == joined.head.next() {
-            let seated = room.make_live(place.seat, cursor);
+            let seated = room.make_live(place.seat, joined.conn, cursor);
             assert!(seated, "no message after the head can have come before the answer that names the head");
         } else {
             room.seats[place.seat as usize].set_behind();
@@ -63,6 +66,14 @@ impl Shard {
                 work.behind.push(Behind { room: place.room, cursor, pulling: false, slow: false });
             }
             self.catch_up(now, joined.conn);
+        }
+    }
+
+    /// The seat was given up before it was given: the join gets its one answer all the same.
+    fn refuse_late_seat(&mut self, conn: ConnKey, id: Option<u64>) {
+        self.counters.add(Count::StaleKeys, 1);
+        if id.is_some() && self.connections.row(conn).is_some() {
+            self.refuse(conn, id, Refusal::NotJoined, Some("it left the room before it was given its seat"));
         }
     }
 
@@ -82,15 +93,14 @@ impl Shard {
             deliver.offset,
             room.next_offset()
         );
-        let publisher = deliver.skip.filter(|skip| skip.shard == self.config.id).and_then(|skip| {
-            let place = self.connections.row(skip.conn)?.seats.find(at)?;
-            Some((skip.conn.index(), place.seat))
-        });
+        // Kept by key even if it does not sit here now: it may take a seat before this is written.
+        let publisher = deliver.skip.filter(|skip| skip.shard == self.config.id).map(|skip| skip.conn);
+        let place = publisher.and_then(|conn| self.connections.row(conn)?.seats.find(at));
         let room = self.seats.room_mut(at);
-        if let Some((_, seat)) = publisher {
-            room.seats[seat as usize].set_skips(true);
+        if let Some(place) = place {
+            room.seats[place.seat as usize].set_skips(true);
         }
-        let bytes = room.push_pending(Pending { frames: deliver.frames, skip: publisher.map(|(conn, _)| conn) });
+        let bytes = room.push_pending(Pending { frames: deliver.frames, skip: publisher });
         self.flush.unsent_bytes += bytes;
         self.queue_room(at);
     }
@@ -106,6 +116,7 @@ impl Shard {
             return;
         };
         let Some(epoch) = self.seats.room(place.room).epoch else { return };
+        let hard = self.config.limits.outbox_hard_bytes_max;
         let Some(work) = self.work_mut(conn) else { return };
         let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room && b.pulling && b.cursor == asked)
         else {
@@ -113,6 +124,12 @@ impl Shard {
             return;
         };
         behind.pulling = false;
+        let page_bytes: usize = page.frames.iter().map(Bytes::len).sum();
+        if !work.outbox.is_empty() && work.outbox.len() + page_bytes > hard {
+            // Answers came in between. It is asked for again when they are written.
+            return;
+        }
+        let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room) else { return };
         behind.cursor = page.next;
         let why = if behind.slow { GapWhy::Slow } else { GapWhy::Retention };
         if let Some((from, to)) = page.gap {
@@ -124,7 +141,7 @@ impl Shard {
         self.counters.add(Count::Pages, 1);
         self.counters.add(Count::Deliveries, page.frames.len() as u64);
         if let Some(work) = self.work_mut(conn) {
-            work.outbox.reserve_exact(page.frames.iter().map(Bytes::len).sum());
+            work.outbox.reserve_exact(page_bytes);
             page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame));
         }
         if self.connections.row(conn).is_some_and(|row| row.has_outbox()) {

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use slab::Slab;
 
-use crate::base::{Encoding, Epoch, Identity, Offset, RoomName, Seed, SeededMap, ShardId};
+use crate::base::{ConnKey, Encoding, Epoch, Identity, Limits, Offset, RoomName, Seed, SeededMap, ShardId};
 use crate::room::SeatCounts;
 
 /// One reader in one room: 8 bytes.
@@ -99,8 +99,8 @@ impl Seat {
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) frames: [Option<Bytes>; 2],
-    /// The row of the publisher who gets no copy, if it sits at this shard.
-    pub(crate) skip: Option<u32>,
+    /// The publisher who gets no copy, if its connection is of this shard, whether it sits in the room by now or not.
+    pub(crate) skip: Option<ConnKey>,
 }
 
 impl Pending {
@@ -173,13 +173,20 @@ impl LocalRoom {
     }
 
     /// Makes a seat live from this offset on, if that does not lie before what is pending for its place.
-    pub(crate) fn make_live(&mut self, seat: u32, from: Offset) -> bool {
+    pub(crate) fn make_live(&mut self, seat: u32, conn: ConnKey, from: Offset) -> bool {
         let base = Offset(self.mark.0 + u64::from(self.base(seat)));
         if from < base || from.since(base) > u64::from(Seat::TAKEN_MAX) {
             return false;
         }
+        // What was spread before its encoding had readers here has no frame for it and must be pulled.
+        let encoding = self.seats[seat as usize].encoding();
+        let mut owed = self.pending.iter().skip(from.since(self.mark) as usize);
+        if owed.any(|pending| pending.frame(encoding).is_none()) {
+            return false;
+        }
         self.seats[seat as usize].set_live(from.since(base) as u32);
-        self.renew_skips(seat);
+        let skips = self.pending.iter().any(|pending| pending.skip == Some(conn));
+        self.seats[seat as usize].set_skips(skips);
         true
     }
 
@@ -191,6 +198,16 @@ impl LocalRoom {
             bytes <= bytes_soft
         });
         fit.count().max(1) as u32
+    }
+
+    /// Whether what a seat is owed of the first `frames` messages may be written together with a filled outbox.
+    pub(crate) fn fits(&self, seat: u32, frames: u32, outbox_bytes: usize, limits: &Limits) -> bool {
+        if outbox_bytes == 0 {
+            return true;
+        }
+        let (encoding, from) = (self.seats[seat as usize].encoding(), self.owed(seat).start);
+        let owed = self.pending.iter().take(frames as usize).skip(from).filter_map(|pending| pending.frame(encoding));
+        outbox_bytes + owed.map(Bytes::len).sum::<usize>() <= limits.outbox_hard_bytes_max
     }
 
     /// Nobody is seated for sure: a first seat may begin anywhere.
@@ -250,13 +267,6 @@ impl LocalRoom {
         let bytes = pending.bytes();
         self.pending.push_back(pending);
         bytes
-    }
-
-    /// Whether some pending message is not for the seat at this place.
-    fn renew_skips(&mut self, seat: u32) {
-        let conn = self.seats[seat as usize].conn;
-        let skips = self.pending.iter().any(|pending| pending.skip == Some(conn));
-        self.seats[seat as usize].set_skips(skips);
     }
 }
 
@@ -339,7 +349,7 @@ mod tests {
         let at = seats.open(&RoomName::parse("r").unwrap(), ShardId(0));
         for conn in conns {
             let seat = seats.room_mut(at).add_seat(*conn, Encoding::Json, false, 0);
-            seats.room_mut(at).make_live(seat, Offset(1));
+            seats.room_mut(at).make_live(seat, ConnKey::new(0, *conn as u16, 0), Offset(1));
         }
         (seats, at)
     }
@@ -354,10 +364,10 @@ mod tests {
         let room = seats.room_mut(at);
         room.push_pending(pending());
         let late = room.add_seat(2, Encoding::Json, false, 0);
-        assert!(room.make_live(late, Offset(2)));
+        assert!(room.make_live(late, ConnKey::new(0, 2, 0), Offset(2)));
         room.push_pending(pending());
         assert_eq!((room.owed(0), room.owed(late)), (0..2, 1..2));
-        assert!(!room.make_live(late, Offset(0)));
+        assert!(!room.make_live(late, ConnKey::new(0, 2, 0), Offset(0)));
     }
 
     #[test]

@@ -1,0 +1,247 @@
+//! What people and networks do to a world, drawn from its dice.
+
+use throng::base::{ConnKey, Encoding, Epoch, Offset, Position};
+
+use crate::client::{Asked, FORBIDDEN, Stage, Surroundings, check_room};
+use crate::frames;
+use crate::tally::Lived;
+use crate::tokens::Tokens;
+use crate::view::Wish;
+use crate::world::{Happening, World};
+
+impl World {
+    /// The load: turns of shards in seeded order, with people and misfortunes between them.
+    pub(crate) fn live(&mut self) -> Result<(), String> {
+        (0..self.weather.rooms).for_each(check_room);
+        let mut order: Vec<usize> = (0..self.shards.len()).collect();
+        let mut turns = 0;
+        while turns < self.weather.turns {
+            self.dice.shuffle(&mut order);
+            for shard in &order {
+                turns += 1;
+                let ms = self.dice.between(0, self.weather.step_ms_max) as u64;
+                self.pass_time(ms);
+                self.crowd_acts()?;
+                if !self.dice.chance(self.weather.idle_shard) {
+                    self.seeded_turn(*shard)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A turn in which some of what could happen does, in any order.
+    pub(crate) fn seeded_turn(&mut self, shard: usize) -> Result<(), String> {
+        let mut happenings = self.what_may_happen(shard);
+        self.dice.shuffle(&mut happenings);
+        self.turn(shard, &happenings)
+    }
+
+    fn what_may_happen(&mut self, shard: usize) -> Vec<Happening> {
+        let mut may = Vec::new();
+        for (number, socket) in self.sockets.iter().filter(|(_, socket)| socket.shard == shard) {
+            let number = *number;
+            if socket.release_at_ms.is_some_and(|at| at <= self.now.mono_ms) {
+                may.push(Happening::Released(number));
+            }
+            if socket.let_go {
+                continue;
+            }
+            if socket.cut && !socket.cut_told && self.dice.chance(400) {
+                may.push(Happening::Ended(number));
+            }
+            if socket.stalled && !socket.cut && socket.room() > 0 && self.dice.chance(500) {
+                may.push(Happening::Writable(number));
+            }
+            if !socket.up.is_empty() {
+                (0..self.dice.between(0, 3)).for_each(|_| may.push(Happening::Read(number)));
+            }
+        }
+        let parcels = self.inboxes[shard].len();
+        (0..self.dice.between(0, parcels)).for_each(|_| may.push(Happening::Mail));
+        if self.now.mono_ms >= self.next_tick_ms[shard] {
+            may.push(Happening::Tick);
+            let late = self.dice.chance(self.weather.tick_late);
+            let late_ms = if late { self.dice.between(1, self.weather.tick_late_ms_max) as u64 } else { 0 };
+            self.next_tick_ms[shard] = self.now.mono_ms + self.weather.limits.tick_ms + late_ms;
+        }
+        if !self.stale.is_empty() && self.dice.chance(self.weather.stale_input) {
+            let (of, key): (usize, ConnKey) = self.dice.pick(&self.stale);
+            if of == shard {
+                may.push(Happening::Stale(key));
+            }
+        }
+        may
+    }
+
+    fn crowd_acts(&mut self) -> Result<(), String> {
+        if self.dice.chance(self.weather.connect) {
+            self.somebody_comes();
+        }
+        let alive: Vec<usize> = self.sockets.keys().copied().filter(|number| self.is_alive(*number)).collect();
+        if self.dice.chance(self.weather.cut_everybody) {
+            alive.iter().for_each(|number| self.cut(*number));
+            return Ok(());
+        }
+        for number in alive {
+            if self.dice.chance(self.weather.cut) {
+                self.cut(number);
+                continue;
+            }
+            let client = &mut self.clients[number];
+            if self.dice.chance(self.weather.goes_mute) {
+                client.mute = true;
+            }
+            client.deaf = if client.deaf {
+                !self.dice.chance(self.weather.hears_again)
+            } else {
+                self.dice.chance(self.weather.goes_deaf)
+            };
+            let reads = !client.deaf && self.dice.chance(700);
+            let may_ask = matches!(client.stage, Stage::Open | Stage::Opening) && !client.mute && !client.misbehaved;
+            if reads {
+                let most = self.dice.between(1, self.weather.read_bytes_max);
+                self.client_reads(number, most)?;
+            }
+            if may_ask && self.is_alive(number) && self.dice.chance(self.weather.act / 4) {
+                self.somebody_acts(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn somebody_comes(&mut self) {
+        if self.sockets.len() >= self.weather.connections_max {
+            return;
+        }
+        let (shard, user) = (self.dice.below(self.shards.len()), self.dice.below(self.weather.users));
+        let encoding = self.dice.pick(&Encoding::ALL);
+        let tokens = Tokens::shared();
+        if self.dice.chance(self.weather.stranger) {
+            let head = match self.dice.below(6) {
+                0 => "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+                1 => "nonsense\r\n\r\n".to_owned(),
+                2 => "GET /ws HT".to_owned(),
+                3 => upgrade(Encoding::Json, None),
+                4 => upgrade(encoding, Some(&tokens.expired)),
+                _ => upgrade(encoding, Some(&tokens.forged)),
+            };
+            if self.connect(shard, user, encoding, &head).is_none() {
+                self.tally.add(Lived::TurnedAway, 1);
+            }
+            return;
+        }
+        let short = self.dice.chance(self.weather.short_token);
+        let head = upgrade(encoding, Some(tokens.of(user, short)));
+        match self.connect(shard, user, encoding, &head) {
+            Some(number) => self.clients[number].short_token = short,
+            None => self.tally.add(Lived::TurnedAway, 1),
+        }
+    }
+
+    fn somebody_acts(&mut self, number: usize) {
+        if self.dice.chance(self.weather.misbehave) {
+            self.misbehave(number);
+            return;
+        }
+        if self.dice.chance(self.weather.goodbye) {
+            let mut out = Vec::new();
+            if self.clients[number].stage == Stage::Open {
+                self.clients[number].say_goodbye(&mut out, &mut self.dice);
+            }
+            self.send(number, &out);
+            return;
+        }
+        for _ in 0..self.dice.between(1, self.weather.burst_max) {
+            self.ask_something(number);
+        }
+    }
+
+    fn ask_something(&mut self, number: usize) {
+        let room = if self.dice.chance(20) { FORBIDDEN } else { self.dice.below(self.weather.rooms) };
+        let pieces = if self.dice.chance(self.weather.fragment) { self.dice.between(2, 5) } else { 1 };
+        let roll = self.dice.below(100);
+        let mut with_id = !self.dice.chance(60);
+        let client = &mut self.clients[number];
+        let mut out = Vec::new();
+        match roll {
+            0..28 => {
+                let fresh = !client.views.contains_key(&room) && !client.is_asking(room);
+                with_id |= !fresh;
+                // Without an answer nobody could tell where the reader begins.
+                let plain = Wish { since: None, history: 0, presence: false };
+                let wish = if with_id { self.wish(number, room) } else { plain };
+                self.clients[number].ask(Asked::Join(room, wish), with_id, &mut out, &mut self.dice, pieces);
+            }
+            28..38 => {
+                with_id |= client.is_asking(room) || client.views.get(&room).is_none_or(|view| !view.seated);
+                client.ask(Asked::Leave(room), with_id, &mut out, &mut self.dice, pieces);
+            }
+            38..84 => {
+                let with_id = self.dice.chance(600);
+                let echo = self.dice.pick(&[None, None, None, Some(true), Some(false)]);
+                let filler = self.dice.below(250);
+                let mut around = Surroundings {
+                    weather: &self.weather,
+                    reference: &mut self.reference,
+                    tally: &mut self.tally,
+                    dice: &mut self.dice,
+                };
+                client.publish(room, with_id, echo, filler, &mut out, &mut around, pieces);
+            }
+            84..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
+            91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),
+            94..97 => client.ping(&mut out, &mut self.dice),
+            kind => client.ask_wrongly(kind % 4, &mut out, &mut self.dice),
+        }
+        self.send(number, &out);
+    }
+
+    fn wish(&mut self, number: usize, room: usize) -> Wish {
+        let presence = self.dice.chance(300);
+        let history = if self.dice.chance(300) { self.dice.between(1, 25) as u32 } else { 0 };
+        let seen = self.last_seen.get(&(self.clients[number].user, room)).copied();
+        let since = match self.dice.below(10) {
+            0..5 => seen,
+            5 => Some(Position { epoch: Epoch(self.dice.roll()), offset: Offset(self.dice.roll() % 50) }),
+            6 => seen.map(|seen| Position { offset: Offset(seen.offset.0 + 30), ..seen }),
+            _ => None,
+        };
+        Wish { since, history, presence }
+    }
+
+    fn misbehave(&mut self, number: usize) {
+        let mut out = Vec::new();
+        let (dice, client) = (&mut self.dice, &mut self.clients[number]);
+        match dice.below(5) {
+            0 => out.extend_from_slice(&[0x81, 0x02, b'{', b'}']),
+            1 => frames::write_raw(&mut out, if client.encoding == Encoding::Json { 2 } else { 1 }, true, b"{}", dice),
+            2 => frames::write_raw(&mut out, 1, true, &[0xff, 0xfe], dice),
+            3 => frames::write_raw(&mut out, 2, true, &[0x80; 1_000], dice),
+            _ => (0..8).for_each(|n| frames::write_raw(&mut out, u8::from(n == 0), false, b" ", dice)),
+        }
+        client.misbehaved = true;
+        self.send(number, &out);
+    }
+
+    /// Puts bytes on a client's way to its shard.
+    pub(crate) fn send(&mut self, number: usize, bytes: &[u8]) {
+        if let Some(socket) = self.sockets.get_mut(&number).filter(|socket| !socket.let_go && !socket.cut) {
+            socket.up.extend(bytes);
+        }
+    }
+}
+
+/// A request head that asks for this encoding, with a token or without.
+pub(crate) fn upgrade(encoding: Encoding, token: Option<&str>) -> String {
+    let protocol = match encoding {
+        Encoding::MessagePack => "Sec-WebSocket-Protocol: throng.v1.msgpack\r\n",
+        // JSON is what one gets who offers nothing.
+        Encoding::Json => "",
+    };
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: sim\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{protocol}{token}\r\n"
+    )
+}

@@ -1,0 +1,60 @@
+//! Whole rooms on many shards, in seeded worlds without a kernel: everything that may come between people comes.
+//!
+//! `cargo sim` lives through the default number of seeds; `THRONG_SIM_SEED=N cargo sim` replays one,
+//! `THRONG_SIM_SEEDS=N cargo sim` runs as many as you like. A bug that was found here leaves its seed in
+//! [`REGRESSIONS`].
+
+mod audit;
+mod client;
+mod crowd;
+mod dice;
+mod frames;
+mod reference;
+mod socket;
+mod swarm;
+mod tally;
+mod tokens;
+mod view;
+mod weather;
+mod world;
+
+use swarm::Swarm;
+use tally::Lived;
+
+/// Seeds that once failed.
+const REGRESSIONS: &[u64] = &[];
+const SEEDS: u64 = 200;
+
+#[test]
+fn whatever_happens_everybody_hears_everything_once_and_in_order() {
+    let seeds: Vec<u64> = match (number("THRONG_SIM_SEED"), number("THRONG_SIM_SEEDS")) {
+        (Some(seed), _) => vec![seed],
+        (None, count) => REGRESSIONS.iter().copied().chain(1..=count.unwrap_or(SEEDS)).collect(),
+    };
+    let swarm = Swarm::run(&seeds, |_| {});
+    println!("{} seeds lived through {}", seeds.len(), swarm.tally);
+    for failure in &swarm.failures {
+        println!("seed {}: {}\n    replay: THRONG_SIM_SEED={} cargo sim", failure.seed, failure.what, failure.seed);
+    }
+    assert!(swarm.failures.is_empty(), "{} of {} seeds failed", swarm.failures.len(), seeds.len());
+    if seeds.len() >= 50 {
+        for lived in [Lived::Joins, Lived::Bounced, Lived::Gaps, Lived::Stretched, Lived::HalfWritten] {
+            let n = swarm.least(lived);
+            assert!(n > 0, "fifty seeds in which {lived:?} never came to pass prove nothing about it");
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_lives_the_same_life() {
+    for seed in [3, 14, 15] {
+        assert_eq!(swarm::live(seed, |_| {}).unwrap().trace, swarm::live(seed, |_| {}).unwrap().trace);
+    }
+    assert_ne!(swarm::live(3, |_| {}).unwrap().trace, swarm::live(14, |_| {}).unwrap().trace);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no command line of its own: the seed comes from outside")]
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
+}

@@ -1,0 +1,204 @@
+//! The naive truth: what was said, where it was seen, and by whom it must not be.
+//!
+//! It knows no shards, no mail and no cursors: only commands sent and events received, of all clients together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use throng::base::{Offset, Position};
+
+/// One publish, from the moment it was sent.
+#[derive(Debug)]
+pub(crate) struct Post {
+    client: usize,
+    room: usize,
+    user: String,
+    event: Option<String>,
+    /// The payload as compact JSON.
+    json: String,
+    /// The publisher gets no copy.
+    skip_own: bool,
+    has_id: bool,
+    place: Option<(u64, Offset)>,
+    /// Seen where the epoch was not known.
+    offset: Option<Offset>,
+    at_unix_ms: Option<u64>,
+    refused: bool,
+}
+
+/// A message as one reader saw it.
+pub(crate) struct Heard<'a> {
+    pub(crate) room: usize,
+    pub(crate) epoch: Option<u64>,
+    pub(crate) offset: Offset,
+    pub(crate) at_unix_ms: u64,
+    pub(crate) user: &'a str,
+    pub(crate) event: Option<&'a str>,
+    pub(crate) json: &'a str,
+}
+
+/// A place in a room's history.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Place {
+    room: usize,
+    epoch: u64,
+    offset: Offset,
+}
+
+/// All that was ever said in one world.
+#[derive(Default)]
+pub(crate) struct Reference {
+    posts: Vec<Post>,
+    said: BTreeMap<Place, usize>,
+    /// Places a reader was not shown and that can only be its own unacknowledged words: proved at the end.
+    holes: BTreeSet<(usize, Place)>,
+}
+
+impl Reference {
+    /// The number the next post will carry in its payload.
+    pub(crate) fn next_tag(&self) -> usize {
+        self.posts.len()
+    }
+
+    pub(crate) fn posted(
+        &mut self,
+        client: usize,
+        room: usize,
+        user: &str,
+        event: Option<&str>,
+        json: &str,
+        rules: (bool, bool),
+    ) {
+        let (has_id, skip_own) = rules;
+        self.posts.push(Post {
+            client,
+            room,
+            user: user.to_owned(),
+            event: event.map(str::to_owned),
+            json: json.to_owned(),
+            skip_own,
+            has_id,
+            place: None,
+            offset: None,
+            at_unix_ms: None,
+            refused: false,
+        });
+    }
+
+    /// R1: a message seen is a message sent, the same for every reader, at one place only, never at its publisher
+    /// who took the ack as receipt.
+    pub(crate) fn heard(&mut self, client: usize, heard: &Heard<'_>) -> Result<(), String> {
+        let tag = tag_of(heard.json).ok_or_else(|| format!("R1 a payload nobody sent: {}", heard.json))?;
+        let post = self.posts.get_mut(tag).ok_or_else(|| format!("R1 nobody said {tag}"))?;
+        let same = post.room == heard.room
+            && post.user == heard.user
+            && post.event.as_deref() == heard.event
+            && post.json == heard.json
+            && *post.at_unix_ms.get_or_insert(heard.at_unix_ms) == heard.at_unix_ms;
+        if !same {
+            return Err(format!(
+                "R1 {post:?} was heard as {:?} from {} at {}",
+                heard.json, heard.user, heard.at_unix_ms
+            ));
+        }
+        if post.refused {
+            return Err(format!("R1 {post:?} was refused and came all the same"));
+        }
+        if post.client == client && post.skip_own {
+            return Err(format!("R1 {post:?} came back to its publisher, who has the ack"));
+        }
+        if *post.offset.get_or_insert(heard.offset) != heard.offset {
+            return Err(format!("R1 {post:?} was heard again at {:?}", heard.offset));
+        }
+        match heard.epoch {
+            Some(epoch) => self.place(tag, Place { room: heard.room, epoch, offset: heard.offset }),
+            None => Ok(()),
+        }
+    }
+
+    /// R2: the ack names the place where everybody sees the message.
+    pub(crate) fn acked(&mut self, tag: usize, position: Position) -> Result<(), String> {
+        let post = &mut self.posts[tag];
+        if *post.offset.get_or_insert(position.offset) != position.offset {
+            return Err(format!("R2 {post:?} was acknowledged at {:?}", position.offset));
+        }
+        let room = post.room;
+        self.place(tag, Place { room, epoch: position.epoch.0, offset: position.offset })
+    }
+
+    /// R3: what was refused was given no offset.
+    pub(crate) fn refused(&mut self, tag: usize) -> Result<(), String> {
+        let post = &mut self.posts[tag];
+        post.refused = true;
+        if post.offset.is_some() { Err(format!("R3 {post:?} was refused after it had been heard")) } else { Ok(()) }
+    }
+
+    /// R4: a reader may pass over a message only if it is its own.
+    pub(crate) fn passed_over(&mut self, client: usize, room: usize, epoch: u64, offset: Offset) -> Result<(), String> {
+        let place = Place { room, epoch, offset };
+        match self.said.get(&place).map(|tag| &self.posts[*tag]) {
+            Some(post) if post.client == client && post.skip_own => Ok(()),
+            Some(post) => Err(format!("R4 client {client} was not shown {place:?}: {post:?}")),
+            None if self.silent_posts(client, room) > 0 => {
+                self.holes.insert((client, place));
+                Ok(())
+            }
+            None => Err(format!("R4 client {client} was not shown {place:?}, and it said nothing there itself")),
+        }
+    }
+
+    /// R5: every hole was the reader's own word; each publisher's words stand in the order it said them.
+    pub(crate) fn settle(&self) -> Result<(), String> {
+        let mut unknown: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for (client, place) in &self.holes {
+            match self.said.get(place).map(|tag| &self.posts[*tag]) {
+                Some(post) if post.client == *client && post.skip_own => {}
+                Some(post) => return Err(format!("R5 client {client} was not shown {place:?}: {post:?}")),
+                None => *unknown.entry((*client, place.room)).or_default() += 1,
+            }
+        }
+        for ((client, room), holes) in unknown {
+            let silent = self.silent_posts(client, room);
+            if holes > silent {
+                return Err(format!(
+                    "R5 client {client} missed {holes} messages of room {room} and said {silent} itself"
+                ));
+            }
+        }
+        let mut last: BTreeMap<(usize, usize, u64), Offset> = BTreeMap::new();
+        for post in &self.posts {
+            let Some((epoch, offset)) = post.place else { continue };
+            let before = last.insert((post.client, post.room, epoch), offset);
+            if before.is_some_and(|before| before >= offset) {
+                return Err(format!("R5 {post:?} stands at or before {before:?}, which its publisher said earlier"));
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, tag: usize, place: Place) -> Result<(), String> {
+        let here = *self.said.entry(place).or_insert(tag);
+        if here != tag {
+            return Err(format!(
+                "R1 {place:?} is {:?} for one and {:?} for another",
+                self.posts[here], self.posts[tag]
+            ));
+        }
+        let post = &mut self.posts[tag];
+        let known = *post.place.get_or_insert((place.epoch, place.offset));
+        if known == (place.epoch, place.offset) { Ok(()) } else { Err(format!("R1 {post:?} stands at {place:?} too")) }
+    }
+
+    /// Words of this client whose place nobody told it.
+    fn silent_posts(&self, client: usize, room: usize) -> usize {
+        let silent = |post: &&Post| {
+            post.client == client && post.room == room && post.skip_own && !post.has_id && post.place.is_none()
+        };
+        self.posts.iter().filter(silent).count()
+    }
+}
+
+/// Payloads are `{"n":tag,…}`.
+fn tag_of(json: &str) -> Option<usize> {
+    let digits = json.strip_prefix("{\"n\":")?;
+    digits[..digits.find(|c: char| !c.is_ascii_digit())?].parse().ok()
+}

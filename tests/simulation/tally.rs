@@ -1,0 +1,86 @@
+//! What the worlds lived through, so that a run that saw nothing cannot pass.
+
+use throng::shard::{Count, Counters};
+
+macro_rules! lived {
+    ($($variant:ident $name:literal,)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(crate) enum Lived { $($variant,)* }
+        const NAMES: &[&str] = &[$($name,)*];
+    };
+}
+
+lived! {
+    Joins "joins",
+    Messages "messages heard",
+    Acks "acks",
+    Gaps "gaps",
+    Busy "busy",
+    PresenceNews "presence news",
+    Pings "pings",
+    Closes "close frames",
+    Cuts "cuts",
+    TurnedAway "turned away",
+    HandedOver "handed over",
+    Bounced "bounced delivers",
+    Stretched "stretched ticks",
+    HalfWritten "half-written sends",
+    FellBehind "fell behind",
+    CaughtUp "caught up",
+    Pages "pages",
+    Stale "stale keys",
+    Forgotten "rooms forgotten",
+    Slow "closed as slow",
+    Silent "closed as silent",
+    Expired "tokens expired",
+}
+
+/// Counts by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally([u64; NAMES.len()]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; NAMES.len()])
+    }
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, lived: Lived, n: u64) {
+        self.0[lived as usize] += n;
+    }
+
+    pub(crate) fn of(&self, lived: Lived) -> u64 {
+        self.0[lived as usize]
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine += theirs);
+    }
+
+    /// What only a shard itself can count.
+    pub(crate) fn take_counters(&mut self, counters: &Counters) {
+        use throng::wire::CloseReason;
+        let counts = [
+            (Lived::Bounced, Count::Bounced),
+            (Lived::Stretched, Count::TicksStretched),
+            (Lived::HalfWritten, Count::WritesStalled),
+            (Lived::FellBehind, Count::FellBehind),
+            (Lived::CaughtUp, Count::CaughtUp),
+            (Lived::Pages, Count::Pages),
+            (Lived::Stale, Count::StaleKeys),
+            (Lived::Forgotten, Count::RoomsForgotten),
+        ];
+        counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
+        self.add(Lived::Slow, counters.closes(CloseReason::Slow));
+        self.add(Lived::Silent, counters.closes(CloseReason::Silent));
+        self.add(Lived::Expired, counters.closes(CloseReason::Expired));
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts: Vec<String> = NAMES.iter().zip(&self.0).map(|(name, n)| format!("{n} {name}")).collect();
+        f.write_str(&parts.join(", "))
+    }
+}

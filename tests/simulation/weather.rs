@@ -1,0 +1,153 @@
+//! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
+
+use throng::base::Limits;
+use throng::shard::Flush;
+
+use crate::dice::Dice;
+
+/// The rules of one world. Chances are per mille.
+#[derive(Clone, Debug)]
+pub(crate) struct Weather {
+    pub(crate) shards: u16,
+    pub(crate) limits: Limits,
+    pub(crate) flush: Flush,
+    pub(crate) inbox_parcels_max: usize,
+    pub(crate) users: usize,
+    pub(crate) rooms: usize,
+    pub(crate) connections_max: usize,
+    /// Shard turns of load before the world is left to become quiet.
+    pub(crate) turns: usize,
+    /// What the kernel holds for one socket.
+    pub(crate) socket_bytes: (usize, usize),
+    /// Time between two turns, at most.
+    pub(crate) step_ms_max: usize,
+    pub(crate) tick_late: usize,
+    pub(crate) tick_late_ms_max: usize,
+    pub(crate) act: usize,
+    pub(crate) connect: usize,
+    pub(crate) stranger: usize,
+    pub(crate) short_token: usize,
+    pub(crate) cut: usize,
+    pub(crate) cut_everybody: usize,
+    pub(crate) goodbye: usize,
+    pub(crate) goes_mute: usize,
+    pub(crate) goes_deaf: usize,
+    pub(crate) hears_again: usize,
+    pub(crate) misbehave: usize,
+    pub(crate) short_write: usize,
+    pub(crate) fragment: usize,
+    pub(crate) stale_input: usize,
+    pub(crate) burst_max: usize,
+    pub(crate) read_bytes_max: usize,
+    pub(crate) idle_shard: usize,
+}
+
+impl Weather {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let limits = draw_limits(dice);
+        let socket_low = dice.between(20, 600);
+        Self {
+            shards: dice.between(1, 6) as u16,
+            flush: if dice.chance(500) { Flush::Eager } else { Flush::Tick },
+            inbox_parcels_max: dice.between(1, 4),
+            users: dice.between(2, 8),
+            rooms: dice.between(1, 5),
+            connections_max: dice.between(3, 24),
+            turns: dice.between(300, 700),
+            socket_bytes: (socket_low, socket_low * dice.between(1, 10)),
+            step_ms_max: dice.pick(&[2, 10, 40]),
+            tick_late: dice.pick(&[0, 100, 400]),
+            tick_late_ms_max: dice.between(50, 900),
+            act: dice.between(300, 950),
+            connect: dice.between(30, 300),
+            stranger: dice.pick(&[0, 60]),
+            short_token: dice.pick(&[0, 50, 300]),
+            cut: dice.pick(&[0, 5, 30]),
+            cut_everybody: dice.pick(&[0, 0, 2, 6]),
+            goodbye: dice.pick(&[0, 10, 30]),
+            goes_mute: dice.pick(&[0, 0, 8]),
+            goes_deaf: dice.pick(&[0, 10, 60]),
+            hears_again: dice.between(5, 200),
+            misbehave: dice.pick(&[0, 0, 4]),
+            short_write: dice.pick(&[0, 50, 300]),
+            fragment: dice.pick(&[0, 100, 400]),
+            stale_input: dice.pick(&[0, 20]),
+            burst_max: dice.between(1, 12),
+            read_bytes_max: dice.pick(&[3, 60, 400, 4_000]),
+            idle_shard: dice.pick(&[0, 0, 300]),
+            limits,
+        }
+    }
+
+    /// Nothing goes wrong unless a scene says so.
+    pub(crate) fn calm(shards: u16) -> Self {
+        let limits = Limits { slots_per_ring: 4, log_messages_max: 20, ..Limits::default() };
+        Self {
+            shards,
+            limits,
+            flush: Flush::Eager,
+            inbox_parcels_max: 100,
+            users: 8,
+            rooms: 5,
+            connections_max: 24,
+            turns: 0,
+            socket_bytes: (100_000, 100_000),
+            step_ms_max: 0,
+            tick_late: 0,
+            tick_late_ms_max: 0,
+            act: 0,
+            connect: 0,
+            stranger: 0,
+            short_token: 0,
+            cut: 0,
+            cut_everybody: 0,
+            goodbye: 0,
+            goes_mute: 0,
+            goes_deaf: 0,
+            hears_again: 1_000,
+            misbehave: 0,
+            short_write: 0,
+            fragment: 0,
+            stale_input: 0,
+            burst_max: 1,
+            read_bytes_max: 1 << 20,
+            idle_shard: 0,
+        }
+    }
+
+    /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.
+    pub(crate) fn plain_log(&self) -> bool {
+        self.limits.log_bytes_max >= 1 << 20 && self.limits.log_age_ms > 3_600_000
+    }
+}
+
+fn draw_limits(dice: &mut Dice) -> Limits {
+    let outbox_soft_bytes_max = dice.between(200, 2_000);
+    let limits = Limits {
+        message_bytes_max: dice.between(400, 900),
+        fragments_max: 6,
+        handshake_ms: 3_000,
+        rooms_per_connection_max: dice.between(2, 4),
+        history_on_join_max: dice.between(2, 20),
+        log_messages_max: dice.between(5, 20),
+        log_bytes_max: if dice.chance(300) { dice.between(1_500, 5_000) } else { 1 << 20 },
+        log_age_ms: if dice.chance(200) { dice.between(800, 8_000) as u64 } else { 24 * 3_600_000 },
+        idle_rooms_max: dice.between(1, 6),
+        members_max: dice.pick(&[2, 50]),
+        outbox_soft_bytes_max,
+        outbox_hard_bytes_max: outbox_soft_bytes_max * dice.between(1, 6),
+        no_progress_ms: dice.pick(&[2_000, 30_000]),
+        heartbeat_ms: 3_000,
+        dead_after_ms: 7_000,
+        close_grace_ms: 1_000,
+        sends_per_tick: dice.between(3, 60) as u32,
+        letters_waiting_max: dice.between(2, 8),
+        pending_messages_max: dice.between(3, 40),
+        connections_per_shard_max: dice.between(5, 16),
+        slots_per_ring: 4,
+        grant_sets_max: dice.between(1, 6),
+        ..Limits::default()
+    };
+    assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");
+    limits
+}

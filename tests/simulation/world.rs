@@ -1,0 +1,364 @@
+//! Shards in a `Vec`, a fake clock, seeded mail and sockets: what the runtime does, without a kernel.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::sync::Arc;
+
+use throng::base::{ConnKey, Encoding, Now, Position, Seed, ShardId};
+use throng::shard::{Batch, CloseHow, Effect, Fate, Input, Parcel, Shard, ShardConfig};
+use throng::wire::CloseReason;
+
+use crate::client::{Client, Stage, Surroundings, room_name};
+use crate::dice::Dice;
+use crate::reference::Reference;
+use crate::socket::Socket;
+use crate::tally::{Lived, Tally};
+use crate::tokens::{START_UNIX_S, Tokens};
+use crate::weather::Weather;
+
+/// One thing that happens to a shard in a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Happening {
+    /// Some bytes of this client are read.
+    Read(usize),
+    /// The shard is told that this client's socket is dead.
+    Ended(usize),
+    Writable(usize),
+    Released(usize),
+    /// The oldest parcel of the inbox is opened.
+    Mail,
+    Tick,
+    /// Something arrives for a connection that is long gone.
+    Stale(ConnKey),
+}
+
+pub(crate) struct World {
+    pub(crate) weather: Weather,
+    pub(crate) dice: Dice,
+    pub(crate) now: Now,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) inboxes: Vec<VecDeque<(ShardId, Parcel)>>,
+    pub(crate) next_tick_ms: Vec<u64>,
+    /// Every client that ever was.
+    pub(crate) clients: Vec<Client>,
+    /// By number of the client.
+    pub(crate) sockets: BTreeMap<usize, Socket>,
+    pub(crate) by_key: BTreeMap<(usize, ConnKey), usize>,
+    pub(crate) stale: Vec<(usize, ConnKey)>,
+    pub(crate) reference: Reference,
+    pub(crate) tally: Tally,
+    /// The newest message each user had in each room when a connection of theirs ended.
+    pub(crate) last_seen: BTreeMap<(usize, usize), Position>,
+    sessions: BTreeSet<usize>,
+    seed: [u64; 2],
+    trace: DefaultHasher,
+    batch: Batch,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, weather: Weather, dice: Dice, adjust: impl Fn(&mut ShardConfig)) -> Self {
+        let tokens = Tokens::shared();
+        let limits = Arc::new(weather.limits.clone());
+        let seed = [seed, seed ^ 0x6b65_7973];
+        let shards = (0..weather.shards).map(|id| {
+            let mut config = ShardConfig {
+                id: ShardId(id),
+                shards: weather.shards,
+                limits: Arc::clone(&limits),
+                seed,
+                flush: weather.flush,
+                verifier: Arc::clone(&tokens.verifier),
+                default_grants: tokens.default_grants.clone(),
+                node: Arc::from("sim"),
+                #[cfg(feature = "planted-bugs")]
+                planted: None,
+            };
+            adjust(&mut config);
+            Shard::new(config)
+        });
+        Self {
+            shards: shards.collect(),
+            inboxes: (0..weather.shards).map(|_| VecDeque::new()).collect(),
+            next_tick_ms: vec![weather.limits.tick_ms; usize::from(weather.shards)],
+            weather,
+            dice,
+            now: Now { mono_ms: 1, unix_ms: START_UNIX_S * 1_000 },
+            clients: Vec::new(),
+            sockets: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            stale: Vec::new(),
+            reference: Reference::default(),
+            tally: Tally::default(),
+            last_seen: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            seed,
+            trace: DefaultHasher::new(),
+            batch: Batch::default(),
+        }
+    }
+
+    /// Opens a socket and sends a request head. `None`: the shard is full.
+    pub(crate) fn connect(&mut self, shard: usize, user: usize, encoding: Encoding, head: &str) -> Option<usize> {
+        let key = self.shards[shard].open(self.now)?;
+        let number = self.clients.len();
+        let (low, high) = self.weather.socket_bytes;
+        let mut socket = Socket::new(shard, key, self.dice.between(low, high));
+        socket.up.extend(head.as_bytes());
+        self.clients.push(Client::new(number, user, encoding));
+        self.sockets.insert(number, socket);
+        let before = self.by_key.insert((shard, key), number);
+        assert_eq!(before, None, "a row is given to one connection at a time");
+        Some(number)
+    }
+
+    pub(crate) fn pass_time(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.unix_ms += ms;
+    }
+
+    /// One turn of one shard: what happens, then what the head of `shard/mod.rs` says, then the invariants.
+    pub(crate) fn turn(&mut self, shard: usize, happenings: &[Happening]) -> Result<(), String> {
+        for happening in happenings {
+            self.happen(shard, *happening)?;
+        }
+        self.shards[shard].end_turn(self.now);
+        self.write(shard)?;
+        self.carry_out(shard)?;
+        self.post(shard);
+        for shard in &self.shards {
+            shard.check().map_err(|broken| format!("{:?} {broken}", shard.id()))?;
+        }
+        Ok(())
+    }
+
+    /// A client reads at most so many bytes, and notices its end.
+    pub(crate) fn client_reads(&mut self, number: usize, bytes_max: usize) -> Result<(), String> {
+        let Some(socket) = self.sockets.get_mut(&number) else { return Ok(()) };
+        let taken = bytes_max.min(socket.down.len());
+        let mut bytes: Vec<u8> = socket.down.drain(..taken).collect();
+        let mut out = Vec::new();
+        let client = &mut self.clients[number];
+        let mut around = Surroundings {
+            weather: &self.weather,
+            reference: &mut self.reference,
+            tally: &mut self.tally,
+            dice: &mut self.dice,
+        };
+        if !bytes.is_empty() {
+            client.read(&mut bytes, &mut out, &mut around).map_err(|error| format!("client {number}: {error}"))?;
+        }
+        if !socket.let_go && !socket.cut {
+            socket.up.extend(out);
+        }
+        if socket.let_go && socket.down.is_empty() {
+            self.client_ends(number);
+        }
+        Ok(())
+    }
+
+    /// The network breaks: both directions are lost, the shard will hear of it.
+    pub(crate) fn cut(&mut self, number: usize) {
+        let Some(socket) = self.sockets.get_mut(&number) else { return };
+        if !socket.cut && !socket.let_go {
+            socket.cut();
+            self.tally.add(Lived::Cuts, 1);
+        }
+        self.client_ends(number);
+    }
+
+    /// Which shard writes this room.
+    pub(crate) fn home_of(&self, room: usize) -> usize {
+        (Seed::new(self.seed).state().hash_one(room_name(room).as_str()) % self.shards.len() as u64) as usize
+    }
+
+    /// Equal for equal histories.
+    pub(crate) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    pub(crate) fn is_alive(&self, number: usize) -> bool {
+        self.clients[number].stage != Stage::Ended && self.sockets.contains_key(&number)
+    }
+
+    fn client_ends(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        for (room, position) in client.positions() {
+            self.last_seen.insert((client.user, room), position);
+        }
+        client.stage = Stage::Ended;
+        self.forget_socket(number);
+    }
+
+    /// A socket is forgotten when neither end knows it any more.
+    fn forget_socket(&mut self, number: usize) {
+        let done = |socket: &Socket| socket.let_go && socket.release_at_ms.is_none();
+        if self.clients[number].stage == Stage::Ended && self.sockets.get(&number).is_some_and(done) {
+            self.sockets.remove(&number);
+        }
+    }
+
+    fn happen(&mut self, shard: usize, happening: Happening) -> Result<(), String> {
+        let now = self.now;
+        let is_input = matches!(happening, Happening::Read(_) | Happening::Mail);
+        if is_input && !self.shards[shard].wants_input() {
+            // Past the peak the runtime takes no more: what was accepted is written first.
+            return Ok(());
+        }
+        match happening {
+            Happening::Read(number) => {
+                let socket = self.sockets.get_mut(&number).filter(|socket| !socket.let_go && !socket.cut);
+                let Some(socket) = socket else { return Ok(()) };
+                let taken = self.dice.between(1, self.weather.read_bytes_max).min(socket.up.len());
+                let mut bytes: Vec<u8> = socket.up.drain(..taken).collect();
+                if !bytes.is_empty() {
+                    let input = Input::Received { conn: socket.key, bytes: &mut bytes };
+                    self.shards[shard].handle(now, input);
+                }
+            }
+            Happening::Ended(number) => {
+                let socket = self.sockets.get_mut(&number).filter(|socket| !socket.let_go && !socket.cut_told);
+                let Some(socket) = socket else { return Ok(()) };
+                socket.cut_told = true;
+                let conn = socket.key;
+                self.shards[shard].handle(now, Input::Ended { conn });
+            }
+            Happening::Writable(number) => {
+                let Some(socket) = self.sockets.get_mut(&number) else { return Ok(()) };
+                if std::mem::replace(&mut socket.stalled, false) && !socket.let_go {
+                    let conn = socket.key;
+                    self.shards[shard].handle(now, Input::Writable { conn });
+                }
+            }
+            Happening::Released(number) => self.release(shard, number),
+            Happening::Mail => {
+                if let Some((from, mut parcel)) = self.inboxes[shard].pop_front() {
+                    self.shards[shard].handle_parcel(now, from, &mut parcel);
+                    if !parcel.is_empty() {
+                        return Err("S1 a parcel was not emptied".into());
+                    }
+                }
+            }
+            Happening::Tick => self.shards[shard].handle(now, Input::Tick),
+            Happening::Stale(conn) => self.poke(shard, conn)?,
+        }
+        self.carry_out(shard)
+    }
+
+    fn release(&mut self, shard: usize, number: usize) {
+        let Some(socket) = self.sockets.get_mut(&number) else { return };
+        if socket.release_at_ms.take().is_some() {
+            let conn = socket.key;
+            self.shards[shard].handle(self.now, Input::Released { conn });
+            self.by_key.remove(&(shard, conn));
+            self.stale.push((shard, conn));
+            self.forget_socket(number);
+        }
+    }
+
+    /// S2: a stale key never resolves.
+    fn poke(&mut self, shard: usize, conn: ConnKey) -> Result<(), String> {
+        use throng::shard::Count;
+        let shard = &mut self.shards[shard];
+        let before = (shard.counters().count(Count::StaleKeys), format!("{:?}", shard.gauges()));
+        let mut bytes = *b"\x81\x80aaaa";
+        let inputs = [Input::Received { conn, bytes: &mut bytes }, Input::Writable { conn }, Input::Released { conn }];
+        for input in inputs {
+            shard.handle(self.now, input);
+        }
+        shard.handle(self.now, Input::Ended { conn });
+        let after = (shard.counters().count(Count::StaleKeys), format!("{:?}", shard.gauges()));
+        if after.0 == before.0 + 3 && after.1 == before.1 {
+            Ok(())
+        } else {
+            Err(format!("S2 {conn:?} resolved: {before:?} {after:?}"))
+        }
+    }
+
+    /// S3: a write goes to a socket that waits for nothing, once per batch, and is never empty.
+    fn write(&mut self, shard: usize) -> Result<(), String> {
+        let mut batch = std::mem::take(&mut self.batch);
+        for _ in 0..BATCHES_PER_TURN_MAX {
+            if !self.shards[shard].fill_batch(self.now, &mut batch) {
+                self.batch = batch;
+                return Ok(());
+            }
+            let (mut fates, mut written) = (Vec::new(), BTreeSet::new());
+            for (at, write) in batch.writes().iter().enumerate() {
+                let number = *self.by_key.get(&(shard, write.conn)).ok_or("S3 a write to nobody")?;
+                let socket = self.sockets.get_mut(&number).ok_or("S3 a write to nobody's socket")?;
+                if socket.let_go || socket.stalled || write.len == 0 || !written.insert(number) {
+                    return Err(format!("S3 {write:?} to client {number}, stalled {}", socket.stalled));
+                }
+                let bytes = batch.bytes(write);
+                self.trace.write_usize(number);
+                self.trace.write(bytes);
+                if socket.cut && !socket.cut_told && self.dice.chance(500) {
+                    socket.cut_told = true;
+                    fates.push((at, Fate::Broken));
+                    continue;
+                }
+                let short = self.dice.chance(self.weather.short_write);
+                let most = if short { self.dice.below(bytes.len()) } else { usize::MAX };
+                let taken = socket.take(bytes, most);
+                if taken < bytes.len() {
+                    socket.stalled = true;
+                    fates.push((at, Fate::Stalled { taken: taken as u32 }));
+                }
+            }
+            self.shards[shard].finish_batch(self.now, &mut batch, &fates);
+        }
+        Err("S4 a turn that never stops writing".into())
+    }
+
+    /// S5: each connection ends once, and quietly only after a close frame or an HTTP answer.
+    fn carry_out(&mut self, shard: usize) -> Result<(), String> {
+        let mut effects = Vec::new();
+        self.shards[shard].take_effects(&mut effects);
+        for effect in effects {
+            let conn = match &effect {
+                Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => *conn,
+                Effect::Opened { conn, .. } | Effect::Closed { conn, .. } => *conn,
+            };
+            let number = *self.by_key.get(&(shard, conn)).ok_or_else(|| format!("S5 {effect:?} for nobody"))?;
+            let socket = self.sockets.get_mut(&number).ok_or_else(|| format!("S5 {effect:?} for no socket"))?;
+            let client = &self.clients[number];
+            let fits = match &effect {
+                Effect::Opened { identity, .. } => identity.user() == client.name && self.sessions.insert(number),
+                Effect::Closed { identity, reason, .. } => {
+                    let had = self.sessions.remove(&number);
+                    let vanished = *reason != CloseReason::Gone || socket.cut;
+                    had == identity.is_some() && vanished
+                }
+                Effect::Close { .. } | Effect::HandOver { .. } => !std::mem::replace(&mut socket.let_go, true),
+            };
+            if !fits {
+                return Err(format!("S5 {effect:?} of client {number} ({:?})", client.stage));
+            }
+            if let Effect::Close { how: CloseHow::Abruptly, .. } = effect {
+                socket.down.clear();
+            }
+            if let Effect::HandOver { .. } = effect {
+                self.tally.add(Lived::HandedOver, 1);
+            }
+            if socket.let_go {
+                socket.up.clear();
+                socket.stalled = false;
+                let wait_ms = self.dice.between(0, 300) as u64;
+                socket.release_at_ms.get_or_insert(self.now.mono_ms + wait_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// A parcel goes whole or, where the inbox is full, stays with its sender.
+    fn post(&mut self, from: usize) {
+        for (to, inbox) in self.inboxes.iter_mut().enumerate() {
+            let parcel = self.shards[from].outgoing_mut(ShardId(to as u16));
+            if !parcel.is_empty() && inbox.len() < self.weather.inbox_parcels_max {
+                inbox.push_back((ShardId(from as u16), std::mem::take(parcel)));
+            }
+        }
+    }
+}
+
+const BATCHES_PER_TURN_MAX: usize = 5_000;
