@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::churn::ChurnArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
 use crate::schedule::Arrivals;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The highest rate that keeps the SLO, then twice that: what is kept of the peak.
     Bisect(Box<BisectArgs>),
+    /// Connections that come and go in rounds; whether memory, rows, sockets and rings return.
+    Churn(Box<ChurnArgs>),
     /// What the kernel alone takes for a server's sends: plain send(2), CPU time per send.
     Floor(Box<FloorArgs>),
     /// The process that drains what `floor` sends.
@@ -194,7 +197,7 @@ pub(crate) fn core(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|core| *core < 1_024).ok_or_else(|| "the number of a core".to_owned())
 }
 
-fn cores(text: &str) -> Result<Cores, String> {
+pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let wrong = || "cores like `1`, `0,1` or `2-5`".to_owned();
     let mut all = Vec::new();
     for part in text.split(',') {

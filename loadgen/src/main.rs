@@ -12,6 +12,7 @@
 
 mod args;
 mod bisect;
+mod churn;
 mod coordinator;
 mod floor;
 mod latency;
@@ -74,6 +75,11 @@ fn command(command: Command) -> Result<u8> {
             let json = args.run.json.clone();
             let found = bisect::bisect(*args)?;
             publish(json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Churn(args) => {
+            let found = churn::churn(&args)?;
+            publish(args.json.as_deref(), &found)?;
             Ok(found.exit_code)
         }
         Command::Floor(args) => {
