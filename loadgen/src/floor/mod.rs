@@ -263,7 +263,7 @@ impl Sink {
         let mut command = Command::new(program);
         command.arg("sink").stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(core) = core {
-            command.args(["--core", &core.to_string()]);
+            command.args(["--sink-core", &core.to_string()]);
         }
         let mut child = command.spawn().context("starting the sink")?;
         let mut says = BufReader::new(child.stdout.take().context("the sink's standard output is piped")?);

@@ -16,7 +16,7 @@ use crate::sys::{self, Epoll};
 pub(crate) struct SinkArgs {
     /// The core it runs on. Default: any.
     #[arg(long, env = "THRONG_LOAD_SINK_CORE", value_parser = crate::args::core)]
-    pub(crate) core: Option<usize>,
+    pub(crate) sink_core: Option<usize>,
 }
 
 const LISTENER: u64 = u64::MAX;
@@ -28,8 +28,8 @@ const LONG_NS: u64 = 3_600_000_000_000;
 
 /// Prints its address, drains until standard input and every socket have ended, prints how many bytes came.
 pub(crate) fn run(args: &SinkArgs) -> Result<()> {
-    if let Some(core) = args.core {
-        sys::pin(core).with_context(|| format!("--core {core}"))?;
+    if let Some(core) = args.sink_core {
+        sys::pin(core).with_context(|| format!("--sink-core {core}"))?;
     }
     sys::raise_file_limit().context("raising the limit of open files")?;
     let mut sink = Sink::new()?;
