@@ -1,5 +1,4 @@
 //! The data plane as a whole, on real executors: start, serve, sleep, stop.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod support;
 

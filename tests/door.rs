@@ -27,10 +27,11 @@ fn connect(address: SocketAddr, request: Request<()>) -> WebSocket<TcpStream> {
 /// The close code and reason that end a completed upgrade.
 fn closed(mut socket: WebSocket<TcpStream>) -> (u16, String) {
     loop {
-        match socket.read().unwrap() {
-            Message::Close(Some(frame)) => return (frame.code.into(), frame.reason.to_string()),
-            other => assert!(other.is_text(), "{other:?}"),
+        let message = socket.read().unwrap();
+        if let Message::Close(Some(frame)) = message {
+            return (frame.code.into(), frame.reason.to_string());
         }
+        assert!(message.is_text(), "{message:?}");
     }
 }
 
