@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::churn::ChurnArgs;
+use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
 use crate::schedule::Arrivals;
 use crate::source::Net;
@@ -25,6 +27,13 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// The highest rate that keeps the SLO, then twice that: what is kept of the peak.
     Bisect(Box<BisectArgs>),
+    /// Connections that come and go in rounds; whether memory, rows, sockets and rings return.
+    Churn(Box<ChurnArgs>),
+    /// What the kernel alone takes for a server's sends: plain send(2), CPU time per send.
+    Floor(Box<FloorArgs>),
+    /// The process that drains what `floor` sends.
+    #[command(hide = true)]
+    Sink(SinkArgs),
     /// One worker process of a run; reads its orders from standard input.
     #[command(hide = true)]
     Worker,
@@ -169,21 +178,26 @@ fn publishers(text: &str) -> Result<Publishers, String> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value: &f64| value.is_finite() && *value > 0.0)
         .ok_or_else(|| "a number above 0".to_owned())
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
+pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value: &f64| value.is_finite() && *value >= 0.0)
         .ok_or_else(|| "a number, 0 or more".to_owned())
 }
 
-fn cores(text: &str) -> Result<Cores, String> {
+/// One core; bounded by the size of the kernel's set.
+pub(crate) fn core(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|core| *core < 1_024).ok_or_else(|| "the number of a core".to_owned())
+}
+
+pub(crate) fn cores(text: &str) -> Result<Cores, String> {
     let wrong = || "cores like `1`, `0,1` or `2-5`".to_owned();
     let mut all = Vec::new();
     for part in text.split(',') {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::{RunArgs, Switch};
 use crate::latency::Latencies;
-use crate::orders::{Order, PhaseResult, Progress, Ready, Wire, WorkerReport};
+use crate::orders::{Order, Parted, PhaseResult, Progress, Ready, Wire, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Opened, Report, Server};
@@ -73,7 +73,10 @@ impl<'a> Standing<'a> {
         let from_ns = sys::monotonic_ns();
         let ready = crowd.collect(|report| match report {
             WorkerReport::Ready(ready) => Some(*ready),
-            WorkerReport::Progress(_) | WorkerReport::Phase(_) | WorkerReport::Failed { .. } => None,
+            WorkerReport::Progress(_)
+            | WorkerReport::Phase(_)
+            | WorkerReport::Parted(_)
+            | WorkerReport::Failed { .. } => None,
         })?;
         crowd.on_ready(&ready, (sys::monotonic_ns() - from_ns) as f64 / 1e9);
         crowd.rest(plan.args.rest)?;
@@ -100,11 +103,38 @@ impl<'a> Standing<'a> {
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
-            WorkerReport::Progress(_) | WorkerReport::Ready(_) | WorkerReport::Failed { .. } => None,
+            WorkerReport::Progress(_)
+            | WorkerReport::Ready(_)
+            | WorkerReport::Parted(_)
+            | WorkerReport::Failed { .. } => None,
         })?;
         self.rest(plan.args.rest)?;
         let server = self.server_report(&edges, &results)?;
         Ok(Report::new(self.asked(rate), self.opened.clone(), self.memory, server, &results))
+    }
+
+    /// Closes every connection, half of them with a close frame and half by a reset.
+    pub(crate) fn part(&mut self) -> Result<Parted> {
+        for worker in &mut self.workers {
+            worker.order(&Order::Part)?;
+        }
+        let parted = self.collect(|report| match report {
+            WorkerReport::Parted(parted) => Some(parted),
+            WorkerReport::Progress(_)
+            | WorkerReport::Ready(_)
+            | WorkerReport::Phase(_)
+            | WorkerReport::Failed { .. } => None,
+        })?;
+        Ok(parted.iter().fold(Parted::default(), |sum, one| Parted {
+            goodbyes: sum.goodbyes + one.goodbyes,
+            answered: sum.answered + one.answered,
+            reset: sum.reset + one.reset,
+        }))
+    }
+
+    /// How long it took until everybody sat, and how often somebody had to try again.
+    pub(crate) fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// Lets everybody go.
@@ -152,7 +182,7 @@ impl<'a> Standing<'a> {
                     match report {
                         WorkerReport::Progress(progress) => self.workers[index].progress = progress,
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
-                        other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_)) => {
+                        other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
                             if let Some(report) = pick(other) {
                                 picked[index] = Some(report);
                             }
@@ -180,7 +210,7 @@ impl<'a> Standing<'a> {
                     match report {
                         WorkerReport::Progress(progress) => self.workers[index].progress = progress,
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
-                        WorkerReport::Ready(_) | WorkerReport::Phase(_) => {}
+                        WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_) => {}
                     }
                 }
             }

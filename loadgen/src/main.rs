@@ -12,7 +12,9 @@
 
 mod args;
 mod bisect;
+mod churn;
 mod coordinator;
+mod floor;
 mod latency;
 mod mix;
 mod orders;
@@ -75,6 +77,17 @@ fn command(command: Command) -> Result<u8> {
             publish(json.as_deref(), &found)?;
             Ok(found.exit_code)
         }
+        Command::Churn(args) => {
+            let found = churn::churn(&args)?;
+            publish(args.json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Floor(args) => {
+            let found = floor::run(&args)?;
+            publish(args.json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker => worker::run().map(|()| 0),
     }
 }

@@ -86,6 +86,8 @@ impl Phase {
 pub(crate) enum Order {
     Open(Box<Crew>),
     Run(Phase),
+    /// Leave, all at once: half with a close frame, half by a reset.
+    Part,
     Quit,
 }
 
@@ -96,10 +98,20 @@ pub(crate) enum WorkerReport {
     /// Every connection sits in its room.
     Ready(Box<Ready>),
     Phase(Box<PhaseResult>),
+    Parted(Parted),
     /// The worker cannot go on; the sentence says what to do.
     Failed {
         sentence: String,
     },
+}
+
+/// How everybody left.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Parted {
+    /// Close frames sent, and how many of them the server answered with its own.
+    pub(crate) goodbyes: u64,
+    pub(crate) answered: u64,
+    pub(crate) reset: u64,
 }
 
 /// Totals so far.

@@ -4,7 +4,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
+use socket2::SockRef;
 use throng::wire::websocket::Partial;
 
 /// Where a connection stands.
@@ -50,6 +52,15 @@ impl Connection {
     /// Closes the socket and forgets what was unfinished.
     pub(super) fn end(&mut self, stage: Stage) {
         (self.stream, self.partial, self.unsent, self.stage) = (None, None, None, stage);
+    }
+
+    /// Ends by a reset: what is unsent is dropped, and no TIME_WAIT keeps the pair.
+    pub(super) fn reset(&mut self) {
+        if let Some(stream) = &self.stream {
+            // A socket that cannot linger is dead already.
+            SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap_or_default();
+        }
+        self.end(Stage::Over);
     }
 
     /// `Ok(None)`: nothing there now. `Ok(Some(0))`: the peer has closed.

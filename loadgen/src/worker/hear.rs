@@ -21,7 +21,7 @@ enum Then {
 }
 
 /// "Without a close frame", as RFC 6455, 7.1.5 calls it.
-const NO_CLOSE_FRAME: u16 = 1006;
+pub(super) const NO_CLOSE_FRAME: u16 = 1006;
 
 impl Worker {
     pub(super) fn on_writable(&mut self, member: u32) -> Result<()> {
@@ -231,6 +231,10 @@ impl Worker {
             Stage::Open => {}
         }
         self.connections[member as usize].end(Stage::Over);
+        if self.on_parting_end(code) {
+            self.progress.open -= 1;
+            return Ok(());
+        }
         *self.closes.entry(code).or_default() += 1;
         self.progress.open -= 1;
         self.progress.cut += 1;

@@ -9,6 +9,7 @@ mod arrive;
 mod connection;
 mod hear;
 mod opening;
+mod parting;
 mod phase;
 mod upgrade;
 
@@ -29,6 +30,7 @@ use crate::sys::{self, Epoll};
 use crate::token::Signer;
 use connection::{Connection, Stage};
 use opening::Openings;
+use parting::Parting;
 use phase::Running;
 
 /// The epoll token of standard input; connections use their index.
@@ -82,6 +84,7 @@ struct Worker {
     /// Nanoseconds since the run's origin; read once per turn and after each read.
     now_ns: u64,
     running: Option<Box<Running>>,
+    parting: Option<Parting>,
     offenders: Vec<Offender>,
     closes: BTreeMap<u16, u64>,
     refusals: BTreeMap<String, u64>,
@@ -132,6 +135,7 @@ impl Worker {
             room_prefix: format!("load:{}:", crew.run),
             now_ns,
             running: None,
+            parting: None,
             offenders: Vec::new(),
             closes: BTreeMap::new(),
             refusals: BTreeMap::new(),
@@ -153,6 +157,7 @@ impl Worker {
             self.begin_openings()?;
             self.send_due(SENDS_PER_TURN);
             self.advance_phase()?;
+            self.advance_parting()?;
             self.report_progress()?;
             let timeout_ns = self.wake_ns().saturating_sub(self.now_ns);
             let found = self.epoll.wait(timeout_ns)?;
@@ -184,7 +189,12 @@ impl Worker {
     fn wake_ns(&self) -> u64 {
         let openings = self.openings.wake_ns();
         let phase = self.running.as_ref().map(|running| running.wake_ns(self.now_ns));
-        [openings, phase].into_iter().flatten().min().unwrap_or(u64::MAX).min(self.progress_at_ns)
+        [openings, phase, self.parting_wake_ns()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+            .min(self.progress_at_ns)
     }
 
     fn take_orders(&mut self) -> Result<()> {
@@ -206,6 +216,7 @@ impl Worker {
             let line: Vec<u8> = self.orders_unread.drain(..=end).collect();
             match serde_json::from_slice(&line).context("an order that is none")? {
                 Order::Run(phase) => self.begin_phase(phase),
+                Order::Part => self.begin_parting(),
                 Order::Quit => self.over = true,
                 Order::Open(_) => anyhow::bail!("`open` is the first order only"),
             }

@@ -1,0 +1,396 @@
+//! `throng-load churn`: connections come and go in rounds; whether everything the server held for them returns.
+//!
+//! Each round a fresh crowd with tokens and names of its own sits down in rooms, and leaves all at once: half with a
+//! close frame, half by a reset. Then the server must say itself that nobody is there, and its memory is read.
+//! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
+
+mod scrape;
+
+use std::fmt::{self, Display, Formatter};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::{Cores, RunArgs, Switch};
+use crate::coordinator::Standing;
+use crate::orders::{Parted, Wire};
+use crate::plan::Plan;
+use crate::proc::Process;
+use crate::schedule::Arrivals;
+use crate::sys::{self, Epoll};
+use scrape::Counts;
+
+#[derive(Args, Clone)]
+pub(crate) struct ChurnArgs {
+    /// Where the server listens; its `/metrics` is asked too. Nobody else may be there.
+    #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws")]
+    pub(crate) url: String,
+    /// Connections in all rounds together. A multiple of the room size.
+    #[arg(long, env = "THRONG_LOAD_TOTAL", default_value_t = 1_000_000)]
+    pub(crate) total: u32,
+    /// Connections of one round, there at the same time. A multiple of the room size.
+    #[arg(long, env = "THRONG_LOAD_AT_ONCE", default_value_t = 19_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) at_once: u32,
+    /// Members of each room.
+    #[arg(long, env = "THRONG_LOAD_ROOM_SIZE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) room_size: u32,
+    /// Whether joins subscribe to presence.
+    #[arg(long, env = "THRONG_LOAD_PRESENCE", value_enum, default_value_t = Switch::Off)]
+    pub(crate) presence: Switch,
+    /// The server's HS256 secret.
+    #[arg(long, env = "THRONG_LOAD_SECRET", hide_env_values = true)]
+    pub(crate) secret: Option<String>,
+    /// A file that holds it; the end of its line is not part of it.
+    #[arg(long, env = "THRONG_LOAD_SECRET_FILE", conflicts_with = "secret")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The server's process on this host.
+    #[arg(long, env = "THRONG_LOAD_SERVER_PID")]
+    pub(crate) server_pid: u32,
+    /// Worker processes of each round. Default: as few as the limit of open files allows.
+    #[arg(long, env = "THRONG_LOAD_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) workers: Option<u32>,
+    /// Connections being opened at once, over all workers.
+    #[arg(long, env = "THRONG_LOAD_CONNECTING", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub(crate) connecting: u32,
+    /// Cores the workers are pinned to, in turn: `1`, `0,1`, `2-5`.
+    #[arg(long, env = "THRONG_LOAD_PIN", value_parser = crate::args::cores)]
+    pub(crate) pin: Option<Cores>,
+    /// Seconds without progress after which what has not returned counts as kept.
+    #[arg(long, env = "THRONG_LOAD_SETTLE", default_value = "30", value_parser = crate::args::positive)]
+    pub(crate) settle: f64,
+    /// Seconds from the moment nobody is there until memory is read.
+    #[arg(long, env = "THRONG_LOAD_REST", default_value = "1", value_parser = crate::args::not_negative)]
+    pub(crate) rest: f64,
+    /// Writes the report there (`-`: to standard output, instead of the table).
+    #[arg(long, env = "THRONG_LOAD_JSON")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// One crowd that came and went.
+#[derive(Clone, Debug, Serialize)]
+struct Round {
+    connections: u32,
+    open_s: f64,
+    tried_again: u64,
+    parted: Parted,
+    /// From the last goodbye or reset until the server said that nobody was there.
+    return_s: f64,
+    /// Private dirty bytes: with everybody there, and after.
+    memory_joined: u64,
+    memory_after: u64,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// What all rounds came to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Churned {
+    pub(crate) exit_code: u8,
+    /// Each a sentence: what did not return.
+    reasons: Vec<String>,
+    memory_before: u64,
+    before: Counts,
+    connections: u64,
+    rounds: Vec<Round>,
+}
+
+/// The round whose memory is the measure: by then pools and tables have the size they need.
+const SETTLED_ROUND: usize = 3;
+const MEMORY_SLACK_PERCENT: u64 = 2;
+const MEMORY_SLACK_BYTES: u64 = 1 << 20;
+const POLL_NS: u64 = 100_000_000;
+/// The exit code of a broken promise.
+const KEPT: u8 = 2;
+
+/// Runs all rounds, or until something does not return.
+pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
+    let rounds = args.total.div_ceil(args.at_once) as usize;
+    ensure!(
+        args.total.is_multiple_of(args.room_size) && args.at_once.is_multiple_of(args.room_size),
+        "--total {} and --at-once {} must be multiples of --room-size {}",
+        args.total,
+        args.at_once,
+        args.room_size
+    );
+    ensure!(rounds > SETTLED_ROUND, "{rounds} rounds show nothing: at least {} are needed", SETTLED_ROUND + 1);
+    let pid = args.server_pid;
+    let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
+    let server = Plan::new(args.round(args.at_once))?.server;
+    let before = Counts::read(server)?;
+    ensure!(before.rows == 0, "the server has {} connections already: churn needs it alone", before.rows);
+    let mut churn = Churn { args, process, server, before, sleeper: Epoll::new(1)? };
+    let mut churned = Churned {
+        exit_code: 0,
+        reasons: Vec::new(),
+        memory_before: churn.memory()?,
+        before,
+        connections: 0,
+        rounds: Vec::new(),
+    };
+    eprintln!("{}", Round::TITLES);
+    while churned.connections < u64::from(args.total) && churned.reasons.is_empty() {
+        let rest = u64::from(args.total) - churned.connections;
+        let round = churn.round(rest.min(u64::from(args.at_once)) as u32)?;
+        eprintln!("{:>5} {round}", churned.rounds.len() + 1);
+        churned.take(round);
+    }
+    churned.judge();
+    Ok(churned)
+}
+
+impl ChurnArgs {
+    /// One round, in the words of a run.
+    fn round(&self, connections: u32) -> RunArgs {
+        RunArgs {
+            url: self.url.clone(),
+            connections,
+            room_size: self.room_size,
+            publishers: None,
+            rate: None,
+            duration: 1.0,
+            warmup: None,
+            hold: None,
+            rest: 0.0,
+            payload: 64,
+            encoding: Wire::Msgpack,
+            acks: Switch::Off,
+            // A room of one is a room.
+            echo: Some(Switch::On),
+            presence: self.presence,
+            arrivals: Arrivals::Even,
+            secret: self.secret.clone(),
+            secret_file: self.secret_file.clone(),
+            token_ttl: 86_400,
+            workers: self.workers,
+            connecting: self.connecting,
+            ramp_rate: None,
+            source: None,
+            pin: self.pin.clone(),
+            json: None,
+            seed: None,
+            slo_p99_ms: None,
+            lateness_p99_ms: 10.0,
+            settle: self.settle,
+            server_pid: None,
+        }
+    }
+}
+
+struct Churn<'a> {
+    args: &'a ChurnArgs,
+    process: Process,
+    server: std::net::SocketAddr,
+    before: Counts,
+    sleeper: Epoll,
+}
+
+impl Churn<'_> {
+    fn round(&mut self, connections: u32) -> Result<Round> {
+        let plan = Plan::new(self.args.round(connections))?;
+        let mut crowd = Standing::open(&plan)?;
+        let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
+        let memory_joined = self.memory()?;
+        let parted = crowd.part()?;
+        let parted_ns = sys::monotonic_ns();
+        crowd.dismiss()?;
+        let counts = self.wait_for_return()?;
+        let return_s = (sys::monotonic_ns() - parted_ns) as f64 / 1e9;
+        self.sleep((self.args.rest * 1e9) as u64)?;
+        let memory_after = self.memory()?;
+        Ok(Round { connections, open_s, tried_again, parted, return_s, memory_joined, memory_after, counts })
+    }
+
+    /// Asks until all is as it was, or nothing has moved for the settle time.
+    fn wait_for_return(&mut self) -> Result<Counts> {
+        let mut counts = Counts::read(self.server)?;
+        let mut moved_ns = sys::monotonic_ns();
+        while !counts.is_back(&self.before) {
+            if sys::monotonic_ns() - moved_ns > (self.args.settle * 1e9) as u64 {
+                break;
+            }
+            self.sleep(POLL_NS)?;
+            let now = Counts::read(self.server)?;
+            if now != counts {
+                (counts, moved_ns) = (now, sys::monotonic_ns());
+            }
+        }
+        Ok(counts)
+    }
+
+    fn sleep(&mut self, ns: u64) -> Result<()> {
+        let until_ns = sys::monotonic_ns() + ns;
+        loop {
+            let now_ns = sys::monotonic_ns();
+            if now_ns >= until_ns {
+                return Ok(());
+            }
+            self.sleeper.wait(until_ns - now_ns)?;
+        }
+    }
+
+    fn memory(&self) -> Result<u64> {
+        self.process.memory_bytes().context("the server's memory cannot be read; run as the same user")
+    }
+}
+
+impl Churned {
+    fn take(&mut self, round: Round) {
+        let number = self.rounds.len() + 1;
+        let mut wrong = |sentence: String| self.reasons.push(format!("round {number}: {sentence}"));
+        let (counts, before, parted) = (&round.counts, &self.before, &round.parted);
+        for (what, now, first) in [
+            ("rows", counts.rows, 0),
+            ("sockets", counts.sockets, before.sockets),
+            ("rings", counts.rings, before.rings),
+            ("rooms", counts.rooms, before.rooms),
+            ("completions that outgrew their queue", counts.overflows, before.overflows),
+            ("completions for a slot's former owner", counts.stale, before.stale),
+        ] {
+            if now > first {
+                wrong(format!("{now} {what}, {first} before anybody came"));
+            }
+        }
+        if parted.answered < parted.goodbyes {
+            wrong(format!("{} of {} goodbyes were answered", parted.answered, parted.goodbyes));
+        }
+        if parted.goodbyes + parted.reset < u64::from(round.connections) {
+            let gone = u64::from(round.connections) - parted.goodbyes - parted.reset;
+            wrong(format!("{gone} connections ended before they were closed"));
+        }
+        self.connections += u64::from(round.connections);
+        self.rounds.push(round);
+    }
+
+    fn judge(&mut self) {
+        if let (Some(settled), Some(last)) = (self.rounds.get(SETTLED_ROUND - 1), self.rounds.last()) {
+            let (settled, last) = (settled.memory_after, last.memory_after);
+            if last > memory_max(settled) {
+                self.reasons.push(format!(
+                    "memory grew from {:.2} MiB after round {SETTLED_ROUND} to {:.2} MiB after round {}",
+                    mib(settled),
+                    mib(last),
+                    self.rounds.len()
+                ));
+            }
+        }
+        self.exit_code = if self.reasons.is_empty() { 0 } else { KEPT };
+    }
+}
+
+fn memory_max(settled: u64) -> u64 {
+    settled + (settled * MEMORY_SLACK_PERCENT / 100).max(MEMORY_SLACK_BYTES)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+impl Round {
+    const TITLES: &'static str = "round  connections   open s  again  goodbyes  answered    reset  back s  joined MiB   after MiB  rows  sockets  rings  rooms";
+}
+
+impl Display for Round {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (parted, counts) = (&self.parted, &self.counts);
+        write!(
+            f,
+            "{:>12} {:>8.1} {:>6} {:>9} {:>9} {:>8} {:>7.1} {:>11.2} {:>11.2} {:>5} {:>8} {:>6} {:>6}",
+            self.connections,
+            self.open_s,
+            self.tried_again,
+            parted.goodbyes,
+            parted.answered,
+            parted.reset,
+            self.return_s,
+            mib(self.memory_joined),
+            mib(self.memory_after),
+            counts.rows,
+            counts.sockets,
+            counts.rings,
+            counts.rooms
+        )
+    }
+}
+
+impl Display for Churned {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let before = &self.before;
+        writeln!(
+            f,
+            "before: {:.2} MiB private dirty, {} sockets, {} rings, {} rooms",
+            mib(self.memory_before),
+            before.sockets,
+            before.rings,
+            before.rooms
+        )?;
+        writeln!(f, "{}", Round::TITLES)?;
+        for (number, round) in (1..).zip(&self.rounds) {
+            writeln!(f, "{number:>5} {round}")?;
+        }
+        let verdict = if self.reasons.is_empty() { "everything returned" } else { "not everything returned" };
+        writeln!(f, "\n{} connections came and went: {verdict} (exit {})", self.connections, self.exit_code)?;
+        self.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Counts = Counts { rows: 0, sockets: 0, rings: 1, rooms: 0, overflows: 0, stale: 0 };
+
+    fn after(rounds: &[Round]) -> Churned {
+        let mut churned = Churned {
+            exit_code: 0,
+            reasons: Vec::new(),
+            memory_before: 4 << 20,
+            before: NONE,
+            connections: 0,
+            rounds: Vec::new(),
+        };
+        rounds.iter().for_each(|round| churned.take(round.clone()));
+        churned.judge();
+        churned
+    }
+
+    fn good() -> Round {
+        Round {
+            connections: 100,
+            open_s: 0.1,
+            tried_again: 0,
+            parted: Parted { goodbyes: 50, answered: 50, reset: 50 },
+            return_s: 0.1,
+            memory_joined: 12 << 20,
+            memory_after: 10 << 20,
+            counts: NONE,
+        }
+    }
+
+    #[test]
+    fn what_returned_passes_and_memory_may_move_a_little() {
+        let last = Round { memory_after: 11 << 20, ..good() };
+        let churned = after(&[good(), good(), good(), last]);
+        assert_eq!((churned.exit_code, churned.connections), (0, 400), "{:?}", churned.reasons);
+    }
+
+    #[test]
+    fn each_thing_that_does_not_return_is_named() {
+        for (bad, word) in [
+            (Round { memory_after: (11 << 20) + 1, ..good() }, "memory"),
+            (Round { counts: Counts { rows: 1, ..NONE }, ..good() }, "rows"),
+            (Round { counts: Counts { sockets: 1, ..NONE }, ..good() }, "sockets"),
+            (Round { counts: Counts { rings: 2, ..NONE }, ..good() }, "rings"),
+            (Round { counts: Counts { rooms: 1, ..NONE }, ..good() }, "rooms"),
+            (Round { counts: Counts { overflows: 1, ..NONE }, ..good() }, "outgrew"),
+            (Round { counts: Counts { stale: 1, ..NONE }, ..good() }, "former owner"),
+            (Round { parted: Parted { goodbyes: 50, answered: 49, reset: 50 }, ..good() }, "49 of 50"),
+            (Round { parted: Parted { goodbyes: 50, answered: 50, reset: 49 }, ..good() }, "1 connections"),
+        ] {
+            let churned = after(&[good(), good(), good(), bad]);
+            assert_eq!(churned.exit_code, 2, "{word}");
+            assert!(churned.reasons.len() == 1 && churned.reasons[0].contains(word), "{word}: {:?}", churned.reasons);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What the server's `/metrics` says, read over a connection of its own.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+/// What must come back when everybody has left, and what must never move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct Counts {
+    /// Rows in use: handshakes, sessions, goodbyes.
+    pub(crate) rows: u64,
+    pub(crate) sockets: u64,
+    pub(crate) rings: u64,
+    pub(crate) rooms: u64,
+    /// Completions that outgrew their queue, and those that came for a slot's former owner. Both stay 0.
+    pub(crate) overflows: u64,
+    pub(crate) stale: u64,
+}
+
+/// A server that does not answer for so long has no counts.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Counts {
+    /// Asks the server.
+    pub(crate) fn read(server: SocketAddr) -> Result<Self> {
+        let answer = ask(server).with_context(|| format!("http://{server}/metrics"))?;
+        Self::parse(&answer).with_context(|| format!("http://{server}/metrics"))
+    }
+
+    fn parse(answer: &str) -> Result<Self> {
+        ensure!(answer.starts_with("HTTP/1.1 200 "), "answered {:?}", answer.lines().next().unwrap_or(""));
+        let of = |name: &str| {
+            answer
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+                .with_context(|| format!("does not say {name}"))
+        };
+        Ok(Self {
+            rows: of("throng_connections")?,
+            sockets: of("throng_sockets")?,
+            rings: of("throng_rings")?,
+            rooms: of("throng_rooms")?,
+            overflows: of("throng_runtime_total{what=\"overflows\"}")?,
+            stale: of("throng_runtime_total{what=\"stale\"}")?,
+        })
+    }
+
+    /// Whether nobody is here and no more is held than at `first`.
+    pub(crate) fn is_back(&self, first: &Self) -> bool {
+        self.rows == 0 && self.sockets <= first.sockets && self.rings <= first.rings && self.rooms <= first.rooms
+    }
+}
+
+fn ask(server: SocketAddr) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text\r\n\r\n\
+        # TYPE throng_connections gauge\nthrong_connections 3\nthrong_sockets 4\nthrong_rings 2\n\
+        throng_rooms_seated 9\nthrong_rooms 1\n\
+        throng_runtime_total{what=\"overflows\"} 0\nthrong_runtime_total{what=\"stale\"} 7\n# EOF\n";
+
+    #[test]
+    fn counts_are_found_by_their_whole_names_and_a_missing_one_is_no_zero() {
+        let counts = Counts::parse(ANSWER).expect("all are there");
+        assert_eq!(counts, Counts { rows: 3, sockets: 4, rings: 2, rooms: 1, overflows: 0, stale: 7 });
+        assert!(Counts::parse(&ANSWER.replace("throng_rings 2\n", "")).is_err());
+        assert!(Counts::parse(&ANSWER.replace("200 OK", "503 Busy")).is_err());
+        let none = Counts { rows: 0, sockets: 4, rings: 2, rooms: 1, overflows: 0, stale: 0 };
+        assert!(none.is_back(&none) && !counts.is_back(&none));
+        assert!(!Counts { rings: 3, ..none }.is_back(&none) && !Counts { rooms: 2, ..none }.is_back(&none));
+    }
+}
