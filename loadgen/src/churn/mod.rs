@@ -7,9 +7,10 @@
 mod scrape;
 
 use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde::Serialize;
 
@@ -57,7 +58,7 @@ pub(crate) struct ChurnArgs {
     /// Cores the workers are pinned to, in turn: `1`, `0,1`, `2-5`.
     #[arg(long, env = "THRONG_LOAD_PIN", value_parser = crate::args::cores)]
     pub(crate) pin: Option<Cores>,
-    /// Seconds without progress after which what has not returned counts as kept.
+    /// Seconds after which what has not returned counts as kept; and how long goodbyes wait for their answers.
     #[arg(long, env = "THRONG_LOAD_SETTLE", default_value = "30", value_parser = crate::args::positive)]
     pub(crate) settle: f64,
     /// Seconds from the moment nobody is there until memory is read.
@@ -100,7 +101,10 @@ pub(crate) struct Churned {
 const SETTLED_ROUND: usize = 3;
 const MEMORY_SLACK_PERCENT: u64 = 2;
 const MEMORY_SLACK_BYTES: u64 = 1 << 20;
-const POLL_NS: u64 = 100_000_000;
+const POLL_NS: u64 = 150_000_000;
+/// Counts are as of the last tick: two readings so far apart are of two ticks.
+const POLLS_APART_NS: u64 = 350_000_000;
+const POLLS_AT_REST: u32 = 30;
 /// The exit code of a broken promise.
 const KEPT: u8 = 2;
 
@@ -118,9 +122,9 @@ pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
     let pid = args.server_pid;
     let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
     let server = Plan::new(args.round(args.at_once))?.server;
-    let before = Counts::read(server)?;
-    ensure!(before.rows == 0, "the server has {} connections already: churn needs it alone", before.rows);
-    let mut churn = Churn { args, process, server, before, sleeper: Epoll::new(1)? };
+    let mut sleeper = Epoll::new(1)?;
+    let before = counts_at_rest(server, &mut sleeper)?;
+    let mut churn = Churn { args, process, server, before, sleeper };
     let mut churned = Churned {
         exit_code: 0,
         reasons: Vec::new(),
@@ -178,10 +182,35 @@ impl ChurnArgs {
     }
 }
 
+/// What an empty server holds: it must have been asked once, for it makes its first ring for its first connection.
+fn counts_at_rest(server: SocketAddr, sleeper: &mut Epoll) -> Result<Counts> {
+    let mut before = Counts::read(server)?;
+    for _ in 0..POLLS_AT_REST {
+        sleep(sleeper, POLLS_APART_NS)?;
+        let now = Counts::read(server)?;
+        if now == before && now.rows == 0 && now.rings > 0 {
+            return Ok(before);
+        }
+        before = now;
+    }
+    bail!("the server does not come to rest; {} connections are there: churn needs it alone", before.rows)
+}
+
+fn sleep(sleeper: &mut Epoll, ns: u64) -> Result<()> {
+    let until_ns = sys::monotonic_ns() + ns;
+    loop {
+        let now_ns = sys::monotonic_ns();
+        if now_ns >= until_ns {
+            return Ok(());
+        }
+        sleeper.wait(until_ns - now_ns)?;
+    }
+}
+
 struct Churn<'a> {
     args: &'a ChurnArgs,
     process: Process,
-    server: std::net::SocketAddr,
+    server: SocketAddr,
     before: Counts,
     sleeper: Epoll,
 }
@@ -197,36 +226,21 @@ impl Churn<'_> {
         crowd.dismiss()?;
         let counts = self.wait_for_return()?;
         let return_s = (sys::monotonic_ns() - parted_ns) as f64 / 1e9;
-        self.sleep((self.args.rest * 1e9) as u64)?;
+        sleep(&mut self.sleeper, (self.args.rest * 1e9) as u64)?;
         let memory_after = self.memory()?;
         Ok(Round { connections, open_s, tried_again, parted, return_s, memory_joined, memory_after, counts })
     }
 
-    /// Asks until all is as it was, or nothing has moved for the settle time.
+    /// Asks until all is as it was, or the settle time is over. A scrape is itself a connection for a moment, so a
+    /// count may be of the scrape before: only asking again shows.
     fn wait_for_return(&mut self) -> Result<Counts> {
-        let mut counts = Counts::read(self.server)?;
-        let mut moved_ns = sys::monotonic_ns();
-        while !counts.is_back(&self.before) {
-            if sys::monotonic_ns() - moved_ns > (self.args.settle * 1e9) as u64 {
-                break;
-            }
-            self.sleep(POLL_NS)?;
-            let now = Counts::read(self.server)?;
-            if now != counts {
-                (counts, moved_ns) = (now, sys::monotonic_ns());
-            }
-        }
-        Ok(counts)
-    }
-
-    fn sleep(&mut self, ns: u64) -> Result<()> {
-        let until_ns = sys::monotonic_ns() + ns;
+        let until_ns = sys::monotonic_ns() + (self.args.settle * 1e9) as u64;
         loop {
-            let now_ns = sys::monotonic_ns();
-            if now_ns >= until_ns {
-                return Ok(());
+            let counts = Counts::read(self.server)?;
+            if counts.is_back(&self.before) || sys::monotonic_ns() >= until_ns {
+                return Ok(counts);
             }
-            self.sleeper.wait(until_ns - now_ns)?;
+            sleep(&mut self.sleeper, POLL_NS)?;
         }
     }
 

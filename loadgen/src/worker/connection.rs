@@ -136,6 +136,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reset_reaches_the_peer_as_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let stream = TcpStream::connect(listener.local_addr().expect("has an address")).expect("connects");
+        let (mut peer, _) = listener.accept().expect("accepts");
+        let mut connection = Connection::new();
+        connection.attach(stream);
+        connection.reset();
+        let end = peer.read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+        assert_eq!(connection.stage, Stage::Over);
+    }
+
+    #[test]
     fn a_full_socket_neither_drops_nor_doubles_a_byte() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let stream = TcpStream::connect(listener.local_addr().expect("has an address")).expect("connects");
