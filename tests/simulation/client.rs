@@ -6,6 +6,7 @@ use throng::base::{Encoding, Epoch, Offset, Position, RoomName};
 use throng::wire::client::{CommandOut, Reply, ServerEvent, read_event, write_command};
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame};
 
+use crate::diary;
 use crate::dice::Dice;
 use crate::frames;
 use crate::reference::{Heard, Reference};
@@ -77,6 +78,8 @@ pub(crate) struct Client {
     pub(crate) close_code: Option<u16>,
     pub(crate) views: BTreeMap<usize, View>,
     pub(crate) roll_calls: Vec<RollCall>,
+    /// What it was told, a line each: a scene reads it, a failure shows the end of it.
+    pub(crate) diary: Vec<String>,
     head: Vec<u8>,
     partial: Partial,
     welcomed: bool,
@@ -120,6 +123,7 @@ impl Client {
             close_code: None,
             views: BTreeMap::new(),
             roll_calls: Vec::new(),
+            diary: Vec::new(),
             head: Vec::new(),
             partial: Partial::default(),
             welcomed: false,
@@ -334,6 +338,7 @@ impl Client {
         if self.stage == Stage::Open && !self.mute {
             write_close(out, code.unwrap_or(1000), "", Some(around.dice.mask()));
         }
+        self.diary.push(format!("closed {}", code.unwrap_or(0)));
         self.close_code = code;
         self.stage = Stage::Closed;
         around.tally.add(Lived::Closes, 1);
@@ -349,6 +354,7 @@ impl Client {
             (_, true) => {}
         }
         let room = |name: &str| room_number(name).ok_or_else(|| format!("W5 no room of ours: {name}"));
+        self.diary.push(diary::line(&event));
         match event {
             ServerEvent::Welcome(_) => Ok(()),
             ServerEvent::Reply(reply) => self.on_reply(&reply, around),

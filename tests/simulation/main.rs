@@ -7,11 +7,14 @@
 mod audit;
 mod client;
 mod crowd;
+mod diary;
 mod dice;
 mod frames;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
+mod scene;
+mod scenes;
 mod socket;
 mod swarm;
 mod tally;
