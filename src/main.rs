@@ -4,7 +4,8 @@
 
 mod cli;
 
-/// Measured against the system's allocator in `docs/decisions/`.
+/// Measured against the system's allocator in `docs/decisions/0003-mimalloc.md`.
+#[cfg(not(feature = "system-allocator"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

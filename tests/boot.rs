@@ -1,62 +1,14 @@
 //! The data plane as a whole, on real executors: start, serve, sleep, stop.
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 
-use bytes::Bytes;
-use throng::base::{Limits, ShardId};
-use throng::runtime::Give;
-use throng::runtime::boot::{BootConfig, BootError, Running, start};
-use throng::shard::{Flush, Shard, ShardConfig};
-use throng::wire::{Grants, TokenVerifier};
-use tungstenite::{Message, WebSocket};
-
-const SECRET: &[u8] = b"only for this test, 32 bytes long!";
-const FAR_FUTURE: u64 = 4_000_000_000;
-
-type Handed = Receiver<(TcpStream, Bytes)>;
-
-fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
-    try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, limits).unwrap()
-}
-
-fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
-    let config = BootConfig {
-        listen,
-        backlog: 1_024,
-        shards,
-        cores: Vec::new(),
-        slots_per_ring: limits.slots_per_ring,
-        tick_ms: limits.tick_ms,
-        parcels_per_inbox: 256,
-    };
-    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let limits = Arc::new(limits);
-    let make_shard = move |id: ShardId| {
-        Shard::new(ShardConfig {
-            id,
-            shards,
-            limits: Arc::clone(&limits),
-            seed: [7, 8],
-            flush: Flush::Eager,
-            verifier: Arc::clone(&verifier),
-            default_grants: Grants::everything(),
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        })
-    };
-    let (sender, handed) = channel();
-    let give: Give = Arc::new(move |socket, read| drop(sender.send((socket, read))));
-    Ok((start(&config, make_shard, give)?, handed))
-}
-
-fn small() -> Limits {
-    Limits { slots_per_ring: 8, tick_ms: 5, ..Limits::default() }
-}
+use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve};
+use throng::base::Limits;
+use throng::runtime::boot::BootError;
+use tungstenite::WebSocket;
 
 #[test]
 fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
@@ -171,22 +123,9 @@ fn what_cannot_start_says_why_and_leaves_nothing_behind() {
 
 /// Opens a session and sits down in `hall`.
 fn join(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
-    let claims = serde_json::json!({ "sub": user, "exp": FAR_FUTURE });
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
-    let stream = TcpStream::connect(address).unwrap();
-    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).unwrap();
-    assert!(hear(&mut socket).contains(r#""type":"welcome""#));
+    let mut socket = open(address, &token(user, FAR_FUTURE, None));
     say(&mut socket, r#"{"type":"join","id":1,"room":"hall"}"#);
     let reply = hear(&mut socket);
     assert!(reply.contains(r#""type":"reply""#), "{reply}");
     socket
-}
-
-fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
-    socket.send(Message::text(text)).unwrap();
-}
-
-fn hear(socket: &mut WebSocket<TcpStream>) -> String {
-    socket.read().unwrap().into_text().unwrap().to_string()
 }

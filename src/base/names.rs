@@ -100,12 +100,16 @@ impl Identity {
     }
 
     pub fn user(&self) -> &str {
-        self.0.split_once('\0').map_or(&self.0, |(user, _)| user)
+        self.split().map_or(&self.0, |at| &self.0[..at])
     }
 
     /// Compact JSON text.
     pub fn info(&self) -> Option<&str> {
-        self.0.split_once('\0').map(|(_, info)| info)
+        self.split().map(|at| &self.0[at + 1..])
+    }
+
+    fn split(&self) -> Option<usize> {
+        memchr::memchr(0, self.0.as_bytes())
     }
 }
 

@@ -60,7 +60,11 @@ impl Shard {
         if self.connections.row(conn).is_none() {
             return;
         }
+        #[cfg(feature = "planted-bugs")]
+        let told = self.untold.len();
         self.give_up_seats(conn);
+        #[cfg(feature = "planted-bugs")]
+        self.planted_ghost(told);
         self.note_closing(conn, reason);
         self.let_go(conn, CloseHow::Abruptly);
     }
@@ -118,10 +122,6 @@ impl Shard {
             self.connections.at_mut(moved).seats.moved(at, after);
         }
         let room = self.seats.room_mut(at);
-        #[cfg(feature = "planted-bugs")]
-        if super::invariants::planted_ghost(&self.config, self.connections.at(conn.index()).stage) {
-            return;
-        }
         room.gone.extend(identity);
         if !std::mem::replace(&mut room.untold, true) {
             self.untold.push(at);

@@ -18,6 +18,8 @@ impl Shard {
         };
         match row.stage {
             Stage::Opening => self.on_head_bytes(now, conn, bytes),
+            // Behind a close frame, or a request that was refused, comes nothing that could mean anything.
+            Stage::Open | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
             Stage::Open | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
             Stage::Free | Stage::Gone => unreachable!("row_mut gives neither"),
         }
@@ -51,7 +53,7 @@ impl Shard {
                 }
             }
             // A message may have ended the connection: what lies behind it is nobody's.
-            if self.connections.row(conn).is_none() {
+            if self.connections.row(conn).is_none_or(|row| row.flags.has(Flags::CLOSE_HEARD)) {
                 return;
             }
         }
@@ -197,7 +199,7 @@ impl Shard {
             id,
             identity,
             // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
-            skip_own: !echo.unwrap_or(id.is_none()),
+            skip_own: !echo.unwrap_or_else(|| id.is_none()),
             event: event.map(Box::from),
             payload: data.to_payload(),
         };

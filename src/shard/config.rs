@@ -43,3 +43,8 @@ pub enum PlantedBug {
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
 }
+
+#[cfg(feature = "planted-bugs")]
+impl PlantedBug {
+    pub const ALL: [Self; 2] = [Self::SkipsAtTheSeam, Self::GhostAfterCut];
+}

@@ -80,7 +80,7 @@ impl FlushQueues {
 
 impl Shard {
     /// Clears `batch` and puts into it what to write next. False: nothing (more) may be written now.
-    pub fn fill_batch(&mut self, _now: Now, batch: &mut Batch) -> bool {
+    pub fn fill_batch(&mut self, now: Now, batch: &mut Batch) -> bool {
         batch.clear();
         self.flush.batch = self.flush.batch.wrapping_add(1);
         while self.may_write() && batch.writes.len() < BATCH_WRITES_MAX && batch.arena.len() < BATCH_BYTES_SOFT {
@@ -104,6 +104,10 @@ impl Shard {
             }
         }
         self.counters.add(Count::Writes, batch.writes.len() as u64);
+        if batch.is_empty() {
+            // Nobody will report on an empty batch, and who was visited without having anything to write goes on here.
+            self.finish_batch(now, batch, &[]);
+        }
         !batch.is_empty()
     }
 

@@ -121,18 +121,21 @@ impl Shard {
     }
 }
 
-/// Planted bug: the piece of the log loses its first message when it is not the first piece.
 #[cfg(feature = "planted-bugs")]
-pub(super) fn planted_seam(config: &super::ShardConfig, page: &crate::room::Page) -> crate::room::Page {
-    let mut page = page.clone();
-    if config.planted == Some(super::PlantedBug::SkipsAtTheSeam) && page.frames.len() > 2 {
-        page.frames.remove(0);
+impl Shard {
+    /// Planted bug: behind a full page the reader goes on one message too far.
+    pub(super) fn planted_seam(&self, page_bytes: usize, next: crate::base::Offset) -> crate::base::Offset {
+        let planted = self.config.planted == Some(super::PlantedBug::SkipsAtTheSeam);
+        if planted && page_bytes >= self.limits().outbox_soft_bytes_max { next.next() } else { next }
     }
-    page
-}
 
-/// Planted bug: a session that is cut (not one that says goodbye) stays counted.
-#[cfg(feature = "planted-bugs")]
-pub(super) fn planted_ghost(config: &super::ShardConfig, stage: Stage) -> bool {
-    config.planted == Some(super::PlantedBug::GhostAfterCut) && stage == Stage::Open
+    /// Planted bug: of the rooms noted since `told` no home hears that somebody was cut.
+    pub(super) fn planted_ghost(&mut self, told: usize) {
+        if self.config.planted == Some(super::PlantedBug::GhostAfterCut) {
+            for at in self.untold.drain(told..) {
+                let room = self.seats.room_mut(at);
+                (room.untold, room.gone) = (false, Vec::new());
+            }
+        }
+    }
 }

@@ -117,6 +117,10 @@ impl Shard {
         };
         let Some(epoch) = self.seats.room(place.room).epoch else { return };
         let hard = self.config.limits.outbox_hard_bytes_max;
+        let page_bytes: usize = page.frames.iter().map(Bytes::len).sum();
+        let next = page.next;
+        #[cfg(feature = "planted-bugs")]
+        let next = self.planted_seam(page_bytes, next);
         let Some(work) = self.work_mut(conn) else { return };
         let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room && b.pulling && b.cursor == asked)
         else {
@@ -124,20 +128,17 @@ impl Shard {
             return;
         };
         behind.pulling = false;
-        let page_bytes: usize = page.frames.iter().map(Bytes::len).sum();
         if !work.outbox.is_empty() && work.outbox.len() + page_bytes > hard {
             // Answers came in between. It is asked for again when they are written.
             return;
         }
         let Some(behind) = work.behind.iter_mut().find(|b| b.room == place.room) else { return };
-        behind.cursor = page.next;
+        behind.cursor = next;
         let why = if behind.slow { GapWhy::Slow } else { GapWhy::Retention };
         if let Some((from, to)) = page.gap {
             self.counters.add(Count::Gaps, 1);
             self.answer(conn, &Event::Gap { room: name, epoch, from, to, why });
         }
-        #[cfg(feature = "planted-bugs")]
-        let page = &super::invariants::planted_seam(&self.config, page);
         self.counters.add(Count::Pages, 1);
         self.counters.add(Count::Deliveries, page.frames.len() as u64);
         if let Some(work) = self.work_mut(conn) {

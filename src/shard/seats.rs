@@ -384,7 +384,8 @@ mod tests {
                 room.seats[..next].iter().map(|s| s.conn).collect(),
                 room.seats[next..].iter().map(|s| s.conn).collect(),
             );
-            (now_passed.sort_unstable(), now_waiting.sort_unstable());
+            now_passed.sort_unstable();
+            now_waiting.sort_unstable();
             let without = |conns: &[u32]| conns.iter().copied().filter(|c| *c != 10 + gone).collect::<Vec<u32>>();
             assert_eq!((now_passed, now_waiting), (without(&passed), without(&waiting)));
             for (before, after) in moves.into_iter().flatten() {

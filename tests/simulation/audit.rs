@@ -154,7 +154,7 @@ impl World {
         }
         for number in 0..self.clients.len() {
             if self.is_alive(number) && self.clients[number].is_open() && self.sits(number, room) {
-                let view = self.clients[number].views.get_mut(&room).ok_or("Q3 no view")?;
+                let view = self.clients[number].views.get(&room).ok_or("Q3 no view")?;
                 view.is_complete(number, room, place, &mut self.reference)
                     .map_err(|error| format!("client {number}: {error}"))?;
             }

@@ -6,6 +6,7 @@ use throng::base::{Encoding, Epoch, Offset, Position, RoomName};
 use throng::wire::client::{CommandOut, Reply, ServerEvent, read_event, write_command};
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame};
 
+use crate::diary;
 use crate::dice::Dice;
 use crate::frames;
 use crate::reference::{Heard, Reference};
@@ -24,6 +25,18 @@ pub(crate) enum Asked {
     Ping,
     /// A command that must be refused with this.
     Wrong(Refusal),
+}
+
+/// How something is said to a room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    pub(crate) room: usize,
+    pub(crate) with_id: bool,
+    pub(crate) echo: Option<bool>,
+    /// How many bytes of padding the payload carries.
+    pub(crate) filler: usize,
+    /// Fragments of the WebSocket message.
+    pub(crate) pieces: usize,
 }
 
 /// Where a client is in its life.
@@ -65,6 +78,8 @@ pub(crate) struct Client {
     pub(crate) close_code: Option<u16>,
     pub(crate) views: BTreeMap<usize, View>,
     pub(crate) roll_calls: Vec<RollCall>,
+    /// What it was told, a line each: a scene reads it, a failure shows the end of it.
+    pub(crate) diary: Vec<String>,
     head: Vec<u8>,
     partial: Partial,
     welcomed: bool,
@@ -108,6 +123,7 @@ impl Client {
             close_code: None,
             views: BTreeMap::new(),
             roll_calls: Vec::new(),
+            diary: Vec::new(),
             head: Vec::new(),
             partial: Partial::default(),
             welcomed: false,
@@ -152,24 +168,16 @@ impl Client {
     }
 
     /// Sends a message to a room.
-    pub(crate) fn publish(
-        &mut self,
-        room: usize,
-        with_id: bool,
-        echo: Option<bool>,
-        filler: usize,
-        out: &mut Vec<u8>,
-        around: &mut Surroundings<'_>,
-        pieces: usize,
-    ) {
+    pub(crate) fn publish(&mut self, words: &Words, out: &mut Vec<u8>, around: &mut Surroundings<'_>) {
+        let Words { room, with_id, echo, filler, pieces } = *words;
         let tag = around.reference.next_tag();
         let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
         let event = tag.is_multiple_of(3).then_some("note");
         let skip_own = echo.map_or(with_id, |echo| !echo);
         around.reference.posted(self.number, room, &self.name, event, &json, (with_id, skip_own));
         let mut payload = Vec::new();
-        prove(Encoding::Json, json.as_bytes(), 32).unwrap().write_as(self.encoding, &mut payload);
-        let data = prove(self.encoding, &payload, 32).unwrap();
+        prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
+        let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
         let command = CommandOut::Publish { room: &room_name(room), data, event, echo };
         let bytes = envelope(self.encoding, self.id(with_id), &command);
         self.send(&bytes, with_id.then_some(Asked::Publish(room, tag)), out, around.dice, pieces);
@@ -185,7 +193,7 @@ impl Client {
             _ => (format!("{{\"type\":\"leave\",\"id\":{id},\"room\":\"r:77\"}}"), Refusal::NotJoined),
         };
         let mut bytes = Vec::new();
-        prove(Encoding::Json, text.as_bytes(), 32).unwrap().write_as(self.encoding, &mut bytes);
+        prove(Encoding::Json, text.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut bytes);
         self.send(&bytes, Some(Asked::Wrong(refusal)), out, dice, 1);
     }
 
@@ -255,7 +263,7 @@ impl Client {
         self.pings.extend(pings);
     }
 
-    fn read_head(&mut self, bytes: &mut [u8], out: &mut Vec<u8>, around: &mut Surroundings<'_>) -> Result<(), String> {
+    fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, around: &mut Surroundings<'_>) -> Result<(), String> {
         self.head.extend_from_slice(bytes);
         let Some(end) = self.head.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(()) };
         let mut rest = self.head.split_off(end + 4);
@@ -330,6 +338,7 @@ impl Client {
         if self.stage == Stage::Open && !self.mute {
             write_close(out, code.unwrap_or(1000), "", Some(around.dice.mask()));
         }
+        self.diary.push(format!("closed {}", code.unwrap_or(0)));
         self.close_code = code;
         self.stage = Stage::Closed;
         around.tally.add(Lived::Closes, 1);
@@ -345,6 +354,7 @@ impl Client {
             (_, true) => {}
         }
         let room = |name: &str| room_number(name).ok_or_else(|| format!("W5 no room of ours: {name}"));
+        self.diary.push(diary::line(&event));
         match event {
             ServerEvent::Welcome(_) => Ok(()),
             ServerEvent::Reply(reply) => self.on_reply(&reply, around),

@@ -2,7 +2,7 @@
 
 use throng::base::{ConnKey, Encoding, Epoch, Offset, Position};
 
-use crate::client::{Asked, FORBIDDEN, Stage, Surroundings, check_room};
+use crate::client::{Asked, FORBIDDEN, Stage, Surroundings, Words, check_room};
 use crate::frames;
 use crate::tally::Lived;
 use crate::tokens::Tokens;
@@ -178,16 +178,20 @@ impl World {
                 client.ask(Asked::Leave(room), with_id, &mut out, &mut self.dice, pieces);
             }
             38..84 => {
-                let with_id = self.dice.chance(600);
-                let echo = self.dice.pick(&[None, None, None, Some(true), Some(false)]);
-                let filler = self.dice.below(250);
+                let words = Words {
+                    room,
+                    with_id: self.dice.chance(600),
+                    echo: self.dice.pick(&[None, None, None, Some(true), Some(false)]),
+                    filler: self.dice.below(250),
+                    pieces,
+                };
                 let mut around = Surroundings {
                     weather: &self.weather,
                     reference: &mut self.reference,
                     tally: &mut self.tally,
                     dice: &mut self.dice,
                 };
-                client.publish(room, with_id, echo, filler, &mut out, &mut around, pieces);
+                client.publish(&words, &mut out, &mut around);
             }
             84..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
             91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),

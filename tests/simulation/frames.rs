@@ -40,7 +40,7 @@ pub(crate) fn write_raw(out: &mut Vec<u8>, opcode: u8, is_final: bool, payload: 
         len @ 0..126 => out.push(0x80 | len as u8),
         len => {
             out.push(0x80 | 126);
-            out.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
+            out.extend_from_slice(&u16::try_from(len).expect("no envelope here has 64 KiB").to_be_bytes());
         }
     }
     out.extend_from_slice(&mask);

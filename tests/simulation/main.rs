@@ -7,9 +7,14 @@
 mod audit;
 mod client;
 mod crowd;
+mod diary;
 mod dice;
 mod frames;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod reference;
+mod scene;
+mod scenes;
 mod socket;
 mod swarm;
 mod tally;
@@ -17,6 +22,8 @@ mod tokens;
 mod view;
 mod weather;
 mod world;
+
+use std::io::Write;
 
 use swarm::Swarm;
 use tally::Lived;
@@ -32,9 +39,12 @@ fn whatever_happens_everybody_hears_everything_once_and_in_order() {
         (None, count) => REGRESSIONS.iter().copied().chain(1..=count.unwrap_or(SEEDS)).collect(),
     };
     let swarm = Swarm::run(&seeds, |_| {});
-    println!("{} seeds lived through {}", seeds.len(), swarm.tally);
+    say(&format!("{} seeds lived through {}", seeds.len(), swarm.tally));
     for failure in &swarm.failures {
-        println!("seed {}: {}\n    replay: THRONG_SIM_SEED={} cargo sim", failure.seed, failure.what, failure.seed);
+        say(&format!(
+            "seed {}: {}\n    replay: THRONG_SIM_SEED={} cargo sim",
+            failure.seed, failure.what, failure.seed
+        ));
     }
     assert!(swarm.failures.is_empty(), "{} of {} seeds failed", swarm.failures.len(), seeds.len());
     if seeds.len() >= 50 {
@@ -51,6 +61,12 @@ fn the_same_seed_lives_the_same_life() {
         assert_eq!(swarm::live(seed, |_| {}).unwrap().trace, swarm::live(seed, |_| {}).unwrap().trace);
     }
     assert_ne!(swarm::live(3, |_| {}).unwrap().trace, swarm::live(14, |_| {}).unwrap().trace);
+}
+
+/// A line for whoever watches: it is seen when the test passes, too.
+fn say(line: &str) {
+    // Of what the print macros write a passing test shows nothing.
+    writeln!(std::io::stderr(), "simulation: {line}").expect("somebody listens to stderr");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test has no command line of its own: the seed comes from outside")]

@@ -39,12 +39,12 @@ impl Tokens {
         let token = |user: usize, exp: u64, secret: &[u8]| {
             let (name, info, rooms) = (name(user), info(user), rooms(user));
             let claims = Claims { sub: &name, exp, info: info.as_ref(), rooms: rooms.as_ref() };
-            sign_hs256(secret, &claims).unwrap()
+            sign_hs256(secret, &claims).expect("claims are plain values")
         };
         let all = |exp| (0..USERS).map(|user| token(user, exp, secret)).collect();
         Self {
             verifier: Arc::new(TokenVerifier::hs256(secret, &Limits::default())),
-            default_grants: Grants::from_claim(&everything_in("r:*")).unwrap(),
+            default_grants: Grants::from_claim(&everything_in("r:*")).expect("a claim written here"),
             long: all(START_UNIX_S + 1_000_000),
             short: all(START_UNIX_S + SHORT_S),
             expired: token(0, START_UNIX_S - 100, secret),
@@ -69,7 +69,7 @@ fn rooms(user: usize) -> Option<Value> {
         _ => {
             let mut rooms = everything_in("r:*");
             let own = json!({ "match": format!("own:{user}"), "can": ["join"] });
-            rooms.as_array_mut().unwrap().push(own);
+            rooms.as_array_mut().expect("a claim is an array").push(own);
             Some(rooms)
         }
     }

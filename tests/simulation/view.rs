@@ -177,7 +177,7 @@ impl View {
 
     /// V6: at quiet a seat has everything up to the head.
     pub(crate) fn is_complete(
-        &mut self,
+        &self,
         client: usize,
         room: usize,
         home: (u64, Offset),
@@ -201,7 +201,7 @@ impl View {
     }
 
     /// The reader stands at `offset` now: everything before was heard, announced or its own.
-    fn expect(&mut self, client: usize, room: usize, offset: Offset, reference: &mut Reference) -> Result<(), String> {
+    fn expect(&self, client: usize, room: usize, offset: Offset, reference: &mut Reference) -> Result<(), String> {
         if offset < self.low {
             return Err(format!("it had {:?} already", Offset(self.low.0 - 1)));
         }

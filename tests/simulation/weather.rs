@@ -88,7 +88,7 @@ impl Weather {
             flush: Flush::Eager,
             inbox_parcels_max: 100,
             users: 8,
-            rooms: 5,
+            rooms: 16,
             connections_max: 24,
             turns: 0,
             socket_bytes: (100_000, 100_000),
@@ -110,7 +110,8 @@ impl Weather {
             fragment: 0,
             stale_input: 0,
             burst_max: 1,
-            read_bytes_max: 1 << 20,
+            // So much that chance never cuts a read short.
+            read_bytes_max: 1 << 40,
             idle_shard: 0,
         }
     }

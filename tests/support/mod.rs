@@ -1,0 +1,81 @@
+//! A data plane for a test, and clients that speak to it as a browser or a terminal would.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use throng::base::{Limits, ShardId};
+use throng::runtime::Give;
+use throng::runtime::boot::{BootConfig, BootError, Running, start};
+use throng::shard::{Flush, Shard, ShardConfig};
+use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
+use tungstenite::{Message, WebSocket};
+
+pub(crate) const SECRET: &[u8] = b"only for this test, 32 bytes long!";
+pub(crate) const FAR_FUTURE: u64 = 4_000_000_000;
+
+/// Sockets that were handed over, with what was read from them.
+pub(crate) type Handed = Receiver<(TcpStream, Bytes)>;
+
+pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
+    try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, limits).expect("a free port and an able host")
+}
+
+pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    let config = BootConfig {
+        listen,
+        backlog: 1_024,
+        shards,
+        cores: Vec::new(),
+        slots_per_ring: limits.slots_per_ring,
+        tick_ms: limits.tick_ms,
+        parcels_per_inbox: 256,
+    };
+    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+    let limits = Arc::new(limits);
+    let make_shard = move |id: ShardId| {
+        Shard::new(ShardConfig {
+            id,
+            shards,
+            limits: Arc::clone(&limits),
+            seed: [7, 8],
+            flush: Flush::Eager,
+            verifier: Arc::clone(&verifier),
+            default_grants: Grants::everything(),
+            node: Arc::from("test"),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        })
+    };
+    let (sender, handed) = channel();
+    let give: Give = Arc::new(move |socket, read| drop(sender.send((socket, read))));
+    Ok((start(&config, make_shard, give)?, handed))
+}
+
+/// Small chunks and quick ticks, so that a few people reach what takes thousands otherwise.
+pub(crate) fn small() -> Limits {
+    Limits { slots_per_ring: 8, tick_ms: 5, ..Limits::default() }
+}
+
+pub(crate) fn token(user: &str, exp: u64, rooms: Option<serde_json::Value>) -> String {
+    sign_hs256(SECRET, &Claims { sub: user, exp, info: None, rooms: rooms.as_ref() }).expect("good claims")
+}
+
+/// Opens a session by the query token.
+pub(crate) fn open(address: SocketAddr, token: &str) -> WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address).expect("a listening server");
+    let (mut socket, _) =
+        tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).expect("a good token is let in");
+    assert!(hear(&mut socket).contains(r#""type":"welcome""#));
+    socket
+}
+
+pub(crate) fn say(socket: &mut WebSocket<TcpStream>, text: &str) {
+    socket.send(Message::text(text)).expect("an open socket");
+}
+
+pub(crate) fn hear(socket: &mut WebSocket<TcpStream>) -> String {
+    let message = socket.read().expect("a message");
+    message.into_text().expect("JSON is text").to_string()
+}
