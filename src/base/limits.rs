@@ -25,12 +25,17 @@ pub struct Limits {
     pub log_messages_max: usize,
     /// Bytes of frames a room's log keeps (one message is always kept).
     pub log_bytes_max: usize,
+    /// Bytes of frames all logs of one shard keep; beyond it the longest-empty rooms are forgotten, and when there are
+    /// none, publishes are refused as `busy`.
+    pub logs_bytes_max: usize,
     /// How long a message stays in the log.
     pub log_age_ms: u64,
     /// Rooms without anybody in them whose log a shard keeps; the longest empty is forgotten first.
     pub idle_rooms_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,
+    /// Users named in one announcement of who came and went; the rest follow with the next tick.
+    pub announced_max: usize,
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
@@ -50,6 +55,8 @@ pub struct Limits {
     pub sends_per_tick: u32,
     /// Letters waiting for one shard before a publish or a deliver no longer joins them.
     pub letters_waiting_max: usize,
+    /// Bytes of those letters, likewise.
+    pub letters_bytes_max: usize,
     /// Unsent messages of one room at one shard; beyond it the shard's readers pull from the log.
     pub pending_messages_max: usize,
     /// Connections of one shard; more are answered 503.
@@ -76,9 +83,11 @@ impl Default for Limits {
             history_on_join_max: 50,
             log_messages_max: 100,
             log_bytes_max: 1 << 20,
+            logs_bytes_max: 2 << 30,
             log_age_ms: 24 * 3_600_000,
             idle_rooms_max: 16_384,
             members_max: 1_000,
+            announced_max: 100,
             outbox_soft_bytes_max: 64 << 10,
             outbox_hard_bytes_max: 1 << 20,
             no_progress_ms: 30_000,
@@ -88,6 +97,7 @@ impl Default for Limits {
             tick_ms: 100,
             sends_per_tick: 10_000,
             letters_waiting_max: 16_384,
+            letters_bytes_max: 16 << 20,
             pending_messages_max: 4_096,
             connections_per_shard_max: 10_000_000,
             slots_per_ring: 19_000,
@@ -98,6 +108,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Bytes of the longest frame that can go out: a payload is at most six times as long in the other encoding.
+    pub fn frame_bytes_max(&self) -> usize {
+        6 * self.message_bytes_max + 4_096
+    }
+
     /// Says what is wrong with a set of limits that contradict each other.
     pub fn check(&self) -> Result<(), String> {
         let pairs = [

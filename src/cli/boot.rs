@@ -130,8 +130,8 @@ fn grouped(number: u64) -> String {
     groups.join(",")
 }
 
-/// Each parcel is one sender's turn; 8 KiB of slots a shard.
-const PARCELS_PER_INBOX: usize = 256;
+/// Each parcel is one sender's turn. What does not fit waits, merged, with its sender.
+const PARCELS_PER_INBOX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -96,6 +96,7 @@ impl Room {
             Some(at) => self.attendance[at].seats = seats,
             None if seats.is_empty() => {}
             None => {
+                self.idle_mark = 0;
                 self.attendance.reserve_exact(1);
                 self.attendance.push(Attendance { shard, seats, owed_from: None });
             }
@@ -185,7 +186,7 @@ impl Room {
         }
     }
 
-    /// Which of its empty times this is; for the table of rooms.
+    /// Which of its empty times this is, 0 when there are people; for the table of rooms.
     pub(super) fn set_idle_mark(&mut self, mark: u64) {
         self.idle_mark = mark;
     }
@@ -203,7 +204,8 @@ impl Room {
         let oldest_owed = self.attendance.iter().filter_map(|a| a.owed_from).min();
         oldest_owed.is_none_or(|owed| {
             let text = self.name.as_str().len() + post.event.map_or(0, str::len) + post.from.user().len();
-            let info = post.from.info().map_or(0, str::len);
+            // `0.0` takes three bytes of JSON and nine of MessagePack.
+            let info = 3 * post.from.info().map_or(0, str::len);
             // A control character of JSON text is six bytes long; the keys and the header are less than 256.
             let frame_bytes_max = post.payload.bytes().len() + 6 * text + info + 256;
             self.log.first_after(frame_bytes_max, limits) <= owed

@@ -19,6 +19,8 @@ pub struct Rooms {
     /// towards the bound.
     idle: VecDeque<Idle>,
     marks: u64,
+    /// Bytes of all logs.
+    bytes: usize,
     seed: Seed,
     forgotten: u64,
 }
@@ -33,7 +35,7 @@ struct Idle {
 impl Rooms {
     pub fn new(seed: Seed) -> Self {
         let by_name = SeededMap::with_hasher(seed.state());
-        Self { rooms: Slab::new(), by_name, idle: VecDeque::new(), marks: 0, seed, forgotten: 0 }
+        Self { rooms: Slab::new(), by_name, idle: VecDeque::new(), marks: 0, bytes: 0, seed, forgotten: 0 }
     }
 
     /// The room of this name; a new one, with a new epoch, if there is none.
@@ -60,6 +62,21 @@ impl Rooms {
         self.rooms.get_mut(at as usize)
     }
 
+    /// To be called with the bytes a room's log had before it was written or read in another encoding.
+    pub fn account(&mut self, at: u32, bytes_before: usize) {
+        if let Some(room) = self.rooms.get(at as usize) {
+            self.bytes = self.bytes + room.log().bytes() - bytes_before;
+        }
+    }
+
+    /// Whether one more message may be kept; forgets the longest-empty rooms first.
+    pub fn has_room(&mut self, limits: &Limits) -> bool {
+        while self.bytes > limits.logs_bytes_max && !self.idle.is_empty() {
+            self.forget_longest_idle();
+        }
+        self.bytes <= limits.logs_bytes_max
+    }
+
     /// To be called after somebody left or something was said: a room without seats is kept for its log only.
     pub fn settle(&mut self, now: Now, at: u32, limits: &Limits) {
         let Some(room) = self.rooms.get_mut(at as usize) else { return };
@@ -70,11 +87,15 @@ impl Rooms {
             self.forget(at);
             return;
         }
+        if room.idle_mark() != 0 {
+            // It has been empty all the while and stands in the queue.
+            return;
+        }
         self.marks += 1;
         room.set_idle_mark(self.marks);
         self.idle.push_back(Idle { at, mark: self.marks, since_mono_ms: now.mono_ms });
-        while self.idle.len() > limits.idle_rooms_max {
-            self.forget_longest_idle();
+        if self.idle.len() > limits.idle_rooms_max {
+            self.make_room_for_idle(limits);
         }
     }
 
@@ -86,6 +107,11 @@ impl Rooms {
                 Some(_) | None => return,
             }
         }
+    }
+
+    /// Bytes of frames all logs keep.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub fn len(&self) -> usize {
@@ -106,6 +132,18 @@ impl Rooms {
         self.rooms.iter().map(|(_, room)| room)
     }
 
+    /// Stale entries go first and cost nobody anything; then a sixteenth of the longest empty, so that this is rare.
+    fn make_room_for_idle(&mut self, limits: &Limits) {
+        let rooms = &self.rooms;
+        self.idle.retain(|idle| rooms.get(idle.at as usize).is_some_and(|room| room.idle_mark() == idle.mark));
+        if self.idle.len() > limits.idle_rooms_max {
+            let keep = limits.idle_rooms_max - limits.idle_rooms_max / 16;
+            while self.idle.len() > keep {
+                self.forget_longest_idle();
+            }
+        }
+    }
+
     fn forget_longest_idle(&mut self) {
         let Some(Idle { at, mark, .. }) = self.idle.pop_front() else { return };
         let still_idle = self.rooms.get(at as usize).is_some_and(|room| room.is_idle() && room.idle_mark() == mark);
@@ -117,6 +155,7 @@ impl Rooms {
 
     fn forget(&mut self, at: u32) {
         let room = self.rooms.remove(at as usize);
+        self.bytes -= room.log().bytes();
         self.by_name.remove(room.name());
         if self.rooms.is_empty() {
             self.rooms.shrink_to_fit();

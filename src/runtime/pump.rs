@@ -88,6 +88,7 @@ pub(super) async fn run(mut pump: Pump) -> io::Result<()> {
             glommio::yield_if_needed().await;
         }
     }
+    pump.say_goodbye();
     timer.cancel().await;
     Ok(())
 }
@@ -150,6 +151,17 @@ impl Pump {
         busy |= self.post();
         self.sockets.submit();
         busy
+    }
+
+    /// Mail that is here is taken in, everybody is told; who cannot take that now sees the socket close all the same.
+    fn say_goodbye(&mut self) {
+        let now = self.clock.now();
+        self.take_mail(now);
+        self.shard.end_turn(now);
+        self.shard.handle(now, Input::Stop);
+        self.write(now);
+        self.carry_out();
+        self.sockets.submit();
     }
 
     fn tick_if_due(&mut self, now: Now) -> bool {

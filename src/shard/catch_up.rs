@@ -54,6 +54,27 @@ impl Shard {
         }
     }
 
+    /// More is pending than may be: everybody pulls from the log, where it stands as well.
+    pub(super) fn put_all_behind(&mut self, at: u32) {
+        let seats = self.seats.room(at).seats.len() as u32;
+        for seat in 0..seats {
+            let room = self.seats.room_mut(at);
+            if !room.seats[seat as usize].is_live() {
+                continue;
+            }
+            let cursor = room.cursor(seat);
+            let index = room.seats[seat as usize].conn;
+            room.seats[seat as usize].set_behind();
+            let conn = self.connections.at(index).key(index);
+            self.fall_behind(conn, at, cursor);
+            self.flush.after_write(conn);
+        }
+        let room = self.seats.room_mut(at);
+        room.sweep = None;
+        let bytes = room.forget_written(room.pending.len());
+        self.flush.unsent_bytes -= bytes;
+    }
+
     fn pull(&mut self, conn: ConnKey, at: usize, behind: Behind) {
         let room = self.seats.room(behind.room);
         let (name, home) = (room.name.clone(), room.home);

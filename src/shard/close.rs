@@ -50,9 +50,43 @@ impl Shard {
         self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
     }
 
-    /// The peer closed its side or the socket broke.
-    pub(super) fn on_ended(&mut self, conn: ConnKey) {
-        self.give_up(conn, CloseReason::Gone);
+    /// The peer closed its side or the socket broke. If it only closed its side, it may still read what it was
+    /// answered in this very turn; if not, that write fails.
+    pub(super) fn on_ended(&mut self, now: Now, conn: ConnKey) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        let answers_wait = row.has_outbox() && !row.flags.has(Flags::STALLED) && row.stage != Stage::Opening;
+        if !answers_wait {
+            self.give_up(conn, CloseReason::Gone);
+            return;
+        }
+        row.stage = Stage::Closing;
+        row.heard_mono_s = seconds(now);
+        row.flags.set(Flags::CLOSE_SENT, true);
+        row.flags.set(Flags::CLOSE_HEARD, true);
+        self.give_up_seats(conn);
+        self.note_closing(conn, CloseReason::Gone);
+    }
+
+    /// Everybody gets what is written by now, and a close frame behind it.
+    pub(super) fn on_stop(&mut self, now: Now) {
+        self.flush_tick();
+        let mut cursor = 0;
+        while let Some(index) = self.connections.next_index(cursor) {
+            cursor = index + 1;
+            let row = self.connections.at(index);
+            let conn = row.key(index);
+            match row.stage {
+                Stage::Open => {
+                    while let Some(place) = self.connections.at(index).seats.at(0) {
+                        self.collect_owed(conn, place);
+                        self.give_up_seat(conn, place.room);
+                    }
+                    self.fail(now, conn, CloseReason::GoingAway);
+                }
+                Stage::Opening => self.give_up(conn, CloseReason::GoingAway),
+                Stage::Free | Stage::Closing | Stage::Gone => {}
+            }
+        }
     }
 
     /// Nobody is listening any more: ends at once, without a word.

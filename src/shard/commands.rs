@@ -98,7 +98,15 @@ impl Shard {
     }
 
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
+        let outbox_bytes =
+            self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
         let outcome = match command {
+            // Its answers pile up: what it asks for now is asked again when it has read some.
+            Command::Join { .. } | Command::Publish { .. } | Command::Presence { .. }
+                if outbox_bytes > self.limits().outbox_hard_bytes_max =>
+            {
+                Err(Refusal::Busy)
+            }
             Command::Join { room, since, history, presence } => {
                 self.ask_join(conn, id, &room, since, history, presence)
             }

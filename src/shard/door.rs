@@ -36,9 +36,10 @@ impl Shard {
             }
             Asked::Upgrade(upgrade) => {
                 self.on_upgrade(now, conn, &upgrade);
-                let opened = self.connections.row(conn).is_some_and(|row| row.stage == Stage::Open);
-                // A client may send its first frames without waiting for our answer.
-                if opened && read.len() > head.len {
+                // A client may send its first frames without waiting for our answer; if that is a close frame, they are
+                // read past, so that what follows is not taken for something else.
+                let speaks_frames = self.connections.row(conn).is_some_and(|row| !row.flags.has(Flags::CLOSE_HEARD));
+                if speaks_frames && read.len() > head.len {
                     self.on_frame_bytes(now, conn, &mut read[head.len..]);
                 }
             }

@@ -250,7 +250,7 @@ impl Shard {
         self.finish_visit(at, sweep.frames)
     }
 
-    /// Writes the sweep's messages to one seat. False: its connection stands in this batch already.
+    /// Writes the sweep's messages to one seat. False: the batch must go out first.
     fn serve_seat(&mut self, at: u32, seat: u32, frames: u32, spans: &mut [Option<u32>; 2], batch: &mut Batch) -> bool {
         let here = self.seats.room(at).seats[seat as usize];
         if here.is_live() && here.taken() < frames {
@@ -275,6 +275,9 @@ impl Shard {
                 let from = if here.taken() == 0 { 0 } else { ends[here.taken() as usize - 1] };
                 self.push_write(batch, Write { conn, start: start + from, len: ends[frames as usize - 1] - from });
                 self.counters.add(Count::Deliveries, u64::from(frames - here.taken()));
+            } else if !batch.is_empty() && batch.arena.len() >= BATCH_BYTES_SOFT {
+                // These bytes are this reader's alone: a visit must not copy a long message for hundreds of them at once.
+                return false;
             } else {
                 self.gather(here.conn, Some((at, frames)), batch);
             }

@@ -20,7 +20,7 @@ impl Shard {
             batch.arena.append(&mut work.outbox);
             // The memory of an outbox is lent, like everything of a connection that is not its row.
             work.outbox = Vec::new();
-            if !work.behind.is_empty() || work.closing.is_some() || work.is_idle() {
+            if !work.behind.is_empty() || work.closing.is_some() || work.progress_mono_ms != 0 || work.is_idle() {
                 self.flush.after_write(conn);
             }
         }

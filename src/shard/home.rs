@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{ConnAddress, ConnKey, Encoding, Identity, Now, Offset, Position, RoomName, ShardId};
-use crate::room::{Post, Room, SeatCounts};
+use crate::room::{People, Post, Room, SeatCounts};
 use crate::wire::Refusal;
 
 use super::mail::{Deliver, Join, Joined, Publish};
@@ -13,7 +13,7 @@ impl Shard {
     pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
         let limits = self.config.limits.clone();
         let (at, room) = self.rooms.open(&join.room);
-        let had_news = room.people().has_news();
+        let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
         room.set_seats(from, join.seats);
         room.enter(&join.identity);
         let news = !had_news && room.people().has_news();
@@ -25,9 +25,10 @@ impl Shard {
             epoch: room.epoch(),
             head: room.head(),
             start: room.start(join.since, join.history as usize, &limits),
-            roll: join.presence.then(|| room.people().roll(limits.members_max)),
+            roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
             room: join.room,
         };
+        self.rooms.account(at, bytes_before);
         if news {
             self.presence_news.push(at);
         }
@@ -51,11 +52,14 @@ impl Shard {
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
         let limits = self.config.limits.clone();
         let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
+        let has_room = self.rooms.has_room(&limits);
         let (at, room) = self.rooms.open(&publish.room);
+        let bytes_before = room.log().bytes();
         trim(room, now, &limits);
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
-        if !room.admits(&post, &limits) || unsent_here >= limits.pending_messages_max {
+        if !has_room || !room.admits(&post, &limits) || unsent_here >= limits.pending_messages_max {
+            self.rooms.account(at, bytes_before);
             self.rooms.settle(now, at, &limits);
             self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
             return;
@@ -64,6 +68,7 @@ impl Shard {
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);
         self.spread(at, offset);
+        self.rooms.account(at, bytes_before);
         if let Some(id) = publish.id {
             self.post(from, Mail::Published { room: publish.room, conn: publish.conn, id, position });
         }
@@ -79,21 +84,27 @@ impl Shard {
         cursor: Offset,
         bytes_max: u32,
     ) {
-        let Some((_, room)) = self.rooms.find_mut(name.as_str()) else {
+        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else {
             // A room with a seat is never forgotten; only a reader that left meanwhile asks for one that is gone.
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
+        let bytes_before = room.log().bytes();
         let reader = ConnAddress { shard: from, conn };
         let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
+        self.rooms.account(at, bytes_before);
         self.post(from, Mail::Page { room: name.clone(), conn, cursor, page });
     }
 
     pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
+        if !self.has_room_for(from) {
+            self.post(from, Mail::Refused { conn, id, refusal: Refusal::Busy });
+            return;
+        }
         let members_max = self.limits().members_max;
         let roll = match self.rooms.find_mut(name.as_str()) {
-            Some((_, room)) => room.people().roll(members_max),
-            None => crate::room::People::default().roll(0),
+            Some((_, room)) => room.people_mut().roll(members_max),
+            None => People::default().roll(0),
         };
         self.post(from, Mail::Presence { room: name, conn, id, roll });
     }
@@ -104,13 +115,18 @@ impl Shard {
             let Some(room) = self.rooms.room_mut(at) else { continue };
             let watching: Vec<ShardId> =
                 room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| a.shard).collect();
-            let limits = &self.config.limits;
-            if watching.iter().any(|shard| self.outgoing[shard.index()].len() >= limits.letters_waiting_max) {
+            if watching.iter().any(|shard| !self.has_room_for(*shard)) {
                 self.presence_news.push(at);
                 continue;
             }
+            let announced_max = self.limits().announced_max;
+            let Some(room) = self.rooms.room_mut(at) else { continue };
             let name = room.name().clone();
-            let Some(changes) = room.people_mut().take_changes().map(Arc::new) else { continue };
+            let changes = room.people_mut().take_changes(announced_max).map(Arc::new);
+            if room.people().has_news() {
+                self.presence_news.push(at);
+            }
+            let Some(changes) = changes else { continue };
             for shard in watching {
                 self.post(shard, Mail::PresenceChanged { room: name.clone(), changes: Arc::clone(&changes) });
             }
@@ -149,25 +165,29 @@ impl Shard {
 
     /// Whether the shard has everything now (or has no seat any more).
     fn refill(&mut self, name: &RoomName, shard: ShardId) -> bool {
-        let Some((_, room)) = self.rooms.find_mut(name.as_str()) else { return true };
-        let Some(mut owed) = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from) else {
-            return true;
-        };
-        let outgoing = &mut self.outgoing[shard.index()];
-        while outgoing.len() < self.config.limits.letters_waiting_max {
-            let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) else {
+        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return true };
+        let owed = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from);
+        let (Some(mut owed), bytes_before) = (owed, room.log().bytes()) else { return true };
+        let mut complete = false;
+        while !complete && self.has_room_for(shard) {
+            let Some(room) = self.rooms.room_mut(at) else { return true };
+            if let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) {
+                self.post(shard, Mail::Deliver(Deliver { room: name.clone(), offset: owed, frames, skip }));
+                owed = owed.next();
+            } else {
+                let head = room.head();
                 assert!(
-                    owed > room.head(),
+                    owed > head,
                     "room {name:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that"
                 );
-                room.set_owed(shard, None);
-                return true;
-            };
-            outgoing.push(Mail::Deliver(Deliver { room: name.clone(), offset: owed, frames, skip }));
-            owed = owed.next();
+                complete = true;
+            }
         }
-        room.set_owed(shard, Some(owed));
-        false
+        if let Some(room) = self.rooms.room_mut(at) {
+            room.set_owed(shard, (!complete).then_some(owed));
+        }
+        self.rooms.account(at, bytes_before);
+        complete
     }
 }
 

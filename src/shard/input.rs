@@ -18,6 +18,8 @@ pub enum Input<'a> {
     Released { conn: ConnKey },
     /// A tick is due.
     Tick,
+    /// The server stops: everybody is told. One last `fill_batch` follows.
+    Stop,
 }
 
 /// How the runtime lets go of a socket.

@@ -9,10 +9,11 @@ impl Shard {
     /// I1 every seat's row knows the seat, and every row's seats exist;
     /// I2 the counts a home is told are the seats there are;
     /// I3 unsent bytes are the bytes of what is pending;
-    /// I4 no outbox is larger than its hard limit and one message;
+    /// I4 no stalled outbox is larger than its hard limit and one frame;
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
     /// I6 who is behind has a cursor, and only who is behind;
-    /// I7 sessions counted are rows with an identity; rows at rest own no work space.
+    /// I7 sessions counted are rows with an identity; rows at rest own no work space;
+    /// I8 the bytes of all logs are accounted for.
     pub fn check(&self) -> Result<(), String> {
         self.check_rooms()?;
         self.check_rows()
@@ -43,6 +44,10 @@ impl Shard {
                 return Err(format!("I5 {:?}: {} pending and in no queue", room.name, room.pending.len()));
             }
         }
+        let kept: usize = self.rooms.iter().map(|room| room.log().bytes()).sum();
+        if kept != self.rooms.bytes() {
+            return Err(format!("I8 logs: kept {kept}, accounted {}", self.rooms.bytes()));
+        }
         if unsent != self.flush.unsent_bytes {
             return Err(format!("I3 unsent: counted {unsent}, kept {}", self.flush.unsent_bytes));
         }
@@ -51,7 +56,7 @@ impl Shard {
 
     fn check_rows(&self) -> Result<(), String> {
         let (mut sessions, mut behind_readers, mut cursor) = (0, 0, 0);
-        let hard = self.limits().outbox_hard_bytes_max + self.limits().message_bytes_max;
+        let hard = self.limits().outbox_hard_bytes_max + self.limits().frame_bytes_max();
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;
             let row = self.connections.at(index);
@@ -74,7 +79,7 @@ impl Shard {
             }
             let Some(work) = &row.work else { continue };
             behind_readers += work.behind.len();
-            if work.outbox.len() > hard {
+            if row.flags.has(Flags::STALLED) && work.outbox.len() > hard {
                 return Err(format!("I4 row {index}: {} bytes in the outbox", work.outbox.len()));
             }
             if matches!(row.stage, Stage::Free | Stage::Gone) {

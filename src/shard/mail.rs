@@ -65,6 +65,26 @@ pub enum Mail {
     },
 }
 
+impl Mail {
+    /// Bytes of messages it carries; what else is in a letter is small.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.payload.bytes().len(),
+            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(Bytes::len).sum(),
+            Self::Page { page, .. } => page.frames.iter().map(Bytes::len).sum(),
+            Self::Join(_)
+            | Self::Leave { .. }
+            | Self::Pull { .. }
+            | Self::AskPresence { .. }
+            | Self::Joined(_)
+            | Self::Published { .. }
+            | Self::Refused { .. }
+            | Self::Presence { .. }
+            | Self::PresenceChanged { .. } => 0,
+        }
+    }
+}
+
 /// A wish for a seat.
 #[derive(Debug)]
 pub struct Join {

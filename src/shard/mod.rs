@@ -72,6 +72,8 @@ pub struct Shard {
     spare_work: Vec<Box<Work>>,
     /// Letters of this turn, by addressee.
     outgoing: Vec<Parcel>,
+    /// Bytes of messages in them.
+    outgoing_bytes: Vec<usize>,
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
@@ -103,6 +105,7 @@ impl Shard {
             grants: GrantTable::new(&own, config.default_grants.clone()),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
+            outgoing_bytes: vec![0; usize::from(config.shards)],
             untold: Vec::new(),
             owed: VecDeque::new(),
             presence_news: Vec::new(),
@@ -133,7 +136,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
             Input::Received { conn, bytes } => self.on_received(now, conn, bytes),
-            Input::Ended { conn } => self.on_ended(conn),
+            Input::Ended { conn } => self.on_ended(now, conn),
             Input::Writable { conn } => self.on_writable(conn),
             Input::Released { conn } => {
                 if !self.connections.release(conn) {
@@ -141,6 +144,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
+            Input::Stop => self.on_stop(now),
         }
         self.settle(now);
     }
@@ -217,12 +221,18 @@ impl Shard {
     }
 
     fn post(&mut self, to: ShardId, mail: Mail) {
-        self.outgoing[to.index()].push(mail);
+        let (parcel, bytes) = (&mut self.outgoing[to.index()], &mut self.outgoing_bytes[to.index()]);
+        // The runtime has taken what lay here.
+        let before = if parcel.is_empty() { 0 } else { *bytes };
+        *bytes = before + mail.bytes();
+        parcel.push(mail);
     }
 
     /// Whether a letter that may be refused still fits among those waiting for this shard.
     fn has_room_for(&self, to: ShardId) -> bool {
-        self.outgoing[to.index()].len() < self.config.limits.letters_waiting_max
+        let (parcel, bytes) = (&self.outgoing[to.index()], self.outgoing_bytes[to.index()]);
+        let limits = &self.config.limits;
+        parcel.is_empty() || parcel.len() < limits.letters_waiting_max && bytes < limits.letters_bytes_max
     }
 
     /// Letters to oneself are answered in the same turn.

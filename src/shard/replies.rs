@@ -7,7 +7,7 @@ use crate::room::{Changes, Page, Roll};
 use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
 
 use super::mail::{Deliver, Joined};
-use super::row::{Behind, Stage};
+use super::row::{Behind, Flags, Stage};
 use super::seats::Pending;
 use super::{Count, Shard};
 
@@ -100,6 +100,10 @@ impl Shard {
         if let Some(place) = place {
             room.seats[place.seat as usize].set_skips(true);
         }
+        if room.pending.len() >= self.config.limits.pending_messages_max {
+            self.put_all_behind(at);
+        }
+        let room = self.seats.room_mut(at);
         let bytes = room.push_pending(Pending { frames: deliver.frames, skip: publisher });
         self.flush.unsent_bytes += bytes;
         self.queue_room(at);
@@ -153,13 +157,21 @@ impl Shard {
     }
 
     pub(super) fn on_presence(&mut self, room: &RoomName, conn: ConnKey, id: Option<u64>, roll: &Roll) {
-        if let Some(id) = id {
-            self.answer(conn, &Event::Members { id, room, members: members(roll) });
+        let outbox_bytes =
+            self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
+        match id {
+            Some(id) if outbox_bytes <= self.limits().outbox_hard_bytes_max => {
+                self.answer(conn, &Event::Members { id, room, members: members(roll) });
+            }
+            id => self.refuse(conn, id, Refusal::Busy, None),
         }
     }
 
+    /// Encoded once per encoding, whatever the number of those who watch.
     pub(super) fn on_presence_changed(&mut self, name: &RoomName, changes: &Changes) {
         let Some(at) = self.seats.find(name.as_str()) else { return };
+        let (count, version) = (changes.count, changes.version);
+        let mut news = [None, None];
         let watching: Vec<u32> = self
             .seats
             .room(at)
@@ -170,18 +182,24 @@ impl Shard {
             .collect();
         for index in watching {
             let row = self.connections.at(index);
-            let conn = row.key(index);
+            let (conn, encoding) = (row.key(index), row.encoding());
             if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.config.limits.outbox_soft_bytes_max) {
                 self.counters.add(Count::PresenceDropped, 1);
                 continue;
             }
-            let (count, version) = (changes.count, changes.version);
-            if !changes.joined.is_empty() {
-                self.answer(conn, &Event::PresenceJoined { room: name, users: &changes.joined, count, version });
-            }
-            if !changes.left.is_empty() {
-                self.answer(conn, &Event::PresenceLeft { room: name, users: &changes.left, count, version });
-            }
+            let news: &Vec<u8> = news[encoding.index()].get_or_insert_with(|| {
+                let mut frames = Vec::new();
+                if !changes.joined.is_empty() {
+                    let event = Event::PresenceJoined { room: name, users: &changes.joined, count, version };
+                    write_event(&mut frames, encoding, &event);
+                }
+                if !changes.left.is_empty() {
+                    let event = Event::PresenceLeft { room: name, users: &changes.left, count, version };
+                    write_event(&mut frames, encoding, &event);
+                }
+                frames
+            });
+            self.append(conn, |outbox| outbox.extend_from_slice(news));
         }
     }
 
@@ -220,18 +238,26 @@ impl Shard {
         self.append(conn, |out| write_event(out, encoding, event));
     }
 
-    /// Bytes for one connection's outbox; beyond the hard limit it is too slow to be talked to.
+    /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.
     pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let hard = self.config.limits.outbox_hard_bytes_max;
+        let limits = &self.config.limits;
+        let stalled_max = limits.outbox_hard_bytes_max + limits.frame_bytes_max();
+        // Before the first write of this turn was tried nobody can be called slow.
+        let untried_max = STALLS_WORTH * stalled_max;
         let Some(work) = self.work_mut(conn) else { return };
         write(&mut work.outbox);
-        if work.outbox.len() > hard + self.config.limits.message_bytes_max {
+        let bytes = work.outbox.len();
+        let stalled = self.connections.row(conn).is_some_and(|row| row.flags.has(Flags::STALLED));
+        if bytes > if stalled { stalled_max } else { untried_max } {
             self.give_up(conn, CloseReason::Slow);
             return;
         }
         self.queue_conn(conn);
     }
 }
+
+/// How much more than a stalled one an outbox may hold that no write was tried for yet: the answers of one turn.
+const STALLS_WORTH: usize = 8;
 
 fn members(roll: &Roll) -> Members<'_> {
     Members { list: &roll.members, count: roll.count, version: roll.version }
