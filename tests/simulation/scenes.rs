@@ -203,17 +203,18 @@ fn a_joiner_hears_what_was_spread_before_its_encoding_had_readers() {
 /// Regression: the skip was kept only for publishers who sat in the room when the message came.
 #[test]
 fn who_has_the_ack_gets_no_copy_even_if_it_takes_its_seat_while_the_message_is_pending() {
-    let mut scene = Scene::new(2);
+    let mut scene = Scene::with(2, |weather| weather.flush = Flush::Tick);
     let room = scene.room_at(HOME);
     let bob = scene.sits(HERE, 1, Json, room);
     let ann = scene.comes(HERE, 0, Json);
     scene.says(ann, room);
     scene.turn(HERE, &[Read(ann)]);
-    scene.asks(ann, Asked::Join(room, with_history(5)));
     scene.mail(HOME);
+    scene.mail(HERE);
+    // Message 1 waits for the tick; its publisher takes a seat that begins before it.
+    scene.asks(ann, Asked::Join(room, with_history(5)));
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
-    // Message 1 and the seat that begins before it, before anything is written.
     scene.mail(HERE);
     scene.comes_to_rest();
     assert_eq!((scene.hears(ann), scene.hears(bob)), (lines("ack 1|joined 1"), lines("#1")));
