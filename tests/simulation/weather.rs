@@ -47,7 +47,7 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let limits = draw_limits(dice);
-        let socket_low = dice.pick(&[20, 150, 600]);
+        let socket_low = dice.pick(&[40, 300, 1_500]);
         Self {
             shards: dice.between(1, 6) as u16,
             flush: if dice.chance(500) { Flush::Eager } else { Flush::Tick },
@@ -55,7 +55,7 @@ impl Weather {
             users: dice.between(2, 8),
             rooms: dice.between(1, 8),
             connections_max: dice.between(4, 40),
-            turns: dice.between(900, 2_100),
+            turns: dice.between(1_500, 3_300),
             socket_bytes: (socket_low, socket_low * dice.between(1, 10)),
             step_ms_max: dice.pick(&[2, 10, 40]),
             tick_late: dice.pick(&[0, 100, 400]),
