@@ -148,7 +148,8 @@ impl Room {
         Some((frame, skip))
     }
 
-    /// The log from `cursor` on, at most about `bytes_max` (one message at least), without what `reader` must not get.
+    /// The log from `cursor` on, at most `bytes_max` (one longer message passes alone), without what `reader` must not
+    /// get.
     pub fn page(
         &mut self,
         cursor: Offset,
@@ -161,13 +162,15 @@ impl Room {
         let gap = (cursor < start).then(|| (cursor, Offset(start.0 - 1)));
         let mut page = Page { frames: Vec::new(), next: start, gap };
         let mut bytes = 0;
-        while bytes < bytes_max {
-            let Some((frame, skip)) = self.frame(page.next, encoding, scratch) else { break };
-            page.next = page.next.next();
+        while let Some((frame, skip)) = self.frame(page.next, encoding, scratch) {
             if skip != Some(reader) {
+                if !page.frames.is_empty() && bytes + frame.len() > bytes_max {
+                    break;
+                }
                 bytes += frame.len();
                 page.frames.push(frame);
             }
+            page.next = page.next.next();
         }
         page
     }
@@ -349,6 +352,9 @@ mod tests {
         let page = room.page(Offset(1), Encoding::MessagePack, reader, 1 << 20, &mut Vec::new());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(7), Some((Offset(1), Offset(2)))));
         let short = room.page(Offset(3), Encoding::Json, reader, 1, &mut Vec::new());
-        assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(4), None));
+        assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(5), None));
+        let two = short.frames[0].len() * 2;
+        let full = room.page(Offset(3), Encoding::Json, reader, two + 1, &mut Vec::new());
+        assert_eq!((full.frames.len(), full.next), (2, Offset(6)), "not one byte more than asked for");
     }
 }

@@ -131,7 +131,8 @@ impl Shard {
     /// Planted bug: behind a full page the reader goes on one message too far.
     pub(super) fn planted_seam(&self, page_bytes: usize, next: crate::base::Offset) -> crate::base::Offset {
         let planted = self.config.planted == Some(super::PlantedBug::SkipsAtTheSeam);
-        if planted && page_bytes >= self.limits().outbox_soft_bytes_max { next.next() } else { next }
+        let is_full = page_bytes + self.limits().message_bytes_max > self.limits().outbox_soft_bytes_max;
+        if planted && is_full { next.next() } else { next }
     }
 
     /// Planted bug: of the rooms noted since `told` no home hears that somebody was cut.

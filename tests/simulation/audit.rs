@@ -32,7 +32,7 @@ impl World {
     fn clear_up(&mut self) {
         let weather = &mut self.weather;
         (weather.short_write, weather.stale_input, weather.tick_late) = (0, 0, 0);
-        weather.read_bytes_max = 4_000;
+        (weather.read_bytes_max, weather.torn_read) = (4_000, 0);
         let numbers: Vec<usize> = self.sockets.keys().copied().collect();
         for number in numbers {
             self.clients[number].deaf = false;

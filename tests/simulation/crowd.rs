@@ -103,7 +103,7 @@ impl World {
                 let most = self.dice.between(1, self.weather.read_bytes_max);
                 self.client_reads(number, most)?;
             }
-            if may_ask && self.is_alive(number) && self.dice.chance(self.weather.act / 4) {
+            if may_ask && self.is_alive(number) && self.dice.chance(self.weather.act / 6) {
                 self.somebody_acts(number);
             }
         }
@@ -126,8 +126,10 @@ impl World {
                 4 => upgrade(encoding, Some(&tokens.expired)),
                 _ => upgrade(encoding, Some(&tokens.forged)),
             };
-            if self.connect(shard, user, encoding, &head).is_none() {
-                self.tally.add(Lived::TurnedAway, 1);
+            match self.connect(shard, user, encoding, &head) {
+                // Half a head and silence: the server must not wait for ever.
+                Some(number) => self.clients[number].mute = !head.ends_with("\r\n\r\n"),
+                None => self.tally.add(Lived::TurnedAway, 1),
             }
             return;
         }
@@ -164,8 +166,15 @@ impl World {
         let mut with_id = !self.dice.chance(60);
         let client = &mut self.clients[number];
         let mut out = Vec::new();
+        // Who sits in the room leaves it, mostly, and the other way round; now and then somebody errs.
+        let sits = client.views.get(&room).is_some_and(|view| view.seated);
+        let roll = match roll {
+            0..36 if sits && !self.dice.chance(100) => 36,
+            36..50 if !sits && !self.dice.chance(100) => 0,
+            other => other,
+        };
         match roll {
-            0..28 => {
+            0..36 => {
                 let fresh = !client.views.contains_key(&room) && !client.is_asking(room);
                 with_id |= !fresh;
                 // Without an answer nobody could tell where the reader begins.
@@ -173,11 +182,11 @@ impl World {
                 let wish = if with_id { self.wish(number, room) } else { plain };
                 self.clients[number].ask(Asked::Join(room, wish), with_id, &mut out, &mut self.dice, pieces);
             }
-            28..38 => {
+            36..50 => {
                 with_id |= client.is_asking(room) || client.views.get(&room).is_none_or(|view| !view.seated);
                 client.ask(Asked::Leave(room), with_id, &mut out, &mut self.dice, pieces);
             }
-            38..84 => {
+            50..87 => {
                 let words = Words {
                     room,
                     with_id: self.dice.chance(600),
@@ -193,7 +202,7 @@ impl World {
                 };
                 client.publish(&words, &mut out, &mut around);
             }
-            84..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
+            87..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
             91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),
             94..97 => client.ping(&mut out, &mut self.dice),
             kind => client.ask_wrongly(kind % 4, &mut out, &mut self.dice),

@@ -69,6 +69,13 @@ impl Scene {
         self.utters(who, Words { room, with_id: false, echo: None, filler: 0, pieces: 1 });
     }
 
+    /// A close frame; what is sent after it lies behind it.
+    pub(crate) fn says_goodbye(&mut self, who: usize) {
+        let mut out = Vec::new();
+        self.world.clients[who].say_goodbye(&mut out, &mut self.world.dice);
+        self.world.send(who, &out);
+    }
+
     pub(crate) fn utters(&mut self, who: usize, words: Words) {
         let mut out = Vec::new();
         let world = &mut self.world;

@@ -2,11 +2,12 @@
 
 use throng::base::Encoding::{Json, MessagePack};
 use throng::shard::{Count, Flush};
+use throng::wire::CloseReason;
 
 use crate::client::{Asked, Words};
 use crate::scene::{Scene, plainly, with_history};
 use crate::view::Wish;
-use crate::world::Happening::{Mail, Read};
+use crate::world::Happening::{Mail, Read, Tick};
 
 /// Whose shard people sit at, and where their room's home is.
 const HERE: usize = 0;
@@ -203,17 +204,18 @@ fn a_joiner_hears_what_was_spread_before_its_encoding_had_readers() {
 /// Regression: the skip was kept only for publishers who sat in the room when the message came.
 #[test]
 fn who_has_the_ack_gets_no_copy_even_if_it_takes_its_seat_while_the_message_is_pending() {
-    let mut scene = Scene::new(2);
+    let mut scene = Scene::with(2, |weather| weather.flush = Flush::Tick);
     let room = scene.room_at(HOME);
     let bob = scene.sits(HERE, 1, Json, room);
     let ann = scene.comes(HERE, 0, Json);
     scene.says(ann, room);
     scene.turn(HERE, &[Read(ann)]);
-    scene.asks(ann, Asked::Join(room, with_history(5)));
     scene.mail(HOME);
+    scene.mail(HERE);
+    // Message 1 waits for the tick; its publisher takes a seat that begins before it.
+    scene.asks(ann, Asked::Join(room, with_history(5)));
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
-    // Message 1 and the seat that begins before it, before anything is written.
     scene.mail(HERE);
     scene.comes_to_rest();
     assert_eq!((scene.hears(ann), scene.hears(bob)), (lines("ack 1|joined 1"), lines("#1")));
@@ -272,4 +274,70 @@ fn a_page_waits_until_the_answers_that_came_in_between_are_written() {
 
 fn lines(text: &str) -> Vec<String> {
     text.split('|').map(str::to_owned).collect()
+}
+
+/// Regression: messages were written on top of answers, past the hard limit; who cannot take them pulls.
+#[test]
+fn messages_that_do_not_fit_on_top_of_the_answers_are_pulled() {
+    let mut scene = Scene::with(2, |weather| {
+        weather.flush = Flush::Tick;
+        weather.limits.message_bytes_max = 700;
+        weather.limits.outbox_soft_bytes_max = 2_000;
+        weather.limits.outbox_hard_bytes_max = 2_000;
+    });
+    let room = scene.room_at(HERE);
+    let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HERE, 1, Json, room));
+    (0..60).for_each(|_| scene.asks(ann, Asked::Ping));
+    (0..3).for_each(|_| scene.utters(bob, Words { room, with_id: true, echo: None, filler: 500, pieces: 1 }));
+    let before = scene.count(HERE, Count::FellBehind);
+    scene.turn(HERE, &[Read(bob)]);
+    // The tick comes for the room; the answers are for the next one.
+    scene.turn(HERE, &[Tick, Read(ann)]);
+    scene.comes_to_rest();
+    assert_eq!(scene.count(HERE, Count::FellBehind), before + 1);
+    let heard = scene.hears(ann);
+    assert_eq!(heard[60..], ["#1", "#2", "#3"]);
+    scene.ends();
+}
+
+/// Regression: the answer to a join was one too many for its outbox, and the seat it named was gone.
+#[test]
+fn a_join_reply_that_is_one_too_many_for_an_outbox_ends_the_connection_and_seats_nobody() {
+    let mut scene = Scene::with(2, |weather| {
+        weather.flush = Flush::Tick;
+        weather.limits.message_bytes_max = 400;
+        weather.limits.outbox_soft_bytes_max = 1_000;
+        weather.limits.outbox_hard_bytes_max = 1_000;
+    });
+    let room = scene.room_at(HOME);
+    let (ann, bob) = (scene.comes(HERE, 0, Json), scene.sits(HOME, 1, Json, room));
+    scene.asks(ann, Asked::Join(room, plainly()));
+    scene.turn(HERE, &[Read(ann)]);
+    scene.mail(HOME);
+    // Its outbox holds 1,400 bytes at most; 53 answers to `ping` are 1,370 of them.
+    (0..53).for_each(|_| scene.asks(ann, Asked::Ping));
+    scene.turn(HERE, &[Read(ann), Mail]);
+    assert_eq!(scene.world.shards[HERE].counters().closes(CloseReason::Slow), 1);
+    scene.comes_to_rest();
+    scene.asks(bob, Asked::Presence(room));
+    scene.comes_to_rest();
+    assert_eq!(scene.hears(bob), ["1 there"]);
+    scene.ends();
+}
+
+/// Regression: a broken frame behind a goodbye took away the answer to the goodbye.
+#[test]
+fn nothing_behind_a_goodbye_is_carried_out() {
+    let mut scene = Scene::new(1);
+    let room = scene.room_at(HERE);
+    let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HERE, 1, Json, room));
+    scene.says_goodbye(ann);
+    let publishes = scene.count(HERE, Count::Publishes);
+    scene.says(ann, room);
+    scene.world.send(ann, &[0x81, 0x02, b'{', b'}']);
+    scene.turn(HERE, &[Read(ann)]);
+    assert_eq!((scene.hears(ann), scene.hears(bob)), (lines("closed 1000"), Vec::new()));
+    assert_eq!(scene.count(HERE, Count::Publishes), publishes);
+    assert_eq!(scene.count(HERE, Count::MessagesIn), 2, "the two joins");
+    scene.ends();
 }

@@ -39,41 +39,44 @@ pub(crate) struct Weather {
     pub(crate) stale_input: usize,
     pub(crate) burst_max: usize,
     pub(crate) read_bytes_max: usize,
+    /// Reads of three bytes at most, whatever there is.
+    pub(crate) torn_read: usize,
     pub(crate) idle_shard: usize,
 }
 
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let limits = draw_limits(dice);
-        let socket_low = dice.between(20, 600);
+        let socket_low = dice.pick(&[40, 300, 1_500]);
         Self {
             shards: dice.between(1, 6) as u16,
             flush: if dice.chance(500) { Flush::Eager } else { Flush::Tick },
             inbox_parcels_max: dice.between(1, 4),
             users: dice.between(2, 8),
-            rooms: dice.between(1, 5),
-            connections_max: dice.between(3, 24),
-            turns: dice.between(300, 700),
+            rooms: dice.between(1, 8),
+            connections_max: dice.between(4, 40),
+            turns: dice.between(1_500, 3_300),
             socket_bytes: (socket_low, socket_low * dice.between(1, 10)),
             step_ms_max: dice.pick(&[2, 10, 40]),
             tick_late: dice.pick(&[0, 100, 400]),
             tick_late_ms_max: dice.between(50, 900),
             act: dice.between(300, 950),
-            connect: dice.between(30, 300),
+            connect: dice.between(60, 400),
             stranger: dice.pick(&[0, 60]),
             short_token: dice.pick(&[0, 50, 300]),
-            cut: dice.pick(&[0, 5, 30]),
-            cut_everybody: dice.pick(&[0, 0, 2, 6]),
-            goodbye: dice.pick(&[0, 10, 30]),
-            goes_mute: dice.pick(&[0, 0, 8]),
+            cut: dice.pick(&[0, 1, 8]),
+            cut_everybody: dice.pick(&[0, 0, 1, 4]),
+            goodbye: dice.pick(&[0, 5, 20]),
+            goes_mute: dice.pick(&[0, 0, 2]),
             goes_deaf: dice.pick(&[0, 10, 60]),
             hears_again: dice.between(5, 200),
-            misbehave: dice.pick(&[0, 0, 4]),
+            misbehave: dice.pick(&[0, 0, 2]),
             short_write: dice.pick(&[0, 50, 300]),
             fragment: dice.pick(&[0, 100, 400]),
             stale_input: dice.pick(&[0, 20]),
             burst_max: dice.between(1, 12),
-            read_bytes_max: dice.pick(&[3, 60, 400, 4_000]),
+            read_bytes_max: dice.pick(&[100, 400, 4_000]),
+            torn_read: dice.pick(&[0, 100, 500]),
             idle_shard: dice.pick(&[0, 0, 300]),
             limits,
         }
@@ -112,6 +115,7 @@ impl Weather {
             burst_max: 1,
             // So much that chance never cuts a read short.
             read_bytes_max: 1 << 40,
+            torn_read: 0,
             idle_shard: 0,
         }
     }
@@ -128,7 +132,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         message_bytes_max: dice.between(400, 900),
         fragments_max: 6,
         handshake_ms: 3_000,
-        rooms_per_connection_max: dice.between(2, 4),
+        rooms_per_connection_max: dice.between(2, 6),
         history_on_join_max: dice.between(2, 20),
         log_messages_max: dice.between(5, 20),
         log_bytes_max: if dice.chance(300) { dice.between(1_500, 5_000) } else { 1 << 20 },
@@ -136,15 +140,15 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         idle_rooms_max: dice.between(1, 6),
         members_max: dice.pick(&[2, 50]),
         outbox_soft_bytes_max,
-        outbox_hard_bytes_max: outbox_soft_bytes_max * dice.between(1, 6),
+        outbox_hard_bytes_max: outbox_soft_bytes_max * dice.pick(&[1, 4, 16]),
         no_progress_ms: dice.pick(&[2_000, 30_000]),
         heartbeat_ms: 3_000,
         dead_after_ms: 7_000,
         close_grace_ms: 1_000,
         sends_per_tick: dice.between(3, 60) as u32,
-        letters_waiting_max: dice.between(2, 8),
+        letters_waiting_max: dice.pick(&[2, 5, 12, 40]),
         pending_messages_max: dice.between(3, 40),
-        connections_per_shard_max: dice.between(5, 16),
+        connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
         ..Limits::default()
