@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve};
 use throng::base::Limits;
 use throng::runtime::boot::BootError;
-use tungstenite::WebSocket;
+use tungstenite::{Message, WebSocket};
 
 #[test]
 fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
@@ -64,6 +64,8 @@ fn people_on_different_shards_hear_each_other_and_a_stop_ends_everything() {
 
     running.stop().unwrap();
     for person in &mut people {
+        let goodbye = person.read().unwrap();
+        assert!(matches!(&goodbye, Message::Close(Some(frame)) if u16::from(frame.code) == 1001), "{goodbye:?}");
         let mut nothing = [0; 1];
         let end = person.get_mut().read(&mut nothing).map_err(|error| error.kind());
         assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "{end:?}");

@@ -2,6 +2,7 @@
 //!
 //! Promises: each rule speaks with file and line; exceptions are listed here, signed with a reason, and complain when
 //! they are no longer needed.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,8 @@ pub struct Limits {
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
-    /// Bytes an outbox may hold at all, replies included; more closes with 4001.
+    /// Bytes in an outbox beyond which its connection's commands are refused as `busy`; a stalled one that holds this
+    /// and one frame ends.
     pub outbox_hard_bytes_max: usize,
     /// A stalled connection that takes nothing for this long is closed with 4001.
     pub no_progress_ms: u64,
@@ -111,6 +112,13 @@ impl Limits {
     /// Bytes of the longest frame that can go out: a payload is at most six times as long in the other encoding.
     pub fn frame_bytes_max(&self) -> usize {
         6 * self.message_bytes_max + 4_096
+    }
+
+    /// Bytes beyond which an outbox ends its connection: of one whose socket takes nothing, and of one that no write was
+    /// tried for yet. Nobody can be called slow for the answers of one turn, which may be that many.
+    pub fn outbox_bytes_max(&self) -> (usize, usize) {
+        let stalled = self.outbox_hard_bytes_max + self.frame_bytes_max();
+        (stalled, 8 * stalled)
     }
 
     /// Says what is wrong with a set of limits that contradict each other.

@@ -90,6 +90,11 @@ impl People {
         Roll { members, count: self.count(), version: self.version }
     }
 
+    /// Everybody, in order of their names, with the number of their connections.
+    pub fn iter(&self) -> impl Iterator<Item = (&Identity, u32)> {
+        self.users.iter().map(|(who, connections)| (who, *connections))
+    }
+
     /// Whether somebody came or went since the last `take_changes`.
     pub fn has_news(&self) -> bool {
         self.changed.is_some()

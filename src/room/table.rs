@@ -99,12 +99,24 @@ impl Rooms {
         }
     }
 
-    /// Forgets rooms that have been empty for longer than any message is kept. Bounded work per call.
+    /// Forgets rooms that have been empty for as long as any message is kept and have none left. Bounded work per call.
     pub fn sweep(&mut self, now: Now, limits: &Limits) {
         for _ in 0..64 {
-            match self.idle.front() {
-                Some(idle) if now.since(idle.since_mono_ms) > limits.log_age_ms => self.forget_longest_idle(),
-                Some(_) | None => return,
+            let due = self.idle.front().is_some_and(|idle| now.since(idle.since_mono_ms) > limits.log_age_ms);
+            let Some(idle) = self.idle.pop_front_if(|_| due) else { return };
+            let Some(room) = self.rooms.get_mut(idle.at as usize).filter(|room| room.idle_mark() == idle.mark) else {
+                continue;
+            };
+            let bytes_before = room.log().bytes();
+            room.log_mut().trim(now, limits);
+            let empty = room.log().is_empty();
+            self.account(idle.at, bytes_before);
+            if empty {
+                self.forgotten += 1;
+                self.forget(idle.at);
+            } else {
+                // Something was said to nobody meanwhile.
+                self.idle.push_back(Idle { since_mono_ms: now.mono_ms, ..idle });
             }
         }
     }
@@ -184,8 +196,11 @@ mod tests {
         let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
         let from = Identity::new("ann", None).unwrap();
         let (at, home) = rooms.open(&name(room));
+        let bytes_before = home.log().bytes();
         home.append(now, &Post { from: &from, event: None, payload: &payload, skip: None }, limits, &mut Vec::new());
-        let epoch = home.epoch();
+        let (epoch, bytes) = (home.epoch(), home.log().bytes());
+        rooms.account(at, bytes_before);
+        assert!(bytes > bytes_before);
         rooms.settle(now, at, limits);
         epoch
     }
@@ -214,13 +229,33 @@ mod tests {
     }
 
     #[test]
+    fn talking_to_nobody_in_one_room_forgets_no_other() {
+        let (mut rooms, limits) = (rooms(), Limits { idle_rooms_max: 2, ..Limits::default() });
+        let quiet = say_and_settle(&mut rooms, "quiet", 0, &limits);
+        (0..10).for_each(|_| drop(say_and_settle(&mut rooms, "loud", 0, &limits)));
+        assert_eq!((rooms.forgotten(), rooms.open(&name("quiet")).1.epoch()), (0, quiet));
+    }
+
+    #[test]
+    fn too_many_bytes_in_all_logs_cost_the_longest_empty_rooms_first() {
+        let (mut rooms, limits) = (rooms(), Limits { logs_bytes_max: 1, ..Limits::default() });
+        let (a, _) = (say_and_settle(&mut rooms, "a", 0, &limits), say_and_settle(&mut rooms, "b", 0, &limits));
+        assert!(rooms.has_room(&limits), "both were empty and are forgotten");
+        assert_ne!(rooms.open(&name("a")).1.epoch(), a);
+        let (at, room) = rooms.open(&name("c"));
+        room.set_seats(ShardId(0), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        say_and_settle(&mut rooms, "c", 0, &limits);
+        assert!(!rooms.has_room(&limits), "people sit in {at}");
+    }
+
+    #[test]
     fn an_empty_room_whose_messages_are_all_too_old_is_forgotten() {
         let (mut rooms, limits) = (rooms(), Limits { log_age_ms: 1_000, ..Limits::default() });
         say_and_settle(&mut rooms, "a", 0, &limits);
         say_and_settle(&mut rooms, "a", 900, &limits);
         rooms.sweep(Now { mono_ms: 1_500, unix_ms: 0 }, &limits);
         assert_eq!(rooms.len(), 1);
-        rooms.sweep(Now { mono_ms: 2_000, unix_ms: 0 }, &limits);
-        assert!(rooms.is_empty());
+        rooms.sweep(Now { mono_ms: 2_600, unix_ms: 0 }, &limits);
+        assert!(rooms.is_empty() && rooms.bytes() == 0);
     }
 }

@@ -98,15 +98,7 @@ impl Shard {
     }
 
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
-        let outbox_bytes =
-            self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
         let outcome = match command {
-            // Its answers pile up: what it asks for now is asked again when it has read some.
-            Command::Join { .. } | Command::Publish { .. } | Command::Presence { .. }
-                if outbox_bytes > self.limits().outbox_hard_bytes_max =>
-            {
-                Err(Refusal::Busy)
-            }
             Command::Join { room, since, history, presence } => {
                 self.ask_join(conn, id, &room, since, history, presence)
             }
@@ -226,10 +218,16 @@ impl Shard {
         Ok(())
     }
 
+    /// The grant, and room for the answer.
     fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
         let Some(row) = self.connections.row(conn) else { return Err(Refusal::Forbidden) };
         let user = row.identity.as_ref().map_or("", |identity| identity.user());
-        if self.grants.grants(row.grants).allows(verb, room, user) { Ok(()) } else { Err(Refusal::Forbidden) }
+        if !self.grants.grants(row.grants).allows(verb, room, user) {
+            return Err(Refusal::Forbidden);
+        }
+        // Its answers pile up: what it asks for now is to be asked again when it has read some.
+        let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
+        if outbox_bytes > self.limits().outbox_hard_bytes_max { Err(Refusal::Busy) } else { Ok(()) }
     }
 
     fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {

@@ -240,10 +240,7 @@ impl Shard {
 
     /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.
     pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let limits = &self.config.limits;
-        let stalled_max = limits.outbox_hard_bytes_max + limits.frame_bytes_max();
-        // Before the first write of this turn was tried nobody can be called slow.
-        let untried_max = STALLS_WORTH * stalled_max;
+        let (stalled_max, untried_max) = self.config.limits.outbox_bytes_max();
         let Some(work) = self.work_mut(conn) else { return };
         write(&mut work.outbox);
         let bytes = work.outbox.len();
@@ -255,9 +252,6 @@ impl Shard {
         self.queue_conn(conn);
     }
 }
-
-/// How much more than a stalled one an outbox may hold that no write was tried for yet: the answers of one turn.
-const STALLS_WORTH: usize = 8;
 
 fn members(roll: &Roll) -> Members<'_> {
     Members { list: &roll.members, count: roll.count, version: roll.version }

@@ -140,8 +140,7 @@ impl World {
                     return Err(format!("Q2 {:?} is owed something", attending.shard));
                 }
             }
-            let roll = home.people().roll(usize::MAX);
-            present = roll.members.iter().map(|m| (m.identity.user().to_owned(), m.connections as usize)).collect();
+            present = home.people().iter().map(|(who, n)| (who.user().to_owned(), n as usize)).collect();
             place = (home.epoch().0, home.head());
         }
         let seated: Vec<Vec<String>> = self.shards.iter().map(|shard| shard.seated(&name)).collect();

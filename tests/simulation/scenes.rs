@@ -314,8 +314,8 @@ fn a_join_reply_that_is_one_too_many_for_an_outbox_ends_the_connection_and_seats
     scene.asks(ann, Asked::Join(room, plainly()));
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
-    // Its outbox holds 1,400 bytes at most; 53 answers to `ping` are 1,370 of them.
-    (0..53).for_each(|_| scene.asks(ann, Asked::Ping));
+    // Unwritten answers may be 8 × (1,000 + 6 × 400 + 4,096) = 59,968 bytes; 2,181 answers to `ping` are 59,964 of them.
+    (0..2_181).for_each(|_| scene.asks(ann, Asked::Ping));
     scene.turn(HERE, &[Read(ann), Mail]);
     assert_eq!(scene.world.shards[HERE].counters().closes(CloseReason::Slow), 1);
     scene.comes_to_rest();
