@@ -103,7 +103,7 @@ impl Rooms {
     pub fn sweep(&mut self, now: Now, limits: &Limits) {
         for _ in 0..64 {
             let due = self.idle.front().is_some_and(|idle| now.since(idle.since_mono_ms) > limits.log_age_ms);
-            let Some(idle) = self.idle.pop_front_if(|_| due) else { return };
+            let Some(idle) = due.then(|| self.idle.pop_front()).flatten() else { return };
             let Some(room) = self.rooms.get_mut(idle.at as usize).filter(|room| room.idle_mark() == idle.mark) else {
                 continue;
             };
@@ -232,7 +232,9 @@ mod tests {
     fn talking_to_nobody_in_one_room_forgets_no_other() {
         let (mut rooms, limits) = (rooms(), Limits { idle_rooms_max: 2, ..Limits::default() });
         let quiet = say_and_settle(&mut rooms, "quiet", 0, &limits);
-        (0..10).for_each(|_| drop(say_and_settle(&mut rooms, "loud", 0, &limits)));
+        for _ in 0..10 {
+            say_and_settle(&mut rooms, "loud", 0, &limits);
+        }
         assert_eq!((rooms.forgotten(), rooms.open(&name("quiet")).1.epoch()), (0, quiet));
     }
 

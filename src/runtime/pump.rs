@@ -350,6 +350,6 @@ impl Pump {
 
 /// Two rounds of 64: a rush of connections must not keep those who are seated waiting.
 const ACCEPTS_PER_TURN: usize = 128;
-/// Eight batches of 64 reads; at 8 KiB each at most 4 MiB a turn.
+/// At 8 KiB each at most 4 MiB a turn.
 const READS_PER_TURN: usize = 512;
 const PARCELS_PER_TURN: u64 = 64;
