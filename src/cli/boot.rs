@@ -131,7 +131,7 @@ fn grouped(number: u64) -> String {
 }
 
 /// Each parcel is one sender's turn. What does not fit waits, merged, with its sender.
-const PARCELS_PER_INBOX: usize = 64;
+const PARCELS_PER_INBOX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -73,6 +73,8 @@ pub struct Mailbox<M> {
 struct Door<M> {
     into: Sender<(ShardId, Parcel<M>)>,
     bell: Arc<Bell>,
+    /// Somebody found the inbox full since its owner last made room.
+    turned_away: AtomicBool,
 }
 
 /// One mailbox per bell; each inbox holds at most `parcels`.
@@ -80,8 +82,11 @@ struct Door<M> {
 /// `parcels` × 32 bytes are resident from birth.
 pub fn connect<M: Send>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Mailbox<M>> {
     let (senders, inboxes): (Vec<_>, Vec<_>) = bells.iter().map(|_| bounded(parcels)).unzip();
-    let doors: Arc<[Door<M>]> =
-        senders.into_iter().zip(bells).map(|(into, bell)| Door { into, bell: Arc::clone(bell) }).collect();
+    let doors: Arc<[Door<M>]> = senders
+        .into_iter()
+        .zip(bells)
+        .map(|(into, bell)| Door { into, bell: Arc::clone(bell), turned_away: AtomicBool::new(false) })
+        .collect();
     let with_id = inboxes.into_iter().enumerate();
     with_id
         .map(|(id, inbox)| Mailbox { me: ShardId(id as u16), inbox, doors: Arc::clone(&doors), spare: Vec::new() })
@@ -89,8 +94,8 @@ pub fn connect<M: Send>(bells: &[Arc<Bell>], parcels: usize) -> Vec<Mailbox<M>> 
 }
 
 impl<M: Send> Mailbox<M> {
-    /// Posts all of `mail` as one parcel and leaves it empty. False: the inbox is full, `mail` is as it was; try again
-    /// next turn. A shard whose reader has stopped for good swallows its mail: the server is ending.
+    /// Posts all of `mail` as one parcel and leaves it empty. False: the inbox is full, `mail` is as it was; whoever makes
+    /// room there rings back. A shard whose reader has stopped for good swallows its mail: the server is ending.
     pub fn post(&mut self, to: ShardId, mail: &mut Vec<M>) -> bool {
         if mail.is_empty() {
             return true;
@@ -100,6 +105,7 @@ impl<M: Send> Mailbox<M> {
         match door.into.try_send((self.me, parcel)) {
             Ok(()) => door.bell.ring(),
             Err(TrySendError::Full((_, parcel))) => {
+                door.turned_away.store(true, Ordering::SeqCst);
                 self.keep(std::mem::replace(mail, parcel));
                 return false;
             }
@@ -110,7 +116,22 @@ impl<M: Send> Mailbox<M> {
 
     /// The oldest parcel. Give it back empty by [`Mailbox::keep`].
     pub fn take(&mut self) -> Option<(ShardId, Vec<M>)> {
-        self.inbox.try_recv().ok()
+        let taken = self.inbox.try_recv().ok();
+        let own = &self.doors[self.me.index()];
+        let has_room = self.inbox.len() <= self.inbox.capacity().unwrap_or(usize::MAX) / 2;
+        if has_room && own.turned_away.load(Ordering::Relaxed) && own.turned_away.swap(false, Ordering::SeqCst) {
+            // Few shards, and rarely: who was turned away is not worth a list.
+            for (_, door) in self.doors.iter().enumerate().filter(|(id, _)| *id != self.me.index()) {
+                door.bell.ring();
+            }
+        }
+        taken
+    }
+
+    /// Whether a parcel for this shard would be taken now. To be asked once more before falling asleep over mail that
+    /// was refused: room may have been made before anybody could hear the bell.
+    pub fn has_room(&self, to: ShardId) -> bool {
+        !self.doors[to.index()].into.is_full()
     }
 
     /// Keeps an emptied parcel for the next post; a few, and no giants.
@@ -143,6 +164,19 @@ mod tests {
         let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::new().unwrap())).collect();
         let mut boxes = connect(&bells, parcels).into_iter();
         (bells, boxes.next().unwrap(), boxes.next().unwrap())
+    }
+
+    #[test]
+    fn who_was_turned_away_is_rung_when_there_is_room() {
+        let (bells, mut ann, mut bob) = pair(4);
+        for letter in 0..4 {
+            assert!(ann.post(ShardId(1), &mut vec![letter]));
+        }
+        assert!(!ann.post(ShardId(1), &mut vec![4]) && !ann.has_room(ShardId(1)));
+        bells[0].say_asleep();
+        let rings = || !bells[0].asleep.load(Ordering::Relaxed);
+        assert!(bob.take().is_some() && !rings(), "three of four are still there");
+        assert!(bob.take().is_some() && rings() && ann.has_room(ShardId(1)));
     }
 
     #[test]

@@ -304,11 +304,17 @@ impl Pump {
             if self.mailbox.post(to, mail) {
                 busy = true;
             } else {
-                // It stays with the shard. The reader is past its peak; the next turn, at the latest the tick, tries again.
+                // It stays with the shard; the reader rings when it has made room.
                 self.counts.posts_refused += 1;
             }
         }
         busy
+    }
+
+    /// Whether mail that was refused would be taken now.
+    fn can_post_after_all(&mut self) -> bool {
+        let (shard, mailbox) = (&mut self.shard, &self.mailbox);
+        self.others.iter().any(|&to| !shard.outgoing_mut(to).is_empty() && mailbox.has_room(to))
     }
 
     /// True: the bell will ring for whatever comes. False: there is work, do not sleep.
@@ -319,10 +325,11 @@ impl Pump {
             return false;
         }
         self.bell.say_asleep();
-        let may_sleep = match self.shard.wants_input() {
-            true => !self.door.has_work() && self.mailbox.waiting() == 0 && self.sockets.prepare_sleep(),
-            false => true,
-        };
+        let may_sleep = !self.can_post_after_all()
+            && match self.shard.wants_input() {
+                true => !self.door.has_work() && self.mailbox.waiting() == 0 && self.sockets.prepare_sleep(),
+                false => true,
+            };
         let sleep = may_sleep && !self.stopping.load(Ordering::Relaxed);
         if sleep {
             self.counts.sleeps += 1;
