@@ -24,6 +24,7 @@ pub(crate) struct Owner {
     /// Who was released, in order.
     pub(crate) released: Vec<ConnKey>,
     pub(crate) opened: usize,
+    last_opened: Option<ConnKey>,
     pub(crate) ended: usize,
     /// Who may have something to be written.
     dirty: BTreeSet<ConnKey>,
@@ -58,6 +59,7 @@ impl Owner {
             read_budget: 64,
             released: Vec::new(),
             opened: 0,
+            last_opened: None,
             ended: 0,
             dirty,
             free,
@@ -68,8 +70,8 @@ impl Owner {
     /// One turn as the pump makes it, without tick or mail.
     pub(crate) fn turn(&mut self) {
         let mut homeless = Vec::new();
-        let (free, generations, rows, opened) =
-            (&mut self.free, &mut self.generations, &mut self.rows, &mut self.opened);
+        let (free, generations, rows) = (&mut self.free, &mut self.generations, &mut self.rows);
+        let (opened, last_opened) = (&mut self.opened, &mut self.last_opened);
         let mut open = || {
             let (ring, slot) = free.pop_front()?;
             let generation = generations.entry((ring, slot)).or_default();
@@ -77,6 +79,7 @@ impl Owner {
             let conn = ConnKey::new(ring, slot, *generation);
             rows.insert(conn, Row::default());
             *opened += 1;
+            *last_opened = Some(conn);
             Some(conn)
         };
         self.door.turn(64, &mut self.sockets, &mut open, &mut homeless);
@@ -125,7 +128,7 @@ impl Owner {
 
     /// The connection opened last.
     pub(crate) fn newest(&self) -> ConnKey {
-        *self.rows.keys().max_by_key(|conn| (conn.generation(), conn.index())).unwrap()
+        self.last_opened.unwrap()
     }
 
     fn take_events(&mut self) {
