@@ -110,11 +110,8 @@ fn silence_cannot_pass() {
 #[test]
 fn an_honest_refusal_is_no_loss_but_misses_the_rate() {
     for options in ["--acks on", "--acks off"] {
-        let (output, report) = prove(&Fake::start(Lie::Busy), &[CROWD, options].join(" "));
-        // A machine busy with other tests may saturate the generator as well; what counts is that it is neither passed
-        // nor called a broken promise.
-        let verdict = (output.status.code(), report["verdict"].as_str());
-        assert!(matches!(verdict, (Some(1), Some("slo_missed")) | (Some(3), Some("generator_limited"))), "{report:#}");
+        let report = judge(Lie::Busy, options, 1);
+        assert_eq!(report["verdict"], "slo_missed");
         assert!(report["proof"]["refusals"]["busy"].as_u64().is_some_and(|busy| busy >= 50));
         let by_number = report["proof"]["count_only_rooms"].as_u64();
         assert_eq!(by_number == Some(0), options == "--acks on", "{options}: {by_number:?}");
