@@ -201,6 +201,7 @@ fn serve(shards: u16) -> Running {
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
         parcels_per_inbox: 256,
+        asks_per_inbox: 16,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
     let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
@@ -218,5 +219,6 @@ fn serve(shards: u16) -> Running {
     };
     // Nobody here speaks plain HTTP.
     let give: Give = Arc::new(|socket, _read| drop(socket));
-    start(&config, make_shard, give).unwrap()
+    // And nobody asks.
+    start(&config, make_shard, give, Arc::new(|_, _| ())).unwrap()
 }

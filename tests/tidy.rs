@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("room", &["base", "wire"]),
     ("shard", &["base", "wire", "room"]),
     ("runtime", &["base", "wire", "room", "shard"]),
-    ("control", &["base", "wire", "runtime"]),
+    ("control", &["base", "wire", "room", "shard", "runtime"]),
 ];
 
 /// What the pure floors must never name: clocks, randomness, threads, files, sockets, the environment, tokio, glommio.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -19,6 +20,18 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Make a token, or explain one
     Token(TokenArgs),
+    /// Make a key for the HTTP API
+    ApiKey(ApiKeyArgs),
+    /// Say something in a room, to everybody or to one user, by the HTTP API
+    Publish(PublishArgs),
+    /// Print what is said in a room, and go on as it is said
+    Tail(TailArgs),
+    /// Who sits in a room, or where a user is connected
+    Who(WhoArgs),
+    /// Close connections: of a user, of a room, or one
+    Kick(KickArgs),
+    /// How many are here, and the fullest rooms
+    Top(TopArgs),
 }
 
 /// Where the secret comes from; the same for every subcommand.
@@ -69,12 +82,50 @@ pub(crate) struct ServeArgs {
     /// This server's name in `welcome` [default: the host's name]
     #[arg(long, value_name = "NAME", env = "THRONG_NODE")]
     pub(crate) node: Option<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminArgs,
     /// How log lines are written, to stderr
     #[arg(long, value_name = "FORM", env = "THRONG_LOG", default_value = "human")]
     pub(crate) log: LogForm,
     /// What is logged: error, warn, info, debug (connects and closes), trace; or directives such as info,throng=debug
     #[arg(long, value_name = "LEVEL", env = "THRONG_LOG_LEVEL", default_value = "info")]
     pub(crate) log_level: String,
+}
+
+/// What operators look at, and who may speak by API.
+#[derive(Args)]
+pub(crate) struct AdminArgs {
+    /// Address of the admin listener (/readyz, /metrics, /api/v1), or `off`
+    /// [default: 127.0.0.1:8081; with --dev a free port where that one is taken]
+    #[arg(long, value_name = "ADDR", env = "THRONG_ADMIN_LISTEN")]
+    pub(crate) admin_listen: Option<AdminListen>,
+    /// Put what is on the admin listener on the public one, too: for hosts with one port
+    #[arg(long)]
+    pub(crate) admin_on_public: bool,
+    /// A key that may use the API, by the SHA-256 that `throng api-key new` prints. Can be given again
+    #[arg(long, value_name = "NAME=HEX", env = "THRONG_API_KEY_SHA256", value_delimiter = ',')]
+    pub(crate) api_key_sha256: Vec<String>,
+    /// File with such keys, one NAME=HEX per line
+    #[arg(long, value_name = "FILE", env = "THRONG_API_KEYS_FILE")]
+    pub(crate) api_keys_file: Option<PathBuf>,
+}
+
+/// Where the admin listener stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AdminListen {
+    Off,
+    At(SocketAddr),
+}
+
+impl FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text.parse().map(Self::At).map_err(|_| "give an address and a port, or `off`".to_owned()),
+        }
+    }
 }
 
 /// When messages leave.
@@ -120,6 +171,117 @@ pub(crate) struct TokenArgs {
     pub(crate) secret: SecretArgs,
 }
 
+/// Which server is asked, and by whose key; the same for every verb of the API.
+#[derive(Args)]
+pub(crate) struct ApiArgs {
+    /// The server's admin listener
+    #[arg(long, value_name = "URL", env = "THRONG_ADMIN", default_value = "http://127.0.0.1:8081")]
+    pub(crate) admin: String,
+    /// File with the API key; one line end at its end is dropped. Wins over THRONG_API_KEY
+    #[arg(long, value_name = "FILE", env = "THRONG_API_KEY_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The key itself: meant for the environment, since arguments are there for every process to read
+    #[arg(long, value_name = "KEY", env = "THRONG_API_KEY", hide = true, hide_env_values = true)]
+    pub(crate) key: Option<String>,
+    /// Print the server's answer as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ApiKeyArgs {
+    #[command(subcommand)]
+    pub(crate) command: ApiKeyCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ApiKeyCommand {
+    /// Draw a key: print it once, and the hash the server is given
+    New {
+        /// What the key is called in logs, and who speaks where a message names nobody
+        #[arg(long, default_value = "backend")]
+        name: String,
+        /// Print them as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct PublishArgs {
+    /// The room; @all is everybody who is connected, @ann all connections of the user ann
+    pub(crate) room: String,
+    /// What is said, as JSON; - reads it from stdin
+    pub(crate) data: String,
+    /// The data is plain text, to be sent as a string
+    #[arg(long)]
+    pub(crate) text: bool,
+    /// A name for what the message is
+    #[arg(long)]
+    pub(crate) event: Option<String>,
+    /// Who says it [default: the name of the API key]
+    #[arg(long, value_name = "USER")]
+    pub(crate) from: Option<String>,
+    /// Make it safe to run again: the same key within ten minutes says it once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct TailArgs {
+    pub(crate) room: String,
+    /// How many of the newest messages to begin with
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1_000))]
+    pub(crate) history: u16,
+    /// Stop after so many messages [default: go on]
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct WhoArgs {
+    /// Who sits in this room
+    #[arg(required_unless_present = "user", conflicts_with = "user")]
+    pub(crate) room: Option<String>,
+    /// Where this user is connected
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[derive(Args)]
+#[group(id = "whom", required = true, multiple = false, args = ["user", "room", "connection"])]
+pub(crate) struct KickArgs {
+    /// All connections of this user
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Everybody who sits in this room
+    #[arg(long)]
+    pub(crate) room: Option<String>,
+    /// One connection, as `throng who --user` names it
+    #[arg(long)]
+    pub(crate) connection: Option<String>,
+    /// They may come back: close code 4004 instead of 4501
+    #[arg(long)]
+    pub(crate) come_back: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct TopArgs {
+    /// How many rooms
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) limit: u8,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -135,7 +297,9 @@ mod tests {
     fn every_flag_and_variable_is_documented() {
         let page = include_str!("../../docs/operations.md");
         for command in Cli::command().get_subcommands() {
-            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let subcommands = command.get_subcommands().flat_map(|command| command.get_arguments());
+            let arguments = command.get_arguments().chain(subcommands);
+            for argument in arguments.filter(|argument| !argument.is_hide_set() && !argument.is_positional()) {
                 let flag = format!("--{}", argument.get_long().expect("every argument is a flag"));
                 assert!(page.contains(&flag), "{flag} is not in docs/operations.md");
                 let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

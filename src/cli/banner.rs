@@ -13,6 +13,10 @@ pub(crate) struct Banner<'a> {
     pub(crate) secret: &'a str,
     /// With `--dev`: a token good for this run's tries.
     pub(crate) dev_token: Option<&'a str>,
+    /// Where operators look.
+    pub(crate) admin: Option<SocketAddr>,
+    /// With `--dev`: a key of the API for this run.
+    pub(crate) admin_key: Option<&'a str>,
 }
 
 impl fmt::Display for Banner<'_> {
@@ -25,6 +29,10 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "  runs on    {shards}, flush {}", self.flush)?;
         writeln!(f, "  this host  {}", self.capacity)?;
         writeln!(f, "  secret     {}", self.secret)?;
+        match self.admin {
+            Some(admin) => writeln!(f, "  admin      http://{}/metrics", reachable(admin))?,
+            None => writeln!(f, "  admin      off")?,
+        }
         let Some(token) = self.dev_token else { return Ok(()) };
         writeln!(f)?;
         writeln!(f, "  Talk to yourself in two tabs:")?;
@@ -43,7 +51,11 @@ impl fmt::Display for Banner<'_> {
         )?;
         writeln!(f)?;
         writeln!(f, "  With websocat, then say {JOIN}:")?;
-        writeln!(f, "    websocat 'ws://{at}/ws?token={token}'")
+        writeln!(f, "    websocat 'ws://{at}/ws?token={token}'")?;
+        let (Some(admin), Some(key)) = (self.admin.map(reachable), self.admin_key) else { return Ok(()) };
+        writeln!(f)?;
+        writeln!(f, "  Speak as a backend, with a key for this run:")?;
+        writeln!(f, "    THRONG_API_KEY={key} throng publish --admin http://{admin} lobby '\"hello\"'")
     }
 }
 
@@ -72,12 +84,21 @@ mod tests {
             capacity: "can hold 19,000 connections now; open files (ulimit -n) are the limit",
             secret: "from the environment",
             dev_token,
+            admin: Some("0.0.0.0:8081".parse().unwrap()),
+            admin_key: dev_token.map(|_| "throng_k"),
         };
         let shown = banner(Some("a.b.c")).to_string();
-        for part in ["http://127.0.0.1:8080/?user=ann&room=lobby", "ws?token=a.b.c'", "19,000", "2 shards, flush eager"]
-        {
+        for part in [
+            "http://127.0.0.1:8081/metrics",
+            "THRONG_API_KEY=throng_k throng publish --admin http://127.0.0.1:8081",
+            "http://127.0.0.1:8080/?user=ann&room=lobby",
+            "ws?token=a.b.c'",
+            "19,000",
+            "2 shards, flush eager",
+        ] {
             assert!(shown.contains(part), "{part} is not in {shown}");
         }
-        assert!(!banner(None).to_string().contains("token"));
+        let shown = banner(None).to_string();
+        assert!(!shown.contains("token") && !shown.contains("API_KEY"));
     }
 }

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use throng::base::ShardId;
-use throng::control::{HandOver, Scrape};
+use throng::control::{Desk, HandOver, Scrape};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
-use throng::shard::{Flush, Rules, Shard, ShardConfig};
+use throng::shard::{Flush, Homes, Rules, Shard, ShardConfig};
 use throng::wire::TokenVerifier;
 
 use super::args::FlushMode;
@@ -38,6 +38,7 @@ pub(crate) fn start(
     config: &ServeConfig,
     verifier: &Arc<TokenVerifier>,
     handover: HandOver,
+    desk: &Desk,
     scrape: &Scrapes,
 ) -> Result<Running, Failure> {
     let broken = |error: &dyn fmt::Display| Failure::Broken(error.to_string());
@@ -64,6 +65,7 @@ pub(crate) fn start(
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
         parcels_per_inbox: PARCELS_PER_INBOX,
+        asks_per_inbox: ASKS_PER_INBOX,
     };
     let rules = Rules { limits, verifier: Arc::clone(verifier), default_grants: config.default_grants.clone() };
     let rules = Arc::new(rules);
@@ -80,6 +82,7 @@ pub(crate) fn start(
         #[cfg(feature = "planted-bugs")]
         planted: None,
     };
+    let homes = Homes::new(template.seed, template.shards);
     let make_shard = move |id| Shard::new(ShardConfig { id, ..template.clone() });
     // The way to the control plane ends with the data plane, or its thread could never be joined.
     let handover = Mutex::new(handover);
@@ -87,9 +90,10 @@ pub(crate) fn start(
         Ok(handover) => handover.give(socket, read),
         Err(poisoned) => poisoned.into_inner().give(socket, read),
     });
-    let running = boot::start(&boot, make_shard, give).map_err(|error| broken(&error))?;
+    let running = boot::start(&boot, make_shard, give, desk.tell()).map_err(|error| broken(&error))?;
     // Set once: there is one data plane per process.
     let _was_empty = scrape.0.set(running.counts());
+    desk.open(running.asks(), homes);
     Ok(Running { running, capacity })
 }
 
@@ -132,6 +136,8 @@ fn grouped(number: u64) -> String {
 
 /// Each parcel is one sender's turn. What does not fit waits, merged, with its sender.
 const PARCELS_PER_INBOX: usize = 256;
+/// Each is one call of the API.
+const ASKS_PER_INBOX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 //! Promises: every refusal is a sentence that says what to do; secrets are never printed; results go to stdout, logs to
 //! stderr. It must decide nothing about rooms.
 
+mod admin;
 mod args;
 mod banner;
 mod boot;
@@ -10,9 +11,11 @@ mod duration;
 mod explain;
 mod figures;
 mod log;
+mod operators;
 mod secret;
 mod serve;
 mod token;
+mod verbs;
 
 use std::process::ExitCode;
 
@@ -41,6 +44,12 @@ pub(crate) fn run() -> ExitCode {
             let matches = matches.subcommand_matches("token").expect("clap chose this subcommand");
             token::run(&args, matches)
         }
+        Command::ApiKey(args) => verbs::api_key(&args),
+        Command::Publish(args) => verbs::publish(&args),
+        Command::Tail(args) => verbs::tail(&args),
+        Command::Who(args) => verbs::who(&args),
+        Command::Kick(args) => verbs::kick(&args),
+        Command::Top(args) => verbs::top(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

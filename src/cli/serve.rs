@@ -6,11 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use throng::base::Limits;
-use throng::control::{Control, ControlConfig, Mint, wait_for_signal};
+use throng::control::{AdminRules, AdminSettings, Control, ControlConfig, Mint, wait_for_signal};
 use throng::wire::{Claims, Grants, TokenVerifier};
 
 use super::args::{FlushMode, SecretArgs, ServeArgs};
 use super::banner::Banner;
+use super::operators::Operators;
 use super::secret::Secret;
 use super::{Failure, boot, log, token, unix_s};
 
@@ -30,6 +31,9 @@ pub(crate) struct ServeConfig {
     pub(crate) node: String,
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
+    pub(crate) admin: AdminSettings,
+    /// The admin listener's address was asked for.
+    admin_chosen: bool,
     /// Where the secret came from, for people.
     secret_whence: String,
 }
@@ -40,11 +44,23 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = ServeConfig::new(args)?;
     let verifier = Arc::new(TokenVerifier::hs256(config.secret.bytes(), &config.limits));
     let scrape = boot::Scrapes::default();
-    let control = ControlConfig { scrape: scrape.reader(), dev: config.dev.then(|| mint(&config.secret)) };
+    let operators = Operators::bind(config.admin.clone(), config.admin_chosen, config.dev)?;
+    let (admin_at, admin_key) = (operators.address(), operators.dev_key);
+    let control = ControlConfig {
+        scrape: scrape.reader(),
+        admin: operators.listener,
+        admin_on_public: operators.settings.on_public,
+        admin_rules: AdminRules {
+            keys: operators.settings.keys,
+            message_bytes_max: config.limits.message_bytes_max,
+            depth_max: config.limits.depth_max,
+        },
+        dev: config.dev.then(|| mint(&config.secret)),
+    };
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
-    let (control, handover) =
+    let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
-    let running = boot::start(&config, &verifier, handover, &scrape)?;
+    let running = boot::start(&config, &verifier, handover, &desk, &scrape)?;
 
     let guest = config.dev.then(|| make_token(&config.secret, "guest")).transpose()?;
     let banner = Banner {
@@ -54,6 +70,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         capacity: &running.capacity(),
         secret: &config.secret_whence,
         dev_token: guest.as_deref(),
+        admin: admin_at,
+        admin_key: admin_key.as_deref(),
     };
     println!("{banner}");
     tracing::info!(listen = %running.listen(), shards = config.shards, flush = config.flush.name(), "serving");
@@ -86,6 +104,8 @@ impl ServeConfig {
             node: args.node.unwrap_or_else(host_name),
             limits,
             dev: args.dev,
+            admin: args.admin.settings()?,
+            admin_chosen: args.admin.admin_listen.is_some(),
             secret_whence,
         })
     }

@@ -1,8 +1,13 @@
-//! The control plane: one thread, tokio. What is not an upgrade of `/ws` ends up here.
+//! The control plane: one thread, tokio. What is not an upgrade of `/ws` ends up here, and what operators ask.
 //!
 //! Promises: a shard that hands a socket over never waits; connections here are bounded in number and in time, and what
-//! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
+//! does not fit is answered 503. It must never touch a room: it asks the shards by letters.
 
+mod admin;
+mod api;
+mod desk;
+mod idempotency;
+mod keys;
 mod metrics;
 mod page;
 mod rewind;
@@ -11,7 +16,7 @@ mod routes;
 mod tests;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -22,10 +27,15 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
+pub use admin::{AdminRules, AdminSettings};
+pub use api::document as api_document;
+pub use desk::Desk;
+pub use keys::{ApiKey, NewKey};
 pub use metrics::{Family, Kind, Sample, Scrape};
 
 use rewind::Rewind;
@@ -34,9 +44,13 @@ use rewind::Rewind;
 pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 
 /// What the control plane answers with.
-#[derive(Clone)]
 pub struct ControlConfig {
     pub scrape: Scrape,
+    /// Bound already, so that an address in use is said before anything runs; `None`: no admin listener.
+    pub admin: Option<TcpListener>,
+    /// What is on the admin listener is on the public one, too.
+    pub admin_on_public: bool,
+    pub admin_rules: AdminRules,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
 }
@@ -63,15 +77,20 @@ struct Handed {
 
 impl Control {
     /// Starts the thread.
-    pub fn start(config: ControlConfig) -> io::Result<(Self, HandOver)> {
+    pub fn start(config: ControlConfig) -> io::Result<(Self, HandOver, Desk)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (queue, handed) = mpsc::channel(HANDED_WAITING_MAX);
         let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
         let refused = Arc::clone(&handover.refused);
-        let thread = std::thread::Builder::new()
-            .name("control".to_owned())
-            .spawn(move || runtime.block_on(serve(config, handed, refused)))?;
-        Ok((Self { thread }, handover))
+        let (desk, answers) = Desk::new(config.admin_rules.clone());
+        let at_work = desk.clone();
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::spawn(at_work.clone().listen(answers));
+                serve(config, handed, refused, at_work).await;
+            });
+        })?;
+        Ok((Self { thread }, handover, desk))
     }
 
     /// Blocks until the last answer is given. Every [`HandOver`] must be gone, or this never returns.
@@ -109,8 +128,20 @@ pub fn wait_for_signal() -> io::Result<&'static str> {
     })
 }
 
-async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>) {
-    let router = routes::router(&config, Arc::clone(&refused));
+async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>, desk: Desk) {
+    let counts = Arc::new(api::ApiCounts::default());
+    let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
+    let admin = admin::router(operations, api::Api::new(desk, counts));
+    let router = routes::public(&config, &admin);
+    let operators = Arc::new(Semaphore::new(admin::CONNECTIONS_MAX));
+    if let Some(listener) = config.admin {
+        let served = admin::serve(listener, admin, Arc::clone(&operators));
+        tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the admin listener ended");
+            }
+        });
+    }
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(Handed { socket, read }) = handed.recv().await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
@@ -133,6 +164,7 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refuse
     // Answers under way are given before the runtime, and with it their sockets, goes.
     let all = u32::try_from(CONNECTIONS_MAX).expect("a few hundred fit 32 bits");
     let _ended = tokio::time::timeout(GRACE, permits.acquire_many(all)).await;
+    operators.close();
 }
 
 fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
@@ -142,7 +174,11 @@ fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
     Ok((tokio::net::TcpStream::from_std(socket)?, peer))
 }
 
-async fn serve_connection(stream: Rewind<tokio::net::TcpStream>, peer: SocketAddr, router: axum::Router) {
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: axum::Router,
+) {
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(routes::Peer(peer));
         router.clone().call(request.map(Body::new))
@@ -171,6 +207,8 @@ fn refuse(mut socket: &TcpStream, refused: &AtomicU64) {
     }
 }
 
+/// Where operators look by default, beside 8080.
+const DEFAULT_ADMIN_PORT: u16 = 8081;
 /// Sockets waiting for the thread; with those served, at most 512 descriptors are open here.
 const HANDED_WAITING_MAX: usize = 256;
 /// Connections served at once.

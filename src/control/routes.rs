@@ -14,33 +14,41 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
+use super::api::ApiCounts;
 use super::metrics::{self, Family, Kind, Scrape};
-use super::{ControlConfig, Mint, page};
+use super::{ControlConfig, Desk, Mint, page};
 
 /// Who is at the other end of the socket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
-/// All routes. `refused` counts sockets turned away before they came this far.
-pub(super) fn router(config: &ControlConfig, refused: Arc<AtomicU64>) -> Router {
-    let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused };
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(serve_metrics).with_state(metrics))
-        .route("/ws", get(upgrade_required));
+/// What the public sees: rooms are elsewhere, so this is little.
+pub(super) fn public(config: &ControlConfig, admin: &Router) -> Router {
+    let router = Router::new().route("/healthz", get(async || "ok\n")).route("/ws", get(upgrade_required));
     let router = match &config.dev {
         Some(mint) => router.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
         None => router,
     };
+    if config.admin_on_public {
+        return router.fallback_service(admin.clone());
+    }
     router
         .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
         .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here"))
+}
+
+/// What operators look at; mounted on the admin listener. `refused` counts sockets turned away before they came so far.
+pub(super) fn operations(config: &ControlConfig, refused: Arc<AtomicU64>, api: Arc<ApiCounts>, desk: Desk) -> Router {
+    let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused, api, desk };
+    Router::new().route("/healthz", get(async || "ok\n")).route("/metrics", get(serve_metrics).with_state(metrics))
 }
 
 #[derive(Clone)]
 struct MetricsState {
     scrape: Scrape,
     refused: Arc<AtomicU64>,
+    api: Arc<ApiCounts>,
+    desk: Desk,
 }
 
 async fn serve_metrics(State(state): State<MetricsState>) -> Response {
@@ -48,6 +56,7 @@ async fn serve_metrics(State(state): State<MetricsState>) -> Response {
     let refused = state.refused.load(Ordering::Relaxed);
     let help = "Plain HTTP connections answered 503 because too many were open";
     families.push(Family::single("throng_http_refused", help, Kind::Counter, refused));
+    families.extend(state.api.families(state.desk.late()));
     match metrics::render(families) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written"),

@@ -139,6 +139,11 @@ impl Rooms {
         self.forgotten
     }
 
+    /// Places of the table, free ones included: every room's place is below.
+    pub fn places(&self) -> u32 {
+        self.rooms.capacity() as u32
+    }
+
     /// Every room, in order of the table; for invariants.
     pub fn iter(&self) -> impl Iterator<Item = &Room> {
         self.rooms.iter().map(|(_, room)| room)

@@ -13,6 +13,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use thiserror::Error;
 
 use super::accept;
+use super::asks::{self, Asks, Tell};
 use super::clock::Clock;
 use super::host;
 use super::mailbox::{self, Bell};
@@ -39,6 +40,8 @@ pub struct BootConfig {
     pub tick_ms: u64,
     /// Parcels that may wait for one shard.
     pub parcels_per_inbox: usize,
+    /// Letters of the control plane that may wait for one shard.
+    pub asks_per_inbox: usize,
 }
 
 /// Why the data plane did not start.
@@ -64,11 +67,13 @@ pub struct Running {
     bells: Vec<Arc<Bell>>,
     stopping: Arc<AtomicBool>,
     counts: Arc<[Arc<ShardCounts>]>,
+    asks: Asks,
 }
 
 /// Binds, starts one executor per shard, and returns when all of them accept.
 ///
-/// `make_shard` is called once for each shard, on its own thread. `give` takes what is not a WebSocket.
+/// `make_shard` is called once for each shard, on its own thread. `give` takes what is not a WebSocket, `tell`
+/// the answers to what is posted by [`Running::asks`].
 ///
 /// # Errors
 /// See [`BootError`]; whatever had started is stopped again.
@@ -76,6 +81,7 @@ pub fn start(
     config: &BootConfig,
     make_shard: impl Fn(ShardId) -> Shard + Send + Sync + 'static,
     give: Give,
+    tell: Tell,
 ) -> Result<Running, BootError> {
     host::allow_executors()?;
     let cores = cores(config)?;
@@ -96,9 +102,11 @@ pub fn start(
     }
 
     let (started, starts) = bounded(usize::from(config.shards));
-    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts };
+    let (asks, inboxes) = asks::connect(&bells, config.asks_per_inbox);
+    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts, asks };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
-    for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
+    for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
+        let tell = Arc::clone(&tell);
         let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
         let (slots_per_ring, tick_ms, shards) = (config.slots_per_ring, config.tick_ms, config.shards);
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
@@ -112,9 +120,11 @@ pub fn start(
                 tick_ms,
                 shards,
                 mailbox,
+                asks,
                 bell,
                 clock,
                 give,
+                tell,
                 counts,
                 stopping,
             };
@@ -141,6 +151,11 @@ impl Running {
     /// A way to read all counts from any thread, for as long as one likes.
     pub fn counts(&self) -> Counts {
         Counts::new(Arc::clone(&self.counts))
+    }
+
+    /// The way for the control plane's letters. What is posted after the stop is not taken.
+    pub fn asks(&self) -> Asks {
+        self.asks.clone()
     }
 
     /// Stops all shards at the end of their turn, closes every socket and joins the threads.

@@ -3,13 +3,14 @@
 //! ```text
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
-//!  host                     ├─► mailbox                            parcels between shards
+//!  host                     ├─► mailbox, asks                      parcels between shards, letters of the control plane
 //!                           └─► clock, scrape
 //! ```
 //!
 //! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
 
 pub mod accept;
+pub mod asks;
 pub mod boot;
 pub mod clock;
 pub mod host;
@@ -20,5 +21,6 @@ mod socket_ring;
 pub mod sockets;
 mod sys;
 
+pub use asks::{Asks, Tell};
 pub use pump::Give;
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -1,7 +1,7 @@
 //! The turn of a shard: what happened goes in, what it wants done is done.
 //!
 //! ```text
-//!  tick? → accept → events → read → mail → end of turn → write until nothing is due → close, hand over → post → sleep?
+//!  tick? → accept → events → read → mail → asks → end of turn → write until nothing is due → close, hand over → post → sleep?
 //! ```
 //!
 //! Promises: one look at the clock per turn; every step is bounded, so that none starves the next; past the shard's
@@ -17,14 +17,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use crossbeam_channel::Receiver;
 
 use super::accept::{self, Door};
+use super::asks::Tell;
 use super::clock::Clock;
 use super::mailbox::{Bell, Mailbox};
 use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SocketEvent, Sockets};
 use crate::base::{ConnKey, Now, ShardId};
-use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Shard, Write};
+use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Shard, Write};
 
 /// Takes a socket that is not ours, and the bytes read from it so far. Must not wait.
 pub type Give = Arc<dyn Fn(TcpStream, Bytes) + Send + Sync>;
@@ -37,9 +39,11 @@ pub(super) struct Parts {
     pub(super) tick_ms: u64,
     pub(super) shards: u16,
     pub(super) mailbox: Mailbox<Mail>,
+    pub(super) asks: Receiver<Ask>,
     pub(super) bell: Arc<Bell>,
     pub(super) clock: Clock,
     pub(super) give: Give,
+    pub(super) tell: Tell,
     pub(super) counts: Arc<ShardCounts>,
     pub(super) stopping: Arc<AtomicBool>,
 }
@@ -50,6 +54,7 @@ pub(super) struct Pump {
     sockets: Sockets,
     door: Door,
     mailbox: Mailbox<Mail>,
+    asks: Receiver<Ask>,
     others: Vec<ShardId>,
     bell: Arc<Bell>,
     clock: Clock,
@@ -57,6 +62,7 @@ pub(super) struct Pump {
     /// When the next tick is due, on the monotonic clock; the timer task reads it.
     tick_due_ms: Rc<Cell<u64>>,
     give: Give,
+    tell: Tell,
     batch: Batch,
     fates: Vec<(usize, Fate)>,
     effects: Vec<Effect>,
@@ -116,12 +122,14 @@ impl Pump {
             sockets,
             door,
             mailbox: parts.mailbox,
+            asks: parts.asks,
             others: (0..parts.shards).map(ShardId).filter(|other| *other != me).collect(),
             bell: parts.bell,
             clock: parts.clock,
             tick_ms: parts.tick_ms,
             tick_due_ms: Rc::new(Cell::new(parts.clock.now().mono_ms + parts.tick_ms)),
             give: parts.give,
+            tell: parts.tell,
             batch: Batch::default(),
             fates: Vec::new(),
             effects: Vec::new(),
@@ -144,6 +152,7 @@ impl Pump {
         if self.shard.wants_input() {
             busy |= self.read(now);
             busy |= self.take_mail(now);
+            busy |= self.take_asks(now);
         }
         self.shard.end_turn(now);
         busy |= self.write(now);
@@ -237,6 +246,17 @@ impl Pump {
         taken > 0
     }
 
+    fn take_asks(&mut self, now: Now) -> bool {
+        let mut taken = 0;
+        while taken < ASKS_PER_TURN
+            && let Ok(ask) = self.asks.try_recv()
+        {
+            taken += 1;
+            self.shard.handle(now, Input::Ask(ask));
+        }
+        taken > 0
+    }
+
     fn write(&mut self, now: Now) -> bool {
         let mut busy = false;
         while self.shard.fill_batch(now, &mut self.batch) {
@@ -270,6 +290,7 @@ impl Pump {
                     let user = identity.as_ref().map(|identity| identity.user());
                     tracing::debug!(shard = self.shard.id().0, ?conn, user, ?reason, "connection closed");
                 }
+                Effect::Answer { id, answer } => (self.tell)(id, answer),
             }
         }
         busy
@@ -327,7 +348,10 @@ impl Pump {
         self.bell.say_asleep();
         let may_sleep = !self.can_post_after_all()
             && match self.shard.wants_input() {
-                true => !self.door.has_work() && self.mailbox.waiting() == 0 && self.sockets.prepare_sleep(),
+                true => {
+                    let no_letters = self.mailbox.waiting() == 0 && self.asks.is_empty();
+                    !self.door.has_work() && no_letters && self.sockets.prepare_sleep()
+                }
                 false => true,
             };
         let sleep = may_sleep && !self.stopping.load(Ordering::Relaxed);
@@ -360,3 +384,5 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// At 8 KiB each at most 4 MiB a turn.
 const READS_PER_TURN: usize = 512;
 const PARCELS_PER_TURN: u64 = 64;
+/// Each may be a thousand messages.
+const ASKS_PER_TURN: usize = 16;

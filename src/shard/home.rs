@@ -52,30 +52,47 @@ impl Shard {
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
-        let rules = Arc::clone(&self.config.rules);
-        let limits = &rules.limits;
-        let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
-        let has_room = self.rooms.has_room(limits);
-        let (at, room) = self.rooms.open(&publish.room);
-        let bytes_before = room.log().bytes();
-        trim(room, now, limits);
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
-        if !has_room || !room.admits(&post, limits) || unsent_here >= limits.pending_messages_max {
+        let answer = match self.accept(now, &publish.room, &post) {
+            Err(refusal) => Some(Mail::Refused { conn: publish.conn, id: publish.id, refusal }),
+            Ok(accepted) => {
+                self.publish_accepted(now, &accepted);
+                let (conn, position) = (publish.conn, accepted.position);
+                publish.id.map(|id| Mail::Published { room: publish.room, conn, id, position })
+            }
+        };
+        if let Some(answer) = answer {
+            self.post(from, answer);
+        }
+    }
+
+    /// Gives a message its position, or says why not. [`Shard::publish_accepted`] must follow.
+    pub(super) fn accept(&mut self, now: Now, name: &RoomName, post: &Post<'_>) -> Result<Accepted, Refusal> {
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
+        let unsent_here = self.seats.find(name.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
+        let has_room = self.rooms.has_room(limits);
+        let (at, room) = self.rooms.open(name);
+        let bytes_before = room.log().bytes();
+        trim(room, now, limits);
+        if !has_room || !room.admits(post, limits) || unsent_here >= limits.pending_messages_max {
             self.rooms.account(at, bytes_before);
             self.rooms.settle(now, at, limits);
-            self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
-            return;
+            return Err(Refusal::Busy);
         }
-        let offset = room.append(now, &post, &limits, &mut self.scratch);
+        let offset = room.append(now, post, limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);
-        self.spread(at, offset);
-        self.rooms.account(at, bytes_before);
-        if let Some(id) = publish.id {
-            self.post(from, Mail::Published { room: publish.room, conn: publish.conn, id, position });
-        }
-        self.rooms.settle(now, at, limits);
+        Ok(Accepted { at, position, bytes_before })
+    }
+
+    /// Sends an accepted message to everybody's shard.
+    pub(super) fn publish_accepted(&mut self, now: Now, accepted: &Accepted) {
+        self.spread(accepted.at, accepted.position.offset);
+        self.rooms.account(accepted.at, accepted.bytes_before);
+        let rules = Arc::clone(&self.config.rules);
+        self.rooms.settle(now, accepted.at, &rules.limits);
     }
 
     pub(super) fn on_pull(
@@ -194,8 +211,16 @@ impl Shard {
     }
 }
 
+/// A message that has its position and is on its way to nobody yet.
+pub(super) struct Accepted {
+    pub(super) at: u32,
+    pub(super) position: Position,
+    /// Of the room's log, before the message.
+    bytes_before: usize,
+}
+
 /// Age empties a log only when no shard is still owed something of it.
-fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
+pub(super) fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
     if room.attendance().iter().all(|a| a.owed_from.is_none()) {
         room.log_mut().trim(now, limits);
     }

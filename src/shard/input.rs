@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Rules;
+use super::{Answer, Ask, AskId, Rules};
 use crate::base::{ConnKey, Identity};
 use crate::wire::CloseReason;
 
@@ -19,6 +19,8 @@ pub enum Input<'a> {
     Writable { conn: ConnKey },
     /// The runtime has let go of the socket after `Effect::Close` or `Effect::HandOver`: the row may be used again.
     Released { conn: ConnKey },
+    /// The control plane asks; `Effect::Answer` answers.
+    Ask(Ask),
     /// A tick is due.
     Tick,
     /// The operator changed the rules: these hold from now on.
@@ -47,4 +49,6 @@ pub enum Effect {
     Opened { conn: ConnKey, identity: Identity },
     /// For the log: a connection ended, and why. `identity` is `None` if it never became a session.
     Closed { conn: ConnKey, identity: Option<Identity>, reason: CloseReason },
+    /// For the control plane.
+    Answer { id: AskId, answer: Answer },
 }

@@ -116,7 +116,11 @@ impl Shard {
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
-        nothing_unsent && self.untold.is_empty() && self.owed.is_empty() && self.outgoing.iter().all(Vec::is_empty)
+        nothing_unsent
+            && self.errands.is_empty()
+            && self.untold.is_empty()
+            && self.owed.is_empty()
+            && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::ask::Announcement;
 use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName};
 use crate::room::{Changes, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal};
@@ -63,6 +64,8 @@ pub enum Mail {
         room: RoomName,
         changes: Arc<Changes>,
     },
+    /// For people wherever they sit.
+    Announce(Box<Announcement>),
 }
 
 impl Mail {
@@ -71,6 +74,7 @@ impl Mail {
         match self {
             Self::Publish(publish) => publish.payload.bytes().len(),
             Self::Deliver(deliver) => deliver.frames.iter().flatten().map(Bytes::len).sum(),
+            Self::Announce(announcement) => announcement.frames.iter().map(Bytes::len).sum(),
             Self::Page { page, .. } => page.frames.iter().map(Bytes::len).sum(),
             Self::Join(_)
             | Self::Leave { .. }

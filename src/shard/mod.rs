@@ -8,6 +8,8 @@
 //! Promises: deterministic in its inputs; every unsent byte is owned here; whatever is accepted is delivered or
 //! announced as a gap. It must never read a clock, draw randomness that no seed gave, or touch a socket.
 
+mod answers;
+mod ask;
 mod batch;
 mod catch_up;
 mod close;
@@ -16,6 +18,7 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+mod errands;
 mod flush;
 mod gather;
 mod grants;
@@ -31,9 +34,13 @@ mod seats;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{ConnKey, Limits, Now, RoomName, Seed, ShardId};
 use crate::room::Rooms;
 
+pub use ask::{
+    Announcement, Answer, Ask, AskId, Audience, Closed, ConnectionFacts, HistoryFrom, HistoryPage, HistoryQuestion,
+    Homes, Notice, Question, RoomFacts,
+};
 pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
@@ -43,7 +50,9 @@ pub use input::{CloseHow, Effect, Input};
 pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
 pub use rules::Rules;
 
+use answers::Follower;
 use connections::Connections;
+use errands::Errands;
 use flush::FlushQueues;
 use grants::GrantTable;
 use patrol::Patrol;
@@ -84,6 +93,9 @@ pub struct Shard {
     presence_news: Vec<u32>,
     flush: FlushQueues,
     patrol: Patrol,
+    /// Questions that wait for a message.
+    followers: Vec<Follower>,
+    errands: Errands,
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
@@ -91,12 +103,11 @@ pub struct Shard {
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
     seed: Seed,
-    homes: SeededState,
+    homes: Homes,
 }
 
 impl Shard {
     pub fn new(config: ShardConfig) -> Self {
-        let shared = Seed::new(config.seed);
         let own = Seed::new([
             config.seed[0],
             config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
@@ -116,11 +127,13 @@ impl Shard {
             presence_news: Vec::new(),
             flush: FlushQueues::default(),
             patrol: Patrol::default(),
+            followers: Vec::new(),
+            errands: Errands::default(),
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
             scratch: Vec::new(),
-            homes: shared.state(),
+            homes: Homes::new(config.seed, config.shards),
             seed: own,
             config,
         }
@@ -148,6 +161,7 @@ impl Shard {
                     self.counters.add(Count::StaleKeys, 1);
                 }
             }
+            Input::Ask(ask) => self.on_ask(now, ask),
             Input::Tick => self.on_tick(now),
             Input::Rules(rules) => self.on_rules(rules),
             Input::Stop => self.on_stop(now),
@@ -163,8 +177,9 @@ impl Shard {
         self.settle(now);
     }
 
-    /// Tells homes who left and sends shards what they are owed.
+    /// Runs errands a little further, tells homes who left and sends shards what they are owed.
     pub fn end_turn(&mut self, now: Now) {
+        self.run_errands(now);
         self.tell_homes();
         self.settle(now);
         self.send_owed();
@@ -188,7 +203,7 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing comes in.
     pub fn has_work(&self) -> bool {
-        self.flush.has_due() && self.may_write()
+        self.flush.has_due() && self.may_write() || self.errands_can_go_on()
     }
 
     /// As many rings as the table has chunks; more are empty and can be given back.
@@ -222,8 +237,7 @@ impl Shard {
 
     /// The only writer of a room.
     fn home_of(&self, room: &str) -> ShardId {
-        use std::hash::BuildHasher;
-        ShardId((self.homes.hash_one(room) % u64::from(self.config.shards)) as u16)
+        self.homes.of(room)
     }
 
     fn post(&mut self, to: ShardId, mail: Mail) {
@@ -271,6 +285,7 @@ impl Shard {
             Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::Announce(announcement) => self.on_announce(*announcement),
         }
     }
 
@@ -278,6 +293,8 @@ impl Shard {
         self.flush_tick();
         self.retry_pulls();
         self.announce_presence();
+        self.serve_followers(now);
+        self.errands.on_tick();
         self.patrol(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);

@@ -26,6 +26,10 @@ pub enum CloseReason {
     Silent,
     /// The token's time is over.
     Expired,
+    /// An operator or a backend ended it; it may come back.
+    Kicked,
+    /// Likewise, and it is not wanted back.
+    Banned,
     /// The token was not accepted.
     BadToken,
     /// No version of ours was offered.
@@ -42,7 +46,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -53,6 +57,8 @@ impl CloseReason {
         Self::Slow,
         Self::Silent,
         Self::Expired,
+        Self::Kicked,
+        Self::Banned,
         Self::BadToken,
         Self::Version,
         Self::Gone,
@@ -74,6 +80,8 @@ impl CloseReason {
             Self::Slow => Some(4001),
             Self::Silent => Some(4002),
             Self::Expired => Some(4003),
+            Self::Kicked => Some(4004),
+            Self::Banned => Some(4501),
             Self::BadToken => Some(4503),
             Self::Version => Some(4505),
             Self::Gone | Self::HandshakeTimeout | Self::BadHandshake | Self::HandedOver => None,
@@ -93,6 +101,8 @@ impl CloseReason {
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Expired => "expired",
+            Self::Kicked => "kicked",
+            Self::Banned => "banned",
             Self::BadToken => "bad_token",
             Self::Version => "version",
             Self::Gone => "gone",
@@ -115,6 +125,8 @@ impl CloseReason {
             Self::Slow => "nothing was read for too long",
             Self::Silent => "nothing was heard for too long, not even a pong",
             Self::Expired => "the token's time is over: refresh it first",
+            Self::Kicked => "the server's operator ended this connection: come back",
+            Self::Banned => "the server's operator ended this connection: do not come back",
             Self::BadToken => "the token was not accepted",
             Self::Version => "no version of ours among the subprotocols",
             Self::Gone => "the peer vanished",
@@ -133,6 +145,7 @@ impl CloseReason {
             | Self::Slow
             | Self::Silent
             | Self::Expired
+            | Self::Kicked
             | Self::Gone
             | Self::HandshakeTimeout => true,
             Self::Bye
@@ -140,6 +153,7 @@ impl CloseReason {
             | Self::WrongKind
             | Self::NotUtf8
             | Self::TooBig
+            | Self::Banned
             | Self::BadToken
             | Self::Version
             | Self::BadHandshake

@@ -315,6 +315,7 @@ impl World {
         self.shards[shard].take_effects(&mut effects);
         for effect in effects {
             let conn = match &effect {
+                Effect::Answer { .. } => continue,
                 Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => *conn,
                 Effect::Opened { conn, .. } | Effect::Closed { conn, .. } => *conn,
             };
@@ -328,6 +329,7 @@ impl World {
                     let vanished = *reason != CloseReason::Gone || socket.cut;
                     had == identity.is_some() && vanished
                 }
+                Effect::Answer { .. } => true,
                 Effect::Close { .. } | Effect::HandOver { .. } => !std::mem::replace(&mut socket.let_go, true),
             };
             if !fits {

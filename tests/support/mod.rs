@@ -31,6 +31,7 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
         parcels_per_inbox: 256,
+        asks_per_inbox: 16,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
     let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
@@ -48,7 +49,8 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
     };
     let (sender, handed) = channel();
     let give: Give = Arc::new(move |socket, read| drop(sender.send((socket, read))));
-    Ok((start(&config, make_shard, give)?, handed))
+    // Nobody asks.
+    Ok((start(&config, make_shard, give, Arc::new(|_, _| ()))?, handed))
 }
 
 /// Small chunks and quick ticks, so that a few people reach what takes thousands otherwise.

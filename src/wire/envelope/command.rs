@@ -75,6 +75,12 @@ pub struct Rejected {
     pub detail: Option<String>,
 }
 
+/// Whether this may be an `event`: 1 to 64 bytes of `A-Z a-z 0-9 : _ . -`.
+pub fn is_event_name(text: &str) -> bool {
+    let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
+    (1..=EVENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(allows)
+}
+
 /// Reads one message. JSON is checked to be UTF-8 here too, so that nobody else's mistake can let other text through.
 pub fn decode<'a>(encoding: Encoding, message: &'a [u8], limits: &Limits) -> Result<Envelope<'a>, Rejected> {
     let mut fields = Fields::default();
@@ -260,9 +266,7 @@ impl<'a> Fields<'a> {
         let Some(value) = self.optional(Field::Event) else {
             return Ok(None);
         };
-        let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
-        let fits = |event: &Cow<'_, str>| (1..=EVENT_BYTES_MAX).contains(&event.len()) && event.bytes().all(allows);
-        match value.text().filter(fits) {
+        match value.text().filter(|event| is_event_name(event)) {
             Some(event) => Ok(Some(event)),
             None => Err(No::malformed("`event` is not a string of 1 to 64 bytes of A-Z a-z 0-9 : _ . -")),
         }

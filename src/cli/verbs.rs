@@ -1,0 +1,270 @@
+//! `throng api-key`, `publish`, `tail`, `who`, `kick`, `top`: what an operator does by the HTTP API.
+//!
+//! Promises: one line per fact for people, the server's own answer with `--json`; what is printed of others' words cannot
+//! move the terminal's cursor.
+
+use std::io::Read;
+
+use serde_json::{Value, json};
+use throng::control::{ApiKey, NewKey};
+
+use super::Failure;
+use super::admin::{AdminClient, segment};
+use super::args::{ApiKeyArgs, ApiKeyCommand, KickArgs, PublishArgs, TailArgs, TopArgs, WhoArgs};
+
+/// Draws a key.
+pub(crate) fn api_key(args: &ApiKeyArgs) -> Result<(), Failure> {
+    let ApiKeyCommand::New { name, json } = &args.command;
+    let new = NewKey::draw().map_err(Failure::Broken)?;
+    // A name the server would not take is said now.
+    ApiKey::new(name, &new.sha256).map_err(Failure::Misused)?;
+    if *json {
+        println!("{}", json!({"name": name, "key": new.text, "sha256": new.sha256}));
+    } else {
+        println!("key     {}", new.text);
+        println!("server  --api-key-sha256 {name}={}", new.sha256);
+        println!("The key is shown once and kept by nobody: the server needs its hash only.");
+    }
+    Ok(())
+}
+
+/// Says something.
+pub(crate) fn publish(args: &PublishArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.api)?;
+    let mut body = json!({"data": data(args)?});
+    if let Some(event) = &args.event {
+        body["event"] = json!(event);
+    }
+    if let Some(user) = &args.from {
+        body["from"] = json!({"user": user});
+    }
+    let path = match args.room.strip_prefix('@') {
+        Some("all") => "/broadcast".to_owned(),
+        Some(user) => format!("/users/{}/messages", segment(user)),
+        None => {
+            body["room"] = json!(args.room);
+            "/publish".to_owned()
+        }
+    };
+    let answer = client.post(&path, &body, args.idempotency_key.as_deref())?;
+    if args.api.json {
+        println!("{answer}");
+        return Ok(());
+    }
+    let receipt = format!("{} #{} ({})", plain(&answer["room"]), answer["offset"], plain(&answer["epoch"]));
+    match answer["reached"].as_u64() {
+        Some(reached) => println!("{receipt}: {}{}", connections(reached), unfinished(&answer)),
+        None => println!("{receipt}"),
+    }
+    Ok(())
+}
+
+/// Prints what is said, for as long as it is asked to.
+pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.api)?;
+    let path = format!("/rooms/{}/history", segment(&args.room));
+    // `limit` 0 is not a page; what is said from now on begins at the head either way.
+    let mut page = client.get(&path, &[("limit", args.history.max(1).to_string())])?;
+    if args.history == 0 {
+        page["messages"] = json!([]);
+    }
+    let mut left = args.count.unwrap_or(u64::MAX);
+    loop {
+        if let Some(gap) = page.get("gap") {
+            print_gap(gap, args.api.json);
+        }
+        for message in page["messages"].as_array().into_iter().flatten() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            if args.api.json { println!("{message}") } else { println!("{}", line_of(message)) }
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        let mut query = vec![("after", page["next"].to_string()), ("wait_ms", WAIT_MS.to_string())];
+        if let Some(epoch) = page["epoch"].as_str() {
+            query.push(("epoch", epoch.to_owned()));
+        }
+        page = client.get(&path, &query)?;
+    }
+}
+
+/// Who is there.
+pub(crate) fn who(args: &WhoArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.api)?;
+    let answer = match (&args.room, &args.user) {
+        (Some(room), _) => client.get(&format!("/rooms/{}/presence", segment(room)), &[])?,
+        (None, user) => {
+            let user = user.as_deref().unwrap_or_default();
+            client.get(&format!("/users/{}/connections", segment(user)), &[])?
+        }
+    };
+    if args.api.json {
+        println!("{answer}");
+        return Ok(());
+    }
+    if args.room.is_some() {
+        println!("{} in {}", users(answer["count"].as_u64().unwrap_or(0)), plain(&answer["room"]));
+        for member in answer["members"].as_array().into_iter().flatten() {
+            let info = member.get("info").map(|info| format!("  {info}")).unwrap_or_default();
+            println!(
+                "  {:<32} {}{info}",
+                plain(&member["user"]),
+                connections(member["connections"].as_u64().unwrap_or(0))
+            );
+        }
+        return Ok(());
+    }
+    let count = connections(answer["count"].as_u64().unwrap_or(0));
+    println!("{}: {count}{}", plain(&answer["user"]), unfinished(&answer));
+    for one in answer["connections"].as_array().into_iter().flatten() {
+        let rooms: Vec<String> = one["rooms"].as_array().into_iter().flatten().map(plain).collect();
+        let stalled = if one["stalled"] == json!(true) { ", reads nothing" } else { "" };
+        println!(
+            "  {}  {:<7}  silent {} s, token ends in {} s{stalled}  {}",
+            plain(&one["connection"]),
+            plain(&one["encoding"]),
+            one["silent_s"],
+            one["expires_in_s"],
+            rooms.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// Out with them.
+pub(crate) fn kick(args: &KickArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.api)?;
+    let path = match (&args.user, &args.room, &args.connection) {
+        (Some(user), _, _) => format!("/users/{}/disconnect", segment(user)),
+        (None, Some(room), _) => format!("/rooms/{}/disconnect", segment(room)),
+        (None, None, connection) => {
+            let connection = connection.as_deref().expect("clap requires one of the three");
+            format!("/connections/{}/disconnect", segment(connection))
+        }
+    };
+    let answer = client.post(&path, &json!({"come_back": args.come_back}), None)?;
+    if args.api.json {
+        println!("{answer}");
+    } else {
+        println!("closed {}{}", connections(answer["closed"].as_u64().unwrap_or(0)), unfinished(&answer));
+    }
+    Ok(())
+}
+
+/// How many are here, and where.
+pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
+    let client = AdminClient::new(&args.api)?;
+    let mut answer = client.get("/top", &[("limit", args.limit.to_string())])?;
+    let [sessions, rooms, publishes, deliveries] = client.metrics([
+        "websocket_connections",
+        "throng_rooms",
+        "throng_publishes_total",
+        "throng_deliveries_total",
+    ])?;
+    if args.api.json {
+        answer["totals"] = json!({
+            "connections": sessions, "rooms": rooms, "publishes": publishes, "deliveries": deliveries
+        });
+        println!("{answer}");
+        return Ok(());
+    }
+    println!("{}, {rooms} rooms, {publishes} messages published, {deliveries} delivered", connections(sessions));
+    println!("{:>12} {:>10} {:>12} {:>10}  room{}", "connections", "users", "newest", "kept", unfinished(&answer));
+    for room in answer["rooms"].as_array().into_iter().flatten() {
+        let figure = |name: &str| room[name].as_u64().unwrap_or(0);
+        println!(
+            "{:>12} {:>10} {:>12} {:>10}  {}",
+            figure("connections"),
+            figure("users"),
+            figure("offset"),
+            figure("messages"),
+            plain(&room["room"])
+        );
+    }
+    Ok(())
+}
+
+fn data(args: &PublishArgs) -> Result<Value, Failure> {
+    let text = if args.data == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(|error| Failure::Broken(format!("stdin cannot be read: {error}")))?;
+        text
+    } else {
+        args.data.clone()
+    };
+    if args.text {
+        return Ok(Value::String(text));
+    }
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::Misused(format!("the data is not JSON: {error} (with --text it is sent as a string)"))
+    })
+}
+
+fn print_gap(gap: &Value, as_json: bool) {
+    if as_json {
+        let mut line = gap.clone();
+        line["type"] = json!("gap");
+        println!("{line}");
+    } else if gap["to"].as_u64() >= gap["from"].as_u64() {
+        println!("-- messages {} to {} are gone ({})", gap["from"], gap["to"], plain(&gap["why"]));
+    } else {
+        println!("-- this is another life of the room ({})", plain(&gap["why"]));
+    }
+}
+
+/// `#42 12:34:56 ann [event] {"data":1}`.
+fn line_of(message: &Value) -> String {
+    let seconds = message["at"].as_u64().unwrap_or(0) / 1_000 % 86_400;
+    let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let event = message.get("event").map(|event| format!(" [{}]", plain(event))).unwrap_or_default();
+    format!(
+        "#{} {clock} {}{event} {}",
+        message["offset"],
+        plain(&message["from"]["user"]),
+        visible(&message["data"].to_string())
+    )
+}
+
+/// A string of the answer, for a terminal.
+fn plain(value: &Value) -> String {
+    visible(value.as_str().unwrap_or("?"))
+}
+
+/// Control characters made visible: a message must not move the cursor of whoever reads it.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+}
+
+fn connections(count: u64) -> String {
+    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
+}
+
+fn users(count: u64) -> String {
+    if count == 1 { "1 user".to_owned() } else { format!("{count} users") }
+}
+
+fn unfinished(answer: &Value) -> &'static str {
+    if answer["complete"] == json!(false) { " so far: not every shard has answered" } else { "" }
+}
+
+/// How long one call of `tail` waits for news.
+const WAIT_MS: u64 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_that_moves_no_cursor() {
+        let message = json!({
+            "offset": 42, "at": 1_700_000_000_123_u64, "from": {"user": "ann\u{1b}[2J"}, "event": "said",
+            "data": {"text": "a\nb\u{9b}"}
+        });
+        assert_eq!(line_of(&message), "#42 22:13:20 ann\\u{1b}[2J [said] {\"text\":\"a\\nb\\u{9b}\"}");
+    }
+}

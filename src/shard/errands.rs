@@ -1,0 +1,343 @@
+//! Work on many rows or rooms that the control plane asked for, done in slices between the turns.
+//!
+//! A user's connections stand in no index: an index would cost every idle connection something, and who asks is an
+//! operator or a backend. So the table is scanned, a bounded number of places per turn, oldest errand first. Promises:
+//! announcements of one home reach each connection in the order of their positions; no slice is long; what is told to a
+//! whole server is paced, in connections and in bytes per tick, so that a broadcast starves nobody. Must never: run while
+//! what is due is unwritten.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::answers::facts_of;
+use super::ask::{Announcement, Answer, AskId, Audience, Closed, ConnectionFacts, Question, RoomFacts};
+use super::row::{Flags, Row, Stage};
+use super::{Count, Shard, seconds};
+use crate::base::{ConnAddress, ConnKey, Identity, Now, RoomName};
+use crate::wire::{CloseReason, Refusal};
+
+/// Errands that wait at one shard; one more is refused as `busy`.
+const ERRANDS_MAX: usize = 1_024;
+/// Rows, rooms or seats looked at in one turn.
+const PLACES_PER_TURN: u32 = 2_048;
+/// Connections told between two ticks: a quarter of what may be written in that time.
+const TOLD_PER_TICK: u32 = 2_500;
+/// Bytes of announcements put into outboxes between two ticks; one that is longer passes alone.
+const TOLD_BYTES_PER_TICK: usize = 16 << 20;
+
+/// One piece of work and how far it is.
+#[derive(Debug)]
+struct Errand {
+    id: AskId,
+    chore: Chore,
+    cursor: u32,
+    reached: u64,
+    passed_over: u64,
+}
+
+#[derive(Debug)]
+enum Chore {
+    Tell {
+        room: RoomName,
+        to: Audience,
+        frames: Arc<[Bytes; 2]>,
+    },
+    CloseUser {
+        user: Identity,
+        reason: CloseReason,
+    },
+    /// `left`: so many sat there when it began; who comes meanwhile does not make it longer.
+    CloseRoom {
+        room: RoomName,
+        left: u64,
+        reason: CloseReason,
+    },
+    ListConnections {
+        user: Identity,
+        list: Vec<ConnectionFacts>,
+        connections_max: usize,
+    },
+    ListFullest {
+        fullest: BTreeSet<Fullest>,
+        rooms_max: usize,
+    },
+}
+
+/// A room by its number of connections, then by its place.
+#[derive(Debug)]
+struct Fullest {
+    rank: (u64, Reverse<u32>),
+    facts: RoomFacts,
+}
+
+/// Errands in the order they came, and what this tick still allows.
+#[derive(Default, Debug)]
+pub(crate) struct Errands {
+    waiting: VecDeque<Errand>,
+    told: u32,
+    told_bytes: usize,
+}
+
+/// How a slice of an errand ended.
+enum Step {
+    Done,
+    /// The places of this turn are used up.
+    Later,
+    /// The tick's allowance is.
+    NextTick,
+}
+
+impl Errands {
+    pub(super) fn on_tick(&mut self) {
+        (self.told, self.told_bytes) = (0, 0);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    fn may_tell(&self) -> bool {
+        self.told < TOLD_PER_TICK && self.told_bytes < TOLD_BYTES_PER_TICK
+    }
+}
+
+impl Shard {
+    /// Takes up an ask that needs the whole table.
+    pub(super) fn begin_errand(&mut self, now: Now, id: AskId, question: Question) {
+        let chore = match question {
+            Question::FullestRooms { rooms_max } => Chore::ListFullest { fullest: BTreeSet::new(), rooms_max },
+            Question::Connections { user, connections_max } => {
+                Chore::ListConnections { user, list: Vec::new(), connections_max }
+            }
+            Question::Close { whom: Closed::User(user), reason } => Chore::CloseUser { user, reason },
+            Question::Close { whom: Closed::Room(room), reason } => {
+                let left = self.seats.find(room.as_str()).map_or(0, |at| self.seats.room(at).seats.len() as u64);
+                Chore::CloseRoom { room, left, reason }
+            }
+            Question::Close { whom: Closed::Connection(conn), reason } => {
+                let is_open = self.connections.row(conn).is_some_and(|row| row.stage == Stage::Open);
+                if is_open {
+                    self.fail(now, conn, reason);
+                }
+                self.answer_ask(id, Answer::Reached { connections: u64::from(is_open), passed_over: 0 });
+                return;
+            }
+            Question::Publish(_)
+            | Question::Announce { .. }
+            | Question::Presence { .. }
+            | Question::History(_)
+            | Question::Rooms { .. } => unreachable!("answered by the room's home"),
+        };
+        self.add_errand(id, chore);
+    }
+
+    /// A home's announcement has come.
+    pub(super) fn on_announce(&mut self, Announcement { id, room, to, frames }: Announcement) {
+        self.add_errand(id, Chore::Tell { room, to, frames });
+    }
+
+    fn add_errand(&mut self, id: AskId, chore: Chore) {
+        if self.errands.waiting.len() >= ERRANDS_MAX {
+            self.answer_ask(id, Answer::Refused(Refusal::Busy));
+        } else {
+            self.errands.waiting.push_back(Errand { id, chore, cursor: 0, reached: 0, passed_over: 0 });
+        }
+    }
+
+    /// Whether the next turn has something to do for an errand even if nothing comes in.
+    pub(super) fn errands_can_go_on(&self) -> bool {
+        let tells = |errand: &Errand| matches!(errand.chore, Chore::Tell { .. });
+        let first = self.errands.waiting.front();
+        first.is_some_and(|first| !tells(first) || self.errands.may_tell()) && !self.flush.is_overdue()
+    }
+
+    /// A slice of the oldest errand, and of the next ones if places are left.
+    pub(super) fn run_errands(&mut self, now: Now) {
+        let mut places = PLACES_PER_TURN;
+        while self.errands_can_go_on()
+            && let Some(mut errand) = self.errands.waiting.pop_front()
+        {
+            match self.step(now, &mut errand, &mut places) {
+                Step::Done => self.finish(errand),
+                Step::Later | Step::NextTick => {
+                    self.errands.waiting.push_front(errand);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, now: Now, errand: &mut Errand, places: &mut u32) -> Step {
+        match &errand.chore {
+            Chore::ListFullest { .. } => self.look_at_rooms(errand, places),
+            Chore::CloseRoom { .. } => self.close_seats(now, errand, places),
+            Chore::Tell { .. } | Chore::CloseUser { .. } | Chore::ListConnections { .. } => {
+                self.look_at_rows(now, errand, places)
+            }
+        }
+    }
+
+    fn finish(&mut self, errand: Errand) {
+        let answer = match errand.chore {
+            Chore::Tell { .. } | Chore::CloseUser { .. } | Chore::CloseRoom { .. } => {
+                Answer::Reached { connections: errand.reached, passed_over: errand.passed_over }
+            }
+            Chore::ListConnections { list, .. } => Answer::Connections { list, count: errand.reached },
+            Chore::ListFullest { fullest, .. } => {
+                let rooms = fullest.into_iter().rev().map(|one| one.facts).collect();
+                Answer::Rooms { rooms, next: None }
+            }
+        };
+        self.answer_ask(errand.id, answer);
+    }
+
+    fn look_at_rows(&mut self, now: Now, errand: &mut Errand, places: &mut u32) -> Step {
+        while let Some(index) = self.connections.next_index(errand.cursor) {
+            if *places == 0 {
+                return Step::Later;
+            }
+            *places -= 1;
+            if is_meant(self.connections.at(index), &errand.chore) {
+                let conn = self.connections.at(index).key(index);
+                if matches!(errand.chore, Chore::Tell { .. }) && !self.errands.may_tell() {
+                    return Step::NextTick;
+                }
+                self.act_on(now, conn, errand);
+            }
+            errand.cursor = index + 1;
+        }
+        Step::Done
+    }
+
+    fn act_on(&mut self, now: Now, conn: ConnKey, errand: &mut Errand) {
+        match &mut errand.chore {
+            Chore::Tell { room, frames, .. } => match self.tell(conn, room, frames) {
+                true => errand.reached += 1,
+                false => errand.passed_over += 1,
+            },
+            Chore::CloseUser { reason, .. } => {
+                self.fail(now, conn, *reason);
+                errand.reached += 1;
+            }
+            Chore::ListConnections { list, connections_max, .. } => {
+                errand.reached += 1;
+                if list.len() < *connections_max {
+                    list.push(self.facts_of_connection(now, conn));
+                }
+            }
+            Chore::CloseRoom { .. } | Chore::ListFullest { .. } => unreachable!("these do not look at rows"),
+        }
+    }
+
+    /// Whether it has it now, or by its seat. Who sits in the room gets the message there; who is only about to sit down
+    /// joined after it was said.
+    fn tell(&mut self, conn: ConnKey, room: &RoomName, frames: &[Bytes; 2]) -> bool {
+        let place = self.seats.find(room.as_str()).and_then(|at| self.connections.row(conn)?.seats.find(at));
+        let sits = place.is_some_and(|place| !self.seats.room(place.room).seats[place.seat as usize].is_joining());
+        if sits {
+            return true;
+        }
+        let Some(row) = self.connections.row(conn) else { return false };
+        let unsent = row.work.as_ref().map_or(0, |work| work.outbox.len());
+        if unsent > self.limits().outbox_soft_bytes_max {
+            self.counters.add(Count::PassedOver, 1);
+            return false;
+        }
+        let frame = &frames[row.encoding().index()];
+        self.errands.told += 1;
+        self.errands.told_bytes += frame.len();
+        self.counters.add(Count::Announced, 1);
+        self.append(conn, |outbox| outbox.extend_from_slice(frame));
+        true
+    }
+
+    fn facts_of_connection(&self, now: Now, conn: ConnKey) -> ConnectionFacts {
+        let row = self.connections.at(conn.index());
+        ConnectionFacts {
+            address: ConnAddress { shard: self.config.id, conn },
+            encoding: row.encoding(),
+            rooms: row.seats.iter().map(|place| self.seats.room(place.room).name.clone()).collect(),
+            silent_s: seconds(now).saturating_sub(row.heard_mono_s),
+            expires_in_s: row.expires_mono_s.saturating_sub(seconds(now)),
+            stalled: row.flags.has(Flags::STALLED),
+            unsent_bytes: row.work.as_ref().map_or(0, |work| work.outbox.len() as u64),
+        }
+    }
+
+    fn close_seats(&mut self, now: Now, errand: &mut Errand, places: &mut u32) -> Step {
+        let Chore::CloseRoom { room, left, reason } = &mut errand.chore else {
+            unreachable!("asked for this chore only")
+        };
+        while *left > 0
+            && let Some(seat) = self.seats.find(room.as_str()).and_then(|at| self.seats.room(at).seats.last().copied())
+        {
+            if *places == 0 {
+                return Step::Later;
+            }
+            *places -= 1;
+            *left -= 1;
+            errand.reached += 1;
+            let conn = self.connections.at(seat.conn).key(seat.conn);
+            self.fail(now, conn, *reason);
+        }
+        Step::Done
+    }
+
+    fn look_at_rooms(&mut self, errand: &mut Errand, places: &mut u32) -> Step {
+        let Chore::ListFullest { fullest, rooms_max } = &mut errand.chore else {
+            unreachable!("asked for this chore only")
+        };
+        while errand.cursor < self.rooms.places() {
+            if *places == 0 {
+                return Step::Later;
+            }
+            *places -= 1;
+            let place = errand.cursor;
+            errand.cursor += 1;
+            let Some(room) = self.rooms.room_mut(place) else { continue };
+            let connections = room.attendance().iter().map(|a| u64::from(a.seats.total())).sum();
+            let rank = (connections, Reverse(place));
+            if fullest.len() < *rooms_max || fullest.first().is_some_and(|least| least.rank < rank) {
+                fullest.insert(Fullest { rank, facts: facts_of(room) });
+                if fullest.len() > *rooms_max {
+                    fullest.pop_first();
+                }
+            }
+        }
+        Step::Done
+    }
+}
+
+fn is_meant(row: &Row, chore: &Chore) -> bool {
+    let user = match chore {
+        Chore::Tell { to: Audience::Everybody, .. } => return row.stage == Stage::Open,
+        Chore::Tell { to: Audience::User(user), .. }
+        | Chore::CloseUser { user, .. }
+        | Chore::ListConnections { user, .. } => user,
+        Chore::CloseRoom { .. } | Chore::ListFullest { .. } => return false,
+    };
+    row.stage == Stage::Open && row.identity.as_ref() == Some(user)
+}
+
+impl PartialEq for Fullest {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl Eq for Fullest {}
+
+impl PartialOrd for Fullest {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Fullest {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
