@@ -30,7 +30,7 @@ mod seats;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
@@ -39,7 +39,7 @@ pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
-pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 
 use connections::Connections;
 use flush::FlushQueues;
@@ -77,7 +77,7 @@ pub struct Shard {
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
-    owed: VecDeque<(RoomName, ShardId)>,
+    owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
     presence_news: Vec<u32>,
     flush: FlushQueues,
@@ -252,19 +252,19 @@ impl Shard {
     fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
-            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
-            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
         }
     }
 
