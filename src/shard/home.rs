@@ -67,7 +67,7 @@ impl Shard {
             self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
             return;
         }
-        let offset = room.append(now, &post, &limits, &mut self.scratch);
+        let offset = room.append(now, &post, limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);
         self.spread(at, offset);
