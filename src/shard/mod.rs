@@ -137,6 +137,11 @@ impl Shard {
         Some(conn)
     }
 
+    /// Somebody was turned away because the whole process is full.
+    pub fn note_full(&mut self) {
+        self.counters.add(Count::Full, 1);
+    }
+
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
@@ -210,6 +215,11 @@ impl Shard {
             unsent_bytes: self.flush.unsent_bytes as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
         }
+    }
+
+    /// Rows in use, from accept until the socket is let go of.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     pub fn id(&self) -> ShardId {
