@@ -13,20 +13,21 @@ use super::{Count, Mail, Shard};
 
 impl Shard {
     pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
-        let limits = self.config.limits.clone();
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
         let (at, room) = self.rooms.open(&join.room);
         let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
         room.set_seats(from, join.local, join.seats);
         room.enter(&join.identity);
         let news = !had_news && room.people().has_news();
-        trim(room, now, &limits);
+        trim(room, now, limits);
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
             id: join.id,
             epoch: room.epoch(),
             head: room.head(),
-            start: room.start(join.since, join.history as usize, &limits),
+            start: room.start(join.since, join.history as usize, limits),
             roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
             room: join.local,
             home_at: at,
@@ -56,13 +57,15 @@ impl Shard {
         if !had_news && room.people().has_news() {
             self.presence_news.push(at);
         }
-        let limits = self.config.limits.clone();
-        self.rooms.settle(now, at, &limits);
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
+        self.rooms.settle(now, at, limits);
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
-        let limits = self.config.limits.clone();
-        let has_room = self.rooms.has_room(&limits);
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
+        let has_room = self.rooms.has_room(limits);
         let (at, room) = match &publish.room {
             RoomRef::Named(name) => self.rooms.open(name),
             RoomRef::At(place) => match self.rooms.at_mut(*place) {
@@ -79,16 +82,16 @@ impl Shard {
         let unsent_here =
             here.and_then(|local| self.seats.resolve(local)).map_or(0, |at| self.seats.room(at).pending.len());
         let bytes_before = room.log().bytes();
-        trim(room, now, &limits);
+        trim(room, now, limits);
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
-        if !has_room || !room.admits(&post, &limits) || unsent_here >= limits.pending_messages_max {
+        if !has_room || !room.admits(&post, limits) || unsent_here >= limits.pending_messages_max {
             self.rooms.account(at, bytes_before);
-            self.rooms.settle(now, at, &limits);
+            self.rooms.settle(now, at, limits);
             self.refuse_publish(from, &publish);
             return;
         }
-        let offset = room.append(now, &post, &limits, &mut self.scratch);
+        let offset = room.append(now, &post, limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);
         self.spread(at, offset);
@@ -96,7 +99,7 @@ impl Shard {
         if let Some(ack) = publish.ack {
             self.post(from, Mail::Published { conn: publish.conn, ack, position });
         }
-        self.rooms.settle(now, at, &limits);
+        self.rooms.settle(now, at, limits);
     }
 
     fn refuse_publish(&mut self, from: ShardId, publish: &Publish) {
