@@ -3,7 +3,8 @@
 //! ```text
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
-//!  host                     ├─► mailbox, asks                      parcels between shards, letters of the control plane
+//!  host                     ├─► mailbox, asks                      parcels between shards, the control plane's letters
+//!                           ├─► notice, places                     what all shards are told, and share
 //!                           └─► clock, scrape
 //! ```
 //!
@@ -15,6 +16,8 @@ pub mod boot;
 pub mod clock;
 pub mod host;
 pub mod mailbox;
+mod notice;
+mod places;
 mod pump;
 pub mod scrape;
 mod socket_ring;
@@ -22,5 +25,7 @@ pub mod sockets;
 mod sys;
 
 pub use asks::{Asks, Tell};
+pub use notice::RulesChange;
+pub use places::Places;
 pub use pump::Give;
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -1,15 +1,13 @@
 //! Asks of the control plane that concern a room's home.
 
-use std::sync::Arc;
-
 use crate::base::{Encoding, Now, Offset, Position, RoomName};
 use crate::room::{People, Post, Room};
-use crate::wire::{GapWhy, Refusal, content};
+use crate::wire::{GapWhy, Refusal};
 
 use super::ask::{
     Announcement, Answer, Ask, AskId, Audience, HistoryFrom, HistoryPage, HistoryQuestion, Notice, Question, RoomFacts,
 };
-use super::{Count, Effect, Mail, Shard};
+use super::{Count, Effect, Mail, RoomRef, Shard};
 
 /// Questions that wait for news at one shard; one more is answered at once, without news.
 const FOLLOWERS_MAX: usize = 256;
@@ -54,7 +52,7 @@ impl Shard {
     }
 
     fn publish_notice(&mut self, now: Now, notice: &Notice) -> Result<Position, Refusal> {
-        let accepted = self.accept(now, &notice.room, &post_of(notice))?;
+        let accepted = self.accept(now, &RoomRef::Named(notice.room.clone()), &post_of(notice))?;
         self.publish_accepted(now, &accepted);
         Ok(accepted.position)
     }
@@ -66,7 +64,7 @@ impl Shard {
             self.answer_ask(id, Answer::Refused(Refusal::Busy));
             return;
         }
-        let accepted = match self.accept(now, &notice.room, &post_of(notice)) {
+        let accepted = match self.accept(now, &RoomRef::Named(notice.room.clone()), &post_of(notice)) {
             Ok(accepted) => accepted,
             Err(refusal) => {
                 self.answer_ask(id, Answer::Refused(refusal));
@@ -80,7 +78,7 @@ impl Shard {
         });
         self.publish_accepted(now, &accepted);
         self.answer_ask(id, Answer::Announced(accepted.position));
-        let announcement = Announcement { id, room: notice.room.clone(), to, frames: Arc::new(frames) };
+        let announcement = Announcement { id, room: notice.room.clone(), to, frames };
         for shard in shards {
             self.post(shard, Mail::Announce(Box::new(announcement.clone())));
         }
@@ -194,7 +192,7 @@ impl HistoryPage {
             if bytes > question.bytes_max && !self.messages.is_empty() {
                 return;
             }
-            self.messages.push(frame.slice_ref(content(&frame)));
+            self.messages.push(frame);
             self.last = offset;
             offset = offset.next();
         }
@@ -210,7 +208,7 @@ impl HistoryPage {
             if bytes > question.bytes_max && !self.messages.is_empty() {
                 break;
             }
-            self.messages.push(frame.slice_ref(content(&frame)));
+            self.messages.push(frame);
         }
         self.messages.reverse();
     }

@@ -4,15 +4,11 @@
 //! at once, after some turns of scanning, or, for a question that may wait, when there is news. Promises: every ask that
 //! a shard took gets its answer, unless the server stops first; what an ask may cost is bounded here or by the asker.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-
 use crate::base::{
     ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName, Seed, SeededState, ShardId,
 };
 use crate::room::Roll;
-use crate::wire::{CloseReason, GapWhy, Payload, Refusal};
+use crate::wire::{CloseReason, GapWhy, Payload, Refusal, SharedFrame};
 
 /// The asker's own number for one ask; the shard only gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -130,8 +126,8 @@ pub enum Answer {
 pub struct HistoryPage {
     pub epoch: Option<Epoch>,
     pub head: Offset,
-    /// `message` envelopes as JSON, oldest first.
-    pub messages: Vec<Bytes>,
+    /// `message` frames in JSON, oldest first.
+    pub messages: Vec<SharedFrame>,
     /// The offset of the last of them; else what was asked for, or the head.
     pub last: Offset,
     /// What lies between the position asked for and the first message (inclusive), and why.
@@ -194,5 +190,5 @@ pub struct Announcement {
     pub room: RoomName,
     pub to: Audience,
     /// By [`Encoding::index`].
-    pub frames: Arc<[Bytes; 2]>,
+    pub frames: [SharedFrame; 2],
 }

@@ -8,16 +8,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::answers::facts_of;
 use super::ask::{Announcement, Answer, AskId, Audience, Closed, ConnectionFacts, Question, RoomFacts};
 use super::row::{Flags, Row, Stage};
 use super::{Count, Shard, seconds};
 use crate::base::{ConnAddress, ConnKey, Identity, Now, RoomName};
-use crate::wire::{CloseReason, Refusal};
+use crate::wire::{CloseReason, Refusal, SharedFrame};
 
 /// Errands that wait at one shard; one more is refused as `busy`.
 const ERRANDS_MAX: usize = 1_024;
@@ -43,7 +40,7 @@ enum Chore {
     Tell {
         room: RoomName,
         to: Audience,
-        frames: Arc<[Bytes; 2]>,
+        frames: [SharedFrame; 2],
     },
     CloseUser {
         user: Identity,
@@ -234,7 +231,7 @@ impl Shard {
 
     /// Whether it has it now, or by its seat. Who sits in the room gets the message there; who is only about to sit down
     /// joined after it was said.
-    fn tell(&mut self, conn: ConnKey, room: &RoomName, frames: &[Bytes; 2]) -> bool {
+    fn tell(&mut self, conn: ConnKey, room: &RoomName, frames: &[SharedFrame; 2]) -> bool {
         let place = self.seats.find(room.as_str()).and_then(|at| self.connections.row(conn)?.seats.find(at));
         let sits = place.is_some_and(|place| !self.seats.room(place.room).seats[place.seat as usize].is_joining());
         if sits {

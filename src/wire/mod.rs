@@ -13,10 +13,9 @@ pub mod upgrade;
 pub mod websocket;
 
 pub use close::CloseReason;
-pub(crate) use envelope::content;
 pub use envelope::{
-    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, decode, is_event_name, transcode_message,
-    write_event, write_message,
+    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, SharedFrame, decode, frame_content,
+    is_event_name, transcode_message, write_event, write_message,
 };
 pub use grants::{Grants, Verb};
 pub use payload::{Data, Payload, prove};

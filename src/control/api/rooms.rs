@@ -13,7 +13,7 @@ use super::publish::unexpected;
 use super::{Api, Caller, Params, Problem, Segment, hear_all};
 use crate::base::{Epoch, Offset, RoomName, ShardId};
 use crate::shard::{Answer, HistoryFrom, HistoryQuestion, Question, RoomFacts};
-use crate::wire::GapWhy;
+use crate::wire::{GapWhy, SharedFrame, frame_content};
 
 /// Who is in a room.
 #[derive(Serialize, ToSchema)]
@@ -199,8 +199,8 @@ pub(super) async fn history(
     let patience = caller.patience + Duration::from_millis(wait_ms);
     let answer = api.desk.ask(home, Question::History(Box::new(question)), patience)?.next().await?;
     let Answer::History(page) = answer else { return Err(unexpected(answer)) };
-    let text = |frame: &bytes::Bytes| {
-        let text = String::from_utf8(frame.to_vec()).map_err(drop)?;
+    let text = |frame: &SharedFrame| {
+        let text = String::from_utf8(frame_content(frame).to_vec()).map_err(drop)?;
         RawValue::from_string(text).map_err(drop)
     };
     let messages: Result<Vec<_>, ()> = page.messages.iter().map(text).collect();

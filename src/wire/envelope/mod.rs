@@ -16,8 +16,9 @@ mod tables;
 
 pub use command::{Command, Envelope, Rejected, decode, is_event_name};
 pub use event::{Event, GapWhy, Member, Members, write_event};
-pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
+pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
 
 pub(crate) use entries::{Entries, Value};
 pub(crate) use message::{read_message, read_person};
-pub(crate) use writer::{Writer, content};
+pub(crate) use writer::Writer;
+pub use writer::content as frame_content;

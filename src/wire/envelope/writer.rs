@@ -160,7 +160,7 @@ pub(crate) fn frame<T>(
 }
 
 /// The content of a complete, unmasked frame of ours.
-pub(crate) fn content(frame: &[u8]) -> &[u8] {
+pub fn content(frame: &[u8]) -> &[u8] {
     let header = match frame.get(1).map(|byte| byte & 0x7f) {
         Some(126) => 4,
         Some(127) => 10,
