@@ -10,6 +10,8 @@
 
 mod answers;
 mod ask;
+#[cfg(test)]
+mod ask_tests;
 mod batch;
 mod catch_up;
 mod close;

@@ -25,9 +25,12 @@ use scrape::Counts;
 
 #[derive(Args, Clone)]
 pub(crate) struct ChurnArgs {
-    /// Where the server listens; its `/metrics` is asked too. Nobody else may be there.
+    /// Where the server listens. Nobody else may be there.
     #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws")]
     pub(crate) url: String,
+    /// The server's admin listener: its `/metrics` is asked.
+    #[arg(long, env = "THRONG_LOAD_ADMIN", default_value = "127.0.0.1:8081")]
+    pub(crate) admin: SocketAddr,
     /// Connections in all rounds together. A multiple of the room size.
     #[arg(long, env = "THRONG_LOAD_TOTAL", default_value_t = 1_000_000)]
     pub(crate) total: u32,
@@ -123,8 +126,8 @@ pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
     let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
     let server = Plan::new(args.round(args.at_once))?.server;
     let mut sleeper = Epoll::new(1)?;
-    let before = counts_at_rest(server, &mut sleeper)?;
-    let mut churn = Churn { args, process, server, before, sleeper };
+    let before = counts_at_rest(server, args.admin, &mut sleeper)?;
+    let mut churn = Churn { args, process, before, sleeper };
     let mut churned = Churned {
         exit_code: 0,
         reasons: Vec::new(),
@@ -182,12 +185,13 @@ impl ChurnArgs {
     }
 }
 
-/// What an empty server holds: it must have been asked once, for it makes its first ring for its first connection.
-fn counts_at_rest(server: SocketAddr, sleeper: &mut Epoll) -> Result<Counts> {
-    let mut before = Counts::read(server)?;
+/// What an empty server holds: somebody must have knocked, for it makes its first ring for its first connection.
+fn counts_at_rest(server: SocketAddr, admin: SocketAddr, sleeper: &mut Epoll) -> Result<Counts> {
+    let mut before = Counts::read(admin)?;
     for _ in 0..POLLS_AT_REST {
+        scrape::knock(server)?;
         sleep(sleeper, POLLS_APART_NS)?;
-        let now = Counts::read(server)?;
+        let now = Counts::read(admin)?;
         if now == before && now.rows == 0 && now.rings > 0 {
             return Ok(before);
         }
@@ -210,7 +214,6 @@ fn sleep(sleeper: &mut Epoll, ns: u64) -> Result<()> {
 struct Churn<'a> {
     args: &'a ChurnArgs,
     process: Process,
-    server: SocketAddr,
     before: Counts,
     sleeper: Epoll,
 }
@@ -231,12 +234,11 @@ impl Churn<'_> {
         Ok(Round { connections, open_s, tried_again, parted, return_s, memory_joined, memory_after, counts })
     }
 
-    /// Asks until all is as it was, or the settle time is over. A scrape is itself a connection for a moment, so a
-    /// count may be of the scrape before: only asking again shows.
+    /// Asks until all is as it was, or the settle time is over.
     fn wait_for_return(&mut self) -> Result<Counts> {
         let until_ns = sys::monotonic_ns() + (self.args.settle * 1e9) as u64;
         loop {
-            let counts = Counts::read(self.server)?;
+            let counts = Counts::read(self.args.admin)?;
             if counts.is_back(&self.before) || sys::monotonic_ns() >= until_ns {
                 return Ok(counts);
             }

@@ -24,10 +24,10 @@ pub(crate) struct Counts {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Counts {
-    /// Asks the server.
-    pub(crate) fn read(server: SocketAddr) -> Result<Self> {
-        let answer = ask(server).with_context(|| format!("http://{server}/metrics"))?;
-        Self::parse(&answer).with_context(|| format!("http://{server}/metrics"))
+    /// Asks the server's admin listener.
+    pub(crate) fn read(admin: SocketAddr) -> Result<Self> {
+        let answer = ask(admin, "/metrics").with_context(|| format!("http://{admin}/metrics"))?;
+        Self::parse(&answer).with_context(|| format!("http://{admin}/metrics"))
     }
 
     fn parse(answer: &str) -> Result<Self> {
@@ -54,10 +54,17 @@ impl Counts {
     }
 }
 
-fn ask(server: SocketAddr) -> Result<String> {
+/// One short connection of the public listener.
+pub(crate) fn knock(server: SocketAddr) -> Result<()> {
+    let answer = ask(server, "/healthz").with_context(|| format!("http://{server}/healthz"))?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "http://{server}/healthz answered {:?}", answer.lines().next());
+    Ok(())
+}
+
+fn ask(server: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

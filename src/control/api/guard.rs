@@ -1,7 +1,9 @@
 //! What stands before every call: the key, the bounds, the calls that were made before.
 
-use std::sync::PoisonError;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -11,6 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::Body as _;
 use tokio::time::{Instant, timeout};
 
 use super::super::idempotency::{CallKey, Kept, Standing};
@@ -92,7 +95,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let counts = std::sync::Arc::clone(&api.counts);
+    let counts = Arc::clone(&api.counts);
     let answer = match admit(&api, peer, request, next).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_response(),
@@ -103,21 +106,15 @@ pub(super) async fn guard(
 
 async fn admit(api: &Api, peer: Peer, request: Request, next: Next) -> Result<Response, Problem> {
     let name = authenticate(api, peer, request.headers())?;
-    let Ok(permit) = std::sync::Arc::clone(&api.permits).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&api.permits).try_acquire_owned() else {
         return Err(Problem::busy("too many calls at a time: nothing was done"));
     };
     let (mut parts, body) = request.into_parts();
-    let body = match timeout(BODY_TIME_MAX, to_bytes(body, api.desk.rules().body_bytes_max())).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            let sentence = format!("the body is longer than {} bytes, or broke off", api.desk.rules().body_bytes_max());
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_big", sentence));
-        }
-        Err(_) => {
-            let sentence = "the body did not come within 10 s";
-            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", sentence));
-        }
+    let Ok(body) = timeout(BODY_TIME_MAX, read_body(body, api.desk.rules().body_bytes_max())).await else {
+        let sentence = "the body did not come within 10 s";
+        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "slow_body", sentence));
     };
+    let body = body?;
     let key = call_key(&parts.method, &parts.headers, &name)?;
     let patience = if key.is_some() { PATIENCE_WITH_KEY } else { PATIENCE };
     parts.extensions.insert(Caller { name, patience });
@@ -186,6 +183,29 @@ fn authenticate(api: &Api, Peer(peer): Peer, headers: &HeaderMap) -> Result<Stri
     Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", sentence))
 }
 
+/// The whole body. What is too long is read on for a while and thrown away: who is still sending does not look for an
+/// answer.
+async fn read_body(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let (mut taken, mut discarded) = (Vec::new(), 0);
+    while discarded <= DISCARDED_BYTES_MAX
+        && let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        let frame = frame.map_err(|_| Problem::malformed("the body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if discarded > 0 || taken.len() + data.len() > bytes_max {
+            discarded += taken.len() + data.len();
+            taken = Vec::new();
+        } else {
+            taken.extend_from_slice(&data);
+        }
+    }
+    if discarded == 0 {
+        return Ok(Bytes::from(taken));
+    }
+    let sentence = format!("the body is longer than {bytes_max} bytes");
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_big", sentence))
+}
+
 fn call_key(method: &Method, headers: &HeaderMap, caller: &str) -> Result<Option<CallKey>, Problem> {
     let Some(key) = headers.get("idempotency-key").filter(|_| method == Method::POST) else { return Ok(None) };
     match key.to_str().ok().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len())) {
@@ -244,4 +264,6 @@ const PATIENCE_WITH_KEY: Duration = Duration::from_secs(60);
 /// What is added to [`PATIENCE`] before a caller with a key is told to ask again: its own time-out comes first.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Of a body that is too long.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
 const KEY_BYTES_MAX: usize = 128;

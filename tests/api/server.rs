@@ -1,0 +1,186 @@
+//! A real server, operators who call its API, and people on its sockets.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use throng::control::NewKey;
+use throng::wire::{Claims, sign_hs256};
+use tungstenite::{Message, WebSocket};
+use ureq::Agent;
+
+const SECRET: &str = "only for this test, 32 bytes long!";
+const FAR_FUTURE: u64 = 4_000_000_000;
+
+/// The server under test; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) public: SocketAddr,
+    /// `None`: it is off.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) key: String,
+    agent: Agent,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) retry_after: Option<u64>,
+    pub(crate) replayed: bool,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The body of an answer that must be a 200.
+    pub(crate) fn good(&self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.json()
+    }
+}
+
+impl Server {
+    /// On free ports of this host, with one API key called `backend`.
+    pub(crate) fn start() -> Self {
+        Self::with(&["--admin-listen", "127.0.0.1:0"], true)
+    }
+
+    pub(crate) fn with(arguments: &[&str], with_key: bool) -> Self {
+        let new = NewKey::draw().expect("the system gives randomness");
+        let mut command = throng();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--shards", "2", "--default-grants", EVERYTHING]);
+        if with_key {
+            command.args(["--api-key-sha256", &format!("backend={}", new.sha256)]);
+        }
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut said = |word: &str| {
+            let line = lines.by_ref().map(|line| line.expect("the banner is text")).find(|line| line.contains(word));
+            line.unwrap_or_else(|| panic!("the server ended without having said {word}"))
+        };
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|error| panic!("{error}: {text}"));
+        let public = address(said("serves at ").rsplit_once(' ').expect("an address stands last").1);
+        let admin = said("  admin ");
+        let admin = admin.split_once("http://").and_then(|(_, rest)| rest.split_once('/')).map(|(at, _)| address(at));
+        let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
+        Self { child, public, admin, key: new.text, agent }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin.expect("there is an admin listener"))
+    }
+
+    /// A call of the API with the server's key.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.get_with(&self.url(&format!("/api/v1{path}")), Some(&self.key))
+    }
+
+    /// Any `GET`, with any key.
+    pub(crate) fn get_with(&self, url: &str, key: Option<&str>) -> Answer {
+        let mut request = self.agent.get(url);
+        if let Some(key) = key {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        read(request.call().expect("it answers"))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_text(path, &body.to_string(), &[])
+    }
+
+    pub(crate) fn post_text(&self, path: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.post(self.url(&format!("/api/v1{path}")));
+        request = request.header("authorization", format!("Bearer {}", self.key));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(request.send(body).expect("it answers"))
+    }
+
+    /// Somebody comes and is welcomed.
+    pub(crate) fn comes(&self, user: &str) -> WebSocket<TcpStream> {
+        let claims = Claims { sub: user, exp: FAR_FUTURE, info: None, rooms: None };
+        let token = sign_hs256(SECRET.as_bytes(), &claims).expect("good claims");
+        let stream = TcpStream::connect(self.public).expect("a listening server");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a time-out");
+        let url = format!("ws://{}/ws?token={token}", self.public);
+        let (mut socket, _) = tungstenite::client(url, stream).expect("a good token is let in");
+        assert!(hear(&mut socket).contains(r#""type":"welcome""#));
+        socket
+    }
+
+    /// Somebody comes and sits down.
+    pub(crate) fn sits(&self, user: &str, room: &str) -> WebSocket<TcpStream> {
+        let mut socket = self.comes(user);
+        let join = format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#);
+        socket.send(Message::text(join)).expect("an open socket");
+        assert!(hear(&mut socket).contains(r#""type":"reply""#));
+        socket
+    }
+
+    /// A verb of the command line, asked of this server by its key.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> Output {
+        let mut command = throng();
+        command.args(arguments).args(["--admin", &self.url("")]).env("THRONG_API_KEY", &self.key);
+        command.output().expect("it runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// The binary, in an environment of its own.
+pub(crate) fn throng() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
+    command.env("THRONG_JWT_HS256_SECRET", SECRET);
+    for variable in ["THRONG_JWT_SECRET_FILE", "THRONG_ADMIN_LISTEN", "THRONG_API_KEY", "THRONG_API_KEY_FILE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// The next message that is text; heartbeats are answered on the way.
+pub(crate) fn hear(socket: &mut WebSocket<TcpStream>) -> String {
+    loop {
+        if let Message::Text(text) = socket.read().expect("a message") {
+            return text.to_string();
+        }
+    }
+}
+
+/// The close code that ends it.
+pub(crate) fn closed(mut socket: WebSocket<TcpStream>) -> u16 {
+    loop {
+        if let Message::Close(Some(frame)) = socket.read().expect("a close frame") {
+            return frame.code.into();
+        }
+    }
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Answer {
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (content_type, retry_after) = (header("content-type"), header("retry-after"));
+    let (status, replayed) = (response.status().as_u16(), header("idempotency-replayed").is_some());
+    Answer {
+        status,
+        content_type: content_type.unwrap_or_default(),
+        retry_after: retry_after.and_then(|text| text.parse().ok()),
+        replayed,
+        text: response.body_mut().read_to_string().expect("a body of text"),
+    }
+}
+
+const EVERYTHING: &str = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
+/// Nothing here takes this long; a machine that is very busy may.
+const PATIENCE: Duration = Duration::from_secs(120);
