@@ -3,7 +3,7 @@
 //! Promises: one line per fact for people, the server's own answer with `--json`; what is printed of others' words cannot
 //! move the terminal's cursor.
 
-use std::io::Read;
+use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 use throng::control::{ApiKey, NewKey};
@@ -71,14 +71,14 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
     let mut left = args.count.unwrap_or(u64::MAX);
     loop {
         if let Some(gap) = page.get("gap") {
-            print_gap(gap, args.api.json);
+            print_line(&gap_line(gap, args.api.json))?;
         }
         for message in page["messages"].as_array().into_iter().flatten() {
             if left == 0 {
                 break;
             }
             left -= 1;
-            if args.api.json { println!("{message}") } else { println!("{}", line_of(message)) }
+            print_line(&if args.api.json { message.to_string() } else { line_of(message) })?;
         }
         if left == 0 {
             return Ok(());
@@ -205,15 +205,20 @@ fn data(args: &PublishArgs) -> Result<Value, Failure> {
     })
 }
 
-fn print_gap(gap: &Value, as_json: bool) {
+/// Whoever reads a tail may have had enough: that is no panic.
+fn print_line(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::Broken(format!("stdout takes no more: {error}")))
+}
+
+fn gap_line(gap: &Value, as_json: bool) -> String {
     if as_json {
         let mut line = gap.clone();
         line["type"] = json!("gap");
-        println!("{line}");
+        line.to_string()
     } else if gap["to"].as_u64() >= gap["from"].as_u64() {
-        println!("-- messages {} to {} are gone ({})", gap["from"], gap["to"], plain(&gap["why"]));
+        format!("-- messages {} to {} are gone ({})", gap["from"], gap["to"], plain(&gap["why"]))
     } else {
-        println!("-- this is another life of the room ({})", plain(&gap["why"]));
+        format!("-- this is another life of the room ({})", plain(&gap["why"]))
     }
 }
 
@@ -258,6 +263,15 @@ const WAIT_MS: u64 = 20_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gap_says_what_is_gone() {
+        let gap = json!({"from": 3, "to": 5, "why": "retention"});
+        assert_eq!(gap_line(&gap, false), "-- messages 3 to 5 are gone (retention)");
+        assert_eq!(gap_line(&gap, true), r#"{"from":3,"to":5,"type":"gap","why":"retention"}"#);
+        let other = json!({"from": 1, "to": 0, "why": "epoch"});
+        assert_eq!(gap_line(&other, false), "-- this is another life of the room (epoch)");
+    }
 
     #[test]
     fn a_message_is_one_line_that_moves_no_cursor() {

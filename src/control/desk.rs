@@ -175,3 +175,75 @@ impl Drop for Call {
 
 /// Answers on their way from the shards to the thread.
 const ANSWERS_WAITING_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::asks::connect;
+    use crate::runtime::mailbox::Bell;
+
+    const SOON: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn desk() -> (Desk, mpsc::Receiver<(AskId, Answer)>) {
+        Desk::new(AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 })
+    }
+
+    fn question() -> Question {
+        Question::FullestRooms { rooms_max: 1 }
+    }
+
+    fn done() -> Answer {
+        Answer::Reached { connections: 1, passed_over: 0 }
+    }
+
+    fn in_time(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn an_answer_finds_its_question_and_a_late_one_is_counted() {
+        in_time(async {
+            let (desk, inbox) = desk();
+            assert_eq!(desk.ask(ShardId(0), question(), SOON).unwrap_err(), NoAnswer::Starting);
+            let bells: Vec<_> = (0..2).map(|_| Arc::new(Bell::new().unwrap())).collect();
+            let (asks, shards) = connect(&bells, 8);
+            desk.open(asks, Homes::new([1, 2], 2));
+            tokio::spawn(desk.clone().listen(inbox));
+            let tell = desk.tell();
+            let (mut first, mut second) =
+                (desk.ask(ShardId(0), question(), LONG).unwrap(), desk.ask(ShardId(0), question(), LONG).unwrap());
+            let ids: Vec<AskId> = shards[0].try_iter().map(|ask| ask.id).collect();
+            tell(ids[1], Answer::Refused(crate::wire::Refusal::Busy));
+            tell(ids[0], done());
+            assert!(matches!(first.next().await, Ok(Answer::Reached { .. })));
+            assert!(matches!(second.next().await, Ok(Answer::Refused(_))));
+            let (mut all, asked) = desk.ask_all(question, LONG).unwrap();
+            shards.iter().for_each(|shard| tell(shard.try_recv().unwrap().id, done()));
+            assert_eq!(asked, 2);
+            assert!(all.next().await.is_ok() && all.next().await.is_ok());
+            drop((first, second));
+            tell(ids[0], done());
+            while desk.late() == 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_full_inbox_and_a_time_that_runs_out_are_not_the_same() {
+        in_time(async {
+            let (desk, _inbox) = desk();
+            let (asks, shards) = connect(&[Arc::new(Bell::new().unwrap())], 1);
+            desk.open(asks, Homes::new([1, 2], 1));
+            let mut slow = desk.ask(ShardId(0), question(), SOON).unwrap();
+            assert_eq!(desk.ask(ShardId(0), question(), SOON).unwrap_err(), NoAnswer::NotTaken);
+            assert_eq!(desk.ask_all(question, SOON).unwrap_err(), NoAnswer::NotTaken);
+            assert_eq!(slow.next().await.unwrap_err(), NoAnswer::TimeOut);
+            drop(shards);
+            assert_eq!(desk.ask(ShardId(0), question(), SOON).unwrap_err(), NoAnswer::NotTaken);
+            drop(slow);
+            assert!(desk.0.waiting.lock().unwrap().is_empty(), "nothing is left of calls that are over");
+        });
+    }
+}

@@ -25,7 +25,7 @@ struct Door {
 }
 
 /// One inbox of at most `asks` per bell.
-pub(super) fn connect(bells: &[Arc<Bell>], asks: usize) -> (Asks, Vec<Receiver<Ask>>) {
+pub fn connect(bells: &[Arc<Bell>], asks: usize) -> (Asks, Vec<Receiver<Ask>>) {
     let (doors, inboxes) = bells
         .iter()
         .map(|bell| {

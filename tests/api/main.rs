@@ -132,8 +132,10 @@ fn looks_into_rooms(tour: &Tour) {
     // It waits until something is said.
     std::thread::scope(|scope| {
         let query = format!("?after=4&epoch={epoch}&wait_ms=20000");
-        let waiting =
-            std::thread::Builder::new().spawn_scoped(scope, move || tour_get_history(&tour.server, &query)).unwrap();
+        let server = &tour.server;
+        let waiting = std::thread::Builder::new()
+            .spawn_scoped(scope, move || server.get(&format!("/rooms/lobby/history{query}")).good())
+            .unwrap();
         // Whether it waits yet or not: it hears it.
         tour.post("/publish", "", &json!({"room": "lobby", "data": "five"})).good();
         let followed = waiting.join().unwrap();
@@ -152,11 +154,6 @@ fn looks_into_rooms(tour: &Tour) {
     let top = tour.get("/top", "", "?limit=1").good();
     assert_eq!((&top["rooms"][0]["room"], &top["rooms"][0]["connections"]), (&json!("a/b+c"), &json!(3)));
     assert_eq!((&top["complete"], top["rooms"].as_array().unwrap().len()), (&json!(true), 1));
-}
-
-/// Off the tour's own thread.
-fn tour_get_history(server: &Server, query: &str) -> Value {
-    server.get(&format!("/rooms/lobby/history{query}")).good()
 }
 
 fn sends_people_away(tour: &Tour) {

@@ -69,6 +69,8 @@ impl Server {
         let public = address(said("serves at ").rsplit_once(' ').expect("an address stands last").1);
         let admin = said("  admin ");
         let admin = admin.split_once("http://").and_then(|(_, rest)| rest.split_once('/')).map(|(at, _)| address(at));
+        // The rest of the banner must find a reader.
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
         let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
         Self { child, public, admin, key: new.text, agent }
     }

@@ -124,3 +124,34 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 }
 
 const BUSY_MS: u32 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_tried_again_says_when() {
+        for (problem, status, code, again) in [
+            (Problem::from(NoAnswer::NotTaken), 503, "busy", Some("1")),
+            (Problem::from(NoAnswer::TimeOut), 503, "time_out", Some("1")),
+            (Problem::from(NoAnswer::Starting), 503, "starting", Some("1")),
+            (Problem::from(Refusal::Busy), 503, "busy", Some("1")),
+            (Problem::from(Refusal::TooDeep), 422, "too_deep", None),
+            (Problem::from(BadName::User), 422, "bad_user", None),
+        ] {
+            assert_eq!(problem.code, code);
+            let response = problem.into_response();
+            let retry_after = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), retry_after), (status, again), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_of_the_wire_is_a_status_that_fits() {
+        for refusal in Refusal::ALL {
+            let problem = Problem::from(refusal);
+            assert_eq!(problem.status.is_server_error(), refusal.retryable() || refusal == Refusal::Unsupported);
+            assert_eq!((problem.code, problem.retry_after_ms), (refusal.code(), refusal.retry_after_ms()));
+        }
+    }
+}
