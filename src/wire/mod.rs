@@ -20,7 +20,7 @@ pub use envelope::{
 pub use grants::{Grants, Verb};
 pub use payload::{Data, Payload, prove};
 pub use refusal::Refusal;
-pub use token::{BadToken, Claims, TokenVerifier, Verified, sign_hs256, token_part};
+pub use token::{BadToken, Claims, TokenRules, TokenVerifier, Verified, sign_hs256, token_part};
 pub use upgrade::{Asked, Carried, Head, HeadError, Upgrade, read_head, write_refusal};
 pub use websocket::{
     FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
