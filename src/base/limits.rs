@@ -17,6 +17,11 @@ pub struct Limits {
     pub token_bytes_max: usize,
     /// Clock skew forgiven on `exp` and `nbf`, and the grace before 4003.
     pub token_leeway_s: u64,
+    /// How long before its token ends a connection is told so, once, with `expiring`.
+    pub expiring_notice_ms: u64,
+    /// Revocations of single tokens and of users one shard remembers together; beyond it another one ends the connections
+    /// it names and is then forgotten, which its caller is told.
+    pub revocations_max: usize,
     /// Rooms one connection may sit in; more is refused as `too_many_rooms`.
     pub rooms_per_connection_max: usize,
     /// Newest messages a join may ask for; more is cut down to it.
@@ -80,6 +85,8 @@ impl Default for Limits {
             handshake_ms: 10_000,
             token_bytes_max: 8 << 10,
             token_leeway_s: 5,
+            expiring_notice_ms: 60_000,
+            revocations_max: 50_000,
             rooms_per_connection_max: 128,
             history_on_join_max: 50,
             log_messages_max: 100,

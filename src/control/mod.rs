@@ -3,6 +3,8 @@
 //! Promises: a shard that hands a socket over never waits; connections here are bounded in number and in time, and what
 //! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
 
+pub mod jwks;
+pub mod keys;
 mod metrics;
 mod page;
 mod rewind;

@@ -157,7 +157,12 @@ impl Shard {
         }
         let room = self.seats.room_mut(at);
         room.gone.extend(identity);
-        if !std::mem::replace(&mut room.untold, true) {
+        self.tell_counts(at);
+    }
+
+    /// The home of this room is to be told how many sit here, and as what.
+    pub(super) fn tell_counts(&mut self, at: u32) {
+        if !std::mem::replace(&mut self.seats.room_mut(at).untold, true) {
             self.untold.push(at);
         }
     }

@@ -113,6 +113,10 @@ impl Shard {
                 self.answer_ping(conn, id);
                 Ok(())
             }
+            Command::Refresh { token } => {
+                self.refresh(now, conn, id, &token.0);
+                Ok(())
+            }
         };
         if let Err(refusal) = outcome {
             self.refuse(conn, id, refusal, None);

@@ -30,6 +30,10 @@ impl Connections {
         Self { chunks: Vec::new(), slots_per_ring, max, len: 0, generation_floor: 0 }
     }
 
+    pub(crate) fn slots_per_ring(&self) -> u16 {
+        self.slots_per_ring
+    }
+
     /// How many it may hold from now on; those above it stay until they go.
     pub(crate) fn set_max(&mut self, max: usize) {
         self.max = max;

@@ -42,6 +42,10 @@ counts! {
     Pings "throng_pings" "Heartbeats sent to the silent",
     TicksStretched "throng_ticks_stretched" "Ticks at which the last tick's writing was not done yet",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
+    Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
+    UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
+    Revocations "throng_revocations" "Revocations taken in, each once per shard",
+    RevocationsFull "throng_revocations_full" "Revocations that ended connections and could not be remembered",
     StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",
 }
 

@@ -54,7 +54,10 @@ impl Shard {
             return;
         }
         let verified = match &upgrade.token {
-            Carried::Token(token) => self.config.rules.verifier.verify(token, now.unix_ms / 1_000),
+            Carried::Token(token) => {
+                let verified = self.config.rules.verifier.verify(token, now.unix_ms / 1_000);
+                verified.and_then(|verified| self.check_revoked(&verified).map(|()| verified))
+            }
             Carried::None => {
                 let sentence =
                     "no token: send `Authorization: Bearer`, the subprotocol `throng.token.<jwt>` or `?token=`";
@@ -69,26 +72,35 @@ impl Shard {
         };
         match verified {
             Ok(verified) => self.begin_session(now, conn, upgrade, verified),
-            Err(error @ BadToken::Expired { .. }) => {
-                self.refuse_entry(now, conn, upgrade, CloseReason::Expired, "expired", &error.to_string());
+            Err(error) => {
+                self.note_bad_token(error);
+                let reason = error.close_reason();
+                self.refuse_entry(now, conn, upgrade, reason, reason.name(), &error.to_string());
             }
-            Err(error) => self.refuse_entry(now, conn, upgrade, CloseReason::BadToken, "bad_token", &error.to_string()),
+        }
+    }
+
+    /// A key that is not known is asked for where keys are fetched.
+    pub(super) fn note_bad_token(&mut self, bad: BadToken) {
+        if bad == BadToken::KeyToCome {
+            self.counters.add(Count::UnknownKeys, 1);
         }
     }
 
     fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade, verified: Verified) {
-        let Some(grants) = self.grants.take(verified.grants, self.config.rules.limits.grant_sets_max) else {
+        let Some(grants) = self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_max) else {
             let sentence = "the server keeps as many different sets of grants as it may: try again later";
             self.turn_away(conn, 503, "busy", sentence, Some(RETRY_AFTER_S), CloseReason::BadHandshake);
             return;
         };
-        let lasts_s = (verified.expires_unix_s + self.limits().token_leeway_s).saturating_sub(now.unix_ms / 1_000);
+        let expires_mono_s = self.token_end(now, &verified);
+        self.note_mark(conn.index(), &verified);
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.stage = Stage::Open;
         row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
         row.grants = grants;
         row.heard_mono_s = seconds(now);
-        row.expires_mono_s = seconds(now).saturating_add(u32::try_from(lasts_s).unwrap_or(u32::MAX));
+        row.expires_mono_s = expires_mono_s;
         row.identity = Some(verified.identity.clone());
         self.sessions += 1;
         self.counters.add(Count::Upgraded, 1);
@@ -121,7 +133,9 @@ impl Shard {
         sentence: &str,
     ) {
         if !upgrade.offers_ours && !upgrade.unknown_version {
-            self.turn_away(conn, 401, code, sentence, None, reason);
+            let (status, retry_after_s) =
+                if reason == CloseReason::Busy { (503, Some(RETRY_AFTER_S)) } else { (401, None) };
+            self.turn_away(conn, status, code, sentence, retry_after_s, reason);
             return;
         }
         let Some(row) = self.connections.row_mut(conn) else { return };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Rules;
+use super::{Revocation, Rules};
 use crate::base::{ConnKey, Identity};
 use crate::wire::CloseReason;
 
@@ -23,6 +23,8 @@ pub enum Input<'a> {
     Tick,
     /// The operator changed the rules: these hold from now on.
     Rules(Arc<Rules>),
+    /// Tokens are revoked: from now on, and for those who are here.
+    Revoke(Arc<Revocation>),
     /// The server stops: everybody is told. One last `fill_batch` follows.
     Stop,
 }

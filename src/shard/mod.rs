@@ -23,11 +23,16 @@ mod home;
 mod input;
 mod invariants;
 mod mail;
+mod marks;
 mod patrol;
+mod refresh;
 mod replies;
+mod revocation;
 mod row;
 mod rules;
 mod seats;
+#[cfg(test)]
+mod token_tests;
 
 use std::collections::VecDeque;
 
@@ -41,12 +46,15 @@ pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
 pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
 
 use connections::Connections;
 use flush::FlushQueues;
 use grants::GrantTable;
+use marks::Marks;
 use patrol::Patrol;
+use revocation::Revocations;
 use row::Work;
 use seats::Seats;
 
@@ -69,6 +77,8 @@ pub struct Shard {
     seats: Seats,
     rooms: Rooms,
     grants: GrantTable,
+    marks: Marks,
+    revocations: Revocations,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -108,6 +118,8 @@ impl Shard {
             seats: Seats::new(&own),
             rooms: Rooms::new(own.clone()),
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
+            marks: Marks::default(),
+            revocations: Revocations::new(shared.clone()),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -150,6 +162,9 @@ impl Shard {
             }
             Input::Tick => self.on_tick(now),
             Input::Rules(rules) => self.on_rules(rules),
+            Input::Revoke(revocation) => {
+                self.revoke(now, &revocation);
+            }
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -279,6 +294,7 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
+        self.sweep_revoked(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

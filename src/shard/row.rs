@@ -173,6 +173,10 @@ impl Flags {
     pub(crate) const PINGED: Self = Self(1 << 3);
     pub(crate) const CLOSE_SENT: Self = Self(1 << 4);
     pub(crate) const CLOSE_HEARD: Self = Self(1 << 5);
+    /// Was told that its token ends soon.
+    pub(crate) const WARNED: Self = Self(1 << 6);
+    /// Sent a `refresh` since the patrol last came by: another one waits for the next.
+    pub(crate) const REFRESHED: Self = Self(1 << 7);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

@@ -20,12 +20,16 @@ pub enum CloseReason {
     TooBig,
     /// Our fault.
     Internal,
+    /// Not now: what is needed to let this one in is not there at the moment.
+    Busy,
     /// The client took nothing for the time allowed.
     Slow,
     /// Nothing was heard, not even a pong.
     Silent,
     /// The token's time is over.
     Expired,
+    /// The token, its user or everything issued so early was revoked.
+    Revoked,
     /// The token was not accepted.
     BadToken,
     /// No version of ours was offered.
@@ -42,7 +46,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -50,9 +54,11 @@ impl CloseReason {
         Self::NotUtf8,
         Self::TooBig,
         Self::Internal,
+        Self::Busy,
         Self::Slow,
         Self::Silent,
         Self::Expired,
+        Self::Revoked,
         Self::BadToken,
         Self::Version,
         Self::Gone,
@@ -71,9 +77,11 @@ impl CloseReason {
             Self::NotUtf8 => Some(1007),
             Self::TooBig => Some(1009),
             Self::Internal => Some(1011),
+            Self::Busy => Some(1013),
             Self::Slow => Some(4001),
             Self::Silent => Some(4002),
             Self::Expired => Some(4003),
+            Self::Revoked => Some(4500),
             Self::BadToken => Some(4503),
             Self::Version => Some(4505),
             Self::Gone | Self::HandshakeTimeout | Self::BadHandshake | Self::HandedOver => None,
@@ -90,9 +98,11 @@ impl CloseReason {
             Self::NotUtf8 => "not_utf8",
             Self::TooBig => "too_big",
             Self::Internal => "internal",
+            Self::Busy => "busy",
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::BadToken => "bad_token",
             Self::Version => "version",
             Self::Gone => "gone",
@@ -112,9 +122,11 @@ impl CloseReason {
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "a message, a frame or a number of fragments beyond the limit",
             Self::Internal => "our fault",
+            Self::Busy => "not now, try again in a while",
             Self::Slow => "nothing was read for too long",
             Self::Silent => "nothing was heard for too long, not even a pong",
             Self::Expired => "the token's time is over: refresh it first",
+            Self::Revoked => "the token was revoked",
             Self::BadToken => "the token was not accepted",
             Self::Version => "no version of ours among the subprotocols",
             Self::Gone => "the peer vanished",
@@ -130,6 +142,7 @@ impl CloseReason {
         match self {
             Self::GoingAway
             | Self::Internal
+            | Self::Busy
             | Self::Slow
             | Self::Silent
             | Self::Expired
@@ -140,6 +153,7 @@ impl CloseReason {
             | Self::WrongKind
             | Self::NotUtf8
             | Self::TooBig
+            | Self::Revoked
             | Self::BadToken
             | Self::Version
             | Self::BadHandshake

@@ -28,11 +28,15 @@ pub enum Refusal {
     TooDeep,
     /// Not accepted now; nothing was given an offset.
     Busy,
+    /// The token of a `refresh` was not taken; the connection keeps the one it has.
+    BadToken,
+    /// The token of a `refresh` is somebody else's.
+    OtherUser,
 }
 
 impl Refusal {
     /// Every refusal, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::UnknownCommand,
         Self::Unsupported,
@@ -44,6 +48,8 @@ impl Refusal {
         Self::Unportable,
         Self::TooDeep,
         Self::Busy,
+        Self::BadToken,
+        Self::OtherUser,
     ];
 
     /// The word on the wire, and the label of its counter.
@@ -60,6 +66,8 @@ impl Refusal {
             Self::Unportable => "unportable",
             Self::TooDeep => "too_deep",
             Self::Busy => "busy",
+            Self::BadToken => "bad_token",
+            Self::OtherUser => "other_user",
         }
     }
 
@@ -77,6 +85,8 @@ impl Refusal {
             Self::Unportable => "the payload cannot be shown to readers of the other encoding",
             Self::TooDeep => "the payload nests deeper than the limit",
             Self::Busy => "not accepted now, try again",
+            Self::BadToken => "the token was not accepted; the one before still holds",
+            Self::OtherUser => "the token is for another user than this connection's",
         }
     }
 
@@ -98,7 +108,9 @@ impl Refusal {
             | Self::NotJoined
             | Self::TooManyRooms
             | Self::Unportable
-            | Self::TooDeep => None,
+            | Self::TooDeep
+            | Self::BadToken
+            | Self::OtherUser => None,
         }
     }
 

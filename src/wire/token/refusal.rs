@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use super::algorithm::Algorithms;
+use crate::wire::close::CloseReason;
 
 /// Why a token was not taken, as a sentence for the person who made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -43,10 +44,12 @@ pub enum BadToken {
 }
 
 impl BadToken {
-    /// Whether the same token may be good later: the client is asked to come again instead of being sent away.
-    pub fn may_become_good(self) -> bool {
+    /// How a connection that brought it ends.
+    pub fn close_reason(self) -> CloseReason {
         match self {
-            Self::KeyToCome | Self::NotYet { .. } => true,
+            Self::Expired { .. } => CloseReason::Expired,
+            Self::Revoked => CloseReason::Revoked,
+            Self::KeyToCome | Self::NotYet { .. } => CloseReason::Busy,
             Self::TooLong(_)
             | Self::Malformed
             | Self::Algorithm(_)
@@ -57,10 +60,8 @@ impl BadToken {
             | Self::MissingClaim(_)
             | Self::Required
             | Self::BadClaim { .. }
-            | Self::Expired { .. }
             | Self::TooLongLived { .. }
-            | Self::TooLongForUrl { .. }
-            | Self::Revoked => false,
+            | Self::TooLongForUrl { .. } => CloseReason::BadToken,
         }
     }
 }

@@ -214,7 +214,7 @@ fn a_key_that_is_fetched_may_still_come() {
     let token = |kid, alg| format!("{}.{}.{}", header(kid, alg), base64url(claims().to_string().as_bytes()), "AAAA");
     let none_yet = TokenVerifier::new(KeySet::default(), rules(), &Limits::default()).with_keys_to_come();
     assert_eq!(none_yet.verify(&token(Some("k"), "ES256"), NOW).unwrap_err(), BadToken::KeyToCome);
-    assert!(BadToken::KeyToCome.may_become_good() && !BadToken::UnknownKey.may_become_good());
+    assert!(BadToken::KeyToCome.close_reason().may_retry() && !BadToken::UnknownKey.close_reason().may_retry());
     assert_eq!(none_yet.verify(&token(None, "ES256"), NOW).unwrap_err(), BadToken::UnknownKey);
     let es256 = Algorithms::of([Algorithm::Es256]);
     for alg in ["HS256", "RS256", "none"] {
