@@ -12,6 +12,7 @@ mod figures;
 mod log;
 mod secret;
 mod serve;
+mod sign;
 mod token;
 
 use std::process::ExitCode;

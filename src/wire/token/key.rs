@@ -107,7 +107,8 @@ impl VerifyingKey {
         }
     }
 
-    fn from_der(der: &[u8]) -> Result<Self, BadKey> {
+    /// A public key in DER (`SubjectPublicKeyInfo`, RFC 5280, or an RSA key by itself).
+    pub fn from_der(der: &[u8]) -> Result<Self, BadKey> {
         if let Ok(rsa) = rsa::PublicKey::from_der(der) {
             check_rsa_bits(rsa.modulus_len() * 8)?;
             return Self::public(Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256, der);
