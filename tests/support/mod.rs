@@ -23,6 +23,16 @@ pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
 }
 
 pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    try_serve_few(listen, shards, limits, u64::MAX)
+}
+
+/// At most `connections_max` over all shards.
+pub(crate) fn try_serve_few(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+) -> Result<(Running, Handed), BootError> {
     let config = BootConfig {
         listen,
         backlog: 1_024,
@@ -30,6 +40,7 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        connections_max,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
