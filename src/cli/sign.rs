@@ -14,7 +14,7 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use throng::control::keys::without_line_end;
+use throng::control::token_keys::without_line_end;
 use throng::wire::token::{Algorithm, VerifyingKey, is_pem, sign_hmac, signing_input, with_signature};
 
 use super::Failure;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use throng::base::Limits;
-use throng::control::keys::{self, KeyFile};
+use throng::control::token_keys::{self, KeyFile};
 use throng::wire::token::KeySet;
 use throng::wire::{Claims, TokenRules, TokenVerifier, Verb, sign_hs256};
 
@@ -37,7 +37,7 @@ fn proof(args: &TokenArgs) -> Result<Option<TokenVerifier>, Failure> {
     let keys = match (&args.key_file, Secret::find(&args.secret)?) {
         (Some(path), _) => {
             let file = KeyFile { kid: args.kid.clone(), ..KeyFile::at(path) };
-            keys::load(&[file]).map_err(Failure::Misused)?.keys
+            token_keys::load(&[file]).map_err(Failure::Misused)?.keys
         }
         (None, Some(secret)) => key_set(Signer::with_secret(&secret, None)?.verifying_key()?)?,
         (None, None) => return Ok(None),
@@ -162,7 +162,7 @@ mod tests {
     /// Keys of `openssl genpkey`, for tests only.
     const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
 
-    fn token_of(arguments: &[&str]) -> Result<(String, TokenArgs), String> {
+    fn token_of(arguments: &[&str]) -> Result<String, String> {
         let line = ["throng", "token", "--user", "ann"].iter().chain(arguments);
         let matches = Cli::command().try_get_matches_from(line).map_err(|error| error.to_string())?;
         let Command::Token(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!("token was asked") };
@@ -172,7 +172,7 @@ mod tests {
         };
         let token = signer.and_then(|signer| signed(&signer, &args, None, 1_800_000_000));
         match token {
-            Ok(token) => Ok((token, args)),
+            Ok(token) => Ok(token),
             Err(Failure::Broken(sentence) | Failure::Misused(sentence)) => Err(sentence),
         }
     }
@@ -182,7 +182,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("throng-ed25519-{}", std::process::id()));
         std::fs::write(&path, ED25519).unwrap();
         let file = path.to_str().unwrap();
-        let (token, _) = token_of(&[
+        let token = token_of(&[
             "--key-file",
             file,
             "--kid",

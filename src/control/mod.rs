@@ -4,13 +4,13 @@
 //! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
 
 pub mod jwks;
-pub mod keys;
 mod metrics;
 mod page;
 mod rewind;
 mod routes;
 #[cfg(test)]
 mod tests;
+pub mod token_keys;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
