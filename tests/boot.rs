@@ -1,5 +1,6 @@
 //! The data plane as a whole, on real executors: start, serve, sleep, stop.
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
@@ -7,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve};
 use throng::base::Limits;
+use throng::runtime::Given;
 use throng::runtime::boot::BootError;
 use tungstenite::{Message, WebSocket};
 
@@ -22,7 +24,8 @@ fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
         })
         .collect();
     for _ in &clients {
-        let (mut socket, read) = handed.recv().unwrap();
+        let Given { mut socket, read, client } = handed.recv().unwrap();
+        assert_eq!(client, None, "nobody here is a trusted proxy");
         let head = String::from_utf8(read.to_vec()).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
         assert_eq!(head, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));

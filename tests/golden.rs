@@ -86,6 +86,7 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
+        ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln" }),
     ]
 }
 
@@ -242,6 +243,7 @@ fn frozen_commands_are_understood_and_come_back() {
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Ping => CommandOut::Ping,
+                Command::Hello { token } => CommandOut::Hello { token: &token.0 },
             };
             assert_eq!(again, out, "{case}");
         }

@@ -20,5 +20,5 @@ mod socket_ring;
 pub mod sockets;
 mod sys;
 
-pub use pump::Give;
+pub use pump::{Give, Given};
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

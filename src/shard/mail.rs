@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::tickets::TicketCode;
+use super::users::UserNews;
 use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName};
 use crate::room::{Changes, Page, Roll, SeatCounts, Start};
-use crate::wire::{Payload, Refusal};
+use crate::wire::{Payload, Refusal, Verified};
 
 /// One letter.
 #[derive(Debug)]
@@ -32,6 +34,25 @@ pub enum Mail {
         room: RoomName,
         conn: ConnKey,
         id: Option<u64>,
+    },
+    // From a user's shards to its home, and back.
+    /// Whose connections came and went, in order.
+    Users {
+        news: Vec<UserNews>,
+    },
+    /// These are more than their users may have.
+    TooManyOfUser {
+        conns: Vec<ConnKey>,
+    },
+    // To the shard that made a ticket, and back.
+    Redeem {
+        conn: ConnKey,
+        ticket: TicketCode,
+    },
+    /// `None`: used, too old, or never made.
+    Redeemed {
+        conn: ConnKey,
+        verified: Option<Box<Verified>>,
     },
     // From a room's home.
     Joined(Box<Joined>),
@@ -74,6 +95,10 @@ impl Mail {
             Self::Page { page, .. } => page.frames.iter().map(Bytes::len).sum(),
             Self::Join(_)
             | Self::Leave { .. }
+            | Self::Users { .. }
+            | Self::TooManyOfUser { .. }
+            | Self::Redeem { .. }
+            | Self::Redeemed { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::Joined(_)

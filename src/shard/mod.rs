@@ -8,6 +8,8 @@
 //! Promises: deterministic in its inputs; every unsent byte is owned here; whatever is accepted is delivered or
 //! announced as a gap. It must never read a clock, draw randomness that no seed gave, or touch a socket.
 
+mod addresses;
+mod arrival;
 mod batch;
 mod catch_up;
 mod close;
@@ -16,9 +18,12 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+#[cfg(test)]
+mod door_tests;
 mod flush;
 mod gather;
 mod grants;
+mod greeting;
 mod home;
 mod input;
 mod invariants;
@@ -28,10 +33,13 @@ mod replies;
 mod row;
 mod rules;
 mod seats;
+mod tally;
+mod tickets;
+mod users;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{Limits, Now, RoomName, Seed, SeededState, ShardId};
 use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
@@ -42,13 +50,18 @@ pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
 pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
 pub use rules::Rules;
+pub use tickets::TicketCode;
+pub use users::UserNews;
 
+use addresses::Addresses;
 use connections::Connections;
 use flush::FlushQueues;
 use grants::GrantTable;
 use patrol::Patrol;
 use row::Work;
 use seats::Seats;
+use tally::Tally;
+use tickets::Tickets;
 
 /// What one idle connection owns of its shard, by struct; printed by the memory bench.
 pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
@@ -87,6 +100,16 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    addresses: Addresses,
+    /// Connections of the users whose home is here.
+    users: Tally,
+    /// What their homes have not been told yet, by home.
+    user_news: Vec<Vec<UserNews>>,
+    tickets: Tickets,
+    /// Handshakes under way.
+    pending: usize,
+    /// Bytes of all incomplete request heads, and of what came behind those that are parked.
+    heads_bytes: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -119,22 +142,17 @@ impl Shard {
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            addresses: Addresses::default(),
+            users: Tally::default(),
+            user_news: (0..config.shards).map(|_| Vec::new()).collect(),
+            tickets: Tickets::new(&own),
+            pending: 0,
+            heads_bytes: 0,
             scratch: Vec::new(),
             homes: shared.state(),
             seed: own,
             config,
         }
-    }
-
-    /// Takes in a socket: its row, or `None` when the shard is full (the runtime answers 503).
-    pub fn open(&mut self, now: Now) -> Option<ConnKey> {
-        let Some(conn) = self.connections.open() else {
-            self.counters.add(Count::Full, 1);
-            return None;
-        };
-        self.counters.add(Count::Accepted, 1);
-        self.connections.at_mut(conn.index()).heard_mono_s = seconds(now);
-        Some(conn)
     }
 
     /// Takes in one thing that happened.
@@ -166,6 +184,7 @@ impl Shard {
     /// Tells homes who left and sends shards what they are owed.
     pub fn end_turn(&mut self, now: Now) {
         self.tell_homes();
+        self.tell_users();
         self.settle(now);
         self.send_owed();
         self.settle(now);
@@ -259,6 +278,10 @@ impl Shard {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
             Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Users { news } => self.on_users(from, &news),
+            Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
+            Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
+            Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
                 self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
@@ -279,6 +302,7 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
+        self.forget_old_tickets(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

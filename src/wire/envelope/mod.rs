@@ -14,7 +14,7 @@ mod laws;
 #[cfg(test)]
 mod tables;
 
-pub use command::{Command, Envelope, Rejected, decode};
+pub use command::{Command, Envelope, Rejected, TokenText, decode};
 pub use event::{Event, GapWhy, Member, Members, write_event};
 pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
 
