@@ -200,6 +200,7 @@ fn serve(shards: u16) -> Running {
         cores: (0..usize::from(shards)).collect(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        connections_max: u64::MAX,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));

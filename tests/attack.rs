@@ -36,8 +36,6 @@ fn who_is_inside_loses_nothing_while_others_hammer_at_the_door() {
         hear(person);
     }
     let slow: Vec<Raw> = (0..SLOW).map(|n| trickle(address, n)).collect();
-    let bombers: Vec<JoinHandle<Vec<Seen>>> =
-        (0..BOMBERS).map(|_| std::thread::spawn(move || throw(address))).collect();
     scope(|scope| {
         let bombers: Vec<_> = (0..BOMBERS).map(|_| scope.spawn(|| throw(address))).collect();
         for round in 0..ROUNDS {

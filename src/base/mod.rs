@@ -9,7 +9,7 @@ mod names;
 mod time;
 
 pub use address::{BadNet, Net, Nets, counted_as};
-pub use keys::{ConnAddress, ConnKey, Epoch, Offset, Position, ShardId};
+pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use names::{BadName, Encoding, Identity, RoomName};
 pub use time::{Now, Seed, SeededMap, SeededState};

@@ -53,8 +53,8 @@ impl Addresses {
         if connections_max > 0 && self.connections(key) >= connections_max {
             return Err(CloseReason::AddressFull);
         }
-        if per_s > 0 {
-            let (now_us, each_us) = (now.mono_ms * 1_000, 1_000_000 / per_s);
+        if let Some(each_us) = SECOND_US.checked_div(per_s) {
+            let now_us = now.mono_ms * 1_000;
             let begins = |busy_until_us: u64| busy_until_us.max(now_us);
             let ahead_us = self.smallest(key, |at| self.busy_until_us[at]).map_or(0, |it| begins(it) - now_us);
             if ahead_us + each_us > per_s * each_us {
@@ -105,6 +105,7 @@ impl Shard {
     }
 }
 
+const SECOND_US: u64 = 1_000_000;
 const ROWS: usize = 2;
 const CELL_BITS: u32 = 14;
 const CELLS: usize = 1 << CELL_BITS;

@@ -39,8 +39,9 @@ mod users;
 
 use std::collections::VecDeque;
 
-use crate::base::{Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
+use crate::wire::CloseReason;
 
 pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
@@ -48,7 +49,7 @@ pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
-pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use rules::Rules;
 pub use tickets::TicketCode;
 pub use users::UserNews;
@@ -92,7 +93,7 @@ pub struct Shard {
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
-    owed: VecDeque<(RoomName, ShardId)>,
+    owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
     presence_news: Vec<u32>,
     flush: FlushQueues,
@@ -118,7 +119,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(config: ShardConfig) -> Self {
+    pub fn new(mut config: ShardConfig) -> Self {
+        config.rules = config.rules.for_one_shard();
         let shared = Seed::new(config.seed);
         let own = Seed::new([
             config.seed[0],
@@ -155,6 +157,11 @@ impl Shard {
         }
     }
 
+    /// Somebody was turned away because the whole process is full.
+    pub fn note_full(&mut self) {
+        self.counters.closed(CloseReason::Full);
+    }
+
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
@@ -167,7 +174,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
-            Input::Rules(rules) => self.on_rules(rules),
+            Input::Rules(rules) => self.on_rules(&rules),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -231,6 +238,11 @@ impl Shard {
         }
     }
 
+    /// Rows in use, from accept until the socket is let go of.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     pub fn id(&self) -> ShardId {
         self.config.id
     }
@@ -277,23 +289,23 @@ impl Shard {
     fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
-            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Users { news } => self.on_users(from, &news),
             Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
             Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
             Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
-            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
         }
     }
 

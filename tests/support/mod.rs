@@ -22,8 +22,18 @@ pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
 }
 
 pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    try_serve_few(listen, shards, limits, u64::MAX)
+}
+
+/// At most `connections_max` over all shards.
+pub(crate) fn try_serve_few(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+) -> Result<(Running, Handed), BootError> {
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    start_with(listen, shards, Rules::new(limits, verifier, Grants::everything()), |_| {})
+    start_with(listen, shards, Rules::new(limits, verifier, Grants::everything()), connections_max, |_| {})
 }
 
 /// A server with rules of its own; `born` sees each shard before it takes anybody in.
@@ -36,13 +46,15 @@ pub(crate) fn serve_by(
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
     let mut rules = Rules::new(limits, verifier, Grants::everything());
     adjust(&mut rules);
-    start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, rules, born).expect("a free port and an able host")
+    start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, rules, u64::MAX, born)
+        .expect("a free port and an able host")
 }
 
 fn start_with(
     listen: SocketAddr,
     shards: u16,
     rules: Rules,
+    connections_max: u64,
     born: impl Fn(&mut Shard) + Send + Sync + 'static,
 ) -> Result<(Running, Handed), BootError> {
     let limits = &rules.limits;
@@ -53,6 +65,7 @@ fn start_with(
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        connections_max,
         parcels_per_inbox: 256,
     };
     let rules = Arc::new(rules);

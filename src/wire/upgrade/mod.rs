@@ -39,7 +39,7 @@ pub struct Head {
     /// without waiting for the answer).
     pub len: usize,
     /// The lines of `X-Forwarded-For` as they came, joined by commas; for whoever knows which proxies to trust.
-    pub forwarded_for: Option<Box<[u8]>>,
+    pub forwarded_for: Option<Hops>,
     pub what: Asked,
 }
 
@@ -149,7 +149,7 @@ fn find_end(bytes: &[u8], start: usize, looked: usize) -> Option<usize> {
 }
 
 /// What a whole head asks for, and for whom it says to speak.
-fn parse(head: &[u8]) -> Result<(Asked, Option<Box<[u8]>>), HeadError> {
+fn parse(head: &[u8]) -> Result<(Asked, Option<Hops>), HeadError> {
     match Request::try_parse(head) {
         Ok(Some((_, request))) => {
             let (uri, headers) = (request.uri(), request.headers());
@@ -164,7 +164,7 @@ fn parse(head: &[u8]) -> Result<(Asked, Option<Box<[u8]>>), HeadError> {
 }
 
 /// A head that is good HTTP but not `GET` over HTTP/1.1, which is all tungstenite makes a request of.
-fn parse_other(head: &[u8], fault: Fault) -> Result<(Asked, Option<Box<[u8]>>), HeadError> {
+fn parse_other(head: &[u8], fault: Fault) -> Result<(Asked, Option<Hops>), HeadError> {
     let line_len = memchr::memchr(b'\n', head).ok_or(HeadError::Malformed)? + 1;
     let line = std::str::from_utf8(&head[..line_len]).map_err(|_| HeadError::Malformed)?;
     let target = line.split(' ').nth(1).ok_or(HeadError::Malformed)?;
@@ -174,6 +174,9 @@ fn parse_other(head: &[u8], fault: Fault) -> Result<(Asked, Option<Box<[u8]>>), 
         Ok(None) | Err(_) => Err(HeadError::Malformed),
     }
 }
+
+/// The lines of `X-Forwarded-For`, joined by commas.
+pub type Hops = Box<[u8]>;
 
 /// Status and sentence of a bad upgrade.
 type Fault = (u16, &'static str);
@@ -235,7 +238,7 @@ fn upgrade(query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
 }
 
 /// All lines of this name, joined by commas; `None` if there are none.
-fn joined(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Box<[u8]>> {
+fn joined(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Hops> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
     (!lines.is_empty()).then(|| lines.join(&b',').into())
 }
