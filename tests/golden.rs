@@ -87,6 +87,7 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
+        ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln" }),
         ("refresh", Some(5), CommandOut::Refresh { token: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.AAAA" }),
     ]
 }
@@ -247,6 +248,7 @@ fn frozen_commands_are_understood_and_come_back() {
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Ping => CommandOut::Ping,
+                Command::Hello { token } => CommandOut::Hello { token: &token.0 },
                 Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
             };
             assert_eq!(again, out, "{case}");

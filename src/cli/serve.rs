@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use throng::base::Limits;
-use throng::control::{Control, ControlConfig, Mint, wait_for_signal};
-use throng::wire::{Claims, Grants, TokenVerifier};
+use throng::control::{Control, ControlConfig, FrontDoor, Mint, wait_for_signal};
+use throng::wire::{Claims, Grants, Origins, Proxies, TokenVerifier};
 
 use super::args::{FlushMode, SecretArgs, ServeArgs};
 use super::banner::Banner;
@@ -29,6 +29,7 @@ pub(crate) struct ServeConfig {
     pub(crate) default_grants: Grants,
     pub(crate) node: String,
     pub(crate) limits: Limits,
+    pub(crate) origins: Origins,
     pub(crate) dev: bool,
     /// Where the secret came from, for people.
     secret_whence: String,
@@ -40,7 +41,9 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = ServeConfig::new(args)?;
     let verifier = Arc::new(TokenVerifier::hs256(config.secret.bytes(), &config.limits));
     let scrape = boot::Scrapes::default();
-    let control = ControlConfig { scrape: scrape.reader(), dev: config.dev.then(|| mint(&config.secret)) };
+    let origins = config.origins.clone();
+    let front: FrontDoor = Arc::new(move || (origins.clone(), Proxies::default()));
+    let control = ControlConfig { scrape: scrape.reader(), front, dev: config.dev.then(|| mint(&config.secret)) };
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
     let (control, handover) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
@@ -85,6 +88,7 @@ impl ServeConfig {
             default_grants: find_grants(args.default_grants.as_deref(), args.dev)?,
             node: args.node.unwrap_or_else(host_name),
             limits,
+            origins: if args.dev { Origins::default().with_any_localhost() } else { Origins::default() },
             dev: args.dev,
             secret_whence,
         })

@@ -3,6 +3,7 @@
 //! Promises: a shard that hands a socket over never waits; connections here are bounded in number and in time, and what
 //! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
 
+mod front;
 pub mod jwks;
 mod metrics;
 mod page;
@@ -13,14 +14,13 @@ mod tests;
 pub mod token_keys;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,9 +28,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
+pub use front::FrontDoor;
 pub use metrics::{Family, Kind, Sample, Scrape};
 
 use rewind::Rewind;
+
+use crate::runtime::Given;
 
 /// Makes a token for a user, or says why not.
 pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
@@ -39,6 +42,8 @@ pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 #[derive(Clone)]
 pub struct ControlConfig {
     pub scrape: Scrape,
+    /// Whom to believe about who asks, and whose pages may read the answers.
+    pub front: FrontDoor,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
 }
@@ -52,15 +57,8 @@ pub struct Control {
 /// The way to the control plane. A clone is a pointer; every shard has one.
 #[derive(Clone, Debug)]
 pub struct HandOver {
-    queue: mpsc::Sender<Handed>,
+    queue: mpsc::Sender<Given>,
     refused: Arc<AtomicU64>,
-}
-
-/// A socket and the bytes read from it so far.
-#[derive(Debug)]
-struct Handed {
-    socket: TcpStream,
-    read: Bytes,
 }
 
 impl Control {
@@ -87,8 +85,8 @@ impl Control {
 impl HandOver {
     /// Gives a socket away, with the bytes already read from it. Never waits: if too many are waiting, the peer is
     /// answered 503 with one write and the socket is closed.
-    pub fn give(&self, socket: TcpStream, read: Bytes) {
-        if let Err(refused) = self.queue.try_send(Handed { socket, read }) {
+    pub fn give(&self, given: Given) {
+        if let Err(refused) = self.queue.try_send(given) {
             let handed = match refused {
                 mpsc::error::TrySendError::Full(handed) | mpsc::error::TrySendError::Closed(handed) => handed,
             };
@@ -111,16 +109,17 @@ pub fn wait_for_signal() -> io::Result<&'static str> {
     })
 }
 
-async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>) {
+async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused: Arc<AtomicU64>) {
     let router = routes::router(&config, Arc::clone(&refused));
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(Handed { socket, read }) = handed.recv().await {
+    while let Some(Given { socket, read, client }) = handed.recv().await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             refuse(&socket, &refused);
             continue;
         };
         match adopt(socket) {
             Ok((socket, peer)) => {
+                let peer = client.unwrap_or(peer);
                 let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
                 tokio::spawn(async move {
                     let _permit = permit;
@@ -137,14 +136,14 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refuse
     let _ended = tokio::time::timeout(GRACE, permits.acquire_many(all)).await;
 }
 
-fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, IpAddr)> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
-    let peer = socket.peer_addr()?;
+    let peer = socket.peer_addr()?.ip();
     Ok((tokio::net::TcpStream::from_std(socket)?, peer))
 }
 
-async fn serve_connection(stream: Rewind<tokio::net::TcpStream>, peer: SocketAddr, router: axum::Router) {
+async fn serve_connection(stream: Rewind<tokio::net::TcpStream>, peer: IpAddr, router: axum::Router) {
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(routes::Peer(peer));
         router.clone().call(request.map(Body::new))

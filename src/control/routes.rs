@@ -3,38 +3,45 @@
 //! Promises: errors are JSON `{"error", "message"}` with a sentence that helps; a token is minted for a loopback peer that
 //! asked a loopback name and for nobody else. It must never say anything about a user or a room.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{self, Family, Kind, Scrape};
-use super::{ControlConfig, Mint, page};
+use super::{ControlConfig, Mint, front, page};
 
-/// Who is at the other end of the socket.
+/// Who asks: the socket's peer at first, then whom its proxies speak for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// All routes. `refused` counts sockets turned away before they came this far.
 pub(super) fn router(config: &ControlConfig, refused: Arc<AtomicU64>) -> Router {
     let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused };
-    let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(serve_metrics).with_state(metrics))
-        .route("/ws", get(upgrade_required));
-    let router = match &config.dev {
-        Some(mint) => router.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
-        None => router,
+    let public = Router::new().route("/healthz", get(async || "ok\n")).route("/ws", get(upgrade_required));
+    let public = match &config.dev {
+        Some(mint) => public.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
+        None => public,
     };
-    router
+    // Figures are for operators, not for pages: no page of another origin may read them.
+    public
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&config.front), front::cors))
+        .route("/metrics", get(serve_metrics).with_state(metrics))
         .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
-        .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here"))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&config.front), front::find_client))
+}
+
+async fn not_allowed() -> Response {
+    no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here")
 }
 
 #[derive(Clone)]
@@ -80,7 +87,7 @@ async fn dev_token(
     Query(query): Query<TokenQuery>,
 ) -> Response {
     // The name too, not only the address: a page of another site whose name was pointed at 127.0.0.1 shall not have one.
-    if !peer.ip().to_canonical().is_loopback() || !names_this_host(&headers) {
+    if !peer.to_canonical().is_loopback() || !names_this_host(&headers) {
         let sentence = "tokens are given away to this host only, at localhost or 127.0.0.1; \
                         elsewhere make one with: throng token --user U";
         return no(StatusCode::FORBIDDEN, "forbidden", sentence);
@@ -111,7 +118,7 @@ struct ErrorBody<'a> {
     message: &'a str,
 }
 
-fn no(status: StatusCode, error: &str, message: &str) -> Response {
+pub(super) fn no(status: StatusCode, error: &str, message: &str) -> Response {
     (status, Json(ErrorBody { error, message })).into_response()
 }
 

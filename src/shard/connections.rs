@@ -39,6 +39,11 @@ impl Connections {
         self.max = max;
     }
 
+    /// Whether [`Connections::open`] would give none.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len >= self.max
+    }
+
     /// A free row, `None` when the shard holds as many as it may.
     pub(crate) fn open(&mut self) -> Option<ConnKey> {
         if self.len >= self.max {

@@ -24,7 +24,6 @@ counts! {
     Accepted "throng_connections_accepted" "Sockets taken in",
     Upgraded "throng_connections_upgraded" "Handshakes with a good token that became WebSockets",
     HandedOver "throng_connections_handed_over" "Requests given to the control plane",
-    Full "throng_connections_refused_full" "Sockets answered 503 because no row was free",
     MessagesIn "throng_messages_in" "WebSocket messages received",
     BytesIn "throng_bytes_in" "Bytes received",
     BytesOut "throng_bytes_out" "Bytes the kernel took",

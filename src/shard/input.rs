@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use core::net::IpAddr;
+
 use bytes::Bytes;
 
 use super::{Revocation, Rules};
@@ -44,7 +46,8 @@ pub enum Effect {
     /// Let go of the socket and answer `Input::Released`. No batch names this connection any more.
     Close { conn: ConnKey, how: CloseHow },
     /// Not ours: give the socket, and the bytes read so far, to the control plane; answer `Input::Released`.
-    HandOver { conn: ConnKey, read: Bytes },
+    /// `client`: whom a trusted proxy's PROXY header named, or the proxy itself; `None` where the peer is no trusted proxy.
+    HandOver { conn: ConnKey, read: Bytes, client: Option<IpAddr> },
     /// For the log: a session began.
     Opened { conn: ConnKey, identity: Identity },
     /// For the log: a connection ended, and why. `identity` is `None` if it never became a session.

@@ -8,6 +8,8 @@
 //! Promises: deterministic in its inputs; every unsent byte is owned here; whatever is accepted is delivered or
 //! announced as a gap. It must never read a clock, draw randomness that no seed gave, or touch a socket.
 
+mod addresses;
+mod arrival;
 mod batch;
 mod catch_up;
 mod close;
@@ -16,9 +18,12 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+#[cfg(test)]
+mod door_tests;
 mod flush;
 mod gather;
 mod grants;
+mod greeting;
 mod home;
 mod input;
 mod invariants;
@@ -31,13 +36,17 @@ mod revocation;
 mod row;
 mod rules;
 mod seats;
+mod tally;
+mod tickets;
 #[cfg(test)]
 mod token_tests;
+mod users;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, SeededState, ShardId};
+use crate::base::{HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
+use crate::wire::CloseReason;
 
 pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
@@ -48,7 +57,10 @@ pub use input::{CloseHow, Effect, Input};
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
+pub use tickets::TicketCode;
+pub use users::UserNews;
 
+use addresses::Addresses;
 use connections::Connections;
 use flush::FlushQueues;
 use grants::GrantTable;
@@ -57,6 +69,8 @@ use patrol::Patrol;
 use revocation::Revocations;
 use row::Work;
 use seats::Seats;
+use tally::Tally;
+use tickets::Tickets;
 
 /// What one idle connection owns of its shard, by struct; printed by the memory bench.
 pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
@@ -97,6 +111,16 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    addresses: Addresses,
+    /// Connections of the users whose home is here.
+    users: Tally,
+    /// What their homes have not been told yet, by home.
+    user_news: Vec<Vec<UserNews>>,
+    tickets: Tickets,
+    /// Handshakes under way.
+    pending: usize,
+    /// Bytes of all incomplete request heads, and of what came behind those that are parked.
+    heads_bytes: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -132,6 +156,12 @@ impl Shard {
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            addresses: Addresses::default(),
+            users: Tally::default(),
+            user_news: (0..config.shards).map(|_| Vec::new()).collect(),
+            tickets: Tickets::new(&own),
+            pending: 0,
+            heads_bytes: 0,
             scratch: Vec::new(),
             homes: shared.state(),
             seed: own,
@@ -139,20 +169,9 @@ impl Shard {
         }
     }
 
-    /// Takes in a socket: its row, or `None` when the shard is full (the runtime answers 503).
-    pub fn open(&mut self, now: Now) -> Option<ConnKey> {
-        let Some(conn) = self.connections.open() else {
-            self.counters.add(Count::Full, 1);
-            return None;
-        };
-        self.counters.add(Count::Accepted, 1);
-        self.connections.at_mut(conn.index()).heard_mono_s = seconds(now);
-        Some(conn)
-    }
-
     /// Somebody was turned away because the whole process is full.
     pub fn note_full(&mut self) {
-        self.counters.add(Count::Full, 1);
+        self.counters.closed(CloseReason::Full);
     }
 
     /// Takes in one thing that happened.
@@ -187,6 +206,7 @@ impl Shard {
     /// Tells homes who left and sends shards what they are owed.
     pub fn end_turn(&mut self, now: Now) {
         self.tell_homes();
+        self.tell_users();
         self.settle(now);
         self.send_owed();
         self.settle(now);
@@ -285,6 +305,10 @@ impl Shard {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
             Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
+            Mail::Users { news } => self.on_users(from, &news),
+            Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
+            Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
+            Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
                 self.on_pull(from, room, conn, encoding, cursor, bytes_max)
@@ -306,6 +330,7 @@ impl Shard {
         self.announce_presence();
         self.patrol(now);
         self.sweep_revoked(now);
+        self.forget_old_tickets(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

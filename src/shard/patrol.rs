@@ -17,6 +17,7 @@ pub(crate) struct Patrol {
 
 enum Overdue {
     Handshake,
+    Hello,
     Goodbye,
     Token,
     Warning,
@@ -47,7 +48,8 @@ impl Shard {
         let silent_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
         match row.stage {
             Stage::Free | Stage::Gone => None,
-            Stage::Opening => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
+            Stage::Opening | Stage::Parked => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
+            Stage::Greeting => (silent_ms >= limits.handshake_ms).then_some(Overdue::Hello),
             Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
             Stage::Open => {
                 let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;
@@ -79,7 +81,11 @@ impl Shard {
     fn act(&mut self, now: Now, index: u32, overdue: &Overdue) {
         let conn = self.connections.at(index).key(index);
         match overdue {
-            Overdue::Handshake => self.give_up(conn, CloseReason::HandshakeTimeout),
+            Overdue::Handshake => {
+                let reason = CloseReason::HandshakeTimeout;
+                self.turn_away(now, conn, reason, reason.message());
+            }
+            Overdue::Hello => self.fail(now, conn, CloseReason::NoHello),
             Overdue::Goodbye => self.let_go(conn, CloseHow::Abruptly),
             Overdue::Token => self.fail(now, conn, CloseReason::Expired),
             Overdue::Warning => {

@@ -27,7 +27,7 @@ impl House {
     fn with_rules(limits: Limits, rules: TokenRules) -> Self {
         let key = VerifyingKey::from_secret(Algorithm::Hs256, SECRET).unwrap();
         let verifier = TokenVerifier::new(KeySet::new([key.into()]).unwrap(), rules, &limits);
-        let rules = Rules { verifier: Arc::new(verifier), limits, default_grants: Grants::everything() };
+        let rules = Rules::new(limits, Arc::new(verifier), Grants::everything());
         let shard = Shard::new(ShardConfig {
             id: ShardId(0),
             shards: 1,

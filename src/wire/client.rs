@@ -15,12 +15,32 @@ use crate::base::{Encoding, Epoch, Offset, Position};
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum CommandOut<'a> {
-    Join { room: &'a str, since: Option<Position>, history: Option<u32>, presence: bool },
-    Leave { room: &'a str },
-    Publish { room: &'a str, data: Data<'a>, event: Option<&'a str>, echo: Option<bool> },
-    Presence { room: &'a str },
+    Join {
+        room: &'a str,
+        since: Option<Position>,
+        history: Option<u32>,
+        presence: bool,
+    },
+    Leave {
+        room: &'a str,
+    },
+    Publish {
+        room: &'a str,
+        data: Data<'a>,
+        event: Option<&'a str>,
+        echo: Option<bool>,
+    },
+    Presence {
+        room: &'a str,
+    },
     Ping,
-    Refresh { token: &'a str },
+    /// The first message of a connection that brought no token otherwise.
+    Hello {
+        token: &'a str,
+    },
+    Refresh {
+        token: &'a str,
+    },
 }
 
 /// What a client hears. Types and fields it does not know are no error.
@@ -142,6 +162,7 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Ping => ("ping", 0),
         CommandOut::Refresh { .. } => ("refresh", 1),
+        CommandOut::Hello { .. } => ("hello", 1),
     };
     w.map(1 + usize::from(id.is_some()) + more);
     w.text_field("type", kind);
@@ -176,6 +197,7 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             w.data_field("data", data);
         }
         CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
+        CommandOut::Hello { token } => w.text_field("token", token),
         CommandOut::Ping => {}
         CommandOut::Refresh { token } => w.text_field("token", token),
     }

@@ -90,6 +90,27 @@ impl Refusal {
         }
     }
 
+    /// What to do about it, for `docs/errors.md`.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Malformed => "Mend the client: the message says at which byte it broke.",
+            Self::UnknownCommand => "Mend the client, or update the server: `docs/protocol.md` lists the commands.",
+            Self::Unsupported => "Do without; a later version may carry it out.",
+            Self::BadRoom => "Choose another name.",
+            Self::Forbidden => "Get a token that grants it, or let the operator add it to the default grants.",
+            Self::AlreadyJoined => "Nothing: you are there. To begin anew, leave first.",
+            Self::NotJoined => "Nothing: you are not there.",
+            Self::TooManyRooms => "Leave a room first; `welcome` says how many there may be.",
+            Self::Unportable => "Send what both encodings have: the message says which byte has no counterpart.",
+            Self::TooDeep => "Nest less; `welcome` says how deep it may be.",
+            Self::Busy => "Send the same command again after `retry_after_ms`.",
+            Self::BadToken => {
+                "Refresh with a good token before the old one ends: the message says what is wrong with this one."
+            }
+            Self::OtherUser => "Refresh with a token of the same `sub`; for another user open another connection.",
+        }
+    }
+
     /// Whether the same command may succeed later without anything being changed by the client.
     pub fn retryable(self) -> bool {
         self.retry_after_ms().is_some()

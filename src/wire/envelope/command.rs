@@ -43,6 +43,10 @@ pub enum Command<'a> {
         room: Cow<'a, str>,
     },
     Ping,
+    /// Who somebody is, as the first message of a connection that brought no token otherwise.
+    Hello {
+        token: TokenText<'a>,
+    },
     /// A new token for the same user.
     Refresh {
         token: TokenText<'a>,
@@ -61,7 +65,7 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 6] = ["join", "leave", "publish", "presence", "ping", "refresh"];
+    pub const NAMES: [&'static str; 7] = ["join", "leave", "publish", "presence", "ping", "hello", "refresh"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -71,7 +75,8 @@ impl Command<'_> {
             Command::Publish { .. } => 2,
             Command::Presence { .. } => 3,
             Command::Ping => 4,
-            Command::Refresh { .. } => 5,
+            Command::Hello { .. } => 5,
+            Command::Refresh { .. } => 6,
         }
     }
 
@@ -236,9 +241,18 @@ impl<'a> Fields<'a> {
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
+            "hello" => Ok(Command::Hello { token: self.token()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
-            "hello" | "resume" | "send" | "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
+            "resume" | "send" | "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
+        }
+    }
+
+    fn token(&self) -> Result<TokenText<'a>, No> {
+        match self.optional(Field::Token).map(|value| value.text()) {
+            Some(Some(token)) => Ok(TokenText(token)),
+            Some(None) => Err(No::malformed("`token` is not a string")),
+            None => Err(No::malformed("`token` is missing")),
         }
     }
 
