@@ -205,7 +205,7 @@ fn serve(shards: u16) -> Running {
         asks_per_inbox: 16,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
+    let rules = Arc::new(Rules::new(limits, verifier, Grants::everything()));
     let make_shard = move |id: ShardId| {
         Shard::new(ShardConfig {
             id,
@@ -219,7 +219,7 @@ fn serve(shards: u16) -> Running {
         })
     };
     // Nobody here speaks plain HTTP.
-    let give: Give = Arc::new(|socket, _read| drop(socket));
+    let give: Give = Arc::new(drop);
     // And nobody asks.
     start(&config, make_shard, give, Arc::new(|_, _| ())).unwrap()
 }

@@ -1,5 +1,6 @@
 //! The data plane as a whole, on real executors: start, serve, sleep, stop.
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve, try_serve_few};
 use throng::base::Limits;
+use throng::runtime::Given;
 use throng::runtime::boot::BootError;
 use throng::shard::Rules;
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
@@ -25,7 +27,8 @@ fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
         })
         .collect();
     for _ in &clients {
-        let (mut socket, read) = handed.recv().unwrap();
+        let Given { mut socket, read, client } = handed.recv().unwrap();
+        assert_eq!(client, None, "nobody here is a trusted proxy");
         let head = String::from_utf8(read.to_vec()).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
         assert_eq!(head, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -138,7 +141,7 @@ fn new_rules_reach_every_shard_even_the_sleeping() {
     drop(open(address, &token("ann", FAR_FUTURE, None)));
     let secret = b"another secret of thirty-two bytes";
     let verifier = Arc::new(TokenVerifier::hs256(secret, &small()));
-    let rules = Rules { verifier, limits: small(), default_grants: Grants::nothing() };
+    let rules = Rules::new(small(), verifier, Grants::nothing());
     running.rules_change().tell(Arc::new(rules));
     let new = sign_hs256(secret, &Claims { sub: "ann", exp: FAR_FUTURE, info: None, rooms: None }).unwrap();
     // With 24 visits nobody doubts that each of the shards was asked.

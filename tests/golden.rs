@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use throng::wire::client::{CommandOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, Member, Members, MessageOut, decode, transcode_message, write_event, write_message,
+    Command, Event, GapWhy, Member, Members, MessageOut, RemovedWhy, decode, transcode_message, write_event,
+    write_message,
 };
 use throng::wire::payload::{Data, prove};
 use throng::wire::refusal::Refusal;
@@ -86,6 +87,8 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
+        ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln" }),
+        ("refresh", Some(5), CommandOut::Refresh { token: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.AAAA" }),
     ]
 }
 
@@ -145,6 +148,9 @@ fn event_goldens() -> Vec<Golden> {
         ("", gap(GapWhy::Retention, to)),
         ("-slow", gap(GapWhy::Slow, to)),
         ("-epoch", gap(GapWhy::Epoch, Offset(11))),
+        ("", Event::Refreshed { id: 5, expires_in_ms: 3_600_000 }),
+        ("", Event::Expiring { in_ms: 60_000 }),
+        ("", Event::Removed { room, why: RemovedWhy::Grants }),
     ];
     let mut goldens = Vec::new();
     for encoding in Encoding::ALL {
@@ -242,6 +248,8 @@ fn frozen_commands_are_understood_and_come_back() {
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Ping => CommandOut::Ping,
+                Command::Hello { token } => CommandOut::Hello { token: &token.0 },
+                Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
             };
             assert_eq!(again, out, "{case}");
         }
@@ -263,6 +271,8 @@ fn frozen_events_say_the_same_in_both_encodings() {
             ServerEvent::PresenceJoined { .. } => "joined",
             ServerEvent::PresenceLeft { .. } => "left",
             ServerEvent::Gap { .. } => "gap",
+            ServerEvent::Expiring { .. } => "expiring",
+            ServerEvent::Removed { .. } => "removed",
             ServerEvent::Unknown { .. } => "unknown",
         };
         assert_eq!(kind.split('_').next(), Some(kind_read), "{}", golden.name);

@@ -1,5 +1,6 @@
 //! A room of people at shards without sockets: bytes in, batches out.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use throng::base::{ConnKey, Encoding, Limits, Now, ShardId};
@@ -25,7 +26,7 @@ impl Crowd {
     pub(crate) fn seat(shards: u16, members: usize) -> Self {
         let limits = Limits { sends_per_tick: u32::MAX, ..Limits::default() };
         let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-        let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
+        let rules = Arc::new(Rules::new(limits, verifier, Grants::everything()));
         let config = |id| ShardConfig {
             id: ShardId(id),
             shards,
@@ -79,7 +80,7 @@ impl Crowd {
              Authorization: Bearer {token}\r\n\r\n"
         )
         .into_bytes();
-        let conn = self.shards[at].open(NOW).expect("room for a crowd");
+        let conn = self.shards[at].open(NOW, Ipv4Addr::LOCALHOST.into()).expect("room for a crowd");
         bytes.extend(framed(&CommandOut::Join { room: "chat:lobby", since: None, history: None, presence: false }));
         self.shards[at].handle(NOW, Input::Received { conn, bytes: &mut bytes });
         conn

@@ -8,6 +8,7 @@ use crate::churn::ChurnArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
 use crate::schedule::Arrivals;
+use crate::siege::SiegeArgs;
 use crate::source::Net;
 
 /// Loads rooms, measures from the intended send time, and proves that every message came once, in order.
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Churn(Box<ChurnArgs>),
     /// What the kernel alone takes for a server's sends: plain send(2), CPU time per send.
     Floor(Box<FloorArgs>),
+    /// People who never finish their request and requests that never end, while a `run` beside it goes on.
+    Siege(SiegeArgs),
     /// The process that drains what `floor` sends.
     #[command(hide = true)]
     Sink(SinkArgs),

@@ -24,6 +24,7 @@ mod proc;
 mod proof;
 mod report;
 mod schedule;
+mod siege;
 mod source;
 mod sys;
 mod token;
@@ -86,6 +87,11 @@ fn command(command: Command) -> Result<u8> {
             let found = floor::run(&args)?;
             publish(args.json.as_deref(), &found)?;
             Ok(found.exit_code)
+        }
+        Command::Siege(args) => {
+            let found = siege::run(&args)?;
+            publish(args.json.as_deref(), &found)?;
+            Ok(0)
         }
         Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker => worker::run().map(|()| 0),

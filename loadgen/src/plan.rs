@@ -334,7 +334,12 @@ mod tests {
         let words = ["throng-load", "run", "--secret", "s"].into_iter().chain(options.split_whitespace());
         match Cli::try_parse_from(words)?.command {
             Command::Run(args) => Plan::new(*args),
-            Command::Bisect(_) | Command::Churn(_) | Command::Floor(_) | Command::Sink(_) | Command::Worker => {
+            Command::Bisect(_)
+            | Command::Churn(_)
+            | Command::Floor(_)
+            | Command::Siege(_)
+            | Command::Sink(_)
+            | Command::Worker => {
                 bail!("not a run")
             }
         }

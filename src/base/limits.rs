@@ -1,5 +1,7 @@
 //! Every bound of the house, in one place, with what happens when it is reached.
 
+use super::Nets;
+
 /// Bounds of one server. `Default` is what runs when nothing is configured.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -11,12 +13,38 @@ pub struct Limits {
     pub depth_max: usize,
     /// Bytes of a request head; more answers 431.
     pub head_bytes_max: usize,
-    /// Time from accept to a complete request head; then closed.
+    /// Bytes of all incomplete request heads of one shard together; beyond it the one that grows is answered 503.
+    pub heads_bytes_max: usize,
+    /// Time from accept to a complete request head, then 408; and from an upgrade without a token to its `hello`, then 4005.
     pub handshake_ms: u64,
+    /// Handshakes one shard has under way, those that wait for a `hello` included; more connections are answered 503.
+    pub handshakes_pending_max: usize,
+    /// Bytes of the `hello` message; more closes with 1009.
+    pub hello_bytes_max: usize,
+    /// Connections from one address (IPv6: one /64) to the whole server; more are answered 429. 0: not limited. Each
+    /// shard counts for itself, see [`Limits::share`].
+    pub connections_per_address_max: u32,
+    /// Handshakes from one address in a second, and as many at once; more are answered 429. 0: not limited. Counted like
+    /// connections.
+    pub handshakes_per_address_per_s: u32,
+    /// Addresses that are not counted. Default: loopback, where many come from one address by nature: a proxy that is not
+    /// (yet) in `proxies.trusted`, a load generator, a developer.
+    pub uncounted: Nets,
+    /// Connections of one user to the whole server; a new one more is closed with 4004. 0: not limited.
+    pub connections_per_user_max: u32,
+    /// How long a one-time ticket is good.
+    pub ticket_ms: u64,
+    /// Tickets one shard keeps that are neither used nor too old; more are not made.
+    pub tickets_max: usize,
     /// Bytes of a token; more is a bad token, before any cryptography.
     pub token_bytes_max: usize,
     /// Clock skew forgiven on `exp` and `nbf`, and the grace before 4003.
     pub token_leeway_s: u64,
+    /// How long before its token ends a connection is told so, once, with `expiring`.
+    pub expiring_notice_ms: u64,
+    /// Revocations of single tokens and of users one shard remembers together; beyond it another one ends the connections
+    /// it names and is then forgotten, which its caller is told.
+    pub revocations_max: usize,
     /// Rooms one connection may sit in; more is refused as `too_many_rooms`.
     pub rooms_per_connection_max: usize,
     /// Newest messages a join may ask for; more is cut down to it.
@@ -77,9 +105,20 @@ impl Default for Limits {
             fragments_max: 1_024,
             depth_max: 32,
             head_bytes_max: 64 << 10,
+            heads_bytes_max: 16 << 20,
             handshake_ms: 10_000,
+            handshakes_pending_max: 4_096,
+            hello_bytes_max: 4 << 10,
+            connections_per_address_max: 1_000,
+            handshakes_per_address_per_s: 50,
+            uncounted: Nets::loopback(),
+            connections_per_user_max: 16,
+            ticket_ms: 30_000,
+            tickets_max: 16_384,
             token_bytes_max: 8 << 10,
             token_leeway_s: 5,
+            expiring_notice_ms: 60_000,
+            revocations_max: 50_000,
             rooms_per_connection_max: 128,
             history_on_join_max: 50,
             log_messages_max: 100,
@@ -121,6 +160,14 @@ impl Limits {
         (stalled, 8 * stalled)
     }
 
+    /// What one of `shards` admits of a limit per address: its part and twice the square root of that, because the kernel
+    /// deals connections out by chance. So an address gets at least `limit` in 19 of 20 cases before anything is refused,
+    /// and never more than `shards` × this: 1,000 on 2 shards are 544 each, on 16 they are 77 each.
+    pub fn share(limit: u32, shards: u16) -> u32 {
+        let part = limit.div_ceil(u32::from(shards.max(1)));
+        if shards > 1 { part + 2 * part.isqrt() } else { part }
+    }
+
     /// Says what is wrong with a set of limits that contradict each other.
     pub fn check(&self) -> Result<(), String> {
         let pairs = [
@@ -136,6 +183,18 @@ impl Limits {
             (self.log_messages_max >= 1, "log_messages_max must be at least 1: the log is the queue"),
             (self.tick_ms >= 1, "tick_ms must be at least 1"),
             (self.slots_per_ring >= 1, "slots_per_ring must be at least 1"),
+            (
+                self.handshakes_pending_max >= 1,
+                "handshakes_pending_max must be at least 1, or nobody could ever come in",
+            ),
+            (
+                self.heads_bytes_max >= self.head_bytes_max,
+                "heads_bytes_max is below head_bytes_max: not even one head would fit",
+            ),
+            (
+                self.connections_per_user_max <= u32::from(u16::MAX) / 2,
+                "connections_per_user_max must be at most 32,767; 0 is no limit",
+            ),
             (self.info_bytes_max <= 256, "info_bytes_max must be at most 256"),
         ];
         match pairs.iter().find(|(holds, _)| !holds) {
@@ -152,5 +211,12 @@ mod tests {
     #[test]
     fn the_defaults_do_not_contradict_each_other() {
         assert_eq!(Limits::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_shares_of_a_limit_are_what_the_text_says() {
+        let shares = [1, 2, 16, 64].map(|shards| Limits::share(1_000, shards));
+        assert_eq!(shares, [1_000, 544, 77, 24]);
+        assert_eq!([Limits::share(50, 2), Limits::share(1, 64), Limits::share(0, 4)], [35, 3, 0]);
     }
 }

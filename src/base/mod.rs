@@ -2,11 +2,13 @@
 //!
 //! Promises: plain values, no I/O, no clock, no randomness; every bound of the house stands in [`Limits`].
 
+mod address;
 mod keys;
 mod limits;
 mod names;
 mod time;
 
+pub use address::{BadNet, Net, Nets, counted_as};
 pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use names::{BadName, Encoding, Identity, RoomName};

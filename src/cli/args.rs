@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use throng::wire::token::{Algorithm, Algorithms};
 
 /// A real-time room server: people with tokens sit in rooms over WebSocket.
 #[derive(Parser)]
@@ -164,8 +165,30 @@ pub(crate) struct TokenArgs {
     /// JSON that others see beside the user, at most 256 bytes: '{"name":"Ann"}'
     #[arg(long, value_name = "JSON")]
     pub(crate) info: Option<String>,
-    /// Say what a token holds, and whether it verifies if a secret is at hand
-    #[arg(long, value_name = "JWT", conflicts_with_all = ["user", "room", "can", "info"])]
+    /// What it is signed with: HS256, HS384, HS512, RS256, ES256, EdDSA [default: what the key is for; a secret: HS256]
+    #[arg(long, value_name = "ALG", value_parser = parse_algorithm)]
+    pub(crate) alg: Option<Algorithm>,
+    /// File with the key that signs: a private key in PEM, or a secret [default: the server's secret, see below].
+    /// With --explain the key that proves: a public key in PEM, a secret, or a JWK set
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The name of that key, told in the token's header
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kid: Option<String>,
+    /// Who issues it; with --explain who must have
+    #[arg(long, value_name = "ISSUER")]
+    pub(crate) iss: Option<String>,
+    /// Whom it is made for; with --explain whom it must be. Can be given again
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) aud: Vec<String>,
+    /// A name of this one token by which it can be revoked
+    #[arg(long, value_name = "ID")]
+    pub(crate) jti: Option<String>,
+    /// It is good only from so long from now on: 10s, 5m
+    #[arg(long, value_name = "TIME", value_parser = super::duration::parse_s)]
+    pub(crate) nbf: Option<u64>,
+    /// Say what a token holds, and whether it verifies if a key or a secret is at hand
+    #[arg(long, value_name = "JWT", conflicts_with_all = ["user", "room", "can", "info", "alg", "jti", "nbf"])]
     pub(crate) explain: Option<String>,
     #[command(flatten)]
     pub(crate) secret: SecretArgs,
@@ -266,7 +289,7 @@ pub(crate) struct KickArgs {
     /// One connection, as `throng who --user` names it
     #[arg(long)]
     pub(crate) connection: Option<String>,
-    /// They may come back: close code 4004 instead of 4501
+    /// They may come back: close code 4006 instead of 4501
     #[arg(long)]
     pub(crate) come_back: bool,
     #[command(flatten)]
@@ -280,6 +303,10 @@ pub(crate) struct TopArgs {
     pub(crate) limit: u8,
     #[command(flatten)]
     pub(crate) api: ApiArgs,
+}
+
+fn parse_algorithm(name: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(name).ok_or_else(|| format!("a token is signed with {}", Algorithms::all()))
 }
 
 #[cfg(test)]

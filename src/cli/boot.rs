@@ -65,8 +65,8 @@ pub(crate) fn start(
         parcels_per_inbox: PARCELS_PER_INBOX,
         asks_per_inbox: ASKS_PER_INBOX,
     };
-    let rules = Rules { limits, verifier: Arc::clone(verifier), default_grants: config.default_grants.clone() };
-    let rules = Arc::new(rules);
+    let rules = Rules::new(limits, Arc::clone(verifier), config.default_grants.clone());
+    let rules = Arc::new(Rules { origins: config.origins.clone(), ..rules });
     let template = ShardConfig {
         id: ShardId(0),
         shards: config.shards,
@@ -84,9 +84,9 @@ pub(crate) fn start(
     let make_shard = move |id| Shard::new(ShardConfig { id, ..template.clone() });
     // The way to the control plane ends with the data plane, or its thread could never be joined.
     let handover = Mutex::new(handover);
-    let give = Arc::new(move |socket, read| match handover.lock() {
-        Ok(handover) => handover.give(socket, read),
-        Err(poisoned) => poisoned.into_inner().give(socket, read),
+    let give = Arc::new(move |given| match handover.lock() {
+        Ok(handover) => handover.give(given),
+        Err(poisoned) => poisoned.into_inner().give(given),
     });
     let running = boot::start(&boot, make_shard, give, desk.tell()).map_err(|error| broken(&error))?;
     // Set once: there is one data plane per process.

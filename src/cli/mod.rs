@@ -14,6 +14,7 @@ mod log;
 mod operators;
 mod secret;
 mod serve;
+mod sign;
 mod token;
 mod verbs;
 

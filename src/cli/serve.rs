@@ -6,8 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use throng::base::Limits;
-use throng::control::{AdminRules, AdminSettings, Control, ControlConfig, Mint, wait_for_signal};
-use throng::wire::{Claims, Grants, TokenVerifier};
+use throng::control::{AdminRules, AdminSettings, Control, ControlConfig, FrontDoor, Mint, wait_for_signal};
+use throng::wire::{Claims, Grants, Origins, Proxies, TokenVerifier};
 
 use super::args::{FlushMode, SecretArgs, ServeArgs};
 use super::banner::Banner;
@@ -30,6 +30,7 @@ pub(crate) struct ServeConfig {
     pub(crate) default_grants: Grants,
     pub(crate) node: String,
     pub(crate) limits: Limits,
+    pub(crate) origins: Origins,
     pub(crate) dev: bool,
     pub(crate) admin: AdminSettings,
     /// The admin listener's address was asked for.
@@ -46,8 +47,11 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let scrape = boot::Scrapes::default();
     let operators = Operators::bind(config.admin.clone(), config.admin_chosen, config.dev)?;
     let (admin_at, admin_key) = (operators.address(), operators.dev_key);
+    let origins = config.origins.clone();
+    let front: FrontDoor = Arc::new(move || (origins.clone(), Proxies::default()));
     let control = ControlConfig {
         scrape: scrape.reader(),
+        front,
         admin: operators.listener,
         admin_on_public: operators.settings.on_public,
         admin_rules: AdminRules {
@@ -103,6 +107,7 @@ impl ServeConfig {
             default_grants: find_grants(args.default_grants.as_deref(), args.dev)?,
             node: args.node.unwrap_or_else(host_name),
             limits,
+            origins: if args.dev { Origins::default().with_any_localhost() } else { Origins::default() },
             dev: args.dev,
             admin: args.admin.settings()?,
             admin_chosen: args.admin.admin_listen.is_some(),

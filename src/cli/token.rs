@@ -1,30 +1,92 @@
 //! `throng token`: makes a token, or explains one.
 
+use std::sync::Arc;
+
 use clap::ArgMatches;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use throng::base::Limits;
-use throng::wire::{Claims, TokenVerifier, Verb, sign_hs256};
+use throng::control::token_keys::{self, KeyFile};
+use throng::wire::token::KeySet;
+use throng::wire::{Claims, TokenRules, TokenVerifier, Verb, sign_hs256};
 
 use super::args::TokenArgs;
 use super::secret::Secret;
+use super::sign::Signer;
 use super::{Failure, explain, unix_s};
 
 /// Does what `throng token` asks. `matches` knows the order of `--room` and `--can`.
 pub(crate) fn run(args: &TokenArgs, matches: &ArgMatches) -> Result<(), Failure> {
-    let secret = Secret::find(&args.secret)?;
     if let Some(token) = &args.explain {
-        let explained = explain::explain(token.trim(), secret.as_ref(), unix_s());
+        let explained = explain::explain(token.trim(), proof(args)?.as_ref(), unix_s());
         print!("{}", explained.text);
         return if explained.good { Ok(()) } else { Err(Failure::Broken("this token would not be taken".to_owned())) };
     }
-    let secret = secret.ok_or_else(|| Failure::Misused(NO_SECRET.to_owned()))?;
-    let user = args.user.as_deref().expect("clap requires --user where there is no --explain");
+    let signer = match &args.key_file {
+        Some(path) => Signer::from_file(path, args.alg)?,
+        None => {
+            let secret = Secret::find(&args.secret)?.ok_or_else(|| Failure::Misused(NO_SECRET.to_owned()))?;
+            Signer::with_secret(&secret, args.alg)?
+        }
+    };
+    println!("{}", signed(&signer, args, rooms(args, matches), unix_s())?);
+    Ok(())
+}
+
+/// What a token is compared with; `None`: nothing is at hand.
+fn proof(args: &TokenArgs) -> Result<Option<TokenVerifier>, Failure> {
+    let keys = match (&args.key_file, Secret::find(&args.secret)?) {
+        (Some(path), _) => {
+            let file = KeyFile { kid: args.kid.clone(), ..KeyFile::at(path) };
+            token_keys::load(&[file]).map_err(Failure::Misused)?.keys
+        }
+        (None, Some(secret)) => key_set(Signer::with_secret(&secret, None)?.verifying_key()?)?,
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(TokenVerifier::new(keys, rules(args), &Limits::default())))
+}
+
+fn key_set(key: throng::wire::token::VerifyingKey) -> Result<KeySet, Failure> {
+    KeySet::new([Arc::new(key)]).map_err(|bad| Failure::Misused(bad.to_string()))
+}
+
+/// A server that expects what was said on the command line, and any time.
+fn rules(args: &TokenArgs) -> TokenRules {
+    TokenRules { issuers: args.iss.iter().cloned().collect(), audiences: args.aud.clone(), ..TokenRules::any_time() }
+}
+
+/// Signs, and checks as a server would: a token that no server takes is not given out.
+fn signed(signer: &Signer, args: &TokenArgs, rooms: Option<Value>, now_s: u64) -> Result<String, Failure> {
     let info = args.info.as_deref().map(serde_json::from_str::<Value>).transpose();
     let info = info.map_err(|error| Failure::Misused(format!("--info is not JSON: {error}")))?;
-    let rooms = rooms(args, matches);
-    let claims = Claims { sub: user, exp: unix_s() + args.ttl, info: info.as_ref(), rooms: rooms.as_ref() };
-    println!("{}", make(&secret, &claims)?);
-    Ok(())
+    let text = |text: &Option<String>| text.clone().map(Value::from);
+    let audience = match args.aud.as_slice() {
+        [] => None,
+        [one] => Some(json!(one)),
+        several => Some(json!(several)),
+    };
+    let claims: Map<String, Value> = [
+        ("sub", text(&args.user)),
+        ("iat", Some(json!(now_s))),
+        ("nbf", args.nbf.map(|from_s| json!(now_s + from_s))),
+        ("exp", Some(json!(now_s + args.ttl))),
+        ("iss", text(&args.iss)),
+        ("aud", audience),
+        ("jti", text(&args.jti)),
+        ("info", info),
+        ("rooms", rooms),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect();
+    let token = signer.sign(args.kid.as_deref(), &Value::Object(claims))?;
+    let misused = |why: &dyn std::fmt::Display| Failure::Misused(why.to_string());
+    let mut key = signer.verifying_key()?;
+    if let Some(kid) = &args.kid {
+        key = key.with_kid(kid).map_err(|bad| misused(&bad))?;
+    }
+    let verifier = TokenVerifier::new(key_set(key)?, rules(args), &Limits::default());
+    verifier.verify(&token, now_s + args.nbf.unwrap_or(0)).map_err(|bad| misused(&bad))?;
+    Ok(token)
 }
 
 /// Signs, and checks as a server would: a token that no server takes is not given out.
@@ -56,7 +118,7 @@ fn rooms(args: &TokenArgs, matches: &ArgMatches) -> Option<Value> {
     Some(grants.collect())
 }
 
-const NO_SECRET: &str = "a token needs the server's secret: set THRONG_JWT_HS256_SECRET or give --jwt-secret-file";
+const NO_SECRET: &str = "a token needs a key: set THRONG_JWT_HS256_SECRET, or give --jwt-secret-file or --key-file";
 
 #[cfg(test)]
 mod tests {
@@ -95,6 +157,64 @@ mod tests {
             {"match": "c", "can": ["publish", "join"]},
         ]);
         assert_eq!(rooms_of(&line), Some(expected));
+    }
+
+    /// Keys of `openssl genpkey`, for tests only.
+    const ED25519: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----\n";
+
+    fn token_of(arguments: &[&str]) -> Result<String, String> {
+        let line = ["throng", "token", "--user", "ann"].iter().chain(arguments);
+        let matches = Cli::command().try_get_matches_from(line).map_err(|error| error.to_string())?;
+        let Command::Token(args) = Cli::from_arg_matches(&matches).unwrap().command else { panic!("token was asked") };
+        let signer = match &args.key_file {
+            Some(path) => Signer::from_file(path, args.alg),
+            None => Signer::with_secret(&Secret::random().unwrap(), args.alg),
+        };
+        let token = signer.and_then(|signer| signed(&signer, &args, None, 1_800_000_000));
+        match token {
+            Ok(token) => Ok(token),
+            Err(Failure::Broken(sentence) | Failure::Misused(sentence)) => Err(sentence),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_stands_in_the_token_and_a_key_says_its_algorithm() {
+        let path = std::env::temp_dir().join(format!("throng-ed25519-{}", std::process::id()));
+        std::fs::write(&path, ED25519).unwrap();
+        let file = path.to_str().unwrap();
+        let token = token_of(&[
+            "--key-file",
+            file,
+            "--kid",
+            "k1",
+            "--iss",
+            "me",
+            "--aud",
+            "a",
+            "--aud",
+            "b",
+            "--jti",
+            "t",
+            "--nbf",
+            "1m",
+        ])
+        .unwrap();
+        let header = throng::wire::token_part(&token, 0).unwrap();
+        assert_eq!((&header["alg"], &header["kid"]), (&json!("EdDSA"), &json!("k1")));
+        let claims = Value::Object(throng::wire::token_part(&token, 1).unwrap());
+        let expected = json!({
+            "sub": "ann", "iat": 1_800_000_000_u64, "nbf": 1_800_000_060_u64, "exp": 1_800_003_600_u64,
+            "iss": "me", "aud": ["a", "b"], "jti": "t",
+        });
+        assert_eq!(claims, expected);
+        let wrong = token_of(&["--key-file", file, "--alg", "RS256"]).unwrap_err();
+        assert!(wrong.contains("for EdDSA, not for RS256"), "{wrong}");
+        std::fs::write(&path, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n").unwrap();
+        assert!(token_of(&["--key-file", file]).unwrap_err().contains("openssl genpkey"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(token_of(&["--alg", "none"]).unwrap_err().contains("HS256, HS384"));
+        assert!(token_of(&["--alg", "HS512"]).unwrap_err().contains("at least 64"), "a random secret has 32 bytes");
+        assert!(token_of(&["--jti", ""]).unwrap_err().contains("`jti`"));
     }
 
     #[test]

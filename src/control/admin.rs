@@ -68,7 +68,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, permits: Arc<Se
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return Ok(()) };
         match listener.accept().await {
             Ok((socket, peer)) => {
-                let connection = serve_connection(socket, peer, router.clone());
+                let connection = serve_connection(socket, peer.ip(), router.clone());
                 tokio::spawn(async move {
                     let _permit = permit;
                     if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {

@@ -117,6 +117,12 @@ impl Desk {
         self.0.plane.get().map_or(0, |plane| plane.homes.shards().count())
     }
 
+    /// Some shard, in turn: for what any of them can do.
+    pub(super) fn next_shard(&self) -> Result<ShardId, NoAnswer> {
+        let shards = self.plane()?.homes.shards().count().max(1) as u64;
+        Ok(ShardId((self.0.numbers.fetch_add(1, Ordering::Relaxed) % shards) as u16))
+    }
+
     /// The home of a room.
     pub(super) fn home(&self, room: &str) -> Result<ShardId, NoAnswer> {
         Ok(self.plane()?.homes.of(room))

@@ -6,7 +6,9 @@
 mod admin;
 mod api;
 mod desk;
+mod front;
 mod idempotency;
+pub mod jwks;
 mod keys;
 mod metrics;
 mod page;
@@ -14,16 +16,16 @@ mod rewind;
 mod routes;
 #[cfg(test)]
 mod tests;
+pub mod token_keys;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -35,10 +37,13 @@ use tower_service::Service;
 pub use admin::{AdminRules, AdminSettings};
 pub use api::document as api_document;
 pub use desk::Desk;
+pub use front::FrontDoor;
 pub use keys::{ApiKey, NewKey};
 pub use metrics::{Family, Kind, Sample, Scrape};
 
 use rewind::Rewind;
+
+use crate::runtime::Given;
 
 /// Makes a token for a user, or says why not.
 pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
@@ -51,6 +56,8 @@ pub struct ControlConfig {
     /// What is on the admin listener is on the public one, too.
     pub admin_on_public: bool,
     pub admin_rules: AdminRules,
+    /// Whom to believe about who asks, and whose pages may read the answers.
+    pub front: FrontDoor,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
 }
@@ -64,15 +71,8 @@ pub struct Control {
 /// The way to the control plane. A clone is a pointer; every shard has one.
 #[derive(Clone, Debug)]
 pub struct HandOver {
-    queue: mpsc::Sender<Handed>,
+    queue: mpsc::Sender<Given>,
     refused: Arc<AtomicU64>,
-}
-
-/// A socket and the bytes read from it so far.
-#[derive(Debug)]
-struct Handed {
-    socket: TcpStream,
-    read: Bytes,
 }
 
 impl Control {
@@ -104,8 +104,8 @@ impl Control {
 impl HandOver {
     /// Gives a socket away, with the bytes already read from it. Never waits: if too many are waiting, the peer is
     /// answered 503 with one write and the socket is closed.
-    pub fn give(&self, socket: TcpStream, read: Bytes) {
-        if let Err(refused) = self.queue.try_send(Handed { socket, read }) {
+    pub fn give(&self, given: Given) {
+        if let Err(refused) = self.queue.try_send(given) {
             let handed = match refused {
                 mpsc::error::TrySendError::Full(handed) | mpsc::error::TrySendError::Closed(handed) => handed,
             };
@@ -128,7 +128,7 @@ pub fn wait_for_signal() -> io::Result<&'static str> {
     })
 }
 
-async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>, desk: Desk) {
+async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused: Arc<AtomicU64>, desk: Desk) {
     let counts = Arc::new(api::ApiCounts::default());
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
@@ -143,13 +143,14 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refuse
         });
     }
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Some(Handed { socket, read }) = handed.recv().await {
+    while let Some(Given { socket, read, client }) = handed.recv().await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
             refuse(&socket, &refused);
             continue;
         };
         match adopt(socket) {
             Ok((socket, peer)) => {
+                let peer = client.unwrap_or(peer);
                 let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
                 tokio::spawn(async move {
                     let _permit = permit;
@@ -167,16 +168,16 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refuse
     operators.close();
 }
 
-fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, IpAddr)> {
     socket.set_nonblocking(true)?;
     socket.set_nodelay(true)?;
-    let peer = socket.peer_addr()?;
+    let peer = socket.peer_addr()?.ip();
     Ok((tokio::net::TcpStream::from_std(socket)?, peer))
 }
 
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    peer: IpAddr,
     router: axum::Router,
 ) {
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {

@@ -3,12 +3,13 @@
 //! Promises: errors are JSON `{"error", "message"}` with a sentence that helps; a token is minted for a loopback peer that
 //! asked a loopback name and for nobody else. It must never say anything about a user or a room.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -16,25 +17,34 @@ use serde::{Deserialize, Serialize};
 
 use super::api::ApiCounts;
 use super::metrics::{self, Family, Kind, Scrape};
-use super::{ControlConfig, Desk, Mint, page};
+use super::{ControlConfig, Desk, Mint, front, page};
 
-/// Who is at the other end of the socket.
+/// Who asks: the socket's peer at first, then whom its proxies speak for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// What the public sees: rooms are elsewhere, so this is little.
 pub(super) fn public(config: &ControlConfig, admin: &Router) -> Router {
-    let router = Router::new().route("/healthz", get(async || "ok\n")).route("/ws", get(upgrade_required));
-    let router = match &config.dev {
-        Some(mint) => router.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
-        None => router,
+    let public = Router::new().route("/healthz", get(async || "ok\n")).route("/ws", get(upgrade_required));
+    let public = match &config.dev {
+        Some(mint) => public.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
+        None => public,
     };
-    if config.admin_on_public {
-        return router.fallback_service(admin.clone());
-    }
-    router
-        .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
-        .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here"))
+    // What operators see is not for pages: no page of another origin may read it.
+    let public = public
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(&config.front), front::cors));
+    let router = match config.admin_on_public {
+        true => public.fallback_service(admin.clone()),
+        false => public
+            .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
+            .method_not_allowed_fallback(not_allowed),
+    };
+    router.layer(from_fn_with_state(Arc::clone(&config.front), front::find_client))
+}
+
+async fn not_allowed() -> Response {
+    no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here")
 }
 
 /// What operators look at; mounted on the admin listener. `refused` counts sockets turned away before they came so far.
@@ -89,7 +99,7 @@ async fn dev_token(
     Query(query): Query<TokenQuery>,
 ) -> Response {
     // The name too, not only the address: a page of another site whose name was pointed at 127.0.0.1 shall not have one.
-    if !peer.ip().to_canonical().is_loopback() || !names_this_host(&headers) {
+    if !peer.to_canonical().is_loopback() || !names_this_host(&headers) {
         let sentence = "tokens are given away to this host only, at localhost or 127.0.0.1; \
                         elsewhere make one with: throng token --user U";
         return no(StatusCode::FORBIDDEN, "forbidden", sentence);
@@ -120,7 +130,7 @@ struct ErrorBody<'a> {
     message: &'a str,
 }
 
-fn no(status: StatusCode, error: &str, message: &str) -> Response {
+pub(super) fn no(status: StatusCode, error: &str, message: &str) -> Response {
     (status, Json(ErrorBody { error, message })).into_response()
 }
 

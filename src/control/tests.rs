@@ -2,16 +2,27 @@
 
 use std::net::{Shutdown, TcpListener};
 
+use bytes::Bytes;
+
 use super::*;
+use crate::base::Nets;
+use crate::wire::{Origins, Proxies};
 
 const REQUEST_END: &str = "Host: localhost\r\n\r\n";
 
 fn start(dev: bool) -> (Control, HandOver) {
+    start_with(dev, false)
+}
+
+fn start_with(dev: bool, admin_on_public: bool) -> (Control, HandOver) {
     let mint: Mint =
         Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
     let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
     let admin_rules = AdminRules { keys: Vec::new(), message_bytes_max: 1_000, depth_max: 8 };
-    let config = ControlConfig { scrape, admin: None, admin_on_public: false, admin_rules, dev: dev.then_some(mint) };
+    let proxies = Proxies { trusted: Nets::parse(&["127.0.0.1"]).unwrap(), protocol: false };
+    let front: FrontDoor = Arc::new(move || (Origins::default(), proxies.clone()));
+    let dev = dev.then_some(mint);
+    let config = ControlConfig { scrape, front, admin: None, admin_on_public, admin_rules, dev };
     let (control, handover, _desk) = Control::start(config).unwrap();
     (control, handover)
 }
@@ -28,7 +39,7 @@ fn ask(handover: &HandOver, request: &str, read: usize) -> String {
     client.write_all(request.as_bytes()).unwrap();
     let mut bytes = vec![0; read];
     server.read_exact(&mut bytes).unwrap();
-    handover.give(server, Bytes::from(bytes));
+    handover.give(Given { socket: server, read: Bytes::from(bytes), client: None });
     // Either may fail after the server has closed: what came until then is the answer.
     let _closed = client.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
@@ -83,6 +94,59 @@ fn the_dev_page_is_strict_and_mints_tokens_for_this_host_only() {
 }
 
 #[test]
+fn a_token_is_minted_for_this_host_and_not_for_whoever_is_behind_a_proxy_on_it() {
+    let (control, handover) = start(true);
+    let ask_for = |hops: &str| {
+        let request = format!(
+            "GET /dev/token?user=ann HTTP/1.1\r\nConnection: close\r\nX-Forwarded-For: {hops}\r\n{REQUEST_END}"
+        );
+        ask(&handover, &request, 3)
+    };
+    assert_answer(&ask_for("127.0.0.1"), "200", &["jwt-ann"]);
+    assert_answer(&ask_for("127.0.0.1, 203.0.113.9"), "403", &["this host only"]);
+    // Named by a PROXY header.
+    let (mut client, server) = pair();
+    let request = format!("GET /dev/token?user=ann HTTP/1.1\r\nConnection: close\r\n{REQUEST_END}");
+    handover.give(Given { socket: server, read: Bytes::from(request), client: Some([203, 0, 113, 9].into()) });
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_answer(&answer, "403", &["this host only"]);
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn pages_of_allowed_origins_may_read_public_answers_and_nobody_the_figures() {
+    let (control, handover) = start_with(false, true);
+    let ask_from = |method: &str, path: &str, origin: &str| {
+        let more = if method == "OPTIONS" { "Access-Control-Request-Method: GET\r\n" } else { "" };
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nOrigin: {origin}\r\n{more}{REQUEST_END}");
+        ask(&handover, &request, 3)
+    };
+    let (own, foreign) = ("http://localhost", "http://evil.example");
+    let allow = "access-control-allow-origin";
+    assert_answer(
+        &ask_from("GET", "/healthz", own),
+        "200",
+        &["access-control-allow-origin: http://localhost\r\n", "vary: Origin"],
+    );
+    let answer = ask_from("GET", "/healthz", foreign);
+    assert_answer(&answer, "200", &["vary: Origin"]);
+    assert!(!answer.contains(allow), "{answer}");
+    assert_answer(&ask_from("OPTIONS", "/healthz", own), "204", &[allow, "access-control-allow-methods: GET, POST"]);
+    let answer = ask_from("OPTIONS", "/healthz", foreign);
+    assert_answer(&answer, "403", &[r#""error":"origin""#]);
+    assert!(!answer.contains(allow), "{answer}");
+    for origin in [own, "null", foreign] {
+        let answer = ask_from("GET", "/metrics", origin);
+        assert!(answer.starts_with("HTTP/1.1 200") && !answer.contains(allow), "{answer}");
+    }
+    drop(handover);
+    control.join();
+}
+
+#[test]
 fn one_connection_asks_twice_wherever_the_shard_stopped_reading() {
     let (control, handover) = start(false);
     let first = format!("GET /healthz HTTP/1.1\r\n{REQUEST_END}");
@@ -115,7 +179,7 @@ fn connections_beyond_the_bound_are_told_busy_and_room_comes_back() {
         let (mut client, server) = pair();
         let request = format!("GET /healthz HTTP/1.1\r\n{REQUEST_END}");
         client.write_all(request.as_bytes()).unwrap();
-        handover.give(server, Bytes::new());
+        handover.give(Given { socket: server, read: Bytes::new(), client: None });
         // The answer shows that this one is served, and it stays open.
         let mut answer = [0; 12];
         client.read_exact(&mut answer).unwrap();

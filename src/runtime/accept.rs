@@ -1,11 +1,11 @@
 //! The door: takes connections in, and says no politely when there is no place or no descriptor left.
 //!
-//! Promises: nobody who connected is dropped without a word: who cannot be seated is answered 503 and closed. When
+//! Promises: nobody who connected is dropped without a word: who cannot be seated is answered 503 or 429 and closed. When
 //! the process has no descriptor left, a reserve is given up to answer the next in line, and the door rests until the
 //! next tick instead of spinning. Must never: accept without bound in one turn.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::sockets::Sockets;
 use super::sys::{self, EventFd};
 use crate::base::ConnKey;
+use crate::wire::{CloseReason, write_refusal};
 
 /// A listener that shares its port with those of the other shards. Accepted sockets inherit `TCP_NODELAY`, and a bound
 /// on what the kernel keeps unsent for a reader that does not read.
@@ -47,8 +48,10 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
 pub struct DoorTotals {
     /// Connections that were seated.
     pub accepted: u64,
-    /// Answered 503: no row, or no ring for it.
+    /// Answered 503: no row, no ring for it, or too many handshakes under way.
     pub refused_full: u64,
+    /// Answered 429: too many connections or handshakes from one address.
+    pub refused_address: u64,
     /// Answered 503 by means of the reserve: no descriptor.
     pub refused_no_files: u64,
     /// Connections that were gone before they were accepted, and other errors of `accept`.
@@ -99,13 +102,13 @@ impl Door {
         self.waiting && !self.resting
     }
 
-    /// Accepts at most `most`. `open` gives each a place or none; connections it gave a place that the rings could
-    /// not take are answered 503 too and stand in `homeless`, for the owner to forget.
+    /// Accepts at most `most`. `open` gives each a place or says why not, which is answered by HTTP; connections it gave
+    /// a place that the rings could not take are answered 503 too and stand in `homeless`, for the owner to forget.
     pub fn turn(
         &mut self,
         most: usize,
         sockets: &mut Sockets,
-        open: &mut impl FnMut() -> Option<ConnKey>,
+        open: &mut impl FnMut(IpAddr) -> Result<ConnKey, CloseReason>,
         homeless: &mut Vec<ConnKey>,
     ) {
         for _ in 0..most {
@@ -128,25 +131,25 @@ impl Door {
         &mut self,
         (socket, peer): (OwnedFd, SocketAddr),
         sockets: &mut Sockets,
-        open: &mut impl FnMut() -> Option<ConnKey>,
+        open: &mut impl FnMut(IpAddr) -> Result<ConnKey, CloseReason>,
         homeless: &mut Vec<ConnKey>,
     ) {
-        let seated = match open() {
-            None => false,
-            Some(conn) => {
-                let adopted = sockets.adopt(&socket, conn);
-                if adopted.is_err() {
-                    homeless.push(conn);
+        let seated = open(peer.ip()).and_then(|conn| {
+            sockets.adopt(&socket, conn).map_err(|_| {
+                homeless.push(conn);
+                CloseReason::Full
+            })
+        });
+        match seated {
+            Ok(()) => self.totals.accepted += 1,
+            Err(reason) => {
+                match reason.http_status() {
+                    Some(429) => self.totals.refused_address += 1,
+                    Some(_) | None => self.totals.refused_full += 1,
                 }
-                adopted.is_ok()
+                tracing::debug!(%peer, reason = reason.name(), "refused at the door");
+                refuse(socket.into(), reason);
             }
-        };
-        if seated {
-            self.totals.accepted += 1;
-        } else {
-            self.totals.refused_full += 1;
-            tracing::debug!(%peer, "no place left");
-            refuse(socket.into());
         }
     }
 
@@ -174,7 +177,7 @@ impl Door {
                 Ok((socket, peer)) => {
                     self.totals.refused_no_files += 1;
                     tracing::debug!(%peer, "no descriptor left");
-                    refuse(socket.into());
+                    refuse(socket.into(), CloseReason::Full);
                 }
                 Err(error) => {
                     self.waiting &= error.raw_os_error() != Some(libc::EAGAIN);
@@ -187,15 +190,17 @@ impl Door {
 }
 
 /// What somebody is told who cannot be served now.
-pub(super) fn refusal() -> String {
-    let (head, len) = ("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n", FULL.len());
-    format!("{head}Content-Type: application/json\r\nContent-Length: {len}\r\n\r\n{FULL}")
+pub(super) fn refusal(reason: CloseReason) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let status = reason.http_status().unwrap_or(503);
+    write_refusal(&mut answer, status, reason.name(), reason.message(), reason.retry_after_s());
+    answer
 }
 
-/// Answers 503 and closes. Best effort: the socket is new and has room, and nobody waits for it here.
-fn refuse(mut socket: TcpStream) {
+/// Answers 503 or 429 and closes. Best effort: the socket is new and has room, and nobody waits for it here.
+fn refuse(mut socket: TcpStream, reason: CloseReason) {
     // A peer that is gone already needs no answer.
-    if socket.write_all(refusal().as_bytes()).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
+    if socket.write_all(&refusal(reason)).is_ok() && socket.shutdown(Shutdown::Write).is_ok() {
         discard_input(&socket);
     }
 }
@@ -211,7 +216,6 @@ fn discard_input(mut socket: &TcpStream) {
     }
 }
 
-const FULL: &str = r#"{"error":"full","message":"this server has no place left, try again later"}"#;
 /// How many are answered before the door rests: 16 a tick keep a queue of refused clients moving.
 const REFUSALS_PER_REST: usize = 16;
 /// A slow reader may stall with this much (and one send) unsent in the kernel: enough for a good connection, and some

@@ -27,5 +27,5 @@ mod sys;
 pub use asks::{Asks, Tell};
 pub use notice::RulesChange;
 pub use places::Places;
-pub use pump::Give;
+pub use pump::{Give, Given};
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -11,7 +11,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +30,21 @@ use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SocketEvent, Sockets};
 use crate::base::{ConnKey, Now, ShardId};
 use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
+use crate::wire::CloseReason;
 
-/// Takes a socket that is not ours, and the bytes read from it so far. Must not wait.
-pub type Give = Arc<dyn Fn(TcpStream, Bytes) + Send + Sync>;
+/// A socket that is not ours.
+#[derive(Debug)]
+pub struct Given {
+    pub socket: TcpStream,
+    /// What was read from it so far, a PROXY header left out.
+    pub read: Bytes,
+    /// Whom a trusted proxy's PROXY header named, or the proxy itself; `None` where the peer is no trusted proxy. What
+    /// `X-Forwarded-For` says is for each request to say.
+    pub client: Option<IpAddr>,
+}
+
+/// Takes a socket that is not ours. Must not wait.
+pub type Give = Arc<dyn Fn(Given) + Send + Sync>;
 
 /// Everything a pump is made of; it is made on the thread it will run on.
 pub(super) struct Parts {
@@ -214,14 +226,14 @@ impl Pump {
     fn accept(&mut self, now: Now) -> bool {
         let busy = self.door.has_work();
         let (shard, places, held) = (&mut self.shard, &self.places, &mut self.places_held);
-        let mut open = || {
+        let mut open = |peer| {
             if !places.take() {
                 shard.note_full();
-                return None;
+                return Err(CloseReason::Full);
             }
             *held += 1;
             // A place that found no row is given back with those of the connections that went.
-            shard.open(now)
+            shard.open(now, peer)
         };
         self.door.turn(ACCEPTS_PER_TURN, &mut self.sockets, &mut open, &mut self.homeless);
         for conn in self.homeless.drain(..) {
@@ -320,7 +332,7 @@ impl Pump {
         for effect in std::mem::take(&mut self.effects).drain(..) {
             match effect {
                 Effect::Close { conn, how } => self.sockets.close(conn, how),
-                Effect::HandOver { conn, read } => self.hand_over(conn, read),
+                Effect::HandOver { conn, read, client } => self.hand_over(conn, read, client),
                 Effect::Opened { conn, identity } => {
                     tracing::debug!(shard = self.shard.id().0, ?conn, user = identity.user(), "session opened");
                 }
@@ -334,20 +346,20 @@ impl Pump {
         busy
     }
 
-    fn hand_over(&mut self, conn: ConnKey, read: Bytes) {
+    fn hand_over(&mut self, conn: ConnKey, read: Bytes, client: Option<IpAddr>) {
         match self.sockets.hand_over(conn) {
             Ok(socket) => {
                 self.counts.handed_over += 1;
-                (self.give)(socket.into(), read);
+                (self.give)(Given { socket: socket.into(), read, client });
             }
             // No descriptor left for it.
             Err(_) => {
                 self.counts.hand_over_failed += 1;
-                let answer = accept::refusal();
+                let answer = accept::refusal(CloseReason::Full);
                 let write = Write { conn, start: 0, len: answer.len() as u32 };
                 // Best effort: nothing was written to it before, so there is room.
                 self.fates.clear();
-                self.sockets.write(answer.as_bytes(), &[write], &mut self.fates);
+                self.sockets.write(&answer, &[write], &mut self.fates);
                 self.sockets.close(conn, CloseHow::Quietly);
             }
         }
@@ -414,6 +426,7 @@ impl Pump {
         (counts.overflows, counts.rearmed, counts.stale) = (sockets.overflows, sockets.rearmed, sockets.stale);
         (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
         (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
+        counts.refused_address = door.refused_address;
         self.shared.store(counts, self.shard.counters(), &self.shard.gauges());
     }
 }

@@ -57,6 +57,8 @@ counters! {
     accepted,
     /// Connections answered 503 for want of a place.
     refused_full,
+    /// Connections answered 429 because of how many come from their address.
+    refused_address,
     /// Connections answered 503 for want of a descriptor.
     refused_no_files,
     /// Other failures of accept.

@@ -41,6 +41,14 @@ impl Shard {
             }
             Question::History(question) => self.on_history(now, id, question),
             Question::Rooms { from, rooms_max, prefix } => self.list_rooms(id, from, rooms_max, &prefix),
+            Question::Ticket(verified) => {
+                let ticket = self.make_ticket(now, *verified);
+                self.answer_ask(id, Answer::Ticket(ticket));
+            }
+            Question::Revoke(revocation) => {
+                let revoked = self.revoke(now, &revocation);
+                self.answer_ask(id, Answer::Revoked(revoked));
+            }
             Question::FullestRooms { .. } | Question::Connections { .. } | Question::Close { .. } => {
                 self.begin_errand(now, id, question);
             }
@@ -223,7 +231,12 @@ impl Question {
             Self::Announce { notice, .. } => Some(&notice.room),
             Self::Presence { room } => Some(room),
             Self::History(question) => Some(&question.room),
-            Self::Rooms { .. } | Self::FullestRooms { .. } | Self::Connections { .. } | Self::Close { .. } => None,
+            Self::Rooms { .. }
+            | Self::FullestRooms { .. }
+            | Self::Connections { .. }
+            | Self::Close { .. }
+            | Self::Ticket(_)
+            | Self::Revoke(_) => None,
         }
     }
 }

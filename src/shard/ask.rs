@@ -4,11 +4,12 @@
 //! at once, after some turns of scanning, or, for a question that may wait, when there is news. Promises: every ask that
 //! a shard took gets its answer, unless the server stops first; what an ask may cost is bounded here or by the asker.
 
+use super::{Revocation, Revoked, TicketCode};
 use crate::base::{
     ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName, Seed, SeededState, ShardId,
 };
 use crate::room::Roll;
-use crate::wire::{CloseReason, GapWhy, Payload, Refusal, SharedFrame};
+use crate::wire::{CloseReason, GapWhy, Payload, Refusal, SharedFrame, Verified};
 
 /// The asker's own number for one ask; the shard only gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,6 +42,10 @@ pub enum Question {
     Connections { user: Identity, connections_max: usize },
     /// Of any shard: whoever is meant is closed. Answer: [`Answer::Reached`].
     Close { whom: Closed, reason: CloseReason },
+    /// Of any shard. Answer: [`Answer::Ticket`].
+    Ticket(Box<Verified>),
+    /// Of every shard. Answer: [`Answer::Revoked`].
+    Revoke(Revocation),
 }
 
 /// Something to be published.
@@ -114,6 +119,9 @@ pub enum Answer {
         rooms: Vec<RoomFacts>,
         next: Option<u32>,
     },
+    /// `None`: as many are waiting to be used as may be.
+    Ticket(Option<TicketCode>),
+    Revoked(Revoked),
     /// `count` is the true number.
     Connections {
         list: Vec<ConnectionFacts>,

@@ -28,11 +28,8 @@ impl House {
     }
 
     fn with(limits: Limits) -> Self {
-        let rules = Arc::new(Rules {
-            verifier: Arc::new(TokenVerifier::hs256(SECRET, &limits)),
-            limits,
-            default_grants: Grants::everything(),
-        });
+        let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+        let rules = Arc::new(Rules::new(limits, verifier, Grants::everything()));
         let config = |id| ShardConfig {
             id,
             shards: 2,
@@ -211,6 +208,8 @@ fn reached(answers: &[Answer]) -> (u64, u64) {
         | Answer::Presence(_)
         | Answer::History(_)
         | Answer::Rooms { .. }
+        | Answer::Ticket(_)
+        | Answer::Revoked(_)
         | Answer::Connections { .. } => panic!("{answer:?}"),
     };
     answers.iter().filter_map(of).fold((0, 0), |(all, over), (one, slow)| (all + one, over + slow))

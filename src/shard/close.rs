@@ -23,9 +23,9 @@ impl Shard {
             self.let_go(conn, CloseHow::Abruptly);
             return;
         }
-        row.stage = Stage::Closing;
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, reason);
         let code = reason.code().unwrap_or(1011);
@@ -42,9 +42,9 @@ impl Shard {
             }
             return;
         }
-        row.stage = Stage::Closing;
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, CloseReason::Bye);
         self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
@@ -54,15 +54,16 @@ impl Shard {
     /// answered in this very turn; if not, that write fails.
     pub(super) fn on_ended(&mut self, now: Now, conn: ConnKey) {
         let Some(row) = self.connections.row_mut(conn) else { return };
-        let answers_wait = row.has_outbox() && !row.flags.has(Flags::STALLED) && row.stage != Stage::Opening;
+        let answers_wait =
+            row.has_outbox() && !row.flags.has(Flags::STALLED) && !matches!(row.stage, Stage::Opening | Stage::Parked);
         if !answers_wait {
             self.give_up(conn, CloseReason::Gone);
             return;
         }
-        row.stage = Stage::Closing;
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
+        self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, CloseReason::Gone);
     }
@@ -83,7 +84,8 @@ impl Shard {
                     }
                     self.fail(now, conn, CloseReason::GoingAway);
                 }
-                Stage::Opening => self.give_up(conn, CloseReason::GoingAway),
+                Stage::Greeting => self.fail(now, conn, CloseReason::GoingAway),
+                Stage::Opening | Stage::Parked => self.give_up(conn, CloseReason::GoingAway),
                 Stage::Free | Stage::Closing | Stage::Gone => {}
             }
         }
@@ -116,13 +118,16 @@ impl Shard {
         let row = self.connections.row_mut(conn)?;
         let work = row.work.take();
         let identity = row.identity.take();
-        let grants = row.grants;
-        row.stage = Stage::Gone;
+        let (grants, address) = (row.grants, row.address);
         row.flags = Flags::default();
+        self.move_to(conn, Stage::Gone);
+        self.forget_address(address);
+        self.heads_bytes -= work.as_ref().map_or(0, |work| work.head.len());
         let reason = work.as_ref().and_then(|work| work.closing).unwrap_or(CloseReason::Gone);
-        if identity.is_some() {
+        if let Some(identity) = &identity {
             self.sessions -= 1;
             self.grants.give_back(grants);
+            self.tell_user_went(identity);
         }
         if let Some(work) = work {
             self.shelve(work);
@@ -157,7 +162,12 @@ impl Shard {
         }
         let room = self.seats.room_mut(at);
         room.gone.extend(identity);
-        if !std::mem::replace(&mut room.untold, true) {
+        self.tell_counts(at);
+    }
+
+    /// The home of this room is to be told how many sit here, and as what.
+    pub(super) fn tell_counts(&mut self, at: u32) {
+        if !std::mem::replace(&mut self.seats.room_mut(at).untold, true) {
             self.untold.push(at);
         }
     }

@@ -7,6 +7,7 @@ use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
 };
 
+use super::greeting::violation_reason;
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
@@ -20,6 +21,8 @@ impl Shard {
         };
         match row.stage {
             Stage::Opening => self.on_head_bytes(now, conn, bytes),
+            Stage::Parked => self.keep_early_bytes(now, conn, bytes),
+            Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // Behind a close frame, or a request that was refused, comes nothing that could mean anything.
             Stage::Open | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
             Stage::Open | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
@@ -45,12 +48,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    let reason = match violation.close_code() {
-                        1007 => CloseReason::NotUtf8,
-                        1009 => CloseReason::TooBig,
-                        _ => CloseReason::Protocol,
-                    };
-                    self.fail_with(now, conn, reason, &violation.to_string());
+                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
                     return;
                 }
             }
@@ -111,6 +109,15 @@ impl Shard {
             Command::Presence { room } => self.ask_presence(conn, id, &room),
             Command::Ping => {
                 self.answer_ping(conn, id);
+                Ok(())
+            }
+            Command::Refresh { token } => {
+                self.refresh(now, conn, id, &token.0);
+                Ok(())
+            }
+            Command::Hello { token: _ } => {
+                let sentence = "this connection has its token: hello is the first message of one that brought none";
+                self.refuse(conn, id, Refusal::Unsupported, Some(sentence));
                 Ok(())
             }
         };

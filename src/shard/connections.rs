@@ -30,9 +30,18 @@ impl Connections {
         Self { chunks: Vec::new(), slots_per_ring, max, len: 0, generation_floor: 0 }
     }
 
+    pub(crate) fn slots_per_ring(&self) -> u16 {
+        self.slots_per_ring
+    }
+
     /// How many it may hold from now on; those above it stay until they go.
     pub(crate) fn set_max(&mut self, max: usize) {
         self.max = max;
+    }
+
+    /// Whether [`Connections::open`] would give none.
+    pub(crate) fn is_full(&self) -> bool {
+        self.len >= self.max
     }
 
     /// A free row, `None` when the shard holds as many as it may.

@@ -24,7 +24,6 @@ counts! {
     Accepted "throng_connections_accepted" "Sockets taken in",
     Upgraded "throng_connections_upgraded" "Handshakes with a good token that became WebSockets",
     HandedOver "throng_connections_handed_over" "Requests given to the control plane",
-    Full "throng_connections_refused_full" "Sockets answered 503 because no row was free",
     MessagesIn "throng_messages_in" "WebSocket messages received",
     BytesIn "throng_bytes_in" "Bytes received",
     BytesOut "throng_bytes_out" "Bytes the kernel took",
@@ -45,6 +44,10 @@ counts! {
     Pings "throng_pings" "Heartbeats sent to the silent",
     TicksStretched "throng_ticks_stretched" "Ticks at which the last tick's writing was not done yet",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
+    Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
+    UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
+    Revocations "throng_revocations" "Revocations taken in, each once per shard",
+    RevocationsFull "throng_revocations_full" "Revocations that ended connections and could not be remembered",
     StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",
 }
 

@@ -1,99 +1,146 @@
 //! The way in: a request head, a token, a session.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
+use std::sync::Arc;
 
 use crate::base::{ConnKey, Encoding, Now};
 use crate::wire::{
-    Asked, BadToken, Carried, CloseReason, Event, Upgrade, Verified, read_head, write_close, write_event, write_refusal,
+    Asked, BadToken, Carried, Checked, CloseReason, Event, HeadError, Upgrade, Verified, read_head, write_event,
+    write_refusal,
 };
 
 use super::row::{Flags, Stage};
 use super::{Count, Effect, Shard, seconds};
 
-/// Seconds a refused client is asked to stay away.
-const RETRY_AFTER_S: u32 = 5;
-
 impl Shard {
     pub(super) fn on_head_bytes(&mut self, now: Now, conn: ConnKey, bytes: &[u8]) {
+        let mut looked = self.add_to_head(conn, bytes);
+        if self.connections.row(conn).and_then(|row| row.work.as_ref()).is_some_and(|work| work.expects_proxy) {
+            if !self.take_proxy_header(now, conn) {
+                return;
+            }
+            looked = 0;
+        }
         let head_bytes_max = self.limits().head_bytes_max;
         let Some(work) = self.work_mut(conn) else { return };
-        let looked = work.head.len();
-        work.head.extend_from_slice(bytes);
         let head = match read_head(&work.head, looked, head_bytes_max) {
-            Ok(None) => return,
+            Ok(None) => {
+                self.heads_fit(now, conn);
+                return;
+            }
             Ok(Some(head)) => head,
             Err(error) => {
-                let status = error.status();
-                self.turn_away(conn, status, "bad_request", &error.to_string(), None, CloseReason::BadHandshake);
+                let reason = match error {
+                    HeadError::TooLong => CloseReason::HeadTooLong,
+                    HeadError::Malformed => CloseReason::BadHandshake,
+                };
+                self.turn_away(now, conn, reason, &error.to_string());
                 return;
             }
         };
-        let mut read = std::mem::take(&mut work.head);
+        if !self.count_client_behind(now, conn, head.forwarded_for.as_deref()) {
+            return;
+        }
+        let mut read = self.take_head(conn);
         match head.what {
             Asked::Elsewhere => self.hand_over(conn, Bytes::from(read)),
             Asked::BadUpgrade { status, message } => {
-                self.turn_away(conn, status, "bad_upgrade", message, None, CloseReason::BadHandshake);
+                self.turn_away_as(now, conn, status, CloseReason::BadHandshake, message);
             }
             Asked::Upgrade(upgrade) => {
-                self.on_upgrade(now, conn, &upgrade);
-                // A client may send its first frames without waiting for our answer; if that is a close frame, they are
-                // read past, so that what follows is not taken for something else.
-                let speaks_frames = self.connections.row(conn).is_some_and(|row| !row.flags.has(Flags::CLOSE_HEARD));
-                if speaks_frames && read.len() > head.len {
-                    self.on_frame_bytes(now, conn, &mut read[head.len..]);
+                if let Some(work) = self.work_mut(conn) {
+                    work.behind_proxy = None;
+                }
+                self.on_upgrade(now, conn, upgrade);
+                self.read_behind_head(now, conn, &mut read[head.len..]);
+            }
+        }
+    }
+
+    fn on_upgrade(&mut self, now: Now, conn: ConnKey, upgrade: Upgrade) {
+        if upgrade.unknown_version {
+            self.refuse_entry(now, conn, &upgrade, CloseReason::Version, CloseReason::Version.message());
+            return;
+        }
+        let rules = Arc::clone(&self.config.rules);
+        let origin = rules.origins.check(upgrade.origin.as_deref(), upgrade.host.as_deref());
+        let carried = match &rules.carriers.cookie {
+            _ if origin == Checked::Refused => {
+                self.refuse_entry(now, conn, &upgrade, CloseReason::Origin, CloseReason::Origin.message());
+                return;
+            }
+            // Only a page that is listed by name may speak by what its user's browser sends along anyway.
+            Some(cookie) if origin == Checked::Listed => upgrade.token_or_cookie(cookie),
+            Some(_) | None => upgrade.token.clone(),
+        };
+        match carried {
+            Carried::Token { token, in_url } => {
+                let (verifier, unix_s) = (&rules.verifier, now.unix_ms / 1_000);
+                let verified =
+                    if in_url { verifier.verify_from_url(&token, unix_s) } else { verifier.verify(&token, unix_s) };
+                match verified {
+                    Ok(verified) => self.begin_session(now, conn, Some(&upgrade), verified),
+                    Err(bad) => self.refuse_token(now, conn, Some(&upgrade), bad),
                 }
             }
+            Carried::Ticket(ticket) => self.on_ticket(now, conn, upgrade, &ticket),
+            Carried::None if upgrade.offers_ours && rules.carriers.hello => self.await_hello(now, conn, &upgrade),
+            Carried::None => self.refuse_entry(now, conn, &upgrade, CloseReason::BadToken, NO_TOKEN),
+            Carried::Disagree => self.refuse_entry(now, conn, &upgrade, CloseReason::BadToken, TWO_TOKENS),
         }
     }
 
-    fn on_upgrade(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade) {
-        if upgrade.unknown_version {
-            self.refuse_entry(now, conn, upgrade, CloseReason::Version, "version", CloseReason::Version.message());
-            return;
-        }
-        let verified = match &upgrade.token {
-            Carried::Token(token) => self.config.rules.verifier.verify(token, now.unix_ms / 1_000),
-            Carried::None => {
-                let sentence =
-                    "no token: send `Authorization: Bearer`, the subprotocol `throng.token.<jwt>` or `?token=`";
-                self.refuse_entry(now, conn, upgrade, CloseReason::BadToken, "no_token", sentence);
-                return;
-            }
-            Carried::Disagree => {
-                let sentence = "two different tokens were sent: send one";
-                self.refuse_entry(now, conn, upgrade, CloseReason::BadToken, "bad_token", sentence);
-                return;
-            }
-        };
-        match verified {
-            Ok(verified) => self.begin_session(now, conn, upgrade, verified),
-            Err(error @ BadToken::Expired { .. }) => {
-                self.refuse_entry(now, conn, upgrade, CloseReason::Expired, "expired", &error.to_string());
-            }
-            Err(error) => self.refuse_entry(now, conn, upgrade, CloseReason::BadToken, "bad_token", &error.to_string()),
+    /// `upgrade` is what the 101 is still to be written for; without one it is out already.
+    pub(super) fn refuse_token(&mut self, now: Now, conn: ConnKey, upgrade: Option<&Upgrade>, bad: BadToken) {
+        self.note_bad_token(bad);
+        let (reason, sentence) = (bad.close_reason(), bad.to_string());
+        match upgrade {
+            Some(upgrade) => self.refuse_entry(now, conn, upgrade, reason, &sentence),
+            None => self.fail_with(now, conn, reason, &sentence),
         }
     }
 
-    fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade, verified: Verified) {
-        let Some(grants) = self.grants.take(verified.grants, self.config.rules.limits.grant_sets_max) else {
-            let sentence = "the server keeps as many different sets of grants as it may: try again later";
-            self.turn_away(conn, 503, "busy", sentence, Some(RETRY_AFTER_S), CloseReason::BadHandshake);
+    /// A key that is not known is asked for where keys are fetched.
+    pub(super) fn note_bad_token(&mut self, bad: BadToken) {
+        if bad == BadToken::KeyToCome {
+            self.counters.add(Count::UnknownKeys, 1);
+        }
+    }
+
+    /// Likewise. What brought the token or stands for it, it may have been revoked.
+    pub(super) fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: Option<&Upgrade>, verified: Verified) {
+        if let Err(bad) = self.check_revoked(&verified) {
+            self.refuse_token(now, conn, upgrade, bad);
+            return;
+        }
+        let grants = match self.can_tell_of(&verified.identity) {
+            true => self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_max),
+            false => None,
+        };
+        let Some(grants) = grants else {
+            match upgrade {
+                Some(_) => self.turn_away(now, conn, CloseReason::Busy, CloseReason::Busy.message()),
+                None => self.fail(now, conn, CloseReason::Busy),
+            }
             return;
         };
-        let lasts_s = (verified.expires_unix_s + self.limits().token_leeway_s).saturating_sub(now.unix_ms / 1_000);
+        let expires_mono_s = self.token_end(now, &verified);
+        self.note_mark(conn.index(), &verified);
+        self.move_to(conn, Stage::Open);
         let Some(row) = self.connections.row_mut(conn) else { return };
-        row.stage = Stage::Open;
-        row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
+        if let Some(upgrade) = upgrade {
+            row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
+        }
         row.grants = grants;
         row.heard_mono_s = seconds(now);
-        row.expires_mono_s = seconds(now).saturating_add(u32::try_from(lasts_s).unwrap_or(u32::MAX));
+        row.expires_mono_s = expires_mono_s;
         row.identity = Some(verified.identity.clone());
+        let encoding = row.encoding();
         self.sessions += 1;
         self.counters.add(Count::Upgraded, 1);
+        self.tell_user_came(&verified.identity, conn);
         let session = self.session_code(conn);
-        let (rules, node) = (Arc::clone(&self.config.rules), Arc::clone(&self.config.node));
+        let (rules, node) = (Arc::clone(&self.config.rules), self.config.node.clone());
         let welcome = Event::Welcome {
             session: &session,
             resumed: false,
@@ -103,63 +150,47 @@ impl Shard {
             limits: &rules.limits,
         };
         self.append(conn, |out| {
-            upgrade.write_accept(out);
-            write_event(out, upgrade.encoding, &welcome);
+            if let Some(upgrade) = upgrade {
+                upgrade.write_accept(out);
+            }
+            write_event(out, encoding, &welcome);
         });
         self.effects.push(Effect::Opened { conn, identity: verified.identity });
     }
 
     /// A client that speaks our language gets its upgrade and the reason in a close frame, because JavaScript sees
     /// nothing of a refused upgrade; everybody else gets plain HTTP.
-    fn refuse_entry(
+    pub(super) fn refuse_entry(
         &mut self,
         now: Now,
         conn: ConnKey,
         upgrade: &Upgrade,
         reason: CloseReason,
-        code: &str,
         sentence: &str,
     ) {
         if !upgrade.offers_ours && !upgrade.unknown_version {
-            self.turn_away(conn, 401, code, sentence, None, reason);
+            self.turn_away(now, conn, reason, sentence);
             return;
         }
-        let Some(row) = self.connections.row_mut(conn) else { return };
-        row.stage = Stage::Closing;
-        row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
-        self.note_closing(conn, reason);
-        self.append(conn, |out| {
-            upgrade.write_accept(out);
-            write_close(out, reason.code().unwrap_or(1011), sentence, None);
-        });
+        self.append(conn, |out| upgrade.write_accept(out));
+        self.fail_with(now, conn, reason, sentence);
     }
 
     /// An HTTP answer, then the end.
-    fn turn_away(
-        &mut self,
-        conn: ConnKey,
-        status: u16,
-        code: &str,
-        sentence: &str,
-        retry_after_s: Option<u32>,
-        reason: CloseReason,
-    ) {
-        let Some(row) = self.connections.row_mut(conn) else { return };
-        row.stage = Stage::Closing;
-        row.flags.set(Flags::CLOSE_SENT, true);
-        row.flags.set(Flags::CLOSE_HEARD, true);
-        self.note_closing(conn, reason);
-        self.append(conn, |out| write_refusal(out, status, code, sentence, retry_after_s));
+    pub(super) fn turn_away(&mut self, now: Now, conn: ConnKey, reason: CloseReason, sentence: &str) {
+        self.turn_away_as(now, conn, reason.http_status().unwrap_or(400), reason, sentence);
     }
 
-    fn hand_over(&mut self, conn: ConnKey, read: Bytes) {
-        self.note_closing(conn, CloseReason::HandedOver);
-        if let Some(reason) = self.retire(conn) {
-            self.counters.closed(reason);
-            self.counters.add(Count::HandedOver, 1);
-            self.effects.push(Effect::HandOver { conn, read });
-        }
+    fn turn_away_as(&mut self, now: Now, conn: ConnKey, status: u16, reason: CloseReason, sentence: &str) {
+        // What it sent is not looked at any more, and others may need the room.
+        drop(self.take_head(conn));
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        row.heard_mono_s = seconds(now);
+        row.flags.set(Flags::CLOSE_SENT, true);
+        row.flags.set(Flags::CLOSE_HEARD, true);
+        self.move_to(conn, Stage::Closing);
+        self.note_closing(conn, reason);
+        self.append(conn, |out| write_refusal(out, status, reason.name(), sentence, reason.retry_after_s()));
     }
 
     /// The session's handle: where it lives, and a code that nobody can make up.
@@ -168,3 +199,6 @@ impl Shard {
         format!("{place}{:016x}", self.seed.mix(place.as_bytes()))
     }
 }
+
+const NO_TOKEN: &str = "no token: send `Authorization: Bearer`, a subprotocol `throng.token.<jwt>`, `?token=`, or offer throng.v1.json and say hello";
+const TWO_TOKENS: &str = "two carriers brought different tokens: send one";

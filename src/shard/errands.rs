@@ -126,7 +126,9 @@ impl Shard {
             | Question::Announce { .. }
             | Question::Presence { .. }
             | Question::History(_)
-            | Question::Rooms { .. } => unreachable!("answered by the room's home"),
+            | Question::Rooms { .. }
+            | Question::Ticket(_)
+            | Question::Revoke(_) => unreachable!("answered at once"),
         };
         self.add_errand(id, chore);
     }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use core::net::IpAddr;
+
 use bytes::Bytes;
 
-use super::{Answer, Ask, AskId, Rules};
+use super::{Answer, Ask, AskId, Revocation, Rules};
 use crate::base::{ConnKey, Identity};
 use crate::wire::CloseReason;
 
@@ -25,6 +27,8 @@ pub enum Input<'a> {
     Tick,
     /// The operator changed the rules: these hold from now on.
     Rules(Arc<Rules>),
+    /// Tokens are revoked: from now on, and for those who are here.
+    Revoke(Arc<Revocation>),
     /// The server stops: everybody is told. One last `fill_batch` follows.
     Stop,
 }
@@ -44,7 +48,8 @@ pub enum Effect {
     /// Let go of the socket and answer `Input::Released`. No batch names this connection any more.
     Close { conn: ConnKey, how: CloseHow },
     /// Not ours: give the socket, and the bytes read so far, to the control plane; answer `Input::Released`.
-    HandOver { conn: ConnKey, read: Bytes },
+    /// `client`: whom a trusted proxy's PROXY header named, or the proxy itself; `None` where the peer is no trusted proxy.
+    HandOver { conn: ConnKey, read: Bytes, client: Option<IpAddr> },
     /// For the log: a session began.
     Opened { conn: ConnKey, identity: Identity },
     /// For the log: a connection ended, and why. `identity` is `None` if it never became a session.

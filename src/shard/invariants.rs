@@ -13,7 +13,8 @@ impl Shard {
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
     /// I6 who is behind has a cursor, and only who is behind;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
-    /// I8 the bytes of all logs are accounted for.
+    /// I8 the bytes of all logs are accounted for;
+    /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say.
     pub fn check(&self) -> Result<(), String> {
         self.check_rooms()?;
         self.check_rows()
@@ -56,10 +57,15 @@ impl Shard {
 
     fn check_rows(&self) -> Result<(), String> {
         let (mut sessions, mut behind_readers, mut cursor) = (0, 0, 0);
+        let (mut pending, mut heads_bytes, mut counted) = (0, 0, 0);
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;
             let row = self.connections.at(index);
             sessions += usize::from(row.identity.is_some());
+            pending += usize::from(row.stage.is_pending());
+            heads_bytes += row.work.as_ref().map_or(0, |work| work.head.len());
+            let here = !matches!(row.stage, Stage::Free | Stage::Gone);
+            counted += u64::from(here && row.address.is_counted());
             for place in row.seats.iter() {
                 if !self.seats.contains(place.room)
                     || self.seats.room(place.room).seats.get(place.seat as usize).is_none_or(|seat| seat.conn != index)
@@ -89,6 +95,14 @@ impl Shard {
                 return Err(format!("I5 row {index}: an outbox in no queue"));
             }
         }
+        if (pending, heads_bytes, counted) != (self.pending, self.heads_bytes, self.addresses.total()) {
+            return Err(format!(
+                "I9 pending {pending} kept {}; head bytes {heads_bytes} kept {}; counted {counted} kept {}",
+                self.pending,
+                self.heads_bytes,
+                self.addresses.total()
+            ));
+        }
         if sessions != self.sessions || behind_readers != self.flush.behind_readers {
             return Err(format!(
                 "I7 sessions {sessions} kept {}; behind {behind_readers} kept {}",
@@ -116,11 +130,9 @@ impl Shard {
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
-        nothing_unsent
-            && self.errands.is_empty()
-            && self.untold.is_empty()
-            && self.owed.is_empty()
-            && self.outgoing.iter().all(Vec::is_empty)
+        let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
+        let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
+        nothing_unsent && nothing_untold && nothing_to_do && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.

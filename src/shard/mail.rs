@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use super::ask::Announcement;
+use super::tickets::TicketCode;
+use super::users::UserNews;
 use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
 use crate::room::{Changes, Page, Roll, SeatCounts, Start};
-use crate::wire::{Payload, Refusal, SharedFrame};
+use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
 /// One letter.
 #[derive(Debug)]
@@ -35,6 +37,25 @@ pub enum Mail {
         room: RoomName,
         conn: ConnKey,
         id: Option<u64>,
+    },
+    // From a user's shards to its home, and back.
+    /// Whose connections came and went, in order.
+    Users {
+        news: Vec<UserNews>,
+    },
+    /// These are more than their users may have.
+    TooManyOfUser {
+        conns: Vec<ConnKey>,
+    },
+    // To the shard that made a ticket, and back.
+    Redeem {
+        conn: ConnKey,
+        ticket: TicketCode,
+    },
+    /// `None`: used, too old, or never made.
+    Redeemed {
+        conn: ConnKey,
+        verified: Option<Box<Verified>>,
     },
     // From a room's home.
     Joined(Box<Joined>),
@@ -79,6 +100,10 @@ impl Mail {
             Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
+            | Self::Users { .. }
+            | Self::TooManyOfUser { .. }
+            | Self::Redeem { .. }
+            | Self::Redeemed { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::Joined(_)

@@ -8,7 +8,9 @@
 //! Promises: deterministic in its inputs; every unsent byte is owned here; whatever is accepted is delivered or
 //! announced as a gap. It must never read a clock, draw randomness that no seed gave, or touch a socket.
 
+mod addresses;
 mod answers;
+mod arrival;
 mod ask;
 #[cfg(test)]
 mod ask_tests;
@@ -20,24 +22,36 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+#[cfg(test)]
+mod door_tests;
 mod errands;
 mod flush;
 mod gather;
 mod grants;
+mod greeting;
 mod home;
 mod input;
 mod invariants;
 mod mail;
+mod marks;
 mod patrol;
+mod refresh;
 mod replies;
+mod revocation;
 mod row;
 mod rules;
 mod seats;
+mod tally;
+mod tickets;
+#[cfg(test)]
+mod token_tests;
+mod users;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, ShardId};
+use crate::base::{HomePlace, Limits, Now, Seed, ShardId};
 use crate::room::Rooms;
+use crate::wire::CloseReason;
 
 pub use ask::{
     Announcement, Answer, Ask, AskId, Audience, Closed, ConnectionFacts, HistoryFrom, HistoryPage, HistoryQuestion,
@@ -50,16 +64,24 @@ pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
+pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
+pub use tickets::TicketCode;
+pub use users::UserNews;
 
+use addresses::Addresses;
 use answers::Follower;
 use connections::Connections;
 use errands::Errands;
 use flush::FlushQueues;
 use grants::GrantTable;
+use marks::Marks;
 use patrol::Patrol;
+use revocation::Revocations;
 use row::Work;
 use seats::Seats;
+use tally::Tally;
+use tickets::Tickets;
 
 /// What one idle connection owns of its shard, by struct; printed by the memory bench.
 pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
@@ -80,6 +102,8 @@ pub struct Shard {
     seats: Seats,
     rooms: Rooms,
     grants: GrantTable,
+    marks: Marks,
+    revocations: Revocations,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -101,6 +125,16 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    addresses: Addresses,
+    /// Connections of the users whose home is here.
+    users: Tally,
+    /// What their homes have not been told yet, by home.
+    user_news: Vec<Vec<UserNews>>,
+    tickets: Tickets,
+    /// Handshakes under way.
+    pending: usize,
+    /// Bytes of all incomplete request heads, and of what came behind those that are parked.
+    heads_bytes: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -122,6 +156,8 @@ impl Shard {
             seats: Seats::new(&own),
             rooms: Rooms::new(own.clone()),
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
+            marks: Marks::default(),
+            revocations: Revocations::new(shared.clone()),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -135,6 +171,12 @@ impl Shard {
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            addresses: Addresses::default(),
+            users: Tally::default(),
+            user_news: (0..config.shards).map(|_| Vec::new()).collect(),
+            tickets: Tickets::new(&own),
+            pending: 0,
+            heads_bytes: 0,
             scratch: Vec::new(),
             homes: Homes::new(config.seed, config.shards),
             seed: own,
@@ -142,20 +184,9 @@ impl Shard {
         }
     }
 
-    /// Takes in a socket: its row, or `None` when the shard is full (the runtime answers 503).
-    pub fn open(&mut self, now: Now) -> Option<ConnKey> {
-        let Some(conn) = self.connections.open() else {
-            self.counters.add(Count::Full, 1);
-            return None;
-        };
-        self.counters.add(Count::Accepted, 1);
-        self.connections.at_mut(conn.index()).heard_mono_s = seconds(now);
-        Some(conn)
-    }
-
     /// Somebody was turned away because the whole process is full.
     pub fn note_full(&mut self) {
-        self.counters.add(Count::Full, 1);
+        self.counters.closed(CloseReason::Full);
     }
 
     /// Takes in one thing that happened.
@@ -172,6 +203,9 @@ impl Shard {
             Input::Ask(ask) => self.on_ask(now, ask),
             Input::Tick => self.on_tick(now),
             Input::Rules(rules) => self.on_rules(&rules),
+            Input::Revoke(revocation) => {
+                self.revoke(now, &revocation);
+            }
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -189,6 +223,7 @@ impl Shard {
     pub fn end_turn(&mut self, now: Now) {
         self.run_errands(now);
         self.tell_homes();
+        self.tell_users();
         self.settle(now);
         self.send_owed();
         self.settle(now);
@@ -286,6 +321,10 @@ impl Shard {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
             Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
+            Mail::Users { news } => self.on_users(from, &news),
+            Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
+            Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
+            Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
                 self.on_pull(from, room, conn, encoding, cursor, bytes_max)
@@ -309,6 +348,8 @@ impl Shard {
         self.serve_followers(now);
         self.errands.on_tick();
         self.patrol(now);
+        self.sweep_revoked(now);
+        self.forget_old_tickets(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

@@ -1,7 +1,7 @@
 //! Time passes: a sweep over the rows, a part of the table each tick, no timer per connection.
 
 use crate::base::Now;
-use crate::wire::{CloseReason, FrameKind, write_frame};
+use crate::wire::{CloseReason, Event, FrameKind, write_frame};
 
 use super::row::{Flags, Stage};
 use super::{CloseHow, Count, Shard, seconds};
@@ -17,8 +17,10 @@ pub(crate) struct Patrol {
 
 enum Overdue {
     Handshake,
+    Hello,
     Goodbye,
     Token,
+    Warning,
     Progress,
     Life,
     Ping,
@@ -33,6 +35,7 @@ impl Shard {
                 return;
             };
             self.patrol.cursor = index + 1;
+            self.connections.at_mut(index).flags.set(Flags::REFRESHED, false);
             if let Some(overdue) = self.overdue(now, index) {
                 self.act(now, index, &overdue);
             }
@@ -45,12 +48,15 @@ impl Shard {
         let silent_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
         match row.stage {
             Stage::Free | Stage::Gone => None,
-            Stage::Opening => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
+            Stage::Opening | Stage::Parked => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
+            Stage::Greeting => (silent_ms >= limits.handshake_ms).then_some(Overdue::Hello),
             Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
             Stage::Open => {
                 let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;
                 if seconds(now) >= row.expires_mono_s {
                     Some(Overdue::Token)
+                } else if !row.flags.has(Flags::WARNED) && self.ends_soon(now, row.expires_mono_s) {
+                    Some(Overdue::Warning)
                 } else if row.flags.has(Flags::STALLED)
                     && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
                 {
@@ -66,12 +72,26 @@ impl Shard {
         }
     }
 
+    fn ends_soon(&self, now: Now, expires_mono_s: u32) -> bool {
+        let limits = self.limits();
+        let left_ms = (u64::from(expires_mono_s) * 1_000).saturating_sub(now.mono_ms);
+        left_ms <= limits.expiring_notice_ms.saturating_add(limits.token_leeway_s * 1_000)
+    }
+
     fn act(&mut self, now: Now, index: u32, overdue: &Overdue) {
         let conn = self.connections.at(index).key(index);
         match overdue {
-            Overdue::Handshake => self.give_up(conn, CloseReason::HandshakeTimeout),
+            Overdue::Handshake => {
+                let reason = CloseReason::HandshakeTimeout;
+                self.turn_away(now, conn, reason, reason.message());
+            }
+            Overdue::Hello => self.fail(now, conn, CloseReason::NoHello),
             Overdue::Goodbye => self.let_go(conn, CloseHow::Abruptly),
             Overdue::Token => self.fail(now, conn, CloseReason::Expired),
+            Overdue::Warning => {
+                self.connections.at_mut(index).flags.set(Flags::WARNED, true);
+                self.answer(conn, &Event::Expiring { in_ms: self.token_left_ms(now, conn) });
+            }
             Overdue::Progress => self.fail(now, conn, CloseReason::Slow),
             Overdue::Life => self.fail(now, conn, CloseReason::Silent),
             Overdue::Ping => {

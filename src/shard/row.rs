@@ -1,7 +1,10 @@
 //! One connection: the row it owns for life and the work space it is lent while something is incomplete.
 
+use core::net::IpAddr;
+
+use super::addresses::AddressKey;
 use crate::base::{ConnKey, Encoding, Identity, Offset};
-use crate::wire::{CloseReason, Partial};
+use crate::wire::{CloseReason, Partial, Upgrade};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -11,12 +14,23 @@ pub(crate) enum Stage {
     Free,
     /// The request head is not complete.
     Opening,
+    /// A ticket is asked for elsewhere; nothing was answered yet.
+    Parked,
+    /// Upgraded without a token: `hello` is awaited.
+    Greeting,
     /// A session.
     Open,
     /// Our close frame or our refusal is on its way; only the peer's close is read.
     Closing,
     /// The runtime is letting go of the socket.
     Gone,
+}
+
+impl Stage {
+    /// A handshake under way.
+    pub(crate) fn is_pending(self) -> bool {
+        matches!(self, Self::Opening | Self::Parked | Self::Greeting)
+    }
 }
 
 /// A seat of this connection: which local room, which place in it.
@@ -114,8 +128,15 @@ pub(crate) struct Behind {
 #[derive(Default, Debug)]
 pub(crate) struct Work {
     pub(crate) partial: Partial,
-    /// The request head so far.
+    /// The request head so far, or what came behind it while `parked`.
     pub(crate) head: Vec<u8>,
+    /// The request that waits for the answer to its ticket.
+    pub(crate) parked: Option<Box<Upgrade>>,
+    /// Whom a trusted proxy speaks for, as far as is known: itself, or whom its PROXY header named. `None`: the peer is
+    /// no trusted proxy.
+    pub(crate) behind_proxy: Option<IpAddr>,
+    /// A PROXY header is to come before the request.
+    pub(crate) expects_proxy: bool,
     /// Complete frames (or the rest of one) that are not written yet.
     pub(crate) outbox: Vec<u8>,
     pub(crate) behind: Vec<Behind>,
@@ -131,6 +152,8 @@ impl Work {
         self.outbox.is_empty()
             && self.behind.is_empty()
             && self.head.is_empty()
+            && self.parked.is_none()
+            && self.behind_proxy.is_none()
             && self.partial.is_idle()
             && self.closing.is_none()
     }
@@ -146,8 +169,10 @@ pub(crate) struct Row {
     pub(crate) grants: u32,
     /// When the token ends, grace included, in seconds of the monotonic clock.
     pub(crate) expires_mono_s: u32,
-    /// When a byte last came (Opening: when it was accepted; Closing: when we began to), likewise.
+    /// When a byte last came (Opening, Parked: when it was accepted; Greeting: when it was upgraded; Closing: when we began to), likewise.
     pub(crate) heard_mono_s: u32,
+    /// Under which address it is counted.
+    pub(crate) address: AddressKey,
     pub(crate) generation: u16,
     /// The batch it was last written in, so that it stands in one only once.
     pub(crate) batch: u16,
@@ -157,7 +182,7 @@ pub(crate) struct Row {
     pub(crate) flags: Flags,
 }
 
-const _: () = assert!(size_of::<Row>() <= 72, "an idle connection costs its row: 112 bytes at the very most");
+const _: () = assert!(size_of::<Row>() <= 64, "an idle connection costs its row: 112 bytes at the very most");
 
 /// Facts about a connection, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -173,6 +198,10 @@ impl Flags {
     pub(crate) const PINGED: Self = Self(1 << 3);
     pub(crate) const CLOSE_SENT: Self = Self(1 << 4);
     pub(crate) const CLOSE_HEARD: Self = Self(1 << 5);
+    /// Was told that its token ends soon.
+    pub(crate) const WARNED: Self = Self(1 << 6);
+    /// Sent a `refresh` since the patrol last came by: another one waits for the next.
+    pub(crate) const REFRESHED: Self = Self(1 << 7);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use crate::base::Limits;
-use crate::wire::{Grants, TokenVerifier};
+use crate::wire::{Carriers, Grants, Origins, Proxies, TokenVerifier};
 
 /// The rules all shards share. Replaced as a whole by `Input::Rules`.
 #[derive(Clone, Debug)]
@@ -19,9 +19,21 @@ pub struct Rules {
     pub verifier: Arc<TokenVerifier>,
     /// What a token without `rooms` may do; asked again at each command, so it changes for sessions that are open, too.
     pub default_grants: Grants,
+    /// Which pages may connect. Asked at each handshake.
+    pub origins: Origins,
+    /// Whom to believe about who is behind them. Asked at each handshake.
+    pub proxies: Proxies,
+    /// By which ways a token may come, beside those that are always open.
+    pub carriers: Carriers,
 }
 
 impl Rules {
+    /// These, and the defaults of everything else.
+    pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
+        let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
+        Self { limits, verifier, default_grants, origins, proxies, carriers }
+    }
+
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
     /// memory wait for each other.
     pub(super) fn for_one_shard(&self) -> Arc<Self> {
@@ -41,17 +53,21 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use core::net::{IpAddr, Ipv4Addr};
+
     use super::*;
     use crate::base::{ConnKey, Now, ShardId};
     use crate::shard::{Batch, Flush, Input, ShardConfig};
-    use crate::wire::{Claims, FrameKind, Grants, TokenVerifier, sign_hs256, write_frame};
+    use crate::wire::{Claims, CloseReason, FrameKind, Grants, TokenVerifier, sign_hs256, write_frame};
 
     const NOW: Now = Now { mono_ms: 5_000, unix_ms: 1_800_000_000_000 };
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const OLD: &[u8] = b"the secret the shard was born with";
     const NEW: &[u8] = b"the secret that came with a reload";
 
     fn rules(secret: &[u8], default_grants: Grants, limits: Limits) -> Arc<Rules> {
-        Arc::new(Rules { verifier: Arc::new(TokenVerifier::hs256(secret, &limits)), limits, default_grants })
+        let verifier = Arc::new(TokenVerifier::hs256(secret, &limits));
+        Arc::new(Rules::new(limits, verifier, default_grants))
     }
 
     fn shard(rules: Arc<Rules>) -> Shard {
@@ -88,7 +104,7 @@ mod tests {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
         )
         .into_bytes();
-        let conn = shard.open(NOW).expect("a free row");
+        let conn = shard.open(NOW, PEER).expect("a free row");
         let heard = hears(shard, Input::Received { conn, bytes: &mut head });
         (conn, heard)
     }
@@ -133,12 +149,12 @@ mod tests {
         let few =
             Limits { connections_per_shard_max: 1, rooms_per_connection_max: 1, depth_max: 1, ..Limits::default() };
         hears(&mut shard, Input::Rules(rules(OLD, Grants::everything(), few)));
-        assert!(shard.open(NOW).is_none());
+        assert_eq!(shard.open(NOW, PEER), Err(CloseReason::Full));
         assert!(says(&mut shard, ann, r#"{"type":"join","id":2,"room":"b"}"#).contains("too_many_rooms"));
         assert!(says(&mut shard, ann, r#"{"type":"publish","id":3,"room":"a","data":[[1]]}"#).contains("too_deep"));
         assert!(says(&mut shard, ann, r#"{"type":"publish","id":4,"room":"a","data":[1]}"#).contains(r#""offset":1"#));
         hears(&mut shard, Input::Rules(rules(OLD, Grants::everything(), Limits::default())));
-        assert!(shard.open(NOW).is_some());
+        assert!(shard.open(NOW, PEER).is_ok());
     }
 
     #[test]
@@ -148,7 +164,7 @@ mod tests {
         let wider = Limits { slots_per_ring: 100, ..Limits::default() };
         hears(&mut shard, Input::Rules(rules(OLD, Grants::nothing(), wider)));
         for _ in 0..3 {
-            shard.open(NOW).unwrap();
+            shard.open(NOW, PEER).unwrap();
         }
         assert_eq!(shard.rings_wanted(), 2);
     }

@@ -230,6 +230,15 @@ impl LocalRoom {
         (self.seats.len() - 1) as u32
     }
 
+    /// The seat hears no more who comes and goes; false: it did not before.
+    pub(crate) fn stop_watching(&mut self, seat: u32) -> bool {
+        let seat = &mut self.seats[seat as usize];
+        let watched = seat.watches();
+        seat.flag(Seat::WATCHES, false);
+        self.counts.watchers -= u32::from(watched);
+        watched
+    }
+
     /// Takes a seat away; tells which seats (place before, place after) moved, so that their rows can be told.
     pub(crate) fn remove_seat(&mut self, seat: u32) -> [Option<(u32, u32)>; 2] {
         let gone = self.seats[seat as usize];

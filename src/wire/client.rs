@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::envelope::{Entries, GapWhy, MessageIn, Person, Value, Writer, read_message, read_person};
+use super::envelope::{Entries, GapWhy, MessageIn, Person, RemovedWhy, Value, Writer, read_message, read_person};
 use super::payload::{Broken, DEPTH_CEILING, Data};
 use super::refusal::Refusal;
 use crate::base::{Encoding, Epoch, Offset, Position};
@@ -15,11 +15,32 @@ use crate::base::{Encoding, Epoch, Offset, Position};
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum CommandOut<'a> {
-    Join { room: &'a str, since: Option<Position>, history: Option<u32>, presence: bool },
-    Leave { room: &'a str },
-    Publish { room: &'a str, data: Data<'a>, event: Option<&'a str>, echo: Option<bool> },
-    Presence { room: &'a str },
+    Join {
+        room: &'a str,
+        since: Option<Position>,
+        history: Option<u32>,
+        presence: bool,
+    },
+    Leave {
+        room: &'a str,
+    },
+    Publish {
+        room: &'a str,
+        data: Data<'a>,
+        event: Option<&'a str>,
+        echo: Option<bool>,
+    },
+    Presence {
+        room: &'a str,
+    },
     Ping,
+    /// The first message of a connection that brought no token otherwise.
+    Hello {
+        token: &'a str,
+    },
+    Refresh {
+        token: &'a str,
+    },
 }
 
 /// What a client hears. Types and fields it does not know are no error.
@@ -53,6 +74,15 @@ pub enum ServerEvent<'a> {
         to: Offset,
         why: GapWhy,
     },
+    /// The token ends so soon.
+    Expiring {
+        in_ms: u64,
+    },
+    /// The connection does not sit in this room any more.
+    Removed {
+        room: Cow<'a, str>,
+        why: RemovedWhy,
+    },
     /// A `type` of a later version.
     Unknown {
         kind: Cow<'a, str>,
@@ -85,6 +115,7 @@ pub struct Reply<'a> {
     pub members: Option<Vec<MemberIn<'a>>>,
     pub count: Option<u64>,
     pub version: Option<u64>,
+    pub expires_in_ms: Option<u64>,
 }
 
 impl Reply<'_> {
@@ -130,6 +161,8 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         }
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Ping => ("ping", 0),
+        CommandOut::Refresh { .. } => ("refresh", 1),
+        CommandOut::Hello { .. } => ("hello", 1),
     };
     w.map(1 + usize::from(id.is_some()) + more);
     w.text_field("type", kind);
@@ -164,7 +197,9 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             w.data_field("data", data);
         }
         CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
+        CommandOut::Hello { token } => w.text_field("token", token),
         CommandOut::Ping => {}
+        CommandOut::Refresh { token } => w.text_field("token", token),
     }
     w.end_map();
 }
@@ -205,6 +240,12 @@ pub fn read_event(encoding: Encoding, envelope: &[u8]) -> Result<ServerEvent<'_>
             to: Offset(fields.unsigned("to")?),
             why: fields.why()?,
         }),
+        "expiring" => Ok(ServerEvent::Expiring { in_ms: fields.unsigned("in_ms")? }),
+        "removed" => {
+            let (room, why) = (fields.text("room")?, fields.text("why")?);
+            let why = RemovedWhy::ALL.into_iter().find(|known| known.name() == why);
+            Ok(ServerEvent::Removed { room, why: why.ok_or(ReadError::Field("why"))? })
+        }
         _ => Ok(ServerEvent::Unknown { kind }),
     }
 }
@@ -305,6 +346,7 @@ impl<'a> Fields<'a> {
             members,
             count: self.optional("count", Value::unsigned)?,
             version: self.optional("version", Value::unsigned)?,
+            expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
         })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Promises: a closed set; what has a code stands in `docs/protocol.md`, "Closing" (a test reads that table); the ends
 //! that have no code on the wire still have a name, so that each is counted. A reason's text fits a close frame.
+//! `docs/errors.md` is written from what stands here. When *we* are wrong there is no reason: the process ends.
 
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,52 +19,82 @@ pub enum CloseReason {
     NotUtf8,
     /// A message, a frame or a number of fragments beyond the limit.
     TooBig,
-    /// Our fault.
-    Internal,
+    /// Not now: there is no room for another session, or what its token needs is not there yet.
+    Busy,
     /// The client took nothing for the time allowed.
     Slow,
     /// Nothing was heard, not even a pong.
     Silent,
-    /// The token's time is over.
+    /// The token's time is over, or a ticket's.
     Expired,
+    /// The user has as many connections as it may.
+    UserFull,
+    /// No `hello` in time after an upgrade without a token.
+    NoHello,
     /// An operator or a backend ended it; it may come back.
     Kicked,
-    /// Likewise, and it is not wanted back.
+    /// The token, its user or everything issued so early was revoked.
+    Revoked,
+    /// An operator or a backend ended it, and it is not wanted back.
     Banned,
-    /// The token was not accepted.
+    /// The token was not accepted, or there was none.
     BadToken,
+    /// The page's origin is not allowed.
+    Origin,
     /// No version of ours was offered.
     Version,
     /// The peer vanished or closed TCP without a goodbye. Nothing is sent.
     Gone,
-    /// No complete request head in time. Nothing is sent.
+    /// The server holds as many connections as it may.
+    Full,
+    /// Too many handshakes are under way, or their heads are too long together.
+    HandshakesFull,
+    /// The address has as many connections as it may.
+    AddressFull,
+    /// The address begins handshakes faster than it may.
+    HandshakeRate,
+    /// No complete request head in time.
     HandshakeTimeout,
-    /// The request was answered by an HTTP status instead of an upgrade.
+    /// A request head beyond the limit.
+    HeadTooLong,
+    /// The request was no good HTTP, or no good upgrade.
     BadHandshake,
+    /// A trusted proxy's connection did not begin with a PROXY header. Nothing is sent.
+    BadProxy,
     /// Not an upgrade: the socket lives on in the control plane.
     HandedOver,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 28] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
         Self::WrongKind,
         Self::NotUtf8,
         Self::TooBig,
-        Self::Internal,
+        Self::Busy,
         Self::Slow,
         Self::Silent,
         Self::Expired,
+        Self::UserFull,
+        Self::NoHello,
         Self::Kicked,
+        Self::Revoked,
         Self::Banned,
         Self::BadToken,
+        Self::Origin,
         Self::Version,
         Self::Gone,
+        Self::Full,
+        Self::HandshakesFull,
+        Self::AddressFull,
+        Self::HandshakeRate,
         Self::HandshakeTimeout,
+        Self::HeadTooLong,
         Self::BadHandshake,
+        Self::BadProxy,
         Self::HandedOver,
     ];
 
@@ -76,19 +107,32 @@ impl CloseReason {
             Self::WrongKind => Some(1003),
             Self::NotUtf8 => Some(1007),
             Self::TooBig => Some(1009),
-            Self::Internal => Some(1011),
+            Self::Busy => Some(1013),
             Self::Slow => Some(4001),
             Self::Silent => Some(4002),
             Self::Expired => Some(4003),
-            Self::Kicked => Some(4004),
+            Self::UserFull => Some(4004),
+            Self::NoHello => Some(4005),
+            Self::Kicked => Some(4006),
+            Self::Revoked => Some(4500),
             Self::Banned => Some(4501),
             Self::BadToken => Some(4503),
+            Self::Origin => Some(4504),
             Self::Version => Some(4505),
-            Self::Gone | Self::HandshakeTimeout | Self::BadHandshake | Self::HandedOver => None,
+            Self::Gone
+            | Self::Full
+            | Self::HandshakesFull
+            | Self::AddressFull
+            | Self::HandshakeRate
+            | Self::HandshakeTimeout
+            | Self::HeadTooLong
+            | Self::BadHandshake
+            | Self::BadProxy
+            | Self::HandedOver => None,
         }
     }
 
-    /// The word in logs, and the label of its counter.
+    /// The word in logs, the label of its counter, and `error` in an HTTP answer.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bye => "bye",
@@ -97,17 +141,27 @@ impl CloseReason {
             Self::WrongKind => "wrong_kind",
             Self::NotUtf8 => "not_utf8",
             Self::TooBig => "too_big",
-            Self::Internal => "internal",
+            Self::Busy => "busy",
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Expired => "expired",
+            Self::UserFull => "user_full",
+            Self::NoHello => "no_hello",
             Self::Kicked => "kicked",
+            Self::Revoked => "revoked",
             Self::Banned => "banned",
             Self::BadToken => "bad_token",
+            Self::Origin => "origin",
             Self::Version => "version",
             Self::Gone => "gone",
+            Self::Full => "full",
+            Self::HandshakesFull => "handshakes_full",
+            Self::AddressFull => "address_full",
+            Self::HandshakeRate => "handshake_rate",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::HeadTooLong => "head_too_long",
             Self::BadHandshake => "bad_handshake",
+            Self::BadProxy => "bad_proxy",
             Self::HandedOver => "handed_over",
         }
     }
@@ -121,18 +175,142 @@ impl CloseReason {
             Self::WrongKind => "text where binary was agreed, or the reverse",
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "a message, a frame or a number of fragments beyond the limit",
-            Self::Internal => "our fault",
+            Self::Busy => "not now, try again in a while",
             Self::Slow => "nothing was read for too long",
             Self::Silent => "nothing was heard for too long, not even a pong",
             Self::Expired => "the token's time is over: refresh it first",
+            Self::UserFull => "this user has as many connections as it may: close another one",
+            Self::NoHello => "no hello{token} in time",
             Self::Kicked => "the server's operator ended this connection: come back",
+            Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
             Self::BadToken => "the token was not accepted",
+            Self::Origin => "this page's origin is not allowed here: the operator lists origins",
             Self::Version => "no version of ours among the subprotocols",
             Self::Gone => "the peer vanished",
+            Self::Full => "this server has no place left, try again later",
+            Self::HandshakesFull => "too many handshakes are under way, try again",
+            Self::AddressFull => "this address has as many connections as it may",
+            Self::HandshakeRate => "too many handshakes from this address, wait a little",
             Self::HandshakeTimeout => "no complete request in time",
+            Self::HeadTooLong => "the request head is longer than the limit",
             Self::BadHandshake => "the request was answered by an HTTP status",
+            Self::BadProxy => "no good PROXY header from a trusted proxy",
             Self::HandedOver => "not an upgrade, handed to the control plane",
+        }
+    }
+
+    /// What to do about it, for `docs/errors.md`.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Bye => "Nothing: you asked for it.",
+            Self::GoingAway => "Come back, with backoff: another server, or this one again.",
+            Self::Protocol => {
+                "Mend the WebSocket library, or what changes its bytes on the way; the reason says which rule was broken."
+            }
+            Self::WrongKind => "Send text messages as throng.v1.json and binary ones as throng.v1.msgpack.",
+            Self::NotUtf8 => "Encode text as UTF-8.",
+            Self::TooBig => {
+                "Send less at once: `welcome` says how many bytes a message may have; a `hello` may have 4 KiB."
+            }
+            Self::Busy => {
+                "Try again later, with backoff. If it lasts, the operator should look at the server's load, and at its keys if they are fetched."
+            }
+            Self::Slow => "Come back and read faster, or join fewer rooms.",
+            Self::Silent => {
+                "Come back. If it happens often, something on the way drops quiet connections: answer pings, and let proxies be silent for longer than the heartbeat."
+            }
+            Self::Expired => "Get a new token (or ticket) first, then come back with it.",
+            Self::UserFull => {
+                "Close another connection of this user (a forgotten tab, a client that opens without closing), then come back. The operator's limit is `connections_per_user_max`."
+            }
+            Self::NoHello => "Send `hello` with a token as the first message, at once after the connection opens.",
+            Self::Revoked => {
+                "Do not come back with this token. A new one is good if it was issued after the revocation."
+            }
+            Self::BadToken => {
+                "Do not come back with this token. The reason says what is wrong with it; `throng token --explain` says more."
+            }
+            Self::Origin => {
+                "Serve the page from an allowed origin, or let the operator add it to `origins.allow`. Behind a proxy: pass `Host` on."
+            }
+            Self::Version => {
+                "Offer `throng.v1.json` or `throng.v1.msgpack`: the client is newer or older than this server."
+            }
+            Self::Gone => "Come back.",
+            Self::Full => {
+                "Try again after `Retry-After`, with backoff. The operator's limit is `--max-connections`, or what the host can hold."
+            }
+            Self::HandshakesFull => "Try again after `Retry-After`, with backoff.",
+            Self::AddressFull => {
+                "Close some, then try again. The operator's limit is `connections_per_address_max`; behind a proxy, name it in `proxies.trusted`."
+            }
+            Self::HandshakeRate => {
+                "Try again after `Retry-After`, with backoff and jitter. The operator's limit is `handshakes_per_address_per_s`; behind a proxy, name it in `proxies.trusted`."
+            }
+            Self::HandshakeTimeout => "Send the whole request at once, then try again.",
+            Self::HeadTooLong => "Send fewer or shorter headers; cookies of other services are the usual cause.",
+            Self::BadHandshake => "Mend the request; the answer says what is wrong with it (400, 405 or 426).",
+            Self::BadProxy => {
+                "For the operator: let the proxy send the PROXY protocol (nginx `proxy_protocol on`, HAProxy `send-proxy-v2`), or set `proxies.protocol` to off."
+            }
+            Self::HandedOver => "Nothing: an ordinary HTTP request.",
+        }
+    }
+
+    /// The status of the HTTP answer where one is given: before an upgrade, to whoever would not understand a close code.
+    pub fn http_status(self) -> Option<u16> {
+        match self {
+            Self::Bye
+            | Self::GoingAway
+            | Self::Protocol
+            | Self::WrongKind
+            | Self::NotUtf8
+            | Self::TooBig
+            | Self::Slow
+            | Self::Silent
+            | Self::UserFull
+            | Self::NoHello
+            | Self::Version
+            | Self::Gone
+            | Self::BadProxy
+            | Self::HandedOver => None,
+            Self::Busy | Self::Full | Self::HandshakesFull => Some(503),
+            Self::Expired | Self::Revoked | Self::BadToken => Some(401),
+            Self::Origin => Some(403),
+            Self::AddressFull | Self::HandshakeRate => Some(429),
+            Self::HandshakeTimeout => Some(408),
+            Self::HeadTooLong => Some(431),
+            Self::BadHandshake => Some(400),
+        }
+    }
+
+    /// `Retry-After` of that answer, in seconds.
+    pub fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::Bye
+            | Self::GoingAway
+            | Self::Protocol
+            | Self::WrongKind
+            | Self::NotUtf8
+            | Self::TooBig
+            | Self::Slow
+            | Self::Silent
+            | Self::Expired
+            | Self::UserFull
+            | Self::NoHello
+            | Self::Revoked
+            | Self::BadToken
+            | Self::Origin
+            | Self::Version
+            | Self::Gone
+            | Self::HandshakeTimeout
+            | Self::HeadTooLong
+            | Self::BadHandshake
+            | Self::BadProxy
+            | Self::HandedOver => None,
+            Self::Busy | Self::Full | Self::AddressFull => Some(5),
+            Self::HandshakesFull | Self::HandshakeRate => Some(1),
         }
     }
 
@@ -141,12 +319,18 @@ impl CloseReason {
     pub fn may_retry(self) -> bool {
         match self {
             Self::GoingAway
-            | Self::Internal
+            | Self::Busy
             | Self::Slow
             | Self::Silent
             | Self::Expired
             | Self::Kicked
+            | Self::UserFull
+            | Self::NoHello
             | Self::Gone
+            | Self::Full
+            | Self::HandshakesFull
+            | Self::AddressFull
+            | Self::HandshakeRate
             | Self::HandshakeTimeout => true,
             Self::Bye
             | Self::Protocol
@@ -154,9 +338,13 @@ impl CloseReason {
             | Self::NotUtf8
             | Self::TooBig
             | Self::Banned
+            | Self::Revoked
             | Self::BadToken
+            | Self::Origin
             | Self::Version
+            | Self::HeadTooLong
             | Self::BadHandshake
+            | Self::BadProxy
             | Self::HandedOver => false,
         }
     }
@@ -199,6 +387,16 @@ mod tests {
     fn a_reason_fits_a_close_frame() {
         for reason in CloseReason::ALL {
             assert!((1..=123).contains(&reason.message().len()), "{reason:?}");
+            assert!(!reason.advice().is_empty() && !reason.advice().contains('|'), "{reason:?} stands in a table");
+        }
+    }
+
+    #[test]
+    fn who_is_asked_to_wait_is_answered_by_http_and_expected_back() {
+        for reason in CloseReason::ALL {
+            let (status, wait) = (reason.http_status(), reason.retry_after_s());
+            assert_eq!(matches!(status, Some(429 | 503)), wait.is_some(), "{reason:?}");
+            assert!(wait.is_none() || reason.may_retry(), "{reason:?}");
         }
     }
 }

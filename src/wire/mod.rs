@@ -5,8 +5,11 @@
 pub mod client;
 pub mod close;
 pub mod envelope;
+pub mod forwarded;
 pub mod grants;
+pub mod origin;
 pub mod payload;
+pub mod proxy;
 pub mod refusal;
 pub mod token;
 pub mod upgrade;
@@ -14,14 +17,17 @@ pub mod websocket;
 
 pub use close::CloseReason;
 pub use envelope::{
-    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, SharedFrame, decode, frame_content,
-    is_event_name, transcode_message, write_event, write_message,
+    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, RemovedWhy, SharedFrame, TokenText,
+    decode, frame_content, is_event_name, transcode_message, write_event, write_message,
 };
+pub use forwarded::Proxies;
 pub use grants::{Grants, Verb};
+pub use origin::{BadOrigin, Checked, Origin, Origins};
 pub use payload::{Data, Payload, prove};
+pub use proxy::{BadProxy, PROXY_BYTES_MAX, Proxied, read_proxy};
 pub use refusal::Refusal;
-pub use token::{BadToken, Claims, TokenVerifier, Verified, sign_hs256, token_part};
-pub use upgrade::{Asked, Carried, Head, HeadError, Upgrade, read_head, write_refusal};
+pub use token::{BadToken, Claims, TokenRules, TokenVerifier, Verified, sign_hs256, token_part};
+pub use upgrade::{Asked, Carried, Carriers, Head, HeadError, Upgrade, read_head, write_refusal};
 pub use websocket::{
     FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
 };

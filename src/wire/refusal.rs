@@ -28,11 +28,15 @@ pub enum Refusal {
     TooDeep,
     /// Not accepted now; nothing was given an offset.
     Busy,
+    /// The token of a `refresh` was not taken; the connection keeps the one it has.
+    BadToken,
+    /// The token of a `refresh` is somebody else's.
+    OtherUser,
 }
 
 impl Refusal {
     /// Every refusal, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::UnknownCommand,
         Self::Unsupported,
@@ -44,6 +48,8 @@ impl Refusal {
         Self::Unportable,
         Self::TooDeep,
         Self::Busy,
+        Self::BadToken,
+        Self::OtherUser,
     ];
 
     /// The word on the wire, and the label of its counter.
@@ -60,6 +66,8 @@ impl Refusal {
             Self::Unportable => "unportable",
             Self::TooDeep => "too_deep",
             Self::Busy => "busy",
+            Self::BadToken => "bad_token",
+            Self::OtherUser => "other_user",
         }
     }
 
@@ -77,6 +85,29 @@ impl Refusal {
             Self::Unportable => "the payload cannot be shown to readers of the other encoding",
             Self::TooDeep => "the payload nests deeper than the limit",
             Self::Busy => "not accepted now, try again",
+            Self::BadToken => "the token was not accepted; the one before still holds",
+            Self::OtherUser => "the token is for another user than this connection's",
+        }
+    }
+
+    /// What to do about it, for `docs/errors.md`.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Malformed => "Mend the client: the message says at which byte it broke.",
+            Self::UnknownCommand => "Mend the client, or update the server: `docs/protocol.md` lists the commands.",
+            Self::Unsupported => "Do without; a later version may carry it out.",
+            Self::BadRoom => "Choose another name.",
+            Self::Forbidden => "Get a token that grants it, or let the operator add it to the default grants.",
+            Self::AlreadyJoined => "Nothing: you are there. To begin anew, leave first.",
+            Self::NotJoined => "Nothing: you are not there.",
+            Self::TooManyRooms => "Leave a room first; `welcome` says how many there may be.",
+            Self::Unportable => "Send what both encodings have: the message says which byte has no counterpart.",
+            Self::TooDeep => "Nest less; `welcome` says how deep it may be.",
+            Self::Busy => "Send the same command again after `retry_after_ms`.",
+            Self::BadToken => {
+                "Refresh with a good token before the old one ends: the message says what is wrong with this one."
+            }
+            Self::OtherUser => "Refresh with a token of the same `sub`; for another user open another connection.",
         }
     }
 
@@ -98,7 +129,9 @@ impl Refusal {
             | Self::NotJoined
             | Self::TooManyRooms
             | Self::Unportable
-            | Self::TooDeep => None,
+            | Self::TooDeep
+            | Self::BadToken
+            | Self::OtherUser => None,
         }
     }
 

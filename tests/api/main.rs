@@ -62,6 +62,7 @@ fn every_documented_call_does_what_it_says() {
     speaks_to_people(&tour);
     looks_into_rooms(&tour);
     sends_people_away(&tour);
+    vouches_and_revokes(&tour);
     let document: Value = serde_json::from_str(&throng::control::api_document()).unwrap();
     let documented = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
         methods.as_object().unwrap().keys().map(move |method| (method.clone(), path.clone()))
@@ -166,14 +167,39 @@ fn sends_people_away(tour: &Tour) {
     assert_eq!(rest["closed"], 1);
     let mut codes = [closed(gil), closed(other)];
     codes.sort_unstable();
-    assert_eq!(codes, [4004, 4501]);
+    assert_eq!(codes, [4006, 4501]);
     let seated = [tour.server.sits("hal", "sinking"), tour.server.sits("ida", "sinking")];
     let stays = tour.server.sits("joe", "floating");
     let room = tour.post("/rooms/{room}/disconnect", "sinking", &json!({"come_back": true})).good();
     assert_eq!(room, json!({"closed": 2, "complete": true}));
-    assert_eq!(seated.map(closed), [4004, 4004]);
+    assert_eq!(seated.map(closed), [4006, 4006]);
     assert_eq!(tour.server.get("/rooms/floating/presence").good()["count"], 1);
     drop(stays);
+}
+
+fn vouches_and_revokes(tour: &Tour) {
+    let rooms = json!([{"match": "a", "can": ["join"]}]);
+    let body = json!({"user": "kim", "info": {"name": "Kim"}, "rooms": rooms, "session_s": 60});
+    let made = tour.post("/tickets", "", &body).good();
+    let ticket = made["ticket"].as_str().unwrap();
+    assert!(tour.server.comes_with_ticket(ticket).unwrap().contains(r#""user":"kim""#));
+    assert!(tour.server.comes_with_ticket(ticket).is_err(), "once");
+    for (wrong, word) in [
+        (json!({"user": "kim", "session_s": 0}), "604800"),
+        (json!({"user": "kim", "rooms": [{"match": "a", "can": ["shout"]}]}), "rooms"),
+    ] {
+        assert_no(&tour.server.post("/tickets", &wrong), 400, "malformed", word);
+    }
+    let (lou, max) = (tour.server.comes("lou"), tour.server.comes("max"));
+    let revoked = tour.post("/revoke", "", &json!({"user": "lou"})).good();
+    assert_eq!(revoked, json!({"remembered": true, "complete": true}));
+    assert_eq!(closed(lou), 4500);
+    assert_eq!(tour.post("/revoke", "", &json!({"jti": "some-token"})).good()["remembered"], true);
+    assert_eq!(tour.post("/revoke", "", &json!({"everybody": true})).good()["complete"], true);
+    assert_eq!(closed(max), 4500);
+    for wrong in [json!({}), json!({"jti": "a", "user": "b"}), json!({"jti": "a", "issued_before": 1})] {
+        assert_eq!(tour.server.post("/revoke", &wrong).json()["code"], "malformed");
+    }
 }
 
 #[test]
@@ -326,7 +352,7 @@ fn the_command_line_speaks_looks_and_sends_away() {
     let top: Value = serde_json::from_str(&run(&["top", "--json", "--limit", "1"])).unwrap();
     assert_eq!(top["rooms"][0]["room"], "lobby");
     assert_eq!(run(&["kick", "--user", "ann", "--come-back"]), "closed 1 connection\n");
-    assert_eq!(closed(ann), 4004);
+    assert_eq!(closed(ann), 4006);
 
     let refused = server.verb(&["publish", "no room", "1"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 use throng::control::NewKey;
+use throng::runtime::clock::Clock;
 use throng::wire::{Claims, sign_hs256};
+use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 use ureq::Agent;
 
 const SECRET: &str = "only for this test, 32 bytes long!";
-const FAR_FUTURE: u64 = 4_000_000_000;
 
 /// The server under test; killed when dropped.
 pub(crate) struct Server {
@@ -108,14 +109,27 @@ impl Server {
 
     /// Somebody comes and is welcomed.
     pub(crate) fn comes(&self, user: &str) -> WebSocket<TcpStream> {
-        let claims = Claims { sub: user, exp: FAR_FUTURE, info: None, rooms: None };
+        let claims = Claims { sub: user, exp: Clock::start().now().unix_ms / 1_000 + 3_600, info: None, rooms: None };
         let token = sign_hs256(SECRET.as_bytes(), &claims).expect("good claims");
         let stream = TcpStream::connect(self.public).expect("a listening server");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a time-out");
-        let url = format!("ws://{}/ws?token={token}", self.public);
-        let (mut socket, _) = tungstenite::client(url, stream).expect("a good token is let in");
+        let mut request = format!("ws://{}/ws", self.public).into_client_request().expect("a good address");
+        let bearer = format!("Bearer {token}").parse().expect("a token is plain");
+        request.headers_mut().insert("authorization", bearer);
+        let (mut socket, _) = tungstenite::client(request, stream).expect("a good token is let in");
         assert!(hear(&mut socket).contains(r#""type":"welcome""#));
         socket
+    }
+
+    /// Somebody comes with a ticket; what is heard first.
+    pub(crate) fn comes_with_ticket(&self, ticket: &str) -> Result<String, tungstenite::Error> {
+        let stream = TcpStream::connect(self.public).expect("a listening server");
+        let url = format!("ws://{}/ws?ticket={ticket}", self.public);
+        let (mut socket, _) = tungstenite::client(url, stream).map_err(|error| match error {
+            tungstenite::HandshakeError::Failure(error) => error,
+            tungstenite::HandshakeError::Interrupted(_) => panic!("the socket waits for its peer"),
+        })?;
+        Ok(hear(&mut socket))
     }
 
     /// Somebody comes and sits down.

@@ -12,6 +12,7 @@ use throng::runtime::EventFd;
 use throng::runtime::accept::{Door, bind};
 use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
 use throng::shard::{CloseHow, Fate, Write};
+use throng::wire::CloseReason;
 
 pub(crate) struct Owner {
     pub(crate) sockets: Sockets,
@@ -72,15 +73,15 @@ impl Owner {
         let mut homeless = Vec::new();
         let (free, generations, rows) = (&mut self.free, &mut self.generations, &mut self.rows);
         let (opened, last_opened) = (&mut self.opened, &mut self.last_opened);
-        let mut open = || {
-            let (ring, slot) = free.pop_front()?;
+        let mut open = |_| {
+            let (ring, slot) = free.pop_front().ok_or(CloseReason::Full)?;
             let generation = generations.entry((ring, slot)).or_default();
             *generation = generation.wrapping_add(1);
             let conn = ConnKey::new(ring, slot, *generation);
             rows.insert(conn, Row::default());
             *opened += 1;
             *last_opened = Some(conn);
-            Some(conn)
+            Ok(conn)
         };
         self.door.turn(64, &mut self.sockets, &mut open, &mut homeless);
         assert_eq!(homeless, [], "every row had its ring");

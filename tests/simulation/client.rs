@@ -83,6 +83,7 @@ pub(crate) struct Client {
     head: Vec<u8>,
     partial: Partial,
     welcomed: bool,
+    warned: bool,
     /// Commands are numbered in the order they are sent, with `id` or without.
     sequence: u64,
     outstanding: BTreeMap<u64, Asked>,
@@ -127,6 +128,7 @@ impl Client {
             head: Vec::new(),
             partial: Partial::default(),
             welcomed: false,
+            warned: false,
             sequence: 0,
             outstanding: BTreeMap::new(),
             pings: VecDeque::new(),
@@ -390,6 +392,13 @@ impl Client {
                 let room = room(&name)?;
                 if users.is_empty() { Err("V5 news of nobody".into()) } else { self.view(room).on_presence(version) }
             }
+            // W7: only who has a token that ends soon is told so, and once.
+            ServerEvent::Expiring { .. } if self.short_token && !self.warned => {
+                self.warned = true;
+                Ok(())
+            }
+            ServerEvent::Expiring { in_ms } => Err(format!("W7 a token that ends in {in_ms}")),
+            ServerEvent::Removed { .. } => Err(format!("W5 {event:?} and nobody refreshed")),
             ServerEvent::Unknown { kind } => Err(format!("W5 an event {kind}")),
         }
     }

@@ -19,6 +19,8 @@ pub(crate) fn line(event: &ServerEvent<'_>) -> String {
         ServerEvent::PresenceJoined { users, .. } => format!("+{}", names(users.iter().map(|p| &*p.user))),
         ServerEvent::PresenceLeft { users, .. } => format!("-{}", names(users.iter().map(|p| &*p.user))),
         ServerEvent::Gap { from, to, why, .. } => format!("gap {}..={} {}", from.0, to.0, why.name()),
+        ServerEvent::Expiring { in_ms } => format!("ends in {in_ms}"),
+        ServerEvent::Removed { room, why } => format!("put out of {room}: {}", why.name()),
         ServerEvent::Unknown { kind } => format!("unknown {kind}"),
     }
 }

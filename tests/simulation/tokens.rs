@@ -37,7 +37,7 @@ impl Tokens {
 
     /// Rules by which these tokens are good.
     pub(crate) fn rules(&self, limits: Limits) -> Rules {
-        Rules { limits, verifier: Arc::clone(&self.verifier), default_grants: self.default_grants.clone() }
+        Rules::new(limits, Arc::clone(&self.verifier), self.default_grants.clone())
     }
 
     fn sign() -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use throng::base::{ConnKey, Encoding, Now, Position, Seed, ShardId};
@@ -97,7 +98,7 @@ impl World {
 
     /// Opens a socket and sends a request head. `None`: the shard is full.
     pub(crate) fn connect(&mut self, shard: usize, user: usize, encoding: Encoding, head: &str) -> Option<usize> {
-        let key = self.shards[shard].open(self.now)?;
+        let key = self.shards[shard].open(self.now, Ipv4Addr::LOCALHOST.into()).ok()?;
         let number = self.clients.len();
         let (low, high) = self.weather.socket_bytes;
         let mut socket = Socket::new(shard, key, self.dice.between(low, high));

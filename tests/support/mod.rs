@@ -4,10 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use bytes::Bytes;
 use throng::base::{Limits, ShardId};
-use throng::runtime::Give;
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
+use throng::runtime::{Give, Given};
 use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
 use tungstenite::{Message, WebSocket};
@@ -15,8 +14,8 @@ use tungstenite::{Message, WebSocket};
 pub(crate) const SECRET: &[u8] = b"only for this test, 32 bytes long!";
 pub(crate) const FAR_FUTURE: u64 = 4_000_000_000;
 
-/// Sockets that were handed over, with what was read from them.
-pub(crate) type Handed = Receiver<(TcpStream, Bytes)>;
+/// Sockets that were handed over.
+pub(crate) type Handed = Receiver<Given>;
 
 pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
     try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, limits).expect("a free port and an able host")
@@ -33,6 +32,32 @@ pub(crate) fn try_serve_few(
     limits: Limits,
     connections_max: u64,
 ) -> Result<(Running, Handed), BootError> {
+    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+    start_with(listen, shards, Rules::new(limits, verifier, Grants::everything()), connections_max, |_| {})
+}
+
+/// A server with rules of its own; `born` sees each shard before it takes anybody in.
+pub(crate) fn serve_by(
+    shards: u16,
+    limits: Limits,
+    adjust: impl FnOnce(&mut Rules),
+    born: impl Fn(&mut Shard) + Send + Sync + 'static,
+) -> (Running, Handed) {
+    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+    let mut rules = Rules::new(limits, verifier, Grants::everything());
+    adjust(&mut rules);
+    start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, rules, u64::MAX, born)
+        .expect("a free port and an able host")
+}
+
+fn start_with(
+    listen: SocketAddr,
+    shards: u16,
+    rules: Rules,
+    connections_max: u64,
+    born: impl Fn(&mut Shard) + Send + Sync + 'static,
+) -> Result<(Running, Handed), BootError> {
+    let limits = &rules.limits;
     let config = BootConfig {
         listen,
         backlog: 1_024,
@@ -44,10 +69,9 @@ pub(crate) fn try_serve_few(
         parcels_per_inbox: 256,
         asks_per_inbox: 16,
     };
-    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
+    let rules = Arc::new(rules);
     let make_shard = move |id: ShardId| {
-        Shard::new(ShardConfig {
+        let mut shard = Shard::new(ShardConfig {
             id,
             shards,
             rules: Arc::clone(&rules),
@@ -56,10 +80,12 @@ pub(crate) fn try_serve_few(
             node: Arc::from("test"),
             #[cfg(feature = "planted-bugs")]
             planted: None,
-        })
+        });
+        born(&mut shard);
+        shard
     };
     let (sender, handed) = channel();
-    let give: Give = Arc::new(move |socket, read| drop(sender.send((socket, read))));
+    let give: Give = Arc::new(move |given| drop(sender.send(given)));
     // Nobody asks.
     Ok((start(&config, make_shard, give, Arc::new(|_, _| ()))?, handed))
 }

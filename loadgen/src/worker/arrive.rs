@@ -98,6 +98,8 @@ impl Worker {
                 | ServerEvent::PresenceJoined { .. }
                 | ServerEvent::PresenceLeft { .. }
                 | ServerEvent::Gap { .. }
+                | ServerEvent::Expiring { .. }
+                | ServerEvent::Removed { .. }
                 | ServerEvent::Unknown { .. },
             ) => Ok(()),
         }

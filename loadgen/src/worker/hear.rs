@@ -160,7 +160,11 @@ impl Worker {
                 self.blame(Fault::Gap, member, None, || format!("{room} {}..{}: {}", from.0, to.0, why.name()));
             }
             ServerEvent::Welcome(_) => self.corrupted(member, || "welcomed twice".to_owned()),
-            ServerEvent::PresenceJoined { .. } | ServerEvent::PresenceLeft { .. } | ServerEvent::Unknown { .. } => {}
+            ServerEvent::Removed { room, .. } => self.corrupted(member, || format!("put out of {room}")),
+            ServerEvent::PresenceJoined { .. }
+            | ServerEvent::PresenceLeft { .. }
+            | ServerEvent::Expiring { .. }
+            | ServerEvent::Unknown { .. } => {}
         }
     }
 

@@ -212,7 +212,9 @@ impl World {
             Command::Publish { room, data, echo, .. } => {
                 self.on_publish(connection, user, encoding, envelope.id, &room, data, echo, stream)
             }
-            Command::Leave { .. } | Command::Presence { .. } | Command::Ping => panic!("the prover does not ask this"),
+            Command::Leave { .. } | Command::Presence { .. } | Command::Ping | Command::Refresh { .. } => {
+                panic!("the prover does not ask this")
+            }
         }
     }
 

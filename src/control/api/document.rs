@@ -6,7 +6,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use super::{Problem, people, publish, rooms};
+use super::{Problem, people, publish, rooms, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,8 @@ use super::{Problem, people, publish, rooms};
         rooms::presence,
         rooms::history,
         rooms::top,
+        tokens::ticket,
+        tokens::revoke,
     ),
     components(schemas(Problem)),
     modifiers(&Additions),

@@ -155,7 +155,7 @@ async fn admit(api: &Api, peer: Peer, request: Request, next: Next) -> Result<Re
 
 /// Which caller this is.
 fn authenticate(api: &Api, Peer(peer): Peer, headers: &HeaderMap) -> Result<String, Problem> {
-    let (address, now) = (peer.ip().to_canonical(), Instant::now());
+    let (address, now) = (peer.to_canonical(), Instant::now());
     let rules = api.desk.rules();
     if rules.keys.is_empty() {
         let sentence = "this server has no API keys: make one with `throng api-key new` and start it with \

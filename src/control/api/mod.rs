@@ -9,6 +9,7 @@ mod people;
 mod problem;
 mod publish;
 mod rooms;
+mod tokens;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -75,6 +76,8 @@ impl Api {
             .route("/rooms/{room}/history", get(rooms::history))
             .route("/rooms/{room}/disconnect", post(people::disconnect_room))
             .route("/top", get(rooms::top))
+            .route("/tickets", post(tokens::ticket))
+            .route("/revoke", post(tokens::revoke))
             .fallback(async || {
                 let sentence = "there is no such call: see /api/v1/openapi.json";
                 Problem::new(StatusCode::NOT_FOUND, "not_found", sentence)

@@ -55,7 +55,7 @@ pub(super) struct Connection {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DisconnectRequest {
-    /// `true`: the close code is 4004, which a client answers by coming back. `false`: 4501, which it does not. The
+    /// `true`: the close code is 4006, which a client answers by coming back. `false`: 4501, which it does not. The
     /// token stays good either way.
     come_back: bool,
 }

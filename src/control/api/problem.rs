@@ -58,7 +58,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Forbidden => StatusCode::FORBIDDEN,
+            Refusal::Forbidden | Refusal::BadToken | Refusal::OtherUser => StatusCode::FORBIDDEN,
             Refusal::Malformed | Refusal::UnknownCommand => StatusCode::BAD_REQUEST,
             Refusal::Unsupported => StatusCode::NOT_IMPLEMENTED,
             Refusal::BadRoom

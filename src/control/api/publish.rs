@@ -292,7 +292,9 @@ pub(super) fn unexpected(answer: Answer) -> Problem {
         | Answer::Presence(_)
         | Answer::History(_)
         | Answer::Rooms { .. }
-        | Answer::Connections { .. } => {
+        | Answer::Connections { .. }
+        | Answer::Ticket(_)
+        | Answer::Revoked(_) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a shard answered another question")
         }
     }

@@ -4,6 +4,7 @@
 //! A plain publish allocates nothing. The `id` is found even when another field is bad, so that the error carries it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::entries::{Entries, Flaw, Value};
 use crate::base::{Encoding, Epoch, Limits, Offset, Position, RoomName};
@@ -42,11 +43,29 @@ pub enum Command<'a> {
         room: Cow<'a, str>,
     },
     Ping,
+    /// Who somebody is, as the first message of a connection that brought no token otherwise.
+    Hello {
+        token: TokenText<'a>,
+    },
+    /// A new token for the same user.
+    Refresh {
+        token: TokenText<'a>,
+    },
+}
+
+/// A token inside a command. `Debug` never shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenText<'a>(pub Cow<'a, str>);
+
+impl fmt::Debug for TokenText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenText({} bytes)", self.0.len())
+    }
 }
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 5] = ["join", "leave", "publish", "presence", "ping"];
+    pub const NAMES: [&'static str; 7] = ["join", "leave", "publish", "presence", "ping", "hello", "refresh"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -56,6 +75,8 @@ impl Command<'_> {
             Command::Publish { .. } => 2,
             Command::Presence { .. } => 3,
             Command::Ping => 4,
+            Command::Hello { .. } => 5,
+            Command::Refresh { .. } => 6,
         }
     }
 
@@ -125,10 +146,11 @@ enum Field {
     Event,
     Echo,
     Key,
+    Token,
 }
 
 impl Field {
-    const COUNT: usize = 10;
+    const COUNT: usize = 11;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
@@ -142,6 +164,7 @@ impl Field {
             "event" => Self::Event,
             "echo" => Self::Echo,
             "key" => Self::Key,
+            "token" => Self::Token,
             _ => return None,
         })
     }
@@ -224,8 +247,18 @@ impl<'a> Fields<'a> {
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
-            "hello" | "resume" | "send" | "typing" | "read" | "history" | "refresh" => Err(Refusal::Unsupported.into()),
+            "hello" => Ok(Command::Hello { token: self.token()? }),
+            "refresh" => Ok(Command::Refresh { token: self.token()? }),
+            "resume" | "send" | "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
+        }
+    }
+
+    fn token(&self) -> Result<TokenText<'a>, No> {
+        match self.optional(Field::Token).map(|value| value.text()) {
+            Some(Some(token)) => Ok(TokenText(token)),
+            Some(None) => Err(No::malformed("`token` is not a string")),
+            None => Err(No::malformed("`token` is missing")),
         }
     }
 
@@ -269,6 +302,14 @@ impl<'a> Fields<'a> {
         match value.text().filter(|event| is_event_name(event)) {
             Some(event) => Ok(Some(event)),
             None => Err(No::malformed("`event` is not a string of 1 to 64 bytes of A-Z a-z 0-9 : _ . -")),
+        }
+    }
+
+    fn token(&self) -> Result<TokenText<'a>, No> {
+        match self.optional(Field::Token).map(|value| value.text()) {
+            Some(Some(token)) => Ok(TokenText(token)),
+            Some(None) => Err(No::malformed("`token` is not a string")),
+            None => Err(No::malformed("`token` is missing")),
         }
     }
 

@@ -50,6 +50,25 @@ impl GapWhy {
     }
 }
 
+/// Why a seat was taken away without having been given up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum RemovedWhy {
+    /// The token that came by `refresh` does not grant the room any more.
+    Grants,
+}
+
+impl RemovedWhy {
+    /// Every reason.
+    pub const ALL: [Self; 1] = [Self::Grants];
+
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grants => "grants",
+        }
+    }
+}
+
 /// What the server says to one connection. Answers carry the `id` of the command they answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
@@ -83,11 +102,17 @@ pub enum Event<'a> {
     PresenceLeft { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// Messages `from` to `to` (inclusive; `to` below `from`: nothing is known to be missing) will not come.
     Gap { room: &'a RoomName, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
+    /// Answers `refresh`: the new token ends so late.
+    Refreshed { id: u64, expires_in_ms: u64 },
+    /// The token ends soon: `refresh` it.
+    Expiring { in_ms: u64 },
+    /// The connection does not sit in this room any more.
+    Removed { room: &'a RoomName, why: RemovedWhy },
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 13] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -98,6 +123,9 @@ impl Event<'_> {
         "joined",
         "left",
         "gap",
+        "reply_refresh",
+        "expiring",
+        "removed",
     ];
 
     /// The place in a table of all kinds.
@@ -113,6 +141,9 @@ impl Event<'_> {
             Event::PresenceJoined { .. } => 7,
             Event::PresenceLeft { .. } => 8,
             Event::Gap { .. } => 9,
+            Event::Refreshed { .. } => 10,
+            Event::Expiring { .. } => 11,
+            Event::Removed { .. } => 12,
         }
     }
 
@@ -194,6 +225,19 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.unsigned_field("to", to.0);
             w.text_field("why", why.name());
         }
+        Event::Refreshed { id, expires_in_ms } => {
+            start_reply(w, id, None, 1);
+            w.unsigned_field("expires_in_ms", expires_in_ms);
+        }
+        Event::Expiring { in_ms } => {
+            start(w, "expiring", 1);
+            w.unsigned_field("in_ms", in_ms);
+        }
+        Event::Removed { room, why } => {
+            start(w, "removed", 2);
+            w.text_field("room", room.as_str());
+            w.text_field("why", why.name());
+        }
     }
     w.end_map();
 }
@@ -247,7 +291,12 @@ fn length_guess(event: &Event<'_>) -> usize {
         Event::Members { members, .. } => members.list.len(),
         Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
         Event::Welcome { .. } | Event::Error { .. } | Event::Gap { .. } => 1,
-        Event::Left { .. } | Event::Published { .. } | Event::Pong { .. } => 0,
+        Event::Left { .. }
+        | Event::Published { .. }
+        | Event::Pong { .. }
+        | Event::Refreshed { .. }
+        | Event::Expiring { .. }
+        | Event::Removed { .. } => 0,
     };
     100 + 60 * people
 }

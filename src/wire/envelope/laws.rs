@@ -137,6 +137,8 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
         room().prop_map(|room| Command::Leave { room }),
         room().prop_map(|room| Command::Presence { room }),
         Just(Command::Ping),
+        "\\PC{0,30}".prop_map(|token| Command::Hello { token: TokenText(token.into()) }),
+        "\\PC{0,30}".prop_map(|token| Command::Refresh { token: TokenText(token.into()) }),
         (room(), data, any_event(), any::<Option<bool>>()).prop_map(|(room, data, event, echo)| {
             let data = prove(JSON, data.to_vec().leak(), 32).unwrap();
             Command::Publish { room, data, event: event.map(Into::into), echo }
@@ -176,6 +178,8 @@ fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
         }
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
+        Command::Hello { token } => CommandOut::Hello { token: &token.0 },
+        Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
     }
 }
 

@@ -28,7 +28,8 @@ use tungstenite::http::header::{self, HeaderMap, HeaderName};
 use crate::base::Encoding;
 
 pub use answer::write_refusal;
-pub use carried::Carried;
+use carried::Cookies;
+pub use carried::{Carried, Carriers};
 use offer::Offer;
 
 /// A complete request head.
@@ -37,6 +38,8 @@ pub struct Head {
     /// Its bytes, the empty line included. What comes after them belongs to the WebSocket (a client may send frames
     /// without waiting for the answer).
     pub len: usize,
+    /// The lines of `X-Forwarded-For` as they came, joined by commas; for whoever knows which proxies to trust.
+    pub forwarded_for: Option<Hops>,
     pub what: Asked,
 }
 
@@ -82,8 +85,11 @@ pub struct Upgrade {
     /// Something of `throng.*` was offered (a token does not count), but nothing that we speak: close with 4505.
     pub unknown_version: bool,
     pub token: Carried,
-    /// `Origin`, as the browser sent it.
+    /// `Origin`, as the browser sent it; several, which no browser sends, are joined by commas and are no origin.
     pub origin: Option<String>,
+    /// `Host`: the name by which the client knows this server.
+    pub host: Option<String>,
+    cookies: Cookies,
     /// The subprotocol the answer names. Besides `chosen` that is, for an unknown version, the one that was offered: a
     /// browser whose offers are all passed over fails the connection itself, and its script would never see 4505.
     answered: Option<String>,
@@ -92,6 +98,12 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
+    /// The token by all carriers, a cookie of this name included. Only for a page whose origin is listed: a browser
+    /// sends cookies along whoever's page asks.
+    pub fn token_or_cookie(&self, name: &str) -> Carried {
+        self.token.with_cookie(&self.cookies, name)
+    }
+
     /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token.
     pub fn write_accept(&self, out: &mut Vec<u8>) {
         answer::write_accept(out, &self.accept, self.answered.as_deref());
@@ -118,8 +130,8 @@ pub fn read_head(bytes: &[u8], looked: usize, head_bytes_max: usize) -> Result<O
     if len > head_bytes_max {
         return Err(HeadError::TooLong);
     }
-    let what = parse(&bytes[start..len])?;
-    Ok(Some(Head { len, what }))
+    let (what, forwarded_for) = parse(&bytes[start..len])?;
+    Ok(Some(Head { len, forwarded_for, what }))
 }
 
 /// Where the first empty line ends, in a head that begins at `start` and had no end within its first `looked` bytes.
@@ -136,12 +148,12 @@ fn find_end(bytes: &[u8], start: usize, looked: usize) -> Option<usize> {
     })
 }
 
-/// What a whole head asks for.
-fn parse(head: &[u8]) -> Result<Asked, HeadError> {
+/// What a whole head asks for, and for whom it says to speak.
+fn parse(head: &[u8]) -> Result<(Asked, Option<Hops>), HeadError> {
     match Request::try_parse(head) {
         Ok(Some((_, request))) => {
-            let uri = request.uri();
-            Ok(asked(uri.path(), uri.query().unwrap_or_default(), request.headers(), None))
+            let (uri, headers) = (request.uri(), request.headers());
+            Ok((asked(uri.path(), uri.query().unwrap_or_default(), headers, None), joined(headers, FORWARDED_FOR)))
         }
         Err(Error::Protocol(ProtocolError::WrongHttpMethod)) => parse_other(head, WRONG_METHOD),
         Err(Error::Protocol(ProtocolError::WrongHttpVersion)) => parse_other(head, WRONG_VERSION),
@@ -152,16 +164,19 @@ fn parse(head: &[u8]) -> Result<Asked, HeadError> {
 }
 
 /// A head that is good HTTP but not `GET` over HTTP/1.1, which is all tungstenite makes a request of.
-fn parse_other(head: &[u8], fault: Fault) -> Result<Asked, HeadError> {
+fn parse_other(head: &[u8], fault: Fault) -> Result<(Asked, Option<Hops>), HeadError> {
     let line_len = memchr::memchr(b'\n', head).ok_or(HeadError::Malformed)? + 1;
     let line = std::str::from_utf8(&head[..line_len]).map_err(|_| HeadError::Malformed)?;
     let target = line.split(' ').nth(1).ok_or(HeadError::Malformed)?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match HeaderMap::try_parse(&head[line_len..]) {
-        Ok(Some((_, headers))) => Ok(asked(path, query, &headers, Some(fault))),
+        Ok(Some((_, headers))) => Ok((asked(path, query, &headers, Some(fault)), joined(&headers, FORWARDED_FOR))),
         Ok(None) | Err(_) => Err(HeadError::Malformed),
     }
 }
+
+/// The lines of `X-Forwarded-For`, joined by commas.
+pub type Hops = Box<[u8]>;
 
 /// Status and sentence of a bad upgrade.
 type Fault = (u16, &'static str);
@@ -214,10 +229,22 @@ fn upgrade(query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
         offers_ours: offer.offers_ours,
         unknown_version: offer.chosen.is_none() && offer.unknown.is_some(),
         token: Carried::read(headers, query, offer.tokens),
-        origin: headers.get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
+        origin: text(headers, header::ORIGIN),
+        host: text(headers, header::HOST),
+        cookies: Cookies::read(headers),
         answered: offer.chosen.map(str::to_owned).or(offer.unknown),
         accept,
     }
+}
+
+/// All lines of this name, joined by commas; `None` if there are none.
+fn joined(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Hops> {
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+    (!lines.is_empty()).then(|| lines.join(&b',').into())
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    joined(headers, name).map(|value| String::from_utf8_lossy(&value).into_owned())
 }
 
 /// Whether one of the headers of this name lists `wanted`, whatever the case.
@@ -239,6 +266,7 @@ const KEY_BASE64: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 const PATH: &str = "/ws";
+const FORWARDED_FOR: &str = "x-forwarded-for";
 const WRONG_METHOD: Fault = (405, "a WebSocket upgrade is a GET");
 const WRONG_VERSION: Fault = (400, "a WebSocket upgrade needs HTTP/1.1; a proxy in front must not lower it");
 

@@ -53,7 +53,11 @@ fn accepted(upgrade: &Upgrade) -> String {
 }
 
 fn token(token: &str) -> Carried {
-    Carried::Token(token.to_owned())
+    Carried::Token { token: token.to_owned(), in_url: false }
+}
+
+fn in_url(token: &str) -> Carried {
+    Carried::Token { token: token.to_owned(), in_url: true }
 }
 
 // The upgrade
@@ -88,7 +92,7 @@ fn case_lists_and_bare_line_feeds_make_no_difference() {
     let bare: Vec<u8> = head("GET /ws HTTP/1.1", &GOOD).into_iter().filter(|byte| *byte != b'\r').collect();
     assert!(matches!(asked_by(&bare), Asked::Upgrade(_)));
     let absolute = head("GET http://localhost:8080/ws?token=t HTTP/1.1", &GOOD);
-    assert!(matches!(asked_by(&absolute), Asked::Upgrade(Upgrade { token: Carried::Token(_), .. })));
+    assert!(matches!(asked_by(&absolute), Asked::Upgrade(Upgrade { token: Carried::Token { .. }, .. })));
     let stray_bits =
         head("GET /ws HTTP/1.1", &but("Sec-WebSocket-Key", &["Sec-WebSocket-Key: AQIDBAUGBwgJCgsMDQ4PEC=="]));
     assert!(matches!(asked_by(&stray_bits), Asked::Upgrade(_)));
@@ -194,11 +198,11 @@ fn each_carrier_brings_the_token() {
         assert_eq!(by(plain, &[header]), token("a.b.c"), "{header}");
     }
     assert_eq!(by(plain, &["Sec-WebSocket-Protocol: throng.v1.json, throng.token.a.b.c"]), token("a.b.c"));
-    assert_eq!(by("GET /ws?token=a.b.c HTTP/1.1", &[]), token("a.b.c"));
-    assert_eq!(by("GET /ws?x=1&token=a%2Eb%2ec&y HTTP/1.1", &[]), token("a.b.c"));
-    assert_eq!(by("GET /ws?%74oken=a.b.c HTTP/1.1", &[]), token("a.b.c"));
-    assert_eq!(by("GET /ws?token=a%zz%4 HTTP/1.1", &[]), token("a%zz%4"));
-    assert_eq!(by("GET /ws?token=%22a.b.c%22 HTTP/1.1", &[]), token("\"a.b.c\""));
+    assert_eq!(by("GET /ws?token=a.b.c HTTP/1.1", &[]), in_url("a.b.c"));
+    assert_eq!(by("GET /ws?x=1&token=a%2Eb%2ec&y HTTP/1.1", &[]), in_url("a.b.c"));
+    assert_eq!(by("GET /ws?%74oken=a.b.c HTTP/1.1", &[]), in_url("a.b.c"));
+    assert_eq!(by("GET /ws?token=a%zz%4 HTTP/1.1", &[]), in_url("a%zz%4"));
+    assert_eq!(by("GET /ws?token=%22a.b.c%22 HTTP/1.1", &[]), in_url("\"a.b.c\""));
 }
 
 #[test]
@@ -219,7 +223,7 @@ fn carriers_that_agree_are_one_and_others_disagree() {
     let by = |line, headers: &[&str]| upgraded(line, headers).token;
     let (same, other) = ("GET /ws?token=a HTTP/1.1", "GET /ws?token=b HTTP/1.1");
     let both = ["Authorization: Bearer a", "Sec-WebSocket-Protocol: throng.token.a"];
-    assert_eq!(by(same, &both), token("a"));
+    assert_eq!(by(same, &both), in_url("a"));
     assert_eq!(by(other, &both), Carried::Disagree);
     assert_eq!(by("GET /ws HTTP/1.1", &["Authorization: Bearer a", "Authorization: Bearer b"]), Carried::Disagree);
     assert_eq!(by("GET /ws HTTP/1.1", &["Authorization: Bearer a", "Authorization: Bearer a"]), token("a"));
@@ -228,8 +232,76 @@ fn carriers_that_agree_are_one_and_others_disagree() {
 }
 
 #[test]
+fn every_pair_of_carriers_agrees_or_is_refused() {
+    // Each carrier as (query, headers) with one of two values.
+    type Carry = fn(&str) -> (String, Vec<String>);
+    let tokens: [Carry; 4] = [
+        |value| (String::new(), vec![format!("Authorization: Bearer {value}")]),
+        |value| (String::new(), vec![format!("Sec-WebSocket-Protocol: throng.v1.json, throng.token.{value}")]),
+        |value| (format!("token={value}"), Vec::new()),
+        |value| (String::new(), vec![format!("Cookie: other=1; session={value}")]),
+    ];
+    let ticket: Carry = |value| (format!("ticket={value}"), Vec::new());
+    let carried = |pair: [(Carry, &str); 2]| {
+        let [first, second] = pair.map(|(carry, value)| carry(value));
+        let headers: Vec<String> = GOOD.iter().map(|&good| good.to_owned()).chain(first.1).chain(second.1).collect();
+        let line = format!("GET /ws?{}&{} HTTP/1.1", first.0, second.0);
+        let bytes = head(&line, &headers.iter().map(String::as_str).collect::<Vec<_>>());
+        match asked_by(&bytes) {
+            Asked::Upgrade(upgrade) => upgrade.token_or_cookie("session"),
+            other @ (Asked::BadUpgrade { .. } | Asked::Elsewhere) => panic!("{other:?}"),
+        }
+    };
+    for (nth, one) in tokens.into_iter().enumerate() {
+        for (mth, other) in tokens.into_iter().enumerate() {
+            let url = nth == 2 || mth == 2;
+            let expected = Carried::Token { token: "a".to_owned(), in_url: url };
+            assert_eq!(carried([(one, "a"), (other, "a")]), expected, "{nth} {mth}");
+            assert_eq!(carried([(one, "a"), (other, "b")]), Carried::Disagree, "{nth} {mth}");
+        }
+        assert_eq!(carried([(one, "a"), (ticket, "a")]), Carried::Disagree, "{nth} and a ticket");
+    }
+    assert_eq!(carried([(ticket, "a"), (ticket, "a")]), Carried::Ticket("a".to_owned()));
+    assert_eq!(carried([(ticket, "a"), (ticket, "b")]), Carried::Disagree);
+}
+
+#[test]
+fn a_cookie_is_read_only_under_the_name_asked_for() {
+    let by = |headers: &[&str]| upgraded("GET /ws HTTP/1.1", headers);
+    let upgrade = by(&["Cookie: session=a.b.c; other=x"]);
+    assert_eq!((upgrade.token.clone(), upgrade.token_or_cookie("none")), (Carried::None, Carried::None));
+    assert_eq!(upgrade.token_or_cookie("session"), token("a.b.c"));
+    assert_eq!(by(&["Cookie: x=1", "Cookie:  session = \"a.b.c\" "]).token_or_cookie("session"), token("a.b.c"));
+    assert_eq!(by(&["Cookie: session=; session"]).token_or_cookie("session"), Carried::None);
+    assert_eq!(by(&["Cookie: Session=a; xsession=a"]).token_or_cookie("session"), Carried::None);
+    assert_eq!(by(&["Cookie: session=a; session=b"]).token_or_cookie("session"), Carried::Disagree);
+    for (name, good) in
+        [("session", true), ("__Host-throng", true), ("", false), ("a b", false), ("a=b", false), ("a;b", false)]
+    {
+        let carriers = Carriers { cookie: Some(name.to_owned()), ..Carriers::default() };
+        assert_eq!(carriers.check().is_ok(), good, "{name}");
+    }
+    assert_eq!(Carriers::default().check(), Ok(()));
+}
+
+#[test]
+fn hops_and_origins_come_whole() {
+    let bytes = head("GET /x HTTP/1.1", &["Host: h", "X-Forwarded-For: 1.1.1.1", "x-forwarded-for: 2.2.2.2, 3.3.3.3"]);
+    let head = read_head(&bytes, 0, MAX).unwrap().unwrap();
+    assert_eq!(head.forwarded_for.as_deref(), Some(&b"1.1.1.1,2.2.2.2, 3.3.3.3"[..]));
+    let upgrade = upgraded("GET /ws HTTP/1.1", &["Origin: http://a", "Origin: http://b"]);
+    assert_eq!(
+        (upgrade.origin.as_deref(), upgrade.host.as_deref()),
+        (Some("http://a,http://b"), Some("localhost:8080"))
+    );
+    let post = read_head(b"POST /x HTTP/1.1\r\nX-Forwarded-For: 4.4.4.4\r\n\r\n", 0, MAX).unwrap().unwrap();
+    assert_eq!(post.forwarded_for.as_deref(), Some(&b"4.4.4.4"[..]));
+}
+
+#[test]
 fn debug_shows_no_token() {
-    let headers = ["Authorization: Bearer secret", "Sec-WebSocket-Protocol: throng.token.secret"];
+    let headers =
+        ["Authorization: Bearer secret", "Sec-WebSocket-Protocol: throng.token.secret", "Cookie: session=secret"];
     let bytes = head("GET /ws?token=secret HTTP/1.1", &[&GOOD[..], &headers].concat());
     let head = read_head(&bytes, 0, MAX).unwrap().unwrap();
     let shown = format!("{head:?} {head:#?}");

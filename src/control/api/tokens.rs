@@ -1,0 +1,150 @@
+//! Tokens by API: tickets for those who cannot carry one, and revocation of those that were given out.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::publish::unexpected;
+use super::{Api, Caller, Problem, hear_all, read};
+use crate::base::Identity;
+use crate::runtime::clock::Clock;
+use crate::shard::{Answer, Question, Revocation, Revoked};
+use crate::wire::{Grants, Verified};
+
+/// Whom a ticket is for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TicketRequest {
+    /// 1 to 128 bytes without control characters.
+    user: String,
+    /// Shown to others beside the user: at most 256 bytes of JSON.
+    info: Option<serde_json::Value>,
+    /// What the session may do, as in the `rooms` claim of a token. Absent: the server's default grants.
+    rooms: Option<serde_json::Value>,
+    /// How long the session may last, 1 to 604,800 seconds; 3,600 if it is not said. The ticket itself must be used
+    /// within seconds.
+    session_s: Option<u64>,
+}
+
+/// A ticket.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TicketMade {
+    /// To be used once: `GET /ws?ticket=…`.
+    ticket: String,
+    /// When the session it opens ends, in seconds since 1970.
+    session_ends: u64,
+}
+
+/// What is not to be believed any more: exactly one of `jti`, `user`, `everybody`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RevokeRequest {
+    /// The tokens with this `jti`.
+    jti: Option<String>,
+    /// The tokens of this user that were issued before `issued_before`.
+    user: Option<String>,
+    /// `true`: all tokens that were issued before `issued_before`.
+    #[serde(default)]
+    everybody: bool,
+    /// Seconds since 1970, compared with `iat`; a token without `iat` is older than any time. Absent: the next second,
+    /// so everything issued until now.
+    issued_before: Option<u64>,
+}
+
+/// What became of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RevokeResult {
+    /// Whether it is remembered: `false` when the list is full. Whoever is named and here goes all the same, but could
+    /// come back: revoke by time then, which always fits.
+    remembered: bool,
+    /// Whether every shard knows of it. `false`: call again.
+    complete: bool,
+}
+
+/// Make a one-time ticket.
+///
+/// For a browser that must not have a token, or cannot send one: your backend vouches for the user.
+#[utoipa::path(post, path = "/tickets", tag = "tokens", request_body = TicketRequest,
+    responses((status = 200, body = TicketMade)))]
+pub(super) async fn ticket(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<TicketMade>, Problem> {
+    let request: TicketRequest = read(&body)?;
+    let info = request.info.map(|info| info.to_string());
+    let identity = Identity::new(&request.user, info.as_deref())?;
+    let grants = request.rooms.as_ref().map(Grants::from_claim).transpose();
+    let grants = grants.map_err(|why| Problem::malformed(format!("`rooms` {why}")))?;
+    let session_s = request.session_s.unwrap_or(SESSION_S);
+    if !(1..=SESSION_S_MAX).contains(&session_s) {
+        return Err(Problem::malformed(format!("`session_s` is a number from 1 to {SESSION_S_MAX}")));
+    }
+    let now_s = unix_s();
+    let session_ends = now_s + session_s;
+    let verified = Verified { identity, grants, expires_unix_s: session_ends, issued_unix_s: Some(now_s), jti: None };
+    let shard = api.desk.next_shard()?;
+    let answer = api.desk.ask(shard, Question::Ticket(Box::new(verified)), caller.patience)?.next().await?;
+    let Answer::Ticket(made) = answer else { return Err(unexpected(answer)) };
+    match made {
+        Some(code) => Ok(Json(TicketMade { ticket: code.to_string(), session_ends })),
+        None => Err(Problem::busy("as many tickets as may be are waiting to be used: ask again")),
+    }
+}
+
+/// Revoke tokens.
+///
+/// Whoever is connected with one is closed with 4500 within a second, and nobody comes in with one any more. A restart
+/// forgets it: let tokens end soon, or change the key.
+#[utoipa::path(post, path = "/revoke", tag = "tokens", request_body = RevokeRequest,
+    responses((status = 200, body = RevokeResult)))]
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<RevokeResult>, Problem> {
+    let revocation = what(read(&body)?)?;
+    let (mut call, asked) = api.desk.ask_all(|| Question::Revoke(revocation.clone()), caller.patience)?;
+    let mut remembered = true;
+    let answered = hear_all(&mut call, asked, |answer| {
+        let Answer::Revoked(revoked) = answer else { return Err(answer) };
+        remembered &= revoked == Revoked::Kept;
+        Ok(())
+    })
+    .await?;
+    let complete = answered == api.desk.shards();
+    Ok(Json(RevokeResult { remembered: remembered && complete, complete }))
+}
+
+fn what(request: RevokeRequest) -> Result<Revocation, Problem> {
+    let before_unix_s = request.issued_before.unwrap_or_else(|| unix_s() + 1);
+    match (request.jti, request.user, request.everybody) {
+        (Some(_), None, false) if request.issued_before.is_some() => {
+            Err(Problem::malformed("`issued_before` belongs to `user` and `everybody`, not to `jti`"))
+        }
+        (Some(jti), None, false) => Ok(Revocation::Token { jti: jti.into() }),
+        (None, Some(user), false) => {
+            let user = Identity::new(&user, None)?;
+            Ok(Revocation::User { user: user.user().into(), issued_before_unix_s: before_unix_s })
+        }
+        (None, None, true) => Ok(Revocation::Issued { before_unix_s }),
+        _ => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "say what is revoked by exactly one of `jti`, `user` and `everybody: true`",
+        )),
+    }
+}
+
+fn unix_s() -> u64 {
+    Duration::from_millis(Clock::start().now().unix_ms).as_secs()
+}
+
+const SESSION_S: u64 = 3_600;
+/// A week: what is longer is for tokens, which can be refreshed and are revoked by their own name.
+const SESSION_S_MAX: u64 = 604_800;

@@ -1,0 +1,168 @@
+//! How many connections and handshakes come from one address: counters that share cells.
+//!
+//! Two rows of cells; an address has one cell in each, chosen by a keyed hash. What an address is charged is added to
+//! both; what it has is read from the smaller. So an address is never counted too low, and too high only when *both* its
+//! cells are shared with busy others: with A addresses at their limit that is (A / 16,384)².
+//!
+//! Promises: memory is fixed (384 KiB of address space a shard, touched by page as addresses come), so there is no table to
+//! fill up and nothing to forget; who came is remembered by 4 bytes in its row. Must never know a time but the one it is
+//! given.
+
+use super::Shard;
+use crate::base::{Limits, Now};
+use crate::wire::CloseReason;
+use core::net::IpAddr;
+
+/// An address in 32 bits, by a key that nobody outside knows. 0 stands for nobody's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct AddressKey(u32);
+
+impl AddressKey {
+    /// Whether somebody is counted under it.
+    pub(crate) fn is_counted(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The cell in each row: the two halves of 32 well-mixed bits overlap by four, which chance would do as well.
+    fn cells(self) -> [usize; ROWS] {
+        [self.0 as usize % CELLS, CELLS + (self.0 >> (32 - CELL_BITS)) as usize]
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    connections: Vec<u32>,
+    /// When the handshakes so far would all have come at the allowed rate, in microseconds of the monotonic clock.
+    busy_until_us: Vec<u64>,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        // Zeroed by the kernel, page by page when touched.
+        Self { connections: vec![0; ROWS * CELLS], busy_until_us: vec![0; ROWS * CELLS] }
+    }
+}
+
+impl Addresses {
+    /// Charges one handshake and one connection, or says which of them is one too many and charges nothing.
+    fn enter(&mut self, now: Now, key: AddressKey, limits: &Limits, shards: u16) -> Result<(), CloseReason> {
+        let (per_s, connections_max) = (
+            u64::from(Limits::share(limits.handshakes_per_address_per_s, shards)),
+            Limits::share(limits.connections_per_address_max, shards),
+        );
+        if connections_max > 0 && self.connections(key) >= connections_max {
+            return Err(CloseReason::AddressFull);
+        }
+        if let Some(each_us) = SECOND_US.checked_div(per_s) {
+            let now_us = now.mono_ms * 1_000;
+            let begins = |busy_until_us: u64| busy_until_us.max(now_us);
+            let ahead_us = self.smallest(key, |at| self.busy_until_us[at]).map_or(0, |it| begins(it) - now_us);
+            if ahead_us + each_us > per_s * each_us {
+                return Err(CloseReason::HandshakeRate);
+            }
+            for at in key.cells() {
+                self.busy_until_us[at] = begins(self.busy_until_us[at]) + each_us;
+            }
+        }
+        for at in key.cells() {
+            self.connections[at] += 1;
+        }
+        Ok(())
+    }
+
+    /// One connection less.
+    pub(crate) fn leave(&mut self, key: AddressKey) {
+        for at in key.cells() {
+            self.connections[at] -= 1;
+        }
+    }
+
+    /// At least as many as there are.
+    fn connections(&self, key: AddressKey) -> u32 {
+        self.smallest(key, |at| self.connections[at]).unwrap_or(0)
+    }
+
+    fn smallest<T: Ord>(&self, key: AddressKey, of: impl Fn(usize) -> T) -> Option<T> {
+        key.cells().into_iter().map(of).min()
+    }
+
+    /// Every connection is in one cell of each row.
+    pub(crate) fn total(&self) -> u64 {
+        self.connections[..CELLS].iter().map(|count| u64::from(*count)).sum()
+    }
+}
+
+impl Shard {
+    /// Counts somebody who wants in, unless its address is not counted at all.
+    pub(super) fn charge(&mut self, now: Now, address: IpAddr) -> Result<AddressKey, CloseReason> {
+        let limits = &self.config.rules.limits;
+        if limits.uncounted.contains(address) {
+            return Ok(AddressKey::default());
+        }
+        let hash = self.seed.mix(&crate::base::counted_as(address).to_le_bytes());
+        let key = AddressKey((hash as u32).max(1));
+        self.addresses.enter(now, key, limits, self.config.shards).map(|()| key)
+    }
+}
+
+const SECOND_US: u64 = 1_000_000;
+const ROWS: usize = 2;
+const CELL_BITS: u32 = 14;
+const CELLS: usize = 1 << CELL_BITS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: AddressKey = AddressKey(0x1234_5678);
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, unix_ms: 0 }
+    }
+
+    fn limits(connections: u32, per_s: u32) -> Limits {
+        Limits { connections_per_address_max: connections, handshakes_per_address_per_s: per_s, ..Limits::default() }
+    }
+
+    #[test]
+    fn a_rate_allows_a_second_at_once_and_then_one_each_its_time() {
+        let (mut addresses, limits) = (Addresses::default(), limits(0, 50));
+        let mut enter = |ms| addresses.enter(at(ms), KEY, &limits, 1);
+        assert!((0..50).all(|_| enter(1_000).is_ok()));
+        assert_eq!(enter(1_000), Err(CloseReason::HandshakeRate));
+        assert_eq!(enter(1_019), Err(CloseReason::HandshakeRate), "a refusal costs nothing, and gains nothing");
+        assert_eq!(enter(1_020), Ok(()));
+        assert_eq!(enter(1_020), Err(CloseReason::HandshakeRate));
+        assert!((0..50).all(|_| enter(60_000).is_ok()), "what was not used is not saved up beyond a second");
+        assert!(enter(60_000).is_err());
+    }
+
+    #[test]
+    fn places_are_given_back_and_a_refusal_takes_none() {
+        let (mut addresses, limits) = (Addresses::default(), limits(2, 0));
+        assert!(addresses.enter(at(0), KEY, &limits, 1).is_ok() && addresses.enter(at(0), KEY, &limits, 1).is_ok());
+        assert_eq!(addresses.enter(at(0), KEY, &limits, 1), Err(CloseReason::AddressFull));
+        assert!(addresses.enter(at(0), AddressKey(99), &limits, 1).is_ok(), "somebody else");
+        assert_eq!(addresses.total(), 3);
+        addresses.leave(KEY);
+        assert!(addresses.enter(at(0), KEY, &limits, 1).is_ok());
+        assert!(addresses.enter(at(0), KEY, &limits, 1).is_err());
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let (mut addresses, limits) = (Addresses::default(), limits(0, 0));
+        assert!((0..5_000).all(|_| addresses.enter(at(0), KEY, &limits, 4).is_ok()));
+    }
+
+    #[test]
+    fn who_shares_one_cell_with_the_busy_is_not_refused() {
+        let (mut addresses, limits) = (Addresses::default(), limits(2, 1));
+        let same_first = AddressKey(KEY.0 ^ 1 << 31);
+        assert_eq!(KEY.cells()[0], same_first.cells()[0]);
+        assert_ne!(KEY.cells()[1], same_first.cells()[1]);
+        assert!(addresses.enter(at(0), KEY, &limits, 1).is_ok());
+        assert!(addresses.enter(at(0), KEY, &limits, 1).is_err());
+        assert!(addresses.enter(at(0), same_first, &limits, 1).is_ok());
+    }
+}

@@ -1,0 +1,100 @@
+//! `refresh`: a connection goes on with a newer token of the same user.
+//!
+//! Promises: what the old token granted and the new one does not is lost at once: the rooms are left, with word of it; a
+//! token that is not taken changes nothing. One try per connection and round of the patrol: a signature costs more than a
+//! message.
+
+use std::sync::Arc;
+
+use super::row::{Flags, SeatRef};
+use super::{Count, Shard, seconds};
+use crate::base::{ConnKey, Now};
+use crate::wire::{Event, Refusal, RemovedWhy, Verb, Verified};
+
+impl Shard {
+    pub(super) fn refresh(&mut self, now: Now, conn: ConnKey, id: Option<u64>, token: &str) {
+        let Some(row) = self.connections.row_mut(conn) else { return };
+        if row.flags.has(Flags::REFRESHED) {
+            self.refuse(conn, id, Refusal::Busy, Some("one refresh at a time: try again in two seconds"));
+            return;
+        }
+        row.flags.set(Flags::REFRESHED, true);
+        let rules = Arc::clone(&self.config.rules);
+        let verified = rules.verifier.verify(token, now.unix_ms / 1_000);
+        let verified = verified.and_then(|verified| self.check_revoked(&verified).map(|()| verified));
+        let outcome = match verified {
+            Err(bad) => {
+                self.note_bad_token(bad);
+                self.refuse(conn, id, Refusal::BadToken, Some(&bad.to_string()));
+                return;
+            }
+            Ok(verified) => self.take_token(now, conn, &verified),
+        };
+        match outcome {
+            Err(refusal) => self.refuse(conn, id, refusal, None),
+            Ok(()) => {
+                self.counters.add(Count::Refreshes, 1);
+                self.leave_what_is_not_granted(conn);
+                if let Some(id) = id {
+                    self.answer(conn, &Event::Refreshed { id, expires_in_ms: self.token_left_ms(now, conn) });
+                }
+            }
+        }
+    }
+
+    /// The new token's user must be the old one's; what it says holds from here on.
+    fn take_token(&mut self, now: Now, conn: ConnKey, verified: &Verified) -> Result<(), Refusal> {
+        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.as_ref()) else {
+            return Err(Refusal::Busy);
+        };
+        if *identity != verified.identity {
+            return Err(Refusal::OtherUser);
+        }
+        let says_otherwise = identity.info() != verified.identity.info();
+        let max = self.limits().grant_sets_max;
+        let grants = self.grants.take(verified.grants.clone(), max).ok_or(Refusal::Busy)?;
+        let expires_mono_s = self.token_end(now, verified);
+        self.note_mark(conn.index(), verified);
+        let Some(row) = self.connections.row_mut(conn) else { return Err(Refusal::Busy) };
+        if says_otherwise {
+            row.identity = Some(verified.identity.clone());
+        }
+        row.expires_mono_s = expires_mono_s;
+        row.flags.set(Flags::WARNED, false);
+        let before = std::mem::replace(&mut row.grants, grants);
+        self.grants.give_back(before);
+        Ok(())
+    }
+
+    /// When a session with this token ends, grace included, in seconds of the monotonic clock.
+    pub(super) fn token_end(&self, now: Now, verified: &Verified) -> u32 {
+        let ends_unix_s = verified.expires_unix_s.saturating_add(self.limits().token_leeway_s);
+        let lasts_s = ends_unix_s.saturating_sub(now.unix_ms / 1_000);
+        seconds(now).saturating_add(u32::try_from(lasts_s).unwrap_or(u32::MAX))
+    }
+
+    /// How long the token is still good, without the grace.
+    pub(super) fn token_left_ms(&self, now: Now, conn: ConnKey) -> u64 {
+        let ends_mono_s = self.connections.row(conn).map_or(0, |row| u64::from(row.expires_mono_s));
+        (ends_mono_s * 1_000).saturating_sub(now.mono_ms + self.limits().token_leeway_s * 1_000)
+    }
+
+    fn leave_what_is_not_granted(&mut self, conn: ConnKey) {
+        let Some(row) = self.connections.row(conn) else { return };
+        let (grants, places) = (self.grants.grants(row.grants).clone(), row.seats.iter().collect::<Vec<_>>());
+        let Some(identity) = row.identity.clone() else { return };
+        for SeatRef { room: at, .. } in places {
+            let name = self.seats.room(at).name.clone();
+            let may = |verb| grants.allows(verb, name.as_str(), identity.user());
+            // Who sits where may have changed with the seat before.
+            let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(at)) else { continue };
+            if !may(Verb::Join) {
+                self.collect_owed(conn, place);
+                self.give_up_seat(conn, at);
+                self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
+            } else if !may(Verb::Presence) && self.seats.room_mut(at).stop_watching(place.seat) {
+                self.tell_counts(at);
+            }
+        }
+    }
+}
