@@ -19,7 +19,7 @@ pub(crate) enum Command {
     /// Serve rooms until SIGINT or SIGTERM
     Serve(Box<ServeArgs>),
     /// Make a token, or explain one
-    Token(TokenArgs),
+    Token(Box<TokenArgs>),
 }
 
 /// Where the secret comes from; the same for every subcommand.
