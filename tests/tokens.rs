@@ -113,7 +113,7 @@ fn a_token_that_lives_long_is_taken_from_the_header_and_not_from_a_url() {
 fn who_is_told_of_the_end_and_refreshes_goes_on_and_who_does_not_is_sent_for_a_new_token() {
     let limits = Limits { token_leeway_s: 1, ..small() };
     let (running, _handed) = serve_by(2, limits, prove_by([secret()], false), |_| {});
-    let mut open = || Raw::ask(running.address(), "/ws", &[OURS, &bearer(&signed(5))]).switched();
+    let open = || Raw::ask(running.address(), "/ws", &[OURS, &bearer(&signed(5))]).switched();
     let (mut ann, mut other) = (open(), open());
     for raw in [&mut ann, &mut other] {
         assert!(raw.hear().contains("welcome"));

@@ -20,7 +20,7 @@ pub(crate) enum Command {
     /// Serve rooms until SIGINT or SIGTERM
     Serve(Box<ServeArgs>),
     /// Make a token, or explain one
-    Token(TokenArgs),
+    Token(Box<TokenArgs>),
     /// Make a key for the HTTP API
     ApiKey(ApiKeyArgs),
     /// Say something in a room, to everybody or to one user, by the HTTP API

@@ -27,7 +27,7 @@ pub(crate) fn explain(token: &str, proof: Option<&TokenVerifier>, unix_s: u64) -
     let mut text = String::new();
     let (header, claims) = (token_part(token, 0), token_part(token, 1));
     let readable = header.is_some() && claims.is_some();
-    section(&mut text, "header", header, |name, value| header_comment(name, value));
+    section(&mut text, "header", header, header_comment);
     section(&mut text, "claims", claims, |claim, value| comment(claim, value, unix_s));
     let (verdict, good) = match proof {
         _ if !readable => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::base::ConnKey;
 use crate::shard::{Batch, Flush};
 use crate::wire::token::{Algorithm, KeySet, VerifyingKey, sign_hmac};
 use crate::wire::{Claims, CloseReason, FrameKind, Grants, TokenRules, TokenVerifier, sign_hs256, write_frame};
@@ -72,7 +73,7 @@ impl House {
              Authorization: Bearer {token}\r\n\r\n"
         )
         .into_bytes();
-        let conn = self.shard.open(self.now).expect("a free row");
+        let conn = self.shard.open(self.now, std::net::Ipv4Addr::LOCALHOST.into()).expect("a free row");
         let heard = self.hears(Input::Received { conn, bytes: &mut head });
         (conn, heard)
     }

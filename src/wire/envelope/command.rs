@@ -305,14 +305,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn token(&self) -> Result<TokenText<'a>, No> {
-        match self.optional(Field::Token).map(|value| value.text()) {
-            Some(Some(token)) => Ok(TokenText(token)),
-            Some(None) => Err(No::malformed("`token` is not a string")),
-            None => Err(No::malformed("`token` is missing")),
-        }
-    }
-
     fn boolean(&self, field: Field, otherwise: &'static str) -> Result<Option<bool>, No> {
         let Some(value) = self.optional(field) else {
             return Ok(None);

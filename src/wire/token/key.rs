@@ -26,7 +26,7 @@ pub struct VerifyingKey {
 
 enum Material {
     /// Padded and hashed once, not at each token.
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -69,7 +69,7 @@ impl VerifyingKey {
 
     /// A secret for HS256, HS384 or HS512, at least as long as the hash (RFC 7518, 3.2).
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, BadKey> {
-        let needs = algorithm.secret_bytes_min().ok_or(BadKey::NoSecret { algorithm: algorithm.name() })?;
+        let needs = algorithm.secret_bytes_min().ok_or_else(|| BadKey::NoSecret { algorithm: algorithm.name() })?;
         if secret.trim_ascii_start().starts_with(b"-----BEGIN") {
             return Err(BadKey::PemAsSecret);
         }
@@ -91,7 +91,7 @@ impl VerifyingKey {
             Algorithm::Hs512 => hmac::HMAC_SHA512,
             Algorithm::Hs256 | Algorithm::Rs256 | Algorithm::Es256 | Algorithm::EdDsa => hmac::HMAC_SHA256,
         };
-        Self::new(algorithm, Material::Secret(hmac::Key::new(hash, secret)))
+        Self::new(algorithm, Material::Secret(Box::new(hmac::Key::new(hash, secret))))
     }
 
     /// A public key in PEM: `PUBLIC KEY` (RFC 7468, 13) of any of our kinds or `RSA PUBLIC KEY` (RFC 8017, A.1.1). Its
