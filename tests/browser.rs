@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use cdp::{Browser, Tab};
 use serde_json::json;
-use server::{SECRET, Server, free_port, token};
+use server::{FAR_FUTURE, SECRET, Server, free_port, token};
 
 const MARKUP: &str = "<img src=x onerror=alert(1)><b>hi</b>";
 
@@ -78,22 +78,23 @@ fn who_is_not_let_in_reads_why_and_what_to_do() {
     let mut browser = Browser::start(profile("refused"));
     let page = |token: &str| format!("http://127.0.0.1:{port}/?user=ann&room=lobby#token={token}");
 
-    let forged = browser.open(&page(&token("ann", "another secret of at least 32 bytes", 3_600)));
+    let forged = browser.open(&page(&token("ann", "another secret of at least 32 bytes", FAR_FUTURE)));
     browser.wait(&forged, &told(&["token was not accepted", "signature", "4503", "throng token --user"]));
     let nonsense = browser.open(&page("nonsense"));
     browser.wait(&nonsense, &told(&["token was not accepted", "not a JWT", "4503"]));
-    let expired = browser.open(&page(&token("ann", SECRET, -3_600)));
+    let expired = browser.open(&page(&token("ann", SECRET, 1_000_000_000)));
     browser.wait(&expired, &told(&["token has expired", "4003", "throng token --user"]));
 
     // Let in, and out of time while it talks: the server gives a few seconds of leeway.
-    let short = browser.open(&page(&token("ann", SECRET, 10)));
+    let now = browser.run(&expired, "Math.floor(Date.now() / 1000)").as_u64().expect("a time");
+    let short = browser.open(&page(&token("ann", SECRET, now + 10)));
     browser.wait(&short, "document.querySelector('#messages') && document.querySelector('#frame-list .type')");
     browser.wait(&short, &told(&["token has expired", "4003"]));
     // None of them knocks again: the only token they have will not become better.
     for tab in [&forged, &nonsense, &expired, &short] {
         assert_eq!(browser.run(tab, "document.getElementById('state').dataset.state"), "closed");
     }
-    let good = browser.open(&page(&token("ann", SECRET, 3_600)));
+    let good = browser.open(&page(&token("ann", SECRET, FAR_FUTURE)));
     browser.wait(&good, OPEN);
     assert_eq!(browser.run(&good, "document.getElementById('problem').hidden"), true);
     assert_nothing_bad(&browser);

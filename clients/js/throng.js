@@ -447,7 +447,6 @@ export class Throng extends Emitter {
   async #try() {
     this.#runtime.clearTimeout(this.#retryTimer);
     this.#slotRuns = false;
-    this.#slotAt = null;
     this.#state = "connecting";
     /** @type {Link} */
     const link = { socket: null, welcome: null, welcomedAt: 0, timer: null };
@@ -557,6 +556,7 @@ export class Throng extends Emitter {
     link.welcomedAt = this.#runtime.now();
     this.#state = "open";
     this.#last = {};
+    this.#slotAt = null;
     const [again, attempts] = [this.#everConnected, this.#attempts];
     this.#everConnected = true;
     this.#attempts = 0;
@@ -1142,10 +1142,8 @@ export class Room extends Emitter {
     const { epoch, offset } = this.#position;
     // At least once from the server; once from here.
     if (message.offset <= offset) return;
-    const own = this.#receipts.some((receipt) => receipt.epoch === epoch && receipt.offset === message.offset);
     this.#position = { epoch, offset: message.offset };
     this.#advance();
-    if (own) return;
     const detail = { ...message, epoch };
     this.emit("message", detail);
     this.#core.tell("message", detail);

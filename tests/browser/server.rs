@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::json;
@@ -41,11 +40,10 @@ impl Drop for Server {
     }
 }
 
-/// A token for a user, signed with this secret, that ends so many seconds from now (or ended).
-pub(crate) fn token(user: &str, secret: &str, lasts_s: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let claims = json!({"sub": user, "exp": now.saturating_add_signed(lasts_s)});
+/// A token for a user, signed with this secret, that ends at this second since 1970.
+pub(crate) fn token(user: &str, secret: &str, exp: u64) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
+    let claims = json!({"sub": user, "exp": exp});
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).expect("good claims")
 }
 
@@ -63,5 +61,7 @@ pub(crate) fn free_port() -> u16 {
 
 static TAKEN: AtomicU16 = AtomicU16::new(0);
 
+/// The year 2096.
+pub(crate) const FAR_FUTURE: u64 = 4_000_000_000;
 /// What the server signs with.
 pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";

@@ -124,6 +124,7 @@ test("4500 to 4999 do not come back, their neighbours do", async () => {
     [4500, false],
     [4503, false],
     [4999, false],
+    [5000, true],
     [1001, true],
     [1012, true],
     [1002, true],
@@ -177,6 +178,21 @@ test("a slot that is over by the time of the close leaves it to backoff; a termi
   assert.equal(other.throng.state, "closed");
   await other.clock.advance(60_000);
   assert.equal(other.sockets.length, 1);
+});
+
+test("who does not wait for the slot and fails is given it again; who gets in is done with it", async () => {
+  const it = await connected();
+  it.socket.say({ type: "drain", reconnect_in_ms: 20_000 });
+  it.socket.end(1012);
+  it.throng.connect();
+  await settle();
+  it.socket.end(1006);
+  assert.deepEqual([it.told("connect_error")[0].retryInMs, it.told("connect_error")[0].slot], [20_000, true]);
+  it.throng.connect();
+  await settle();
+  it.socket.welcome();
+  it.socket.end(1006);
+  assert.equal(it.told("disconnect").at(-1).slot, false);
 });
 
 test("connect while waiting tries at once, and once", async () => {
@@ -289,6 +305,11 @@ test("close while connecting or waiting is the end of it, too", async () => {
   waiting.throng.close();
   await waiting.clock.advance(60_000);
   assert.deepEqual([waiting.sockets.length, waiting.clock.waiting], [1, 0]);
+  // Begun again, the delays begin again.
+  waiting.throng.connect();
+  await settle();
+  waiting.socket.end(1006);
+  assert.equal(waiting.told("connect_error")[0].retryInMs, 500);
 });
 
 test("after a silent interval we ask; an answer is life, no answer is the end", async () => {

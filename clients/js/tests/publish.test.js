@@ -83,6 +83,17 @@ test("without a connection publishes wait and go in order, before those that com
   );
 });
 
+test("nothing overtakes the queue, not even what is said while the connection comes up", async () => {
+  const it = world();
+  it.throng.publish("lobby", "first").catch(() => {});
+  it.throng.join("lobby");
+  it.throng.on("frame", ({ data }) => data.includes(`"join"`) && it.throng.publish("lobby", "second").catch(() => {}));
+  it.throng.connect();
+  await settle();
+  it.socket.welcome();
+  assert.deepEqual(said(it.socket), ["first", "second"]);
+});
+
 test("what waits is what was said, whatever becomes of the object", async () => {
   const it = world();
   const draft = { text: "first" };

@@ -114,6 +114,13 @@ test("a room that began anew: the gap says so, and its low offsets are news", as
   assert.deepEqual(lobby.position, { epoch: OTHER_EPOCH, offset: 2 });
 });
 
+test("a room that begins anew while we sit in it", async () => {
+  const { it, lobby, heard } = await seated();
+  it.socket.say({ type: "gap", room: "lobby", epoch: OTHER_EPOCH, from: 1, to: 3, why: "epoch" });
+  it.socket.message(4);
+  assert.deepEqual([heard, lobby.position], [["1-3 epoch", 4], { epoch: OTHER_EPOCH, offset: 4 }]);
+});
+
 test("own messages of which the receipt was had do not come again", async () => {
   const { it, lobby, heard } = await seated();
   const said = [1, 2, 3].map((n) => lobby.publish(n));
@@ -164,6 +171,15 @@ test("own messages from before the join are part of its history", async () => {
   it.socket.seat(1);
   it.socket.message(1);
   assert.deepEqual(heard, [1]);
+
+  // Answered in between, it is still from before.
+  it.throng.publish("hall", "early");
+  const hall = it.throng.join("hall", { history: 10 });
+  const also = listen(it, hall);
+  it.socket.reply("publish", { room: "hall", epoch: EPOCH, offset: 1, level: "memory" });
+  it.socket.seat(1);
+  it.socket.message(1, "hall");
+  assert.deepEqual(also, [1]);
 });
 
 test("a position that was kept is where a new client begins", async () => {
