@@ -297,7 +297,7 @@ test("close while connecting or waiting is the end of it, too", async () => {
   const promise = outcome(connecting.throng.connect());
   await settle();
   connecting.throng.close();
-  await connecting.clock.advance(60_000);
+  await settle();
   assert.deepEqual([connecting.sockets.length, connecting.clock.waiting, promise.error.code], [1, 0, "closed"]);
 
   const waiting = await connected();
@@ -447,4 +447,11 @@ test("listeners can be taken off, heard once, and closing amid an event is heard
   it.socket.message(3);
   assert.equal(on, 2);
   assert.equal(it.throng.state, "closed");
+
+  const early = world();
+  early.throng.once("frame", () => early.throng.close());
+  early.throng.connect();
+  await settle();
+  early.socket.welcome();
+  assert.equal(early.throng.state, "closed");
 });

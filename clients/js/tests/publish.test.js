@@ -174,6 +174,16 @@ test("what waited is patient with busy and keeps its place; what was sent at onc
   assert.ok([...all, later].every(({ value }) => value));
 });
 
+test("a pause ends with the connection that asked for it", async () => {
+  const it = world();
+  it.throng.publish("lobby", 1).catch(() => {});
+  it.throng.connect();
+  await settle();
+  it.socket.welcome();
+  it.socket.refuse("publish", "busy", { retry_after_ms: 600_000 });
+  assert.deepEqual(said(await lostAndBack(it)), [1]);
+});
+
 test("publishes under way are bounded; more wait for answers", async () => {
   const it = await connected({ inFlightMax: 2, queue: { max: 1 } });
   const all = [1, 2, 3, 4].map((n) => outcome(it.throng.publish("lobby", n)));

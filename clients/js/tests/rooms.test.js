@@ -121,6 +121,14 @@ test("a room that begins anew while we sit in it", async () => {
   assert.deepEqual([heard, lobby.position], [["1-3 epoch", 4], { epoch: OTHER_EPOCH, offset: 4 }]);
 });
 
+test("of a room that began anew nothing is taken for known, even if nobody says so", async () => {
+  const { it, heard } = await seated();
+  const socket = await lostAndBack(it);
+  socket.seat(2, { epoch: OTHER_EPOCH, recovered: false });
+  socket.message(1);
+  assert.deepEqual(heard, [1]);
+});
+
 test("own messages of which the receipt was had do not come again", async () => {
   const { it, lobby, heard } = await seated();
   const said = [1, 2, 3].map((n) => lobby.publish(n));
@@ -176,10 +184,11 @@ test("own messages from before the join are part of its history", async () => {
   it.throng.publish("hall", "early");
   const hall = it.throng.join("hall", { history: 10 });
   const also = listen(it, hall);
-  it.socket.reply("publish", { room: "hall", epoch: EPOCH, offset: 1, level: "memory" });
-  it.socket.seat(1);
+  it.socket.reply("publish", { room: "hall", epoch: EPOCH, offset: 2, level: "memory" });
+  it.socket.seat(2);
   it.socket.message(1, "hall");
-  assert.deepEqual(also, [1]);
+  it.socket.message(2, "hall");
+  assert.deepEqual(also, [1, 2]);
 });
 
 test("a position that was kept is where a new client begins", async () => {
@@ -188,9 +197,11 @@ test("a position that was kept is where a new client begins", async () => {
   const lobby = it.throng.join("lobby", { since, history: 5 });
   const heard = listen(it, lobby);
   assert.deepEqual([it.socket.of("join")[0].since, it.socket.of("join")[0].history], [since, undefined]);
-  it.socket.seat(31, { recovered: true });
-  it.socket.message(31);
-  assert.deepEqual([heard, since.offset], [[31], 30]);
+  it.socket.seat(30, { recovered: true });
+  lobby.publish("x");
+  it.socket.reply("publish", { room: "lobby", epoch: EPOCH, offset: 31, level: "memory" });
+  it.socket.message(32);
+  assert.deepEqual([heard, since.offset, lobby.position.offset], [[32], 30, 32]);
 });
 
 test("a refused join is told and asked again with the next connection only", async () => {
