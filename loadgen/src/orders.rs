@@ -69,6 +69,8 @@ pub(crate) struct Phase {
     pub(crate) seed: u64,
     /// Zero heartbeats on a living connection are a fault (the phase is long enough for one).
     pub(crate) heartbeat_needed: bool,
+    /// A send at most so late still counts for the rate.
+    pub(crate) lateness_ns_max: u64,
 }
 
 impl Phase {

@@ -154,6 +154,7 @@ impl Plan {
             messages: (rate * (self.warmup_s + self.duration_s) * share).round().max(1.0) as u64,
             seed: mix(self.seed ^ mix(number << 16 | index as u64)),
             heartbeat_needed,
+            lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
         }
     }
 

@@ -9,7 +9,7 @@ use throng::control::{HandOver, Scrape};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
-use throng::shard::{Flush, Shard, ShardConfig};
+use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::TokenVerifier;
 
 use super::args::FlushMode;
@@ -52,10 +52,6 @@ pub(crate) fn start(
     };
     let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
     let capacity = state.capacity(layout, clients);
-    // What the host cannot hold is answered 503 instead of being taken in and killed later.
-    let per_shard = capacity.connections.div_ceil(u64::from(config.shards));
-    limits.connections_per_shard_max = usize::try_from(per_shard).unwrap_or(usize::MAX);
-
     let boot = BootConfig {
         listen: config.listen,
         backlog: i32::try_from(config.backlog).unwrap_or(i32::MAX),
@@ -63,19 +59,21 @@ pub(crate) fn start(
         cores: config.cores.clone(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        // What the host cannot hold is answered 503 instead of being taken in and killed later.
+        connections_max: capacity.connections,
         parcels_per_inbox: PARCELS_PER_INBOX,
     };
+    let rules = Rules { limits, verifier: Arc::clone(verifier), default_grants: config.default_grants.clone() };
+    let rules = Arc::new(rules);
     let template = ShardConfig {
         id: ShardId(0),
         shards: config.shards,
-        limits: Arc::new(limits),
+        rules,
         seed: random_seed()?,
         flush: match config.flush {
             FlushMode::Eager => Flush::Eager,
             FlushMode::Tick => Flush::Tick,
         },
-        verifier: Arc::clone(verifier),
-        default_grants: config.default_grants.clone(),
         node: Arc::from(config.node.as_str()),
         #[cfg(feature = "planted-bugs")]
         planted: None,

@@ -16,6 +16,8 @@ use super::accept;
 use super::clock::Clock;
 use super::host;
 use super::mailbox::{self, Bell};
+use super::notice::{self, RulesChange};
+use super::places::Places;
 use super::pump::{self, Give, Parts, Pump};
 use super::scrape::{Counts, ShardCounts};
 use super::sys;
@@ -37,6 +39,8 @@ pub struct BootConfig {
     pub slots_per_ring: u16,
     /// Must equal `Limits::tick_ms` of the shards.
     pub tick_ms: u64,
+    /// Connections of all shards together; more are answered 503.
+    pub connections_max: u64,
     /// Parcels that may wait for one shard.
     pub parcels_per_inbox: usize,
 }
@@ -64,6 +68,8 @@ pub struct Running {
     bells: Vec<Arc<Bell>>,
     stopping: Arc<AtomicBool>,
     counts: Arc<[Arc<ShardCounts>]>,
+    rules: RulesChange,
+    places: Places,
 }
 
 /// Binds, starts one executor per shard, and returns when all of them accept.
@@ -96,12 +102,14 @@ pub fn start(
     }
 
     let (started, starts) = bounded(usize::from(config.shards));
-    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts };
+    let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
+    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts, rules, places };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
         let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
         let (slots_per_ring, tick_ms, shards) = (config.slots_per_ring, config.tick_ms, config.shards);
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
+        let (notices, places) = (running.rules.notices(), running.places.clone());
         let (stopping, started) = (Arc::clone(&running.stopping), started.clone());
         let executor = builder(id, cores[number % cores.len()]).spawn(move || async move {
             let shard = make_shard(id);
@@ -112,6 +120,8 @@ pub fn start(
                 tick_ms,
                 shards,
                 mailbox,
+                notices,
+                places,
                 bell,
                 clock,
                 give,
@@ -141,6 +151,16 @@ impl Running {
     /// A way to read all counts from any thread, for as long as one likes.
     pub fn counts(&self) -> Counts {
         Counts::new(Arc::clone(&self.counts))
+    }
+
+    /// The way to change the rules of all shards, from any thread.
+    pub fn rules_change(&self) -> RulesChange {
+        self.rules.clone()
+    }
+
+    /// How many connections all shards together may hold.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Stops all shards at the end of their turn, closes every socket and joins the threads.

@@ -4,6 +4,7 @@
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
 //!  host                     ├─► mailbox                            parcels between shards
+//!                           ├─► notice, places                     what all shards are told, and share
 //!                           └─► clock, scrape
 //! ```
 //!
@@ -14,11 +15,15 @@ pub mod boot;
 pub mod clock;
 pub mod host;
 pub mod mailbox;
+mod notice;
+mod places;
 mod pump;
 pub mod scrape;
 mod socket_ring;
 pub mod sockets;
 mod sys;
 
+pub use notice::RulesChange;
+pub use places::Places;
 pub use pump::Give;
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -26,11 +26,12 @@ mod mail;
 mod patrol;
 mod replies;
 mod row;
+mod rules;
 mod seats;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
@@ -39,7 +40,8 @@ pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
-pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
+pub use rules::Rules;
 
 use connections::Connections;
 use flush::FlushQueues;
@@ -77,7 +79,7 @@ pub struct Shard {
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
-    owed: VecDeque<(RoomName, ShardId)>,
+    owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
     presence_news: Vec<u32>,
     flush: FlushQueues,
@@ -85,24 +87,28 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    /// The largest an outbox may have been under any rules so far.
+    outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
     seed: Seed,
     homes: SeededState,
 }
 
 impl Shard {
-    pub fn new(config: ShardConfig) -> Self {
+    pub fn new(mut config: ShardConfig) -> Self {
+        config.rules = config.rules.for_one_shard();
         let shared = Seed::new(config.seed);
         let own = Seed::new([
             config.seed[0],
             config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         ]);
-        let limits = &config.limits;
+        let limits = &config.rules.limits;
         Self {
+            outbox_bytes_ever_max: limits.outbox_bytes_max().1,
             connections: Connections::new(limits.slots_per_ring, limits.connections_per_shard_max),
             seats: Seats::new(&own),
             rooms: Rooms::new(own.clone()),
-            grants: GrantTable::new(&own, config.default_grants.clone()),
+            grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -132,6 +138,11 @@ impl Shard {
         Some(conn)
     }
 
+    /// Somebody was turned away because the whole process is full.
+    pub fn note_full(&mut self) {
+        self.counters.add(Count::Full, 1);
+    }
+
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
@@ -144,6 +155,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
+            Input::Rules(rules) => self.on_rules(&rules),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -206,12 +218,17 @@ impl Shard {
         }
     }
 
+    /// Rows in use, from accept until the socket is let go of.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     pub fn id(&self) -> ShardId {
         self.config.id
     }
 
     fn limits(&self) -> &Limits {
-        &self.config.limits
+        &self.config.rules.limits
     }
 
     /// The only writer of a room.
@@ -231,7 +248,7 @@ impl Shard {
     /// Whether a letter that may be refused still fits among those waiting for this shard.
     fn has_room_for(&self, to: ShardId) -> bool {
         let (parcel, bytes) = (&self.outgoing[to.index()], self.outgoing_bytes[to.index()]);
-        let limits = &self.config.limits;
+        let limits = &self.config.rules.limits;
         parcel.is_empty() || parcel.len() < limits.letters_waiting_max && bytes < limits.letters_bytes_max
     }
 
@@ -252,19 +269,19 @@ impl Shard {
     fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
-            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
-            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
         }
     }
 
@@ -273,9 +290,8 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
-        let limits = self.config.limits.clone();
         let before = self.rooms.forgotten();
-        self.rooms.sweep(now, &limits);
+        self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use throng::base::{Limits, ShardId};
 use throng::runtime::Give;
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
-use throng::shard::{Flush, Shard, ShardConfig};
+use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
 use tungstenite::{Message, WebSocket};
 
@@ -23,6 +23,16 @@ pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
 }
 
 pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    try_serve_few(listen, shards, limits, u64::MAX)
+}
+
+/// At most `connections_max` over all shards.
+pub(crate) fn try_serve_few(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+) -> Result<(Running, Handed), BootError> {
     let config = BootConfig {
         listen,
         backlog: 1_024,
@@ -30,19 +40,18 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        connections_max,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let limits = Arc::new(limits);
+    let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
     let make_shard = move |id: ShardId| {
         Shard::new(ShardConfig {
             id,
             shards,
-            limits: Arc::clone(&limits),
+            rules: Arc::clone(&rules),
             seed: [7, 8],
             flush: Flush::Eager,
-            verifier: Arc::clone(&verifier),
-            default_grants: Grants::everything(),
             node: Arc::from("test"),
             #[cfg(feature = "planted-bugs")]
             planted: None,
