@@ -19,7 +19,7 @@ const MARKUP: &str = "<img src=x onerror=alert(1)><b>hi</b>";
 #[test]
 fn two_tabs_talk_and_survive_the_server() {
     let port = free_port();
-    let mut server = Server::start(port);
+    let mut server = Server::start(port, &[]);
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let mut browser = Browser::start(profile("talk"));
     let ann = browser.open(&format!("http://127.0.0.1:{port}/?user=ann&room=lobby"));
@@ -56,7 +56,7 @@ fn two_tabs_talk_and_survive_the_server() {
     for tab in [&ann, &bob] {
         browser.wait(tab, "['waiting', 'connecting'].includes(document.getElementById('state').dataset.state)");
     }
-    server = Server::start(port);
+    server = Server::start(port, &[]);
     for tab in [&ann, &bob] {
         browser.wait(tab, OPEN);
         browser.wait(tab, &here(&["ann", "bob"]));
@@ -74,7 +74,7 @@ fn two_tabs_talk_and_survive_the_server() {
 #[test]
 fn who_is_not_let_in_reads_why_and_what_to_do() {
     let port = free_port();
-    let _server = Server::start(port);
+    let _server = Server::start(port, &[]);
     let mut browser = Browser::start(profile("refused"));
     let page = |token: &str| format!("http://127.0.0.1:{port}/?user=ann&room=lobby#token={token}");
 

@@ -63,7 +63,7 @@ fn its_types_hold_where_there_is_a_type_checker() {
 fn nobody_misses_anything_in_silence() {
     for codec in ["json", "msgpack"] {
         let port = free_port();
-        let server = Server::start(port);
+        let server = Server::start(port, &[]);
         let cable = Proxy::start(port);
         let mut browser = Browser::start(profile(codec));
         let tab = browser.open(&format!("http://127.0.0.1:{}/", files::serve()));
@@ -124,7 +124,7 @@ fn talk_over_a_restart(browser: &mut Browser, tab: &Tab, server: Server, port: u
     drop(server);
     browser.wait(tab, "ann.throng.state !== 'open' && bob.throng.state !== 'open'");
     browser.run(tab, "ann.later = ann.say('across'), ''");
-    let _server = Server::start(port);
+    let _server = Server::start(port, &[]);
     for user in ["ann", "bob"] {
         browser.wait(tab, &format!("{user}.room.seated && {user}.room.members.count === 2"));
         // What a room held in memory went with the server, and nobody is left to guess it.

@@ -25,6 +25,7 @@
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
+ * @typedef {{room: string, why: string}} Removed `why`: "grants".
  * @typedef {{room: string, epoch: string, offset: number, level: string}} Receipt
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
  *   version?: number}} JoinReply
@@ -48,6 +49,7 @@
  * @property {Gap} gap As above.
  * @property {ComeOrGo} joined As above.
  * @property {ComeOrGo} left As above.
+ * @property {Removed} removed As above.
  * @property {ThrongError} error Something went wrong that no promise tells.
  * @property {{in_ms: number}} expiring The token ends; a new one is asked for and sent.
  * @property {{reply: any}} refresh The server took the new token.
@@ -61,6 +63,7 @@
  * @property {{reply: JoinReply, again: boolean}} join We sit in the room; `again`: after the connection was lost.
  * @property {ComeOrGo} joined With `presence`: users came.
  * @property {ComeOrGo} left With `presence`: users went.
+ * @property {Removed} removed The server took the seat away: a new token does not grant it. The next connection asks again.
  * @property {Roll} members With `presence`: who is here, whenever it changed.
  * @property {ThrongError} error What did not work: a refused or late join, an uncertain list of members.
  *
@@ -917,7 +920,7 @@ class Watch {
  * @property {(type: string, fields: Record<string, any>, done: Done, timeoutMs?: number | null) => void} ask
  * @property {(data: any, how?: PublishOptions) => Promise<Receipt>} publish
  * @property {() => void} forget
- * @property {<K extends "message" | "gap" | "joined" | "left">(type: K, detail: ThrongEvents[K]) => void} tell
+ * @property {<K extends "message" | "gap" | "joined" | "left" | "removed">(type: K, detail: ThrongEvents[K]) => void} tell
  */
 
 /**
@@ -1121,6 +1124,10 @@ export class Room extends Emitter {
       case "joined":
       case "left":
         return this.#comeOrGo(envelope.type, envelope);
+      case "removed":
+        this.lost();
+        this.emit("removed", envelope);
+        return this.#core.tell("removed", envelope);
     }
   }
 

@@ -39,6 +39,8 @@ impl Browser {
             // The tab at the back must live at the same pace as the one in front.
             .args(["--disable-background-timer-throttling", "--disable-renderer-backgrounding"])
             .args(["--disable-backgrounding-occluded-windows", "--remote-debugging-port=0", "--window-size=1360,900"])
+            // Hosts that are not this one to a page, and are to the network.
+            .arg("--host-resolver-rules=MAP *.example 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

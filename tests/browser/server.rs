@@ -12,10 +12,11 @@ use serde_json::json;
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Started with `--dev` and ready: its banner is there.
-    pub(crate) fn start(port: u16) -> Self {
+    /// Started with `--dev` and these arguments, and ready: its banner is there.
+    pub(crate) fn start(port: u16, more: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_throng"))
             .args(["serve", "--dev", "--shards", "2", "--listen", &format!("127.0.0.1:{port}")])
+            .args(more)
             .env("THRONG_JWT_HS256_SECRET", SECRET)
             .env_remove("THRONG_JWT_SECRET_FILE")
             .stdout(Stdio::piped())

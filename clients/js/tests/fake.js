@@ -77,7 +77,7 @@ const EVENTS = [
   "joined",
   "left",
 ];
-const MORE_EVENTS = ["error", "expiring", "refresh", "drain"];
+const MORE_EVENTS = ["removed", "error", "expiring", "refresh", "drain"];
 
 /** A client in a world of its own. `random` may be set; `events` is what was told, in order. */
 export function world(options = {}) {

@@ -219,6 +219,25 @@ test("a refused join is told and asked again with the next connection only", asy
   assert.equal(lobby.seated, true);
 });
 
+test("a seat that the server takes away is told, and asked for again with the next connection", async () => {
+  const { it, lobby, heard } = await seated();
+  const removed = [];
+  lobby.on("removed", ({ why }) => removed.push(why));
+  it.socket.message(42);
+  it.socket.say({ type: "removed", room: "lobby", why: "grants" });
+  it.socket.message(43);
+  await it.clock.advance(20_000);
+  assert.deepEqual([removed, it.told("removed").length, lobby.seated, heard], [["grants"], 1, false, [42]]);
+  assert.equal(it.socket.of("join").length, 1);
+  // Nothing is left to leave.
+  await lobby.leave();
+  assert.equal(it.socket.of("leave").length, 0);
+  const other = await seated();
+  other.it.socket.say({ type: "removed", room: "lobby", why: "grants" });
+  const socket = await lostAndBack(other.it);
+  assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 41 });
+});
+
 test("a busy join is asked again after the time the server gave", async () => {
   const it = await connected();
   const lobby = it.throng.join("lobby");

@@ -60,6 +60,7 @@ function talk() {
   seat.on("members", showMembers);
   seat.on("joined", ({ users }) => showNote(`${names(users)} came in`));
   seat.on("left", ({ users }) => showNote(`${names(users)} left`));
+  seat.on("removed", () => showProblem("Not in the room any more: the new token does not grant it."));
   seat.on("error", ({ message }) => showProblem(`Not in the room: ${message}`));
   seat.on("join", ({ again }) => {
     hideProblem();
@@ -104,8 +105,9 @@ async function say(seat) {
   }
 }
 
-function showState(state, sentence) {
+function showState(state, sentence, more = "") {
   const pill = byId("state");
+  pill.title = more;
   pill.dataset.state = state;
   pill.textContent = sentence;
   byId("say").querySelector("button").disabled = state !== "open";
@@ -115,7 +117,7 @@ function showState(state, sentence) {
 /** A connection, or a try, ended. */
 function showEnd({ code, reason, retryInMs }) {
   byId("members").classList.add("stale");
-  if (retryInMs !== null) return showState("waiting", `lost; again in ${(retryInMs / 1000).toFixed(1)} s`);
+  if (retryInMs !== null) return showState("waiting", `lost; again in ${(retryInMs / 1000).toFixed(1)} s`, reason);
   showState("closed", "closed");
   // What was decided here already is a sentence.
   showProblem(code === 0 ? reason : endSentence(code, reason));
