@@ -13,9 +13,9 @@ use std::net::SocketAddr;
 use raw::{Raw, Seen, request};
 use serde_json::json;
 use support::{FAR_FUTURE, Handed, serve_by, small, token};
-use throng::base::{Limits, Nets, Now};
+use throng::base::{Identity, Limits, Nets, Now, ShardId};
 use throng::runtime::boot::Running;
-use throng::shard::{Count, Revocation, Revoked, Rules, Shard};
+use throng::shard::{Ask, AskId, Closed, Count, Question, Revocation, Revoked, Rules, Shard};
 use throng::wire::{CloseReason, FrameKind, Proxies, Refusal};
 
 const OURS: &str = "Sec-WebSocket-Protocol: throng.v1.json";
@@ -87,6 +87,7 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
         CloseReason::NoHello => {
             with(Limits { handshake_ms: 1_000, ..small() }, &|at| Raw::ask(at, "/ws", &[OURS]).switched().end())
         }
+        CloseReason::Kicked | CloseReason::Banned => sent_away(reason),
         CloseReason::BadToken => {
             with(small(), &|at| Raw::ask(at, "/ws", &[OURS, "Authorization: Bearer a.b.c"]).verdict())
         }
@@ -161,6 +162,15 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             (Some(running), raw.verdict())
         }
     }
+}
+
+/// By the control plane.
+fn sent_away(reason: CloseReason) -> (Option<Running>, Seen) {
+    let (running, _handed) = serve(small());
+    let raw = open(running.address(), "ann");
+    let whom = Closed::User(Identity::new("ann", None).unwrap());
+    assert!(running.asks().post(ShardId(0), Ask { id: AskId(1), question: Question::Close { whom, reason } }));
+    (Some(running), raw.end())
 }
 
 /// The server is gone, and its counters with it.

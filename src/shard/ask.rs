@@ -4,6 +4,8 @@
 //! at once, after some turns of scanning, or, for a question that may wait, when there is news. Promises: every ask that
 //! a shard took gets its answer, unless the server stops first; what an ask may cost is bounded here or by the asker.
 
+use std::hash::BuildHasher;
+
 use super::{Revocation, Revoked, TicketCode};
 use crate::base::{
     ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName, Seed, SeededState, ShardId,
@@ -182,8 +184,13 @@ impl Homes {
     }
 
     pub fn of(&self, room: &str) -> ShardId {
-        use std::hash::BuildHasher;
         ShardId((self.state.hash_one(room) % u64::from(self.shards)) as u16)
+    }
+
+    /// The hash a user is counted under, and the shard that counts.
+    pub(super) fn of_user(&self, user: &str) -> (u32, ShardId) {
+        let hash = self.state.hash_one(("user", user));
+        ((hash >> 32) as u32, ShardId((hash as u32 % u32::from(self.shards)) as u16))
     }
 
     pub fn shards(&self) -> impl Iterator<Item = ShardId> + use<> {

@@ -123,7 +123,7 @@ impl House {
                 Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => {
                     self.shards[at].handle(now, Input::Released { conn });
                 }
-                Effect::Opened { .. } => {}
+                Effect::Opened { .. } | Effect::Answer { .. } => {}
             }
             moved = true;
         }
@@ -500,7 +500,7 @@ fn what_is_handed_over_begins_behind_the_proxy_header_and_says_for_whom() {
     house.shards[0].take_effects(&mut effects);
     let given = effects.iter().find_map(|effect| match effect {
         Effect::HandOver { read, client, .. } => Some((read.clone(), *client)),
-        Effect::Close { .. } | Effect::Opened { .. } | Effect::Closed { .. } => None,
+        Effect::Close { .. } | Effect::Opened { .. } | Effect::Closed { .. } | Effect::Answer { .. } => None,
     });
     let (read, client) = given.unwrap();
     assert_eq!((&read[..], client), (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], "203.0.113.5".parse::<IpAddr>().ok()));

@@ -157,7 +157,7 @@ impl Shard {
             rooms: Rooms::new(own.clone()),
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             marks: Marks::default(),
-            revocations: Revocations::new(shared.clone()),
+            revocations: Revocations::new(Seed::new(config.seed)),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],

@@ -8,8 +8,6 @@
 //! Promises: who came and who went are told in the order it happened, and stay here until the home's inbox takes them, so
 //! that a count is never lost; who is counted is a hash, nobody's name.
 
-use std::hash::BuildHasher;
-
 use super::{Mail, Shard};
 use crate::base::{ConnKey, Identity, Now, ShardId};
 use crate::wire::CloseReason;
@@ -90,7 +88,6 @@ impl Shard {
 
     /// The hash a user is counted under, and where.
     fn user_key(&self, identity: &Identity) -> (u32, ShardId) {
-        let hash = self.homes.hash_one(("user", identity.user()));
-        ((hash >> 32) as u32, ShardId((hash as u32 % u32::from(self.config.shards)) as u16))
+        self.homes.of_user(identity.user())
     }
 }

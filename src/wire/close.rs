@@ -225,6 +225,12 @@ impl CloseReason {
                 "Close another connection of this user (a forgotten tab, a client that opens without closing), then come back. The operator's limit is `connections_per_user_max`."
             }
             Self::NoHello => "Send `hello` with a token as the first message, at once after the connection opens.",
+            Self::Kicked => {
+                "Come back, with backoff. It was ended by hand, or by your backend: nothing is wrong with the token."
+            }
+            Self::Banned => {
+                "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
+            }
             Self::Revoked => {
                 "Do not come back with this token. A new one is good if it was issued after the revocation."
             }
@@ -271,6 +277,8 @@ impl CloseReason {
             | Self::Silent
             | Self::UserFull
             | Self::NoHello
+            | Self::Kicked
+            | Self::Banned
             | Self::Version
             | Self::Gone
             | Self::BadProxy
@@ -299,6 +307,8 @@ impl CloseReason {
             | Self::Expired
             | Self::UserFull
             | Self::NoHello
+            | Self::Kicked
+            | Self::Banned
             | Self::Revoked
             | Self::BadToken
             | Self::Origin
