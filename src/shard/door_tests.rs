@@ -337,7 +337,8 @@ fn before_hello_nothing_is_served_and_it_ends_in_time() {
     // A ping is answered and buys no time.
     house.receives(0, conn, b"\x89\x81\x01\x02\x03\x04x");
     house.passes(1_000);
-    assert_eq!(house.heard(0, conn).matches('\u{8a}').count() + house.heard(0, conn).matches('\u{fffd}').count(), 3);
+    let pongs = house.heard(0, conn).matches("\u{1}x").count();
+    assert_eq!(pongs, 2);
     assert!(house.heard(0, conn).contains("no hello"), "{}", house.heard(0, conn));
     house.passes(3_000);
     assert_eq!(house.reason(0, conn), Some(CloseReason::NoHello));

@@ -329,7 +329,7 @@ impl Client {
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.short_token || !self.welcomed,
-            Some(4503 | 4505) => !self.welcomed,
+            Some(4005 | 4503 | 4505) => !self.welcomed,
             Some(_) | None => false,
         };
         if !deserved {
