@@ -270,7 +270,7 @@ impl Client {
         let status = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
         match status {
             Some("101") => self.stage = Stage::Open,
-            Some("401" | "503" | "400") => {
+            Some("400" | "401" | "408" | "503") => {
                 self.stage = Stage::TurnedAway;
                 return Ok(());
             }
