@@ -1,7 +1,6 @@
 //! People who never finish their request and requests that never end, while verified users go on: nobody inside loses a
 //! message, nobody new is kept out, and the attackers are sent away. How long it takes is not asked here
 //! (`tuning/measure/attack` asks).
-#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 #[path = "support/raw.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
