@@ -21,7 +21,7 @@ use crate::wire::{
 
 impl Shard {
     /// The upgrade is completed without a session: who this is comes with the first message.
-    pub(super) fn await_hello(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade) {
+    pub(super) fn expect_hello(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade) {
         self.move_to(conn, Stage::Greeting);
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
