@@ -84,7 +84,7 @@ impl Shard {
                 }
             }
             Carried::Ticket(ticket) => self.on_ticket(now, conn, upgrade, &ticket),
-            Carried::None if upgrade.offers_ours && rules.carriers.hello => self.await_hello(now, conn, &upgrade),
+            Carried::None if upgrade.offers_ours && rules.carriers.hello => self.expect_hello(now, conn, &upgrade),
             Carried::None => self.refuse_entry(now, conn, &upgrade, CloseReason::BadToken, NO_TOKEN),
             Carried::Disagree => self.refuse_entry(now, conn, &upgrade, CloseReason::BadToken, TWO_TOKENS),
         }
