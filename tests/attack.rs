@@ -25,7 +25,7 @@ const ROUNDS: usize = 30;
 #[test]
 fn who_is_inside_loses_nothing_while_others_hammer_at_the_door() {
     // Large enough that the bombers' heads lie about, small enough that they are felt.
-    let limits = Limits { handshake_ms: 1_000, heads_bytes_max: 256 << 10, slots_per_ring: 256, ..small() };
+    let limits = Limits { handshake_ms: 5_000, heads_bytes_max: 256 << 10, slots_per_ring: 256, ..small() };
     let (running, _handed) = serve(2, limits);
     let address = running.address();
     let mut people: Vec<_> =

@@ -23,7 +23,7 @@ impl AddressKey {
         self.0 != 0
     }
 
-    /// The cell in each row: the two halves of 32 well-mixed bits overlap by four, which chance would do as well.
+    /// The cell in each row: by the lowest and by the highest of 32 well-mixed bits, which share none.
     fn cells(self) -> [usize; ROWS] {
         [self.0 as usize % CELLS, CELLS + (self.0 >> (32 - CELL_BITS)) as usize]
     }

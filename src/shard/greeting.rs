@@ -50,20 +50,18 @@ impl Shard {
             }
         }
         let read = bytes_len - reader.unread().len();
-        match self.stage_of(conn) {
-            None => {}
-            Some(Stage::Greeting) if partial.is_idle() => self.take_back_work(conn),
-            Some(_) => {
-                if let Some(work) = self.work_mut(conn) {
-                    work.partial = partial;
-                }
-                if read < bytes_len {
-                    self.on_frame_bytes(now, conn, &mut bytes[read..]);
-                } else if self.stage_of(conn) != Some(Stage::Greeting) {
-                    // What was delivered is forgotten, what was lent is taken back.
-                    self.on_frame_bytes(now, conn, &mut []);
-                }
-            }
+        let Some(row) = self.connections.row(conn) else { return };
+        let (greeting, hears_on) = (row.stage == Stage::Greeting, !row.flags.has(Flags::CLOSE_HEARD));
+        if greeting && partial.is_idle() {
+            self.take_back_work(conn);
+            return;
+        }
+        if let Some(work) = self.work_mut(conn) {
+            work.partial = partial;
+        }
+        if !greeting && hears_on {
+            // Also where nothing follows: what was delivered is forgotten, what was lent is taken back.
+            self.on_frame_bytes(now, conn, &mut bytes[read..]);
         }
     }
 

@@ -115,6 +115,11 @@ impl World {
         for room in 0..self.weather.rooms {
             self.compare_room(room).map_err(|error| format!("room {room} (home {}): {error}", self.home_of(room)))?;
         }
+        let sessions: u64 = self.shards.iter().map(|shard| shard.gauges().sessions).sum();
+        let counted: u64 = self.shards.iter().map(|shard| shard.users_counted()).sum();
+        if sessions != counted {
+            return Err(format!("Q6 {sessions} sessions, {counted} counted at their users' homes"));
+        }
         self.reference.settle()?;
         self.call_the_roll()
     }
@@ -211,6 +216,7 @@ impl World {
         for shard in &self.shards {
             let gauges = shard.gauges();
             let held = [
+                shard.users_counted(),
                 gauges.connections,
                 gauges.sessions,
                 gauges.rooms_seated,

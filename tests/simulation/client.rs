@@ -272,7 +272,7 @@ impl Client {
         let status = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
         match status {
             Some("101") => self.stage = Stage::Open,
-            Some("401" | "503" | "400") => {
+            Some("400" | "401" | "408" | "503") => {
                 self.stage = Stage::TurnedAway;
                 return Ok(());
             }
@@ -331,7 +331,7 @@ impl Client {
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.short_token || !self.welcomed,
-            Some(4503 | 4505) => !self.welcomed,
+            Some(4005 | 4503 | 4505) => !self.welcomed,
             Some(_) | None => false,
         };
         if !deserved {

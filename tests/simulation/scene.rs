@@ -34,12 +34,13 @@ impl Scene {
         found.expect("sixteen names fall on every one of a few shards")
     }
 
-    /// Somebody comes to this shard and is welcomed.
+    /// Somebody comes to this shard and is welcomed, and its user's home has been told.
     pub(crate) fn comes(&mut self, shard: usize, user: usize, encoding: Encoding) -> usize {
         let head = upgrade(encoding, Some(Tokens::shared().of(user, false)));
         let who = self.world.connect(shard, user, encoding, &head).expect("a free row");
         self.turn(shard, &[Happening::Read(who), Happening::Tick]);
         assert_eq!(self.hears(who), ["welcome"]);
+        (0..self.world.shards.len()).filter(|other| *other != shard).for_each(|other| self.mail(other));
         who
     }
 

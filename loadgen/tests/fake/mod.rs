@@ -216,7 +216,9 @@ impl World {
             | Command::Presence { .. }
             | Command::Ping
             | Command::Hello { .. }
-            | Command::Refresh { .. } => panic!("the prover does not ask this"),
+            | Command::Refresh { .. } => {
+                panic!("the prover does not ask this")
+            }
         }
     }
 
