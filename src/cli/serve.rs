@@ -6,8 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use throng::base::Limits;
+use throng::control::token_keys::KeyRing;
 use throng::control::{AdminRules, AdminSettings, Control, ControlConfig, FrontDoor, Mint, wait_for_signal};
-use throng::wire::{Claims, Grants, Origins, Proxies, TokenVerifier};
+use throng::wire::token::{Algorithm, KeySet, VerifyingKey};
+use throng::wire::{Claims, Grants, Origins, Proxies, TokenRules};
 
 use super::args::{FlushMode, SecretArgs, ServeArgs};
 use super::banner::Banner;
@@ -43,7 +45,7 @@ pub(crate) struct ServeConfig {
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     log::start(args.log, &args.log_level)?;
     let config = ServeConfig::new(args)?;
-    let verifier = Arc::new(TokenVerifier::hs256(config.secret.bytes(), &config.limits));
+    let verifier = Arc::new(config.key_ring()?.verifier(&config.limits));
     let scrape = boot::Scrapes::default();
     let operators = Operators::bind(config.admin.clone(), config.admin_chosen, config.dev)?;
     let (admin_at, admin_key) = (operators.address(), operators.dev_key);
@@ -113,6 +115,17 @@ impl ServeConfig {
             admin_chosen: args.admin.admin_listen.is_some(),
             secret_whence,
         })
+    }
+}
+
+impl ServeConfig {
+    /// Who proves tokens. Under `--dev` they may live as long as they like, in URLs, too.
+    fn key_ring(&self) -> Result<KeyRing, Failure> {
+        let misused = |why: &dyn std::fmt::Display| Failure::Misused(why.to_string());
+        let key = VerifyingKey::from_secret(Algorithm::Hs256, self.secret.bytes()).map_err(|bad| misused(&bad))?;
+        let keys = KeySet::new([Arc::new(key)]).map_err(|bad| misused(&bad))?;
+        let rules = if self.dev { TokenRules::any_time() } else { TokenRules::default() };
+        Ok(KeyRing::new(keys, rules, false))
     }
 }
 

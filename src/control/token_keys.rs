@@ -8,7 +8,46 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::wire::token::{Algorithm, Jwks, JwksFrom, KeySet, VerifyingKey, is_pem};
+use crate::base::Limits;
+use crate::wire::token::{Algorithm, Jwks, JwksFrom, KeySet, TokenRules, TokenVerifier, VerifyingKey, is_pem};
+
+/// All keys a server has, from files and fetched, and the rules they are used by: what a verifier is made of anew
+/// whenever one of these changes.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    fixed: KeySet,
+    fetched: KeySet,
+    rules: TokenRules,
+    /// There are addresses to fetch from.
+    fetches: bool,
+}
+
+impl KeyRing {
+    /// Keys from files, and rules that have passed [`TokenRules::check`]. `fetches`: others will be fetched.
+    pub fn new(fixed: KeySet, rules: TokenRules, fetches: bool) -> Self {
+        Self { fixed, fetched: KeySet::default(), rules, fetches }
+    }
+
+    /// A reload: what was fetched stays.
+    pub fn reload(&mut self, fixed: KeySet, rules: TokenRules, fetches: bool) {
+        *self = Self { fetched: std::mem::take(&mut self.fetched), ..Self::new(fixed, rules, fetches) };
+    }
+
+    /// What [`OnKeys`](super::jwks::OnKeys) brings: all fetched keys together.
+    pub fn take_fetched(&mut self, keys: KeySet) {
+        self.fetched = keys;
+    }
+
+    /// Where names collide, a file's key wins.
+    pub fn verifier(&self, limits: &Limits) -> TokenVerifier {
+        let (keys, left_out) = self.fixed.joined_by(&self.fetched);
+        for why in left_out {
+            tracing::warn!(why, "a fetched key was left out");
+        }
+        let verifier = TokenVerifier::new(keys, self.rules.clone(), limits);
+        if self.fetches { verifier.with_keys_to_come() } else { verifier }
+    }
+}
 
 /// One file of keys, as an operator lists it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,6 +173,22 @@ mod tests {
         let ed = Algorithm::EdDsa;
         assert_eq!(keys, [(Algorithm::Hs256, None), (ed, Some("p")), (ed, Some("k1"))]);
         assert_eq!(loaded.left_out.len(), 1, "{:?}", loaded.left_out);
+    }
+
+    #[test]
+    fn fetched_keys_join_those_of_files_survive_a_reload_and_never_take_a_name_away() {
+        let (secret, set) = (Temporary::new("ring", b"0123456789abcdef0123456789abcdef"), JWKS.replace("k1", "k2"));
+        let fixed = || load(&[secret.file()]).unwrap().keys;
+        let fetched = Jwks::read(set.as_bytes(), JwksFrom::Url, None).unwrap().keys;
+        let mut ring = KeyRing::new(fixed(), TokenRules::default(), true);
+        let known = |ring: &KeyRing| ring.verifier(&Limits::default()).keys().len();
+        assert_eq!(known(&ring), 1);
+        ring.take_fetched(fetched.clone());
+        assert_eq!(known(&ring), 2);
+        ring.reload(fixed(), TokenRules::default(), true);
+        assert_eq!(known(&ring), 2);
+        ring.reload(fixed().joined_by(&fetched).0, TokenRules::default(), true);
+        assert_eq!(known(&ring), 2, "the same name from both is one key");
     }
 
     #[test]

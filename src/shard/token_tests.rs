@@ -282,7 +282,7 @@ fn the_marks_of_a_row_are_those_of_who_has_it_now() {
 
 #[test]
 fn every_row_is_looked_at_however_often_something_new_is_revoked() {
-    let mut house = House::new(Limits { slots_per_ring: 16, ..Limits::default() });
+    let mut house = House::new(Limits { slots_per_ring: 16, connections_per_user_max: 0, ..Limits::default() });
     for number in 0..50 {
         house.comes(&ann(json!({ "jti": format!("t{number}") })));
     }
