@@ -157,7 +157,7 @@ fn is_welcome(address: SocketAddr, token: &str) -> bool {
 
 /// `None`: turned away.
 fn knock(address: SocketAddr, token: &str) -> Option<WebSocket<TcpStream>> {
-    let stream = TcpStream::connect(address).expect("a listening server");
+    let stream = TcpStream::connect(address).expect("connects");
     let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).ok()?;
     assert!(hear(&mut socket).contains(r#""type":"welcome""#));
     Some(socket)

@@ -31,7 +31,7 @@ mod seats;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
@@ -40,7 +40,7 @@ pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
-pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use rules::Rules;
 
 use connections::Connections;
@@ -79,7 +79,7 @@ pub struct Shard {
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
-    owed: VecDeque<(RoomName, ShardId)>,
+    owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
     presence_news: Vec<u32>,
     flush: FlushQueues,
@@ -95,7 +95,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(config: ShardConfig) -> Self {
+    pub fn new(mut config: ShardConfig) -> Self {
+        config.rules = config.rules.for_one_shard();
         let shared = Seed::new(config.seed);
         let own = Seed::new([
             config.seed[0],
@@ -154,7 +155,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
-            Input::Rules(rules) => self.on_rules(rules),
+            Input::Rules(rules) => self.on_rules(&rules),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -268,19 +269,19 @@ impl Shard {
     fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
-            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
-            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
         }
     }
 

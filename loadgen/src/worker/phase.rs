@@ -18,7 +18,7 @@ use crate::sys;
 
 /// After everything has arrived: time for a duplicate to show itself, more than two ticks.
 const LINGER_NS: u64 = 300_000_000;
-/// What is still unsent so long after the phase stays unsent, and shows in the rate.
+/// What is still unsent so long after the phase stays unsent, and shows in the rate; longer where more lateness is allowed.
 const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
 const ID_TIME_BITS: u32 = 37;
@@ -90,6 +90,11 @@ impl Running {
         send.min(edge)
     }
 
+    /// When the turn after one that began at `turn_ns` may begin.
+    pub(super) fn next_turn_ns(&self, turn_ns: u64) -> u64 {
+        turn_ns + self.phase.pace_ns
+    }
+
     pub(super) fn count_bytes(&mut self, now_ns: u64, length: usize) {
         if self.is_measured(now_ns) {
             self.bytes_in_window += length as u64;
@@ -124,6 +129,12 @@ impl Running {
         (self.phase.measured_from_ns()..self.phase.end_ns()).contains(&at_ns)
     }
 
+    /// Whether a send is part of the rate: wanted in the window, and sent in it or only as late as is allowed.
+    fn counts_for_rate(&self, intended_ns: u64, now_ns: u64) -> bool {
+        let late_ns = now_ns.saturating_sub(intended_ns);
+        self.is_measured(intended_ns) && (self.is_measured(now_ns) || late_ns <= self.phase.lateness_ns_max)
+    }
+
     /// Takes the reading of an edge that has passed.
     fn pass_edges(&mut self, now_ns: u64) {
         let edges = [self.phase.measured_from_ns(), self.phase.end_ns()];
@@ -141,7 +152,7 @@ impl Running {
             return false;
         }
         if self.schedule.next_ns().is_some() {
-            if now_ns > self.phase.end_ns() + CATCH_UP_NS {
+            if now_ns > self.phase.end_ns() + CATCH_UP_NS.max(self.phase.lateness_ns_max) {
                 self.schedule.stop();
             }
             return false;
@@ -171,7 +182,7 @@ impl Worker {
             if running.is_measured(intended_ns) {
                 running.lateness.record_ns(late_ns);
             }
-            running.sent_in_window += u64::from(running.is_measured(self.now_ns));
+            running.sent_in_window += u64::from(running.counts_for_rate(intended_ns, self.now_ns));
             self.publish(publisher, member, intended_ns, late_ns);
         }
         self.running = Some(running);
@@ -278,6 +289,27 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_send_within_the_allowed_lateness_counts_for_the_rate() {
+        let phase = |lateness_ns_max| Phase {
+            arrivals: crate::schedule::Arrivals::Even,
+            start_ns: 0,
+            warmup_ns: 1_000,
+            duration_ns: 9_000,
+            messages: 10,
+            seed: 1,
+            heartbeat_needed: false,
+            lateness_ns_max,
+            pace_ns: 0,
+        };
+        let counts = |lateness_ns_max, intended_ns, now_ns| {
+            Running::new(phase(lateness_ns_max), 1).counts_for_rate(intended_ns, now_ns)
+        };
+        assert!(counts(100, 1_000, 9_999), "sent in the window, however late");
+        assert!(counts(100, 9_950, 10_050) && !counts(100, 9_950, 10_051));
+        assert!(!counts(100, 999, 1_001), "the warm-up's");
+    }
 
     #[test]
     fn an_id_leads_back_to_number_and_time_however_many_were_sent_since() {
