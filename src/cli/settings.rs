@@ -14,14 +14,13 @@ use throng::config::{self, Config, Setting, Settled, Sources, settings};
 use super::Failure;
 
 /// What a command was given to make a configuration of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct SettingArgs {
     pub(crate) file: Option<PathBuf>,
     flags: Vec<(&'static str, String)>,
 }
 
-/// All that a configuration can be read from, again and again.
-#[derive(Clone, Debug)]
+/// All that a configuration can be read from, again and again. Not for `Debug`: a secret may be among it.
 pub(crate) struct Inputs {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
@@ -31,10 +30,12 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// Looks at the environment as it is now.
     pub(crate) fn look(args: SettingArgs) -> Self {
-        // What is not Unicode cannot be one of ours: all of them are text.
+        // What is not Unicode cannot be one of ours: all of them are text. What is not ours is nobody's business here.
         let text =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Self { file: args.file, environment: text.collect(), flags: args.flags }
+        let named = |name: &str| settings().iter().any(|setting| setting.variables.iter().any(|known| known == name));
+        let ours = text.filter(|(name, _)| name.starts_with("THRONG_") || named(name));
+        Self { file: args.file, environment: ours.collect(), flags: args.flags }
     }
 
     /// Only the flags, in a world without variables.

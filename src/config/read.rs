@@ -11,8 +11,8 @@ use super::list::settings;
 use super::nearest::nearest;
 use super::setting::{Given, Setting};
 
-/// Everything a configuration can come from.
-#[derive(Clone, Copy, Debug)]
+/// Everything a configuration can come from. Not for `Debug`: a secret may be among it.
+#[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// The file's name and what stands in it.
     pub file: Option<(&'a Path, &'a str)>,
