@@ -1,9 +1,10 @@
 //! The arguments, as clap reads them from the command line and the environment.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use super::settings::SettingArgs;
 
 /// A real-time room server: people with tokens sit in rooms over WebSocket.
 #[derive(Parser)]
@@ -19,9 +20,13 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Make a token, or explain one
     Token(TokenArgs),
+    /// Say what `serve` would do with the same file, variables and flags, and start nothing
+    CheckConfig(Box<CheckArgs>),
+    /// Print every setting with its default and what it means, as a file to begin with
+    DefaultConfig,
 }
 
-/// Where the secret comes from; the same for every subcommand.
+/// Where the secret comes from, for those who do without a configuration.
 #[derive(Args)]
 pub(crate) struct SecretArgs {
     /// File with the HS256 secret of the tokens (at least 32 bytes; one line end at its end is dropped).
@@ -35,64 +40,23 @@ pub(crate) struct SecretArgs {
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// For trying out: a page at /, tokens for whoever asks from this host, everything granted, and no setting required
-    #[arg(long)]
-    pub(crate) dev: bool,
-    /// Address to listen on [with --dev: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "THRONG_LISTEN")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Port to listen on where --listen is not given: at every address, with --dev at 127.0.0.1
-    #[arg(long, env = "PORT")]
-    pub(crate) port: Option<u16>,
     #[command(flatten)]
-    pub(crate) secret: SecretArgs,
-    /// What a token without `rooms` may do, as JSON like that claim: [{"match": "chat:*", "can": ["join"]}]
-    /// [default: nothing, with --dev everything]
-    #[arg(long, value_name = "JSON", env = "THRONG_DEFAULT_GRANTS")]
-    pub(crate) default_grants: Option<String>,
-    /// Cores to use, one shard on each [default: all this process may use]
-    #[arg(long, value_name = "N", env = "THRONG_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) shards: Option<u16>,
-
-    /// Cores to pin the shards to, in turn, as 0,1,… [default: all this process may run on]
-    #[arg(long, value_name = "CORES", env = "THRONG_CORES", value_delimiter = ',')]
-    pub(crate) cores: Vec<usize>,
-    /// Connections the kernel holds per shard until they are accepted; net.core.somaxconn caps it
-    #[arg(long, value_name = "N", env = "THRONG_BACKLOG", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_535))]
-    pub(crate) backlog: u32,
-    /// Connections held at once; more are answered 503 [default: as many as this host can hold]
-    #[arg(long, value_name = "N", env = "THRONG_MAX_CONNECTIONS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) max_connections: Option<u64>,
-    /// When messages leave
-    #[arg(long, value_name = "MODE", env = "THRONG_FLUSH", default_value = "eager")]
-    pub(crate) flush: FlushMode,
-    /// This server's name in `welcome` [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "THRONG_NODE")]
-    pub(crate) node: Option<String>,
-    /// How log lines are written, to stderr
-    #[arg(long, value_name = "FORM", env = "THRONG_LOG", default_value = "human")]
-    pub(crate) log: LogForm,
-    /// What is logged: error, warn, info, debug (connects and closes), trace; or directives such as info,throng=debug
-    #[arg(long, value_name = "LEVEL", env = "THRONG_LOG_LEVEL", default_value = "info")]
-    pub(crate) log_level: String,
+    pub(crate) settings: SettingArgs,
 }
 
-/// When messages leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum FlushMode {
-    /// At once while the tick's budget lasts, else with the tick
-    Eager,
-    /// Only with the tick of 100 ms: fewer, larger writes
-    Tick,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum LogForm {
-    /// A line a person reads
-    Human,
-    /// A JSON object per line
-    Json,
+#[derive(Args)]
+pub(crate) struct CheckArgs {
+    /// The file to check; wins over --config
+    #[arg(value_name = "FILE")]
+    pub(crate) positional: Option<PathBuf>,
+    /// Say what this room would get, and what may be done there without a grant in the token
+    #[arg(long, value_name = "NAME")]
+    pub(crate) room: Option<String>,
+    /// Whose token that is, for patterns with {user}
+    #[arg(long, value_name = "NAME", requires = "room")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
 }
 
 #[derive(Args)]
@@ -133,13 +97,13 @@ mod tests {
 
     #[test]
     fn every_flag_and_variable_is_documented() {
-        let page = include_str!("../../docs/operations.md");
+        let page = concat!(include_str!("../../docs/operations.md"), include_str!("../../docs/config.md"));
         for command in Cli::command().get_subcommands() {
             for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
-                let flag = format!("--{}", argument.get_long().expect("every argument is a flag"));
-                assert!(page.contains(&flag), "{flag} is not in docs/operations.md");
+                let flag = format!("--{}", argument.get_long().unwrap_or_default());
+                assert!(page.contains(&flag), "{flag} is not in docs/");
                 let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                assert!(page.contains(&variable), "{variable} is not in docs/operations.md");
+                assert!(page.contains(&variable), "{variable} is not in docs/");
             }
         }
     }

@@ -6,12 +6,15 @@
 mod args;
 mod banner;
 mod boot;
+mod check;
 mod duration;
 mod explain;
 mod figures;
 mod log;
+mod reload;
 mod secret;
 mod serve;
+mod settings;
 mod token;
 
 use std::process::ExitCode;
@@ -30,6 +33,15 @@ pub(crate) enum Failure {
     Misused(String),
 }
 
+impl Failure {
+    /// What to tell people.
+    pub(crate) fn sentence(&self) -> &str {
+        match self {
+            Self::Broken(sentence) | Self::Misused(sentence) => sentence,
+        }
+    }
+}
+
 /// Does what the command line asks.
 pub(crate) fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -41,16 +53,20 @@ pub(crate) fn run() -> ExitCode {
             let matches = matches.subcommand_matches("token").expect("clap chose this subcommand");
             token::run(&args, matches)
         }
+        Command::CheckConfig(args) => check::run(*args),
+        Command::DefaultConfig => {
+            print!("{}", throng::config::default_file());
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Broken(sentence)) => {
-            eprintln!("throng: {sentence}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Misused(sentence)) => {
-            eprintln!("throng: {sentence}");
-            ExitCode::from(2)
+        Err(failure) => {
+            eprintln!("throng: {}", failure.sentence());
+            ExitCode::from(match failure {
+                Failure::Broken(_) => 1,
+                Failure::Misused(_) => 2,
+            })
         }
     }
 }

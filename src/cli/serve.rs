@@ -2,19 +2,23 @@
 //!
 //! Promises: without `--dev` nothing that matters for safety has a default: no secret, no address, no grants.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use throng::base::Limits;
-use throng::control::{Control, ControlConfig, Mint, wait_for_signal};
+use throng::config::Settled;
+use throng::control::{Control, ControlConfig, Hangups, Mint, wait_for_signal};
+use throng::shard::{Flush, Rules};
 use throng::wire::{Claims, Grants, TokenVerifier};
 
-use super::args::{FlushMode, SecretArgs, ServeArgs};
+use super::args::ServeArgs;
 use super::banner::Banner;
+use super::reload::Reload;
 use super::secret::Secret;
+use super::settings::Inputs;
 use super::{Failure, boot, log, token, unix_s};
 
-/// All that the arguments, the environment and the defaults come to.
+/// All that the file, the environment, the flags and the defaults come to.
 #[derive(Debug)]
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
@@ -24,39 +28,49 @@ pub(crate) struct ServeConfig {
     pub(crate) backlog: u32,
     /// `None`: as many as this host can hold.
     pub(crate) connections_max: Option<u64>,
-    pub(crate) flush: FlushMode,
+    pub(crate) flush: Flush,
     pub(crate) secret: Secret,
     pub(crate) default_grants: Grants,
     pub(crate) node: String,
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
     /// Where the secret came from, for people.
-    secret_whence: String,
+    pub(crate) secret_whence: String,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    log::start(args.log, &args.log_level)?;
-    let config = ServeConfig::new(args)?;
-    let verifier = Arc::new(TokenVerifier::hs256(config.secret.bytes(), &config.limits));
+    let inputs = Inputs::look(args.settings);
+    let settled = inputs.read()?;
+    let level = log::start(settled.config.log.format, &settled.config.log.level)?;
+    for warning in &settled.warnings {
+        tracing::warn!("{warning}");
+    }
+    let config = ServeConfig::new(&settled, None)?;
+    let secret = Arc::new(Mutex::new(config.secret.clone()));
     let scrape = boot::Scrapes::default();
-    let control = ControlConfig { scrape: scrape.reader(), dev: config.dev.then(|| mint(&config.secret)) };
+    let control = ControlConfig { scrape: scrape.reader(), dev: config.dev.then(|| mint(&secret)) };
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
     let (control, handover) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
-    let running = boot::start(&config, &verifier, handover, &scrape)?;
+    let running = boot::start(&config, handover, &scrape)?;
+    let (places, host_holds) = running.places();
+    let (rules, counts) = (running.rules_change(), Arc::clone(&scrape.reloads));
+    let mut reload = Reload { inputs, running: settled, secret, level, rules, places, host_holds, counts };
+    hangups.each(move || reload.now()).map_err(|error| broken("no thread for reloads", error))?;
 
     let guest = config.dev.then(|| make_token(&config.secret, "guest")).transpose()?;
     let banner = Banner {
         listen: running.listen(),
         shards: config.shards,
-        flush: config.flush.name(),
+        flush: flush_name(config.flush),
         capacity: &running.capacity(),
         secret: &config.secret_whence,
         dev_token: guest.as_deref(),
     };
     println!("{banner}");
-    tracing::info!(listen = %running.listen(), shards = config.shards, flush = config.flush.name(), "serving");
+    tracing::info!(listen = %running.listen(), shards = config.shards, flush = flush_name(config.flush), "serving");
 
     let signal = wait_for_signal().map_err(|error| broken("signals cannot be waited for", error))?;
     tracing::info!(signal, "stopping");
@@ -66,66 +80,67 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 impl ServeConfig {
-    fn new(args: ServeArgs) -> Result<Self, Failure> {
-        let (secret, secret_whence) = find_secret(&args.secret, args.dev)?;
-        let shards = match args.shards {
-            Some(shards) => shards,
-            None => std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX)),
-        };
-        let limits = Limits::default();
-        limits.check().map_err(Failure::Misused)?;
+    /// Reads the secret, and finds what is left to find. `kept` is the secret of a server that runs already: the one of
+    /// `--dev` is not made anew.
+    pub(crate) fn new(settled: &Settled, kept: Option<&Secret>) -> Result<Self, Failure> {
+        let config = &settled.config;
+        let dev = config.server.dev;
+        log::check(&config.log.level)?;
+        let listen = settled.listen().ok_or_else(|| Failure::Misused(NO_LISTEN.to_owned()))?;
+        let (secret, secret_whence) = find_secret(settled, kept)?;
+        let nobody_said = || if dev { Grants::everything() } else { Grants::nothing() };
         Ok(Self {
-            listen: find_listen(&args)?,
-            shards,
-            cores: args.cores.clone(),
-            backlog: args.backlog,
-            connections_max: args.max_connections,
-            flush: args.flush,
+            listen,
+            shards: config.server.shards.unwrap_or_else(cores_at_hand),
+            cores: config.server.cores.clone(),
+            backlog: config.server.backlog,
+            connections_max: config.server.max_connections,
+            flush: config.server.flush,
             secret,
-            default_grants: find_grants(args.default_grants.as_deref(), args.dev)?,
-            node: args.node.unwrap_or_else(host_name),
-            limits,
-            dev: args.dev,
+            default_grants: config.grants.default.clone().unwrap_or_else(nobody_said),
+            node: config.server.node.clone().unwrap_or_else(host_name),
+            limits: config.limits.clone(),
+            dev,
             secret_whence,
         })
     }
+
+    /// What may change while the server runs.
+    pub(crate) fn rules(&self) -> Rules {
+        let limits = self.limits.clone();
+        let verifier = Arc::new(TokenVerifier::hs256(self.secret.bytes(), &limits));
+        Rules { limits, verifier, default_grants: self.default_grants.clone() }
+    }
 }
 
-impl FlushMode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Eager => "eager",
-            Self::Tick => "tick",
+fn flush_name(flush: Flush) -> &'static str {
+    match flush {
+        Flush::Eager => "eager",
+        Flush::Tick => "tick",
+    }
+}
+
+fn cores_at_hand() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX))
+}
+
+fn find_secret(settled: &Settled, kept: Option<&Secret>) -> Result<(Secret, String), Failure> {
+    let tokens = &settled.config.tokens;
+    let rank = |path: &str| settled.whence(path).rank();
+    let file = tokens.secret_file.as_deref();
+    // Of two with the same precedence the file wins: it can be changed while the server runs.
+    let file = file.filter(|_| tokens.secret.is_none() || rank("tokens.secret_file") >= rank("tokens.secret"));
+    match (file, &tokens.secret, kept) {
+        (Some(path), _, _) => Ok((Secret::from_file(path)?, format!("from {}", path.display()))),
+        (None, Some(secret), _) => {
+            Ok((Secret::from_text(secret.reveal())?, format!("from {}", settled.whence("tokens.secret"))))
         }
-    }
-}
-
-fn find_listen(args: &ServeArgs) -> Result<SocketAddr, Failure> {
-    match (args.listen, args.port, args.dev) {
-        (Some(listen), _, _) => Ok(listen),
-        (None, Some(port), true) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        (None, Some(port), false) => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
-        (None, None, true) => Ok((Ipv4Addr::LOCALHOST, DEV_PORT).into()),
-        (None, None, false) => Err(Failure::Misused(NO_LISTEN.to_owned())),
-    }
-}
-
-fn find_secret(args: &SecretArgs, dev: bool) -> Result<(Secret, String), Failure> {
-    match (Secret::find(args)?, &args.jwt_secret_file) {
-        (Some(secret), Some(path)) => Ok((secret, format!("from {}", path.display()))),
-        (Some(secret), None) => Ok((secret, "from THRONG_JWT_HS256_SECRET".to_owned())),
-        (None, _) if dev => {
+        (None, None, Some(kept)) if settled.config.server.dev => Ok((kept.clone(), "kept".to_owned())),
+        (None, None, None) if settled.config.server.dev => {
             Ok((Secret::random()?, "random, for this run only (--jwt-secret-file gives a lasting one)".to_owned()))
         }
-        (None, _) => Err(Failure::Misused(NO_SECRET.to_owned())),
+        (None, None, _) => Err(Failure::Misused(NO_SECRET.to_owned())),
     }
-}
-
-fn find_grants(json: Option<&str>, dev: bool) -> Result<Grants, Failure> {
-    let Some(json) = json else { return Ok(if dev { Grants::everything() } else { Grants::nothing() }) };
-    let claim = serde_json::from_str(json)
-        .map_err(|error| Failure::Misused(format!("--default-grants is not JSON: {error}")))?;
-    Grants::from_claim(&claim).map_err(|why| Failure::Misused(format!("--default-grants {why}")))
 }
 
 /// A name for `welcome`; never fails, since a server without a name serves as well.
@@ -135,12 +150,11 @@ fn host_name() -> String {
     if name.is_empty() { "throng".to_owned() } else { name.to_owned() }
 }
 
-fn mint(secret: &Secret) -> Mint {
-    let secret = secret.clone();
+fn mint(secret: &Arc<Mutex<Secret>>) -> Mint {
+    let secret = Arc::clone(secret);
     Arc::new(move |user| {
-        make_token(&secret, user).map_err(|failure| match failure {
-            Failure::Broken(sentence) | Failure::Misused(sentence) => sentence,
-        })
+        let secret = secret.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        make_token(&secret, user).map_err(|failure| failure.sentence().to_owned())
     })
 }
 
@@ -148,7 +162,6 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
     token::make(secret, &Claims { sub: user, exp: unix_s() + DEV_TOKEN_S, info: None, rooms: None })
 }
 
-const DEV_PORT: u16 = 8080;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
                          to try it out, --dev listens at 127.0.0.1:8080";
@@ -173,9 +186,9 @@ mod tests {
         let matches = command.try_get_matches_from(line).map_err(|error| error.to_string())?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?;
         let Command::Serve(args) = cli.command else { panic!("serve was asked") };
-        ServeConfig::new(*args).map_err(|failure| match failure {
-            Failure::Broken(sentence) | Failure::Misused(sentence) => sentence,
-        })
+        let settled = Inputs::flags_only(args.settings).read();
+        let config = settled.and_then(|settled| ServeConfig::new(&settled, None));
+        config.map_err(|failure| failure.sentence().to_owned())
     }
 
     #[test]
@@ -208,7 +221,7 @@ mod tests {
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
-        assert_eq!((given.shards, given.flush), (3, FlushMode::Tick));
+        assert_eq!((given.shards, given.flush), (3, Flush::Tick));
         assert_eq!((given.node.as_str(), given.connections_max, given.backlog), ("n1", Some(10), 4096));
         let grants =
             config(&["--dev", "--default-grants", r#"[{"match":"a","can":["join"]}]"#]).unwrap().default_grants;

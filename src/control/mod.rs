@@ -3,6 +3,7 @@
 //! Promises: a shard that hands a socket over never waits; connections here are bounded in number and in time, and what
 //! does not fit is answered 503. It must never touch a room: it only answers questions about the server.
 
+mod hangup;
 mod metrics;
 mod page;
 mod rewind;
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
+pub use hangup::Hangups;
 pub use metrics::{Family, Kind, Sample, Scrape};
 
 use rewind::Rewind;
