@@ -4,7 +4,7 @@
 //!  socket → frame → command → room → mailbox → outbox → tick → socket
 //!  runtime   wire    wire      room   shard     shard   shard   runtime
 //!
-//!   4  runtime ──► control (a wing)                          effects
+//!   4  runtime ──► control, config (wings)                   effects
 //!   3  shard                    one core's world             ┐
 //!   2  room                     who is where, what was said  │ pure: no clock, randomness,
 //!   1  wire                     bytes ⇄ meaning              │ threads, async or I/O
@@ -19,6 +19,8 @@ pub mod room;
 pub mod shard;
 pub mod wire;
 
+#[cfg(feature = "server")]
+pub mod config;
 #[cfg(feature = "server")]
 pub mod control;
 #[cfg(feature = "server")]

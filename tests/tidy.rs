@@ -29,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("shard", &["base", "wire", "room"]),
     ("runtime", &["base", "wire", "room", "shard"]),
     ("control", &["base", "wire", "room", "shard", "runtime"]),
+    ("config", &["base", "wire", "room", "shard", "control"]),
 ];
 
 /// What the pure floors must never name: clocks, randomness, threads, files, sockets, the environment, tokio, glommio.

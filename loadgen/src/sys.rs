@@ -87,6 +87,13 @@ pub(crate) fn monotonic_ns() -> u64 {
     clock_ns(libc::CLOCK_MONOTONIC)
 }
 
+/// Gives the core away until this time of [`monotonic_ns`], whatever comes in meanwhile; a signal may end it early.
+pub(crate) fn rest_until(at_ns: u64) {
+    let time = libc::timespec { tv_sec: (at_ns / 1_000_000_000) as i64, tv_nsec: (at_ns % 1_000_000_000) as i64 };
+    // SAFETY: `time` is valid for reading, and with an absolute time nothing is written.
+    unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut()) };
+}
+
 /// Seconds since 1970.
 pub(crate) fn unix_s() -> u64 {
     clock_ns(libc::CLOCK_REALTIME) / 1_000_000_000

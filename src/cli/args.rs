@@ -1,11 +1,11 @@
 //! The arguments, as clap reads them from the command line and the environment.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use throng::wire::token::{Algorithm, Algorithms};
+
+use super::settings::SettingArgs;
 
 /// A real-time room server: people with tokens sit in rooms over WebSocket.
 #[derive(Parser)]
@@ -33,9 +33,13 @@ pub(crate) enum Command {
     Kick(KickArgs),
     /// How many are here, and the fullest rooms
     Top(TopArgs),
+    /// Say what `serve` would do with the same file, variables and flags, and start nothing
+    CheckConfig(Box<CheckArgs>),
+    /// Print every setting with its default and what it means, as a file to begin with
+    DefaultConfig,
 }
 
-/// Where the secret comes from; the same for every subcommand.
+/// Where the secret comes from, for those who do without a configuration.
 #[derive(Args)]
 pub(crate) struct SecretArgs {
     /// File with the HS256 secret of the tokens (at least 32 bytes; one line end at its end is dropped).
@@ -49,102 +53,23 @@ pub(crate) struct SecretArgs {
 
 #[derive(Args)]
 pub(crate) struct ServeArgs {
-    /// For trying out: a page at /, tokens for whoever asks from this host, everything granted, and no setting required
-    #[arg(long)]
-    pub(crate) dev: bool,
-    /// Address to listen on [with --dev: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "THRONG_LISTEN")]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Port to listen on where --listen is not given: at every address, with --dev at 127.0.0.1
-    #[arg(long, env = "PORT")]
-    pub(crate) port: Option<u16>,
     #[command(flatten)]
-    pub(crate) secret: SecretArgs,
-    /// What a token without `rooms` may do, as JSON like that claim: [{"match": "chat:*", "can": ["join"]}]
-    /// [default: nothing, with --dev everything]
-    #[arg(long, value_name = "JSON", env = "THRONG_DEFAULT_GRANTS")]
-    pub(crate) default_grants: Option<String>,
-    /// Cores to use, one shard on each [default: all this process may use]
-    #[arg(long, value_name = "N", env = "THRONG_SHARDS", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) shards: Option<u16>,
-
-    /// Cores to pin the shards to, in turn, as 0,1,… [default: all this process may run on]
-    #[arg(long, value_name = "CORES", env = "THRONG_CORES", value_delimiter = ',')]
-    pub(crate) cores: Vec<usize>,
-    /// Connections the kernel holds per shard until they are accepted; net.core.somaxconn caps it
-    #[arg(long, value_name = "N", env = "THRONG_BACKLOG", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=65_535))]
-    pub(crate) backlog: u32,
-    /// Connections held at once; more are answered 503 [default: as many as this host can hold]
-    #[arg(long, value_name = "N", env = "THRONG_MAX_CONNECTIONS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) max_connections: Option<u64>,
-    /// When messages leave
-    #[arg(long, value_name = "MODE", env = "THRONG_FLUSH", default_value = "eager")]
-    pub(crate) flush: FlushMode,
-    /// This server's name in `welcome` [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "THRONG_NODE")]
-    pub(crate) node: Option<String>,
-    #[command(flatten)]
-    pub(crate) admin: AdminArgs,
-    /// How log lines are written, to stderr
-    #[arg(long, value_name = "FORM", env = "THRONG_LOG", default_value = "human")]
-    pub(crate) log: LogForm,
-    /// What is logged: error, warn, info, debug (connects and closes), trace; or directives such as info,throng=debug
-    #[arg(long, value_name = "LEVEL", env = "THRONG_LOG_LEVEL", default_value = "info")]
-    pub(crate) log_level: String,
+    pub(crate) settings: SettingArgs,
 }
 
-/// What operators look at, and who may speak by API.
 #[derive(Args)]
-pub(crate) struct AdminArgs {
-    /// Address of the admin listener (/readyz, /metrics, /api/v1), or `off`
-    /// [default: 127.0.0.1:8081; with --dev a free port where that one is taken]
-    #[arg(long, value_name = "ADDR", env = "THRONG_ADMIN_LISTEN")]
-    pub(crate) admin_listen: Option<AdminListen>,
-    /// Put what is on the admin listener on the public one, too: for hosts with one port
-    #[arg(long)]
-    pub(crate) admin_on_public: bool,
-    /// A key that may use the API, by the SHA-256 that `throng api-key new` prints. Can be given again
-    #[arg(long, value_name = "NAME=HEX", env = "THRONG_API_KEY_SHA256", value_delimiter = ',')]
-    pub(crate) api_key_sha256: Vec<String>,
-    /// File with such keys, one NAME=HEX per line
-    #[arg(long, value_name = "FILE", env = "THRONG_API_KEYS_FILE")]
-    pub(crate) api_keys_file: Option<PathBuf>,
-}
-
-/// Where the admin listener stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum AdminListen {
-    Off,
-    At(SocketAddr),
-}
-
-impl FromStr for AdminListen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            _ => text.parse().map(Self::At).map_err(|_| "give an address and a port, or `off`".to_owned()),
-        }
-    }
-}
-
-/// When messages leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum FlushMode {
-    /// At once while the tick's budget lasts, else with the tick
-    Eager,
-    /// Only with the tick of 100 ms: fewer, larger writes
-    Tick,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub(crate) enum LogForm {
-    /// A line a person reads
-    Human,
-    /// A JSON object per line
-    Json,
+pub(crate) struct CheckArgs {
+    /// The file to check; wins over --config
+    #[arg(value_name = "FILE")]
+    pub(crate) positional: Option<PathBuf>,
+    /// Say what this room would get, and what may be done there without a grant in the token
+    #[arg(long, value_name = "NAME")]
+    pub(crate) room: Option<String>,
+    /// Whose token that is, for patterns with {user}
+    #[arg(long, value_name = "NAME", requires = "room")]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
 }
 
 #[derive(Args)]
@@ -322,15 +247,15 @@ mod tests {
 
     #[test]
     fn every_flag_and_variable_is_documented() {
-        let page = include_str!("../../docs/operations.md");
+        let page = concat!(include_str!("../../docs/operations.md"), include_str!("../../docs/config.md"));
         for command in Cli::command().get_subcommands() {
             let subcommands = command.get_subcommands().flat_map(|command| command.get_arguments());
             let arguments = command.get_arguments().chain(subcommands);
             for argument in arguments.filter(|argument| !argument.is_hide_set() && !argument.is_positional()) {
                 let flag = format!("--{}", argument.get_long().expect("every argument is a flag"));
-                assert!(page.contains(&flag), "{flag} is not in docs/operations.md");
+                assert!(page.contains(&flag), "{flag} is not in docs/");
                 let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-                assert!(page.contains(&variable), "{variable} is not in docs/operations.md");
+                assert!(page.contains(&variable), "{variable} is not in docs/");
             }
         }
     }

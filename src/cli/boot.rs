@@ -5,25 +5,46 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use throng::base::ShardId;
+use throng::control::jwks::UnknownKeys;
 use throng::control::{Desk, HandOver, Scrape};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
-use throng::shard::{Flush, Homes, Rules, Shard, ShardConfig};
-use throng::wire::TokenVerifier;
+use throng::runtime::{Places, RulesChange};
+use throng::shard::{Count, Homes, Rules, Shard, ShardConfig};
 
-use super::args::FlushMode;
+use super::reload::ReloadCounts;
+use super::rulebook::Rulebook;
 use super::serve::ServeConfig;
 use super::{Failure, figures};
 
 /// Where the shards leave what they count, and the scrape finds it. Empty until they run.
-#[derive(Clone, Default)]
-pub(crate) struct Scrapes(Arc<OnceLock<Counts>>);
+pub(crate) struct Scrapes {
+    counts: Arc<OnceLock<Counts>>,
+    pub(crate) reloads: Arc<ReloadCounts>,
+    rulebook: Arc<Rulebook>,
+}
 
 impl Scrapes {
+    pub(crate) fn new(rulebook: Arc<Rulebook>) -> Self {
+        Self { counts: Arc::default(), reloads: Arc::default(), rulebook }
+    }
+
+    /// How many tokens named a key that may yet be fetched.
+    pub(crate) fn unknown_keys(&self) -> UnknownKeys {
+        let counts = Arc::clone(&self.counts);
+        Arc::new(move || counts.get().map_or(0, |counts| counts.totals().cells[Count::UnknownKeys.index()]))
+    }
+
     pub(crate) fn reader(&self) -> Scrape {
-        let counts = Arc::clone(&self.0);
-        Arc::new(move || counts.get().map(|counts| figures::families(&counts.totals())).unwrap_or_default())
+        let (counts, reloads) = (Arc::clone(&self.counts), Arc::clone(&self.reloads));
+        let rulebook = Arc::clone(&self.rulebook);
+        Arc::new(move || {
+            let mut families = counts.get().map(|counts| figures::families(&counts.totals())).unwrap_or_default();
+            families.extend(reloads.families());
+            families.extend(rulebook.families());
+            families
+        })
     }
 }
 
@@ -31,19 +52,21 @@ impl Scrapes {
 pub(crate) struct Running {
     running: boot::Running,
     capacity: Capacity,
+    /// Connections this host can hold, whatever was configured.
+    host_holds: u64,
 }
 
 /// Starts it: raises the limit on open files, looks what the host can hold, and boots the shards.
 pub(crate) fn start(
     config: &ServeConfig,
-    verifier: &Arc<TokenVerifier>,
+    mut rules: Rules,
     handover: HandOver,
     desk: &Desk,
     scrape: &Scrapes,
 ) -> Result<Running, Failure> {
     let broken = |error: &dyn fmt::Display| Failure::Broken(error.to_string());
     let open_files = host::raise_open_files().map_err(|error| broken(&error))?;
-    let mut limits = config.limits.clone();
+    let limits = &mut rules.limits;
     limits.slots_per_ring = host::slots_per_ring(limits.slots_per_ring, open_files);
     let state = HostState::look().map_err(|error| broken(&error))?;
     let layout = Layout {
@@ -53,6 +76,7 @@ pub(crate) fn start(
     };
     let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
     let capacity = state.capacity(layout, clients);
+    let host_holds = state.capacity(Layout { max_connections: None, ..layout }, clients).connections;
     let boot = BootConfig {
         listen: config.listen,
         backlog: i32::try_from(config.backlog).unwrap_or(i32::MAX),
@@ -65,17 +89,12 @@ pub(crate) fn start(
         parcels_per_inbox: PARCELS_PER_INBOX,
         asks_per_inbox: ASKS_PER_INBOX,
     };
-    let rules = Rules::new(limits, Arc::clone(verifier), config.default_grants.clone());
-    let rules = Arc::new(Rules { origins: config.origins.clone(), ..rules });
     let template = ShardConfig {
         id: ShardId(0),
         shards: config.shards,
-        rules,
+        rules: Arc::new(rules),
         seed: random_seed()?,
-        flush: match config.flush {
-            FlushMode::Eager => Flush::Eager,
-            FlushMode::Tick => Flush::Tick,
-        },
+        flush: config.flush,
         node: Arc::from(config.node.as_str()),
         #[cfg(feature = "planted-bugs")]
         planted: None,
@@ -90,9 +109,9 @@ pub(crate) fn start(
     });
     let running = boot::start(&boot, make_shard, give, desk.tell()).map_err(|error| broken(&error))?;
     // Set once: there is one data plane per process.
-    let _was_empty = scrape.0.set(running.counts());
+    let _was_empty = scrape.counts.set(running.counts());
     desk.open(running.asks(), homes);
-    Ok(Running { running, capacity })
+    Ok(Running { running, capacity, host_holds })
 }
 
 impl Running {
@@ -100,10 +119,20 @@ impl Running {
         self.running.address()
     }
 
+    /// The way to change the rules of all shards.
+    pub(crate) fn rules_change(&self) -> RulesChange {
+        self.running.rules_change()
+    }
+
+    /// The places of all shards, and how many of them this host can hold.
+    pub(crate) fn places(&self) -> (Places, u64) {
+        (self.running.places(), self.host_holds)
+    }
+
     /// How many connections this host can hold now and by what it is limited, as half a sentence.
     pub(crate) fn capacity(&self) -> String {
         let why = match self.capacity.limited_by {
-            LimitedBy::MaxConnections => "--max-connections",
+            LimitedBy::MaxConnections => "max_connections",
             LimitedBy::Memory => "free memory",
             LimitedBy::SystemFiles => "fs.file-max",
             LimitedBy::Rings => "the number of rings (more --shards)",

@@ -7,21 +7,31 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 
+use throng::config::LogForm;
 use throng::runtime::clock::Clock;
 use tracing::callsite::Identifier;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::Failure;
-use super::args::LogForm;
+
+/// The way to change what is logged while the process runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
+
+impl Level {
+    /// From now on.
+    pub(crate) fn set(&self, level: &str) -> Result<(), Failure> {
+        let broken = |error: reload::Error| Failure::Broken(format!("the log level cannot be changed: {error}"));
+        self.0.reload(parse(level)?).map_err(broken)
+    }
+}
 
 /// Starts logging for the whole process.
-pub(crate) fn start(form: LogForm, level: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::builder()
-        .parse(level)
-        .map_err(|error| Failure::Misused(format!("--log-level {level:?} is not understood: {error}")))?;
+pub(crate) fn start(form: LogForm, level: &str) -> Result<Level, Failure> {
+    let (filter, handle) = reload::Layer::new(parse(level)?);
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match form {
@@ -33,7 +43,18 @@ pub(crate) fn start(form: LogForm, level: &str) -> Result<(), Failure> {
         .with(Sampling::new(Clock::start()))
         .with(lines)
         .try_init()
-        .map_err(|error| Failure::Broken(format!("logging could not be started: {error}")))
+        .map_err(|error| Failure::Broken(format!("logging could not be started: {error}")))?;
+    Ok(Level(handle))
+}
+
+/// Whether a level would be understood.
+pub(crate) fn check(level: &str) -> Result<(), Failure> {
+    parse(level).map(drop)
+}
+
+fn parse(level: &str) -> Result<EnvFilter, Failure> {
+    let misused = |error| Failure::Misused(format!("`level` in [log] is {level:?}, which is not understood: {error}"));
+    EnvFilter::builder().parse(level).map_err(misused)
 }
 
 /// Lets the first lines of each kind and second through.

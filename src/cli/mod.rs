@@ -7,13 +7,17 @@ mod admin;
 mod args;
 mod banner;
 mod boot;
+mod check;
 mod duration;
 mod explain;
 mod figures;
 mod log;
 mod operators;
+mod reload;
+mod rulebook;
 mod secret;
 mod serve;
+mod settings;
 mod sign;
 mod token;
 mod verbs;
@@ -34,6 +38,15 @@ pub(crate) enum Failure {
     Misused(String),
 }
 
+impl Failure {
+    /// What to tell people.
+    pub(crate) fn sentence(&self) -> &str {
+        match self {
+            Self::Broken(sentence) | Self::Misused(sentence) => sentence,
+        }
+    }
+}
+
 /// Does what the command line asks.
 pub(crate) fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
@@ -51,16 +64,20 @@ pub(crate) fn run() -> ExitCode {
         Command::Who(args) => verbs::who(&args),
         Command::Kick(args) => verbs::kick(&args),
         Command::Top(args) => verbs::top(&args),
+        Command::CheckConfig(args) => check::run(*args),
+        Command::DefaultConfig => {
+            print!("{}", throng::config::default_file());
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Broken(sentence)) => {
-            eprintln!("throng: {sentence}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Misused(sentence)) => {
-            eprintln!("throng: {sentence}");
-            ExitCode::from(2)
+        Err(failure) => {
+            eprintln!("throng: {}", failure.sentence());
+            ExitCode::from(match failure {
+                Failure::Broken(_) => 1,
+                Failure::Misused(_) => 2,
+            })
         }
     }
 }

@@ -22,8 +22,12 @@ impl Secret {
         if let Some(path) = &args.jwt_secret_file {
             return Self::from_file(path).map(Some);
         }
-        let Some(secret) = &args.jwt_hs256_secret else { return Ok(None) };
-        Self::checked(secret.clone().into_bytes(), "THRONG_JWT_HS256_SECRET").map(Some)
+        args.jwt_hs256_secret.as_deref().map(Self::from_text).transpose()
+    }
+
+    /// One that was given as it is, in a variable or a flag.
+    pub(crate) fn from_text(secret: &str) -> Result<Self, Failure> {
+        Self::checked(secret.as_bytes().to_vec(), "THRONG_JWT_HS256_SECRET")
     }
 
     /// A new one from the system's randomness, for this run only.
@@ -38,7 +42,8 @@ impl Secret {
         &self.0
     }
 
-    fn from_file(path: &Path) -> Result<Self, Failure> {
+    /// Reads the file as it is now.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, Failure> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))

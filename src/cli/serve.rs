@@ -1,24 +1,30 @@
-//! `throng serve`: arguments become a config, the planes are started, and stopped when the process is asked to end.
+//! `throng serve`: a configuration becomes running planes, which are stopped when the process is asked to end.
 //!
-//! Promises: without `--dev` nothing that matters for safety has a default: no secret, no address, no grants.
+//! Promises: without `--dev` nothing that matters for safety has a default: no key, no address, no grants.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use throng::base::Limits;
-use throng::control::token_keys::KeyRing;
-use throng::control::{AdminRules, AdminSettings, Control, ControlConfig, FrontDoor, Mint, wait_for_signal};
+use throng::config::{AdminListen, Settled};
+use throng::control::jwks::JwksRules;
+use throng::control::token_keys::{self, KeyRing};
+use throng::control::{AdminRules, AdminSettings, ApiKey, Control, ControlConfig, Hangups, Mint, wait_for_signal};
+use throng::shard::{Flush, Rules};
 use throng::wire::token::{Algorithm, KeySet, VerifyingKey};
-use throng::wire::{Claims, Grants, Origins, Proxies, TokenRules};
+use throng::wire::{Carriers, Claims, Grants, Origins, Proxies, TokenRules};
 
-use super::args::{FlushMode, SecretArgs, ServeArgs};
+use super::args::ServeArgs;
 use super::banner::Banner;
-use super::operators::Operators;
+use super::operators::{self, Operators};
+use super::reload::Reload;
+use super::rulebook::Rulebook;
 use super::secret::Secret;
+use super::settings::Inputs;
 use super::{Failure, boot, log, token, unix_s};
 
-/// All that the arguments, the environment and the defaults come to.
-#[derive(Debug)]
+/// All that the file, the environment, the flags and the defaults come to, with what lies in other files.
+#[derive(Clone, Debug)]
 pub(crate) struct ServeConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) shards: u16,
@@ -27,143 +33,223 @@ pub(crate) struct ServeConfig {
     pub(crate) backlog: u32,
     /// `None`: as many as this host can hold.
     pub(crate) connections_max: Option<u64>,
-    pub(crate) flush: FlushMode,
-    pub(crate) secret: Secret,
+    pub(crate) flush: Flush,
+    /// `None`: tokens are proved by other keys.
+    pub(crate) secret: Option<Secret>,
+    /// The secret's and those of all files.
+    pub(crate) keys: KeySet,
+    /// Addresses more keys are fetched from.
+    pub(crate) jwks: Vec<JwksRules>,
+    pub(crate) token_rules: TokenRules,
+    pub(crate) carriers: Carriers,
     pub(crate) default_grants: Grants,
+    pub(crate) origins: Origins,
+    pub(crate) proxies: Proxies,
     pub(crate) node: String,
     pub(crate) limits: Limits,
-    pub(crate) origins: Origins,
     pub(crate) dev: bool,
     pub(crate) admin: AdminSettings,
     /// The admin listener's address was asked for.
-    admin_chosen: bool,
-    /// Where the secret came from, for people.
-    secret_whence: String,
+    pub(crate) admin_chosen: bool,
+    /// Where the keys came from, for people.
+    pub(crate) keys_whence: String,
+    /// What is left out, for people.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    log::start(args.log, &args.log_level)?;
-    let config = ServeConfig::new(args)?;
-    let verifier = Arc::new(config.key_ring()?.verifier(&config.limits));
-    let scrape = boot::Scrapes::default();
-    let operators = Operators::bind(config.admin.clone(), config.admin_chosen, config.dev)?;
-    let (admin_at, admin_key) = (operators.address(), operators.dev_key);
-    let origins = config.origins.clone();
-    let front: FrontDoor = Arc::new(move || (origins.clone(), Proxies::default()));
+    let inputs = Inputs::look(args.settings);
+    let settled = inputs.read()?;
+    let level = log::start(settled.config.log.format, &settled.config.log.level)?;
+    let config = ServeConfig::new(&settled, None)?;
+    for warning in settled.warnings.iter().chain(&config.warnings) {
+        tracing::warn!("{warning}");
+    }
+    let rulebook = Rulebook::new(config.clone());
+    let scrape = boot::Scrapes::new(Arc::clone(&rulebook));
+    let operators = Operators::bind(config.admin.listen, config.admin_chosen, config.dev)?;
+    let (admin_at, dev_key) = (operators.address(), operators.dev_key);
     let control = ControlConfig {
         scrape: scrape.reader(),
-        front,
+        front: rulebook.front_door(),
         admin: operators.listener,
-        admin_on_public: operators.settings.on_public,
-        admin_rules: AdminRules {
-            keys: operators.settings.keys,
-            message_bytes_max: config.limits.message_bytes_max,
-            depth_max: config.limits.depth_max,
-        },
-        dev: config.dev.then(|| mint(&config.secret)),
+        admin_on_public: config.admin.on_public,
+        admin_rules: config.admin_rules(dev_key.as_ref().map(|(key, _)| key)),
+        dev: config.dev.then(|| mint(&rulebook)),
     };
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
     let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
-    let running = boot::start(&config, &verifier, handover, &desk, &scrape)?;
+    let running = boot::start(&config, rulebook.rules(), handover, &desk, &scrape)?;
+    rulebook.start(running.rules_change(), scrape.unknown_keys())?;
+    let (places, host_holds) = running.places();
+    let (counts, rules, key) =
+        (Arc::clone(&scrape.reloads), Arc::clone(&rulebook), dev_key.clone().map(|(key, _)| key));
+    let mut reload =
+        Reload { inputs, running: settled, rulebook: rules, level, places, host_holds, desk, dev_key: key, counts };
+    hangups.each(move || reload.now()).map_err(|error| broken("no thread for reloads", error))?;
 
-    let guest = config.dev.then(|| make_token(&config.secret, "guest")).transpose()?;
+    let guest = config.secret.as_ref().filter(|_| config.dev).map(|secret| make_token(secret, "guest")).transpose()?;
     let banner = Banner {
         listen: running.listen(),
         shards: config.shards,
-        flush: config.flush.name(),
+        flush: flush_name(config.flush),
         capacity: &running.capacity(),
-        secret: &config.secret_whence,
+        secret: &config.keys_whence,
         dev_token: guest.as_deref(),
         admin: admin_at,
-        admin_key: admin_key.as_deref(),
+        admin_key: dev_key.as_ref().map(|(_, text)| text.as_str()),
     };
     println!("{banner}");
-    tracing::info!(listen = %running.listen(), shards = config.shards, flush = config.flush.name(), "serving");
+    tracing::info!(listen = %running.listen(), shards = config.shards, flush = flush_name(config.flush), "serving");
 
     let signal = wait_for_signal().map_err(|error| broken("signals cannot be waited for", error))?;
     tracing::info!(signal, "stopping");
+    rulebook.stop();
     running.stop();
     control.join();
     Ok(())
 }
 
 impl ServeConfig {
-    fn new(args: ServeArgs) -> Result<Self, Failure> {
-        let (secret, secret_whence) = find_secret(&args.secret, args.dev)?;
-        let shards = match args.shards {
-            Some(shards) => shards,
-            None => std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX)),
-        };
-        let limits = Limits::default();
-        limits.check().map_err(Failure::Misused)?;
+    /// Reads all key files, and finds what is left to find. `kept` is the secret of a server that runs already: the one of
+    /// `--dev` is not made anew.
+    pub(crate) fn new(settled: &Settled, kept: Option<&Secret>) -> Result<Self, Failure> {
+        let config = &settled.config;
+        let dev = config.server.dev;
+        log::check(&config.log.level)?;
+        let listen = settled.listen().ok_or_else(|| Failure::Misused(NO_LISTEN.to_owned()))?;
+        let (secret, secret_whence) = find_secret(settled, kept)?.unzip();
+        let (keys, warnings) = find_keys(settled, secret.as_ref())?;
+        let nobody_said = || if dev { Grants::everything() } else { Grants::nothing() };
+        let origins = config.origins.clone();
         Ok(Self {
-            listen: find_listen(&args)?,
-            shards,
-            cores: args.cores.clone(),
-            backlog: args.backlog,
-            connections_max: args.max_connections,
-            flush: args.flush,
+            listen,
+            shards: config.server.shards.unwrap_or_else(cores_at_hand),
+            cores: config.server.cores.clone(),
+            backlog: config.server.backlog,
+            connections_max: config.server.max_connections,
+            flush: config.server.flush,
             secret,
-            default_grants: find_grants(args.default_grants.as_deref(), args.dev)?,
-            node: args.node.unwrap_or_else(host_name),
-            limits,
-            origins: if args.dev { Origins::default().with_any_localhost() } else { Origins::default() },
-            dev: args.dev,
-            admin: args.admin.settings()?,
-            admin_chosen: args.admin.admin_listen.is_some(),
-            secret_whence,
+            keys,
+            jwks: config.tokens.jwks.clone(),
+            token_rules: token_rules(settled),
+            carriers: config.tokens.carriers.clone(),
+            default_grants: config.grants.default.clone().unwrap_or_else(nobody_said),
+            origins: if dev { origins.with_any_localhost() } else { origins },
+            proxies: config.proxies.clone(),
+            node: config.server.node.clone().unwrap_or_else(host_name),
+            limits: config.limits.clone(),
+            dev,
+            admin: AdminSettings {
+                listen: match config.admin.listen {
+                    AdminListen::Off => None,
+                    AdminListen::At(address) => Some(address),
+                },
+                on_public: config.admin.on_public,
+                keys: operators::keys(&config.admin)?,
+            },
+            admin_chosen: settled.whence("admin.listen").rank() > 0,
+            keys_whence: keys_whence(settled, secret_whence),
+            warnings,
         })
     }
-}
 
-impl ServeConfig {
-    /// Who proves tokens. Under `--dev` they may live as long as they like, in URLs, too.
-    fn key_ring(&self) -> Result<KeyRing, Failure> {
-        let misused = |why: &dyn std::fmt::Display| Failure::Misused(why.to_string());
-        let key = VerifyingKey::from_secret(Algorithm::Hs256, self.secret.bytes()).map_err(|bad| misused(&bad))?;
-        let keys = KeySet::new([Arc::new(key)]).map_err(|bad| misused(&bad))?;
-        let rules = if self.dev { TokenRules::any_time() } else { TokenRules::default() };
-        Ok(KeyRing::new(keys, rules, false))
+    /// What may change while the server runs.
+    pub(crate) fn rules(&self, ring: &KeyRing) -> Rules {
+        let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));
+        let (origins, proxies, carriers) = (self.origins.clone(), self.proxies.clone(), self.carriers.clone());
+        Rules { origins, proxies, carriers, ..Rules::new(limits, verifier, self.default_grants.clone()) }
     }
-}
 
-impl FlushMode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Eager => "eager",
-            Self::Tick => "tick",
+    /// Likewise, of the API. `dev_key` is the one made for this run.
+    pub(crate) fn admin_rules(&self, dev_key: Option<&ApiKey>) -> AdminRules {
+        AdminRules {
+            keys: self.admin.keys.iter().chain(dev_key).cloned().collect(),
+            message_bytes_max: self.limits.message_bytes_max,
+            depth_max: self.limits.depth_max,
         }
     }
 }
 
-fn find_listen(args: &ServeArgs) -> Result<SocketAddr, Failure> {
-    match (args.listen, args.port, args.dev) {
-        (Some(listen), _, _) => Ok(listen),
-        (None, Some(port), true) => Ok((Ipv4Addr::LOCALHOST, port).into()),
-        (None, Some(port), false) => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
-        (None, None, true) => Ok((Ipv4Addr::LOCALHOST, DEV_PORT).into()),
-        (None, None, false) => Err(Failure::Misused(NO_LISTEN.to_owned())),
+fn flush_name(flush: Flush) -> &'static str {
+    match flush {
+        Flush::Eager => "eager",
+        Flush::Tick => "tick",
     }
 }
 
-fn find_secret(args: &SecretArgs, dev: bool) -> Result<(Secret, String), Failure> {
-    match (Secret::find(args)?, &args.jwt_secret_file) {
-        (Some(secret), Some(path)) => Ok((secret, format!("from {}", path.display()))),
-        (Some(secret), None) => Ok((secret, "from THRONG_JWT_HS256_SECRET".to_owned())),
-        (None, _) if dev => {
-            Ok((Secret::random()?, "random, for this run only (--jwt-secret-file gives a lasting one)".to_owned()))
+fn cores_at_hand() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX))
+}
+
+/// The secret, and where it came from. `None`: there are other keys.
+fn find_secret(settled: &Settled, kept: Option<&Secret>) -> Result<Option<(Secret, String)>, Failure> {
+    let tokens = &settled.config.tokens;
+    let rank = |path: &str| settled.whence(path).rank();
+    let file = tokens.secret_file.as_deref();
+    // Of two with the same precedence the file wins: it can be changed while the server runs.
+    let file = file.filter(|_| tokens.secret.is_none() || rank("tokens.secret_file") >= rank("tokens.secret"));
+    match (file, &tokens.secret, kept) {
+        (Some(path), _, _) => Ok(Some((Secret::from_file(path)?, format!("from {}", path.display())))),
+        (None, Some(secret), _) => {
+            Ok(Some((Secret::from_text(secret.reveal())?, format!("from {}", settled.whence("tokens.secret")))))
         }
-        (None, _) => Err(Failure::Misused(NO_SECRET.to_owned())),
+        (None, None, Some(kept)) if settled.config.server.dev => Ok(Some((kept.clone(), "kept".to_owned()))),
+        (None, None, None) if settled.config.server.dev => {
+            let whence = "random, for this run only (--jwt-secret-file gives a lasting one)";
+            Ok(Some((Secret::random()?, whence.to_owned())))
+        }
+        (None, None, _) if tokens.keys.is_empty() && tokens.jwks.is_empty() => {
+            Err(Failure::Misused(NO_SECRET.to_owned()))
+        }
+        (None, None, _) => Ok(None),
     }
 }
 
-fn find_grants(json: Option<&str>, dev: bool) -> Result<Grants, Failure> {
-    let Some(json) = json else { return Ok(if dev { Grants::everything() } else { Grants::nothing() }) };
-    let claim = serde_json::from_str(json)
-        .map_err(|error| Failure::Misused(format!("--default-grants is not JSON: {error}")))?;
-    Grants::from_claim(&claim).map_err(|why| Failure::Misused(format!("--default-grants {why}")))
+/// The secret as a key, and all keys in files; and which of these were left out.
+fn find_keys(settled: &Settled, secret: Option<&Secret>) -> Result<(KeySet, Vec<String>), Failure> {
+    let misused = |why: &dyn std::fmt::Display| Failure::Misused(why.to_string());
+    let loaded = token_keys::load(&settled.config.tokens.keys).map_err(|why| misused(&why))?;
+    let mut keys = loaded.keys;
+    if let Some(secret) = secret {
+        let key = VerifyingKey::from_secret(Algorithm::Hs256, secret.bytes()).map_err(|bad| misused(&bad))?;
+        keys.add(Arc::new(key)).map_err(|bad| misused(&bad))?;
+    }
+    let left_out = loaded.left_out.into_iter().map(|why| format!("a key was left out: {why}"));
+    Ok((keys, left_out.collect()))
+}
+
+/// Under `--dev` tokens may live as long as they like, in URLs, too, unless something else is said.
+fn token_rules(settled: &Settled) -> TokenRules {
+    let (mut rules, any_time) = (settled.config.tokens.rules.clone(), TokenRules::any_time());
+    let unsaid = |path: &str| settled.config.server.dev && settled.whence(path).rank() == 0;
+    if unsaid("tokens.life_max_s") {
+        rules.life_max_s = any_time.life_max_s;
+    }
+    if unsaid("tokens.query_token_max_age_s") {
+        rules.query_token_max_age_s = any_time.query_token_max_age_s;
+    }
+    rules
+}
+
+fn keys_whence(settled: &Settled, secret_whence: Option<String>) -> String {
+    let (files, addresses) = (settled.config.tokens.keys.len(), settled.config.tokens.jwks.len());
+    let mut parts = vec![secret_whence.unwrap_or_else(|| "none".to_owned())];
+    let more = [(files, "key file"), (addresses, "JWKS address")].into_iter().filter(|(count, _)| *count > 0);
+    parts.extend(more.map(|(count, what)| {
+        format!(
+            "{count} {what}{}",
+            match (count, what) {
+                (1, _) => "",
+                (_, "key file") => "s",
+                (_, _) => "es",
+            }
+        )
+    }));
+    parts.join(" + ")
 }
 
 /// A name for `welcome`; never fails, since a server without a name serves as well.
@@ -173,12 +259,11 @@ fn host_name() -> String {
     if name.is_empty() { "throng".to_owned() } else { name.to_owned() }
 }
 
-fn mint(secret: &Secret) -> Mint {
-    let secret = secret.clone();
+fn mint(rulebook: &Arc<Rulebook>) -> Mint {
+    let rulebook = Arc::clone(rulebook);
     Arc::new(move |user| {
-        make_token(&secret, user).map_err(|failure| match failure {
-            Failure::Broken(sentence) | Failure::Misused(sentence) => sentence,
-        })
+        let secret = rulebook.secret().ok_or("there is no secret to sign with")?;
+        make_token(&secret, user).map_err(|failure| failure.sentence().to_owned())
     })
 }
 
@@ -186,12 +271,12 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
     token::make(secret, &Claims { sub: user, exp: unix_s() + DEV_TOKEN_S, info: None, rooms: None })
 }
 
-const DEV_PORT: u16 = 8080;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
                          to try it out, --dev listens at 127.0.0.1:8080";
 const NO_SECRET: &str = "tokens need a secret: set THRONG_JWT_HS256_SECRET or give --jwt-secret-file \
-                         (make one with: openssl rand -hex 32); to try it out, --dev makes one for the run";
+                         (make one with: openssl rand -hex 32), or name other keys by `keys` or `jwks` in [tokens]; \
+                         to try it out, --dev makes a secret for the run";
 
 #[cfg(test)]
 mod tests {
@@ -211,9 +296,9 @@ mod tests {
         let matches = command.try_get_matches_from(line).map_err(|error| error.to_string())?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.to_string())?;
         let Command::Serve(args) = cli.command else { panic!("serve was asked") };
-        ServeConfig::new(*args).map_err(|failure| match failure {
-            Failure::Broken(sentence) | Failure::Misused(sentence) => sentence,
-        })
+        let settled = Inputs::flags_only(args.settings).read();
+        let config = settled.and_then(|settled| ServeConfig::new(&settled, None));
+        config.map_err(|failure| failure.sentence().to_owned())
     }
 
     #[test]
@@ -232,7 +317,8 @@ mod tests {
         let dev = config(&["--dev"]).unwrap();
         assert_eq!(dev.listen, "127.0.0.1:8080".parse().unwrap());
         assert!(dev.default_grants.allows(Verb::Publish, "lobby", "ann"));
-        assert_ne!(dev.secret.bytes(), config(&["--dev"]).unwrap().secret.bytes());
+        let secret = |config: ServeConfig| config.secret.unwrap().bytes().to_vec();
+        assert_ne!(secret(dev), secret(config(&["--dev"]).unwrap()));
         assert_eq!(config(&["--dev", "--port", "9"]).unwrap().listen, "127.0.0.1:9".parse().unwrap());
         let open = config(&["--port", "9", "--jwt-hs256-secret", SECRET]).unwrap();
         assert_eq!(open.listen, "0.0.0.0:9".parse().unwrap());
@@ -246,7 +332,7 @@ mod tests {
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
-        assert_eq!((given.shards, given.flush), (3, FlushMode::Tick));
+        assert_eq!((given.shards, given.flush), (3, Flush::Tick));
         assert_eq!((given.node.as_str(), given.connections_max, given.backlog), ("n1", Some(10), 4096));
         let grants =
             config(&["--dev", "--default-grants", r#"[{"match":"a","can":["join"]}]"#]).unwrap().default_grants;

@@ -7,6 +7,7 @@ mod admin;
 mod api;
 mod desk;
 mod front;
+mod hangup;
 mod idempotency;
 pub mod jwks;
 mod keys;
@@ -38,6 +39,7 @@ pub use admin::{AdminRules, AdminSettings};
 pub use api::document as api_document;
 pub use desk::Desk;
 pub use front::FrontDoor;
+pub use hangup::Hangups;
 pub use keys::{ApiKey, NewKey};
 pub use metrics::{Family, Kind, Sample, Scrape};
 

@@ -80,6 +80,13 @@ impl Origins {
         Ok(Self { listed: listed.into(), ..origins })
     }
 
+    /// What [`Origins::parse`] would be given to come to the same.
+    pub fn entries(&self) -> Vec<String> {
+        let words = [(self.same_host, "same-host"), (self.any, "*")];
+        let words = words.into_iter().filter(|(holds, _)| *holds).map(|(_, word)| word.to_owned());
+        words.chain(self.listed.iter().map(Origin::to_string)).collect()
+    }
+
     /// The same, and with `--dev` also every page that this machine serves to itself, at any port.
     pub fn with_any_localhost(self) -> Self {
         Self { any_localhost: true, ..self }
@@ -305,5 +312,8 @@ mod tests {
         let shown: Vec<String> =
             ["https://a:443", "http://b:81"].iter().map(|o| o.parse::<Origin>().unwrap().to_string()).collect();
         assert_eq!(shown, ["https://a", "http://b:81"]);
+        assert_eq!(Origins::default().entries(), ["same-host"]);
+        let origins = Origins::parse(&["https://a:443", "*", "same-host"]).unwrap();
+        assert_eq!(Origins::parse(&origins.entries()), Ok(origins));
     }
 }

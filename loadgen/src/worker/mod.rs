@@ -15,7 +15,6 @@ mod upgrade;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, StdinLock, Write};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use throng::base::Encoding;
@@ -190,7 +189,7 @@ impl Worker {
         let next_ns = running.next_turn_ns(turn_ns);
         self.tick();
         if self.now_ns < next_ns {
-            std::thread::sleep(Duration::from_nanos(next_ns - self.now_ns));
+            sys::rest_until(self.crew.origin_ns + next_ns);
             self.tick();
         }
     }

@@ -76,7 +76,7 @@ impl TokenRules {
             return Err("tokens.type_required without tokens.types: no token could ever be good".to_owned());
         }
         if self.life_max_s == 0 || self.query_token_max_age_s == 0 {
-            return Err("tokens.life_max and tokens.query_token_max_age must be above 0 s".to_owned());
+            return Err("tokens.life_max_s and tokens.query_token_max_age_s must be above 0".to_owned());
         }
         Ok(())
     }

@@ -1,0 +1,176 @@
+//! What holds now, for all who must agree on it: the shards, the public routes, and whoever makes tokens.
+//!
+//! Promises: every way to new rules, a reload or fetched keys, goes through here, so neither undoes the other; keys of an
+//! address that is no longer listed are gone at once. Must never hold its lock while it waits for a thread.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use throng::control::jwks::{Jwks, JwksRules, UnknownKeys};
+use throng::control::token_keys::KeyRing;
+use throng::control::{Family, FrontDoor};
+use throng::runtime::RulesChange;
+use throng::shard::Rules;
+use throng::wire::token::KeySet;
+
+use super::Failure;
+use super::secret::Secret;
+use super::serve::ServeConfig;
+
+/// The one place where rules are made.
+pub(crate) struct Rulebook(Mutex<Book>);
+
+struct Book {
+    config: ServeConfig,
+    ring: KeyRing,
+    /// `None` until the shards run.
+    shards: Option<(RulesChange, UnknownKeys)>,
+    fetching: Option<Jwks>,
+    /// Counts the threads that fetched; only the newest one's keys are taken.
+    generation: u64,
+    /// What the next thread brought before it was the newest.
+    early: Option<KeySet>,
+}
+
+/// What a change needs and may fail to get; nothing is changed yet.
+pub(crate) struct Prepared {
+    config: ServeConfig,
+    /// Other addresses than before: their thread, if there are any.
+    fetching: Option<Option<Jwks>>,
+}
+
+impl Rulebook {
+    pub(crate) fn new(config: ServeConfig) -> Arc<Self> {
+        let ring = KeyRing::new(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
+        let book = Book { config, ring, shards: None, fetching: None, generation: 0, early: None };
+        Arc::new(Self(Mutex::new(book)))
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        self.lock().rules()
+    }
+
+    /// The public routes ask it at each request.
+    pub(crate) fn front_door(self: &Arc<Self>) -> FrontDoor {
+        let rulebook = Arc::clone(self);
+        Arc::new(move || {
+            let book = rulebook.lock();
+            (book.config.origins.clone(), book.config.proxies.clone())
+        })
+    }
+
+    /// What signs the tokens of `--dev`.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        self.lock().config.secret.clone()
+    }
+
+    /// From now on the shards are told of changes, and keys are fetched.
+    pub(crate) fn start(self: &Arc<Self>, change: RulesChange, unknown: UnknownKeys) -> Result<(), Failure> {
+        let jwks = {
+            let mut book = self.lock();
+            book.shards = Some((change, Arc::clone(&unknown)));
+            book.config.jwks.clone()
+        };
+        let fetching = self.fetch(&jwks, 0, unknown)?;
+        self.lock().fetching = fetching;
+        Ok(())
+    }
+
+    /// Gets ready for another configuration.
+    pub(crate) fn prepare(self: &Arc<Self>, config: ServeConfig) -> Result<Prepared, Failure> {
+        let (before, next, shards) = {
+            let mut book = self.lock();
+            book.early = None;
+            (book.config.jwks.clone(), book.generation + 1, book.shards.clone())
+        };
+        let fetching = match shards {
+            Some((_, unknown)) if before != config.jwks => Some(self.fetch(&config.jwks, next, unknown)?),
+            Some(_) | None => None,
+        };
+        Ok(Prepared { config, fetching })
+    }
+
+    /// From now on this holds.
+    pub(crate) fn take(&self, prepared: Prepared) {
+        let Prepared { config, fetching } = prepared;
+        let former = {
+            let mut book = self.lock();
+            book.ring.reload(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
+            let keeps =
+                |old: &JwksRules| config.jwks.iter().any(|new| (&new.url, &new.issuer) == (&old.url, &old.issuer));
+            if !book.config.jwks.iter().all(keeps) {
+                book.ring.take_fetched(KeySet::default());
+            }
+            book.config = config;
+            let former = fetching.map(|fetching| {
+                book.generation += 1;
+                if let Some(keys) = book.early.take() {
+                    book.ring.take_fetched(keys);
+                }
+                std::mem::replace(&mut book.fetching, fetching)
+            });
+            book.tell();
+            former
+        };
+        // Only now: its thread may be waiting for the lock.
+        if let Some(former) = former.flatten() {
+            former.stop();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        let fetching = self.lock().fetching.take();
+        if let Some(fetching) = fetching {
+            fetching.stop();
+        }
+    }
+
+    /// For the scrape.
+    pub(crate) fn families(&self) -> Vec<Family> {
+        let status = self.lock().fetching.as_ref().map(Jwks::status);
+        status.map_or_else(Vec::new, |status| status.families())
+    }
+
+    fn fetch(
+        self: &Arc<Self>,
+        jwks: &[JwksRules],
+        generation: u64,
+        unknown: UnknownKeys,
+    ) -> Result<Option<Jwks>, Failure> {
+        if jwks.is_empty() {
+            return Ok(None);
+        }
+        // The thread lies in here: it must not keep the whole alive.
+        let rulebook: Weak<Self> = Arc::downgrade(self);
+        let on_keys = Arc::new(move |keys| {
+            if let Some(rulebook) = rulebook.upgrade() {
+                rulebook.lock().on_keys(generation, keys);
+            }
+        });
+        Jwks::start(jwks, unknown, on_keys).map(Some).map_err(Failure::Broken)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn rules(&self) -> Rules {
+        self.config.rules(&self.ring)
+    }
+
+    fn tell(&self) {
+        if let Some((shards, _)) = &self.shards {
+            shards.tell(Arc::new(self.rules()));
+        }
+    }
+
+    fn on_keys(&mut self, generation: u64, keys: KeySet) {
+        if generation == self.generation {
+            self.ring.take_fetched(keys);
+            self.tell();
+        } else if generation == self.generation + 1 {
+            self.early = Some(keys);
+        }
+    }
+}
