@@ -19,7 +19,7 @@ use hdrhistogram::Histogram;
 use throng::base::{Limits, ShardId};
 use throng::runtime::Give;
 use throng::runtime::boot::{BootConfig, Running, start};
-use throng::shard::{Flush, Shard, ShardConfig};
+use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Grants, TokenVerifier};
 use tungstenite::{Message, WebSocket};
 
@@ -203,16 +203,14 @@ fn serve(shards: u16) -> Running {
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let limits = Arc::new(limits);
+    let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
     let make_shard = move |id: ShardId| {
         Shard::new(ShardConfig {
             id,
             shards,
-            limits: Arc::clone(&limits),
+            rules: Arc::clone(&rules),
             seed: [7, 8],
             flush: Flush::Eager,
-            verifier: Arc::clone(&verifier),
-            default_grants: Grants::everything(),
             node: Arc::from("hop"),
             #[cfg(feature = "planted-bugs")]
             planted: None,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use throng::base::{ConnKey, Encoding, Limits, Now, ShardId};
-use throng::shard::{Batch, Effect, Flush, Input, Shard, ShardConfig};
+use throng::shard::{Batch, Effect, Flush, Input, Rules, Shard, ShardConfig};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::token::sign_hs256;
 use throng::wire::{Claims, FrameKind, Grants, TokenVerifier, prove, write_frame};
@@ -23,16 +23,15 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Everybody joined, nothing unsent.
     pub(crate) fn seat(shards: u16, members: usize) -> Self {
-        let limits = Arc::new(Limits { sends_per_tick: u32::MAX, ..Limits::default() });
+        let limits = Limits { sends_per_tick: u32::MAX, ..Limits::default() };
         let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+        let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
         let config = |id| ShardConfig {
             id: ShardId(id),
             shards,
-            limits: Arc::clone(&limits),
+            rules: Arc::clone(&rules),
             seed: [1, 2],
             flush: Flush::Eager,
-            verifier: Arc::clone(&verifier),
-            default_grants: Grants::everything(),
             node: Arc::from("bench"),
             #[cfg(feature = "planted-bugs")]
             planted: None,

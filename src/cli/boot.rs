@@ -9,7 +9,7 @@ use throng::control::{HandOver, Scrape};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
-use throng::shard::{Flush, Shard, ShardConfig};
+use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::TokenVerifier;
 
 use super::args::FlushMode;
@@ -65,17 +65,17 @@ pub(crate) fn start(
         tick_ms: limits.tick_ms,
         parcels_per_inbox: PARCELS_PER_INBOX,
     };
+    let rules = Rules { limits, verifier: Arc::clone(verifier), default_grants: config.default_grants.clone() };
+    let rules = Arc::new(rules);
     let template = ShardConfig {
         id: ShardId(0),
         shards: config.shards,
-        limits: Arc::new(limits),
+        rules,
         seed: random_seed()?,
         flush: match config.flush {
             FlushMode::Eager => Flush::Eager,
             FlushMode::Tick => Flush::Tick,
         },
-        verifier: Arc::clone(verifier),
-        default_grants: config.default_grants.clone(),
         node: Arc::from(config.node.as_str()),
         #[cfg(feature = "planted-bugs")]
         planted: None,

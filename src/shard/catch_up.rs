@@ -82,7 +82,7 @@ impl Shard {
             self.flush.pulls_to_retry.push((conn, behind.room));
             return;
         }
-        let bytes_max = self.config.limits.outbox_soft_bytes_max as u32;
+        let bytes_max = self.limits().outbox_soft_bytes_max as u32;
         let Some(row) = self.connections.row_mut(conn) else { return };
         let encoding = row.encoding();
         if let Some(entry) = row.work.as_mut().and_then(|work| work.behind.get_mut(at)) {

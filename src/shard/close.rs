@@ -164,7 +164,7 @@ impl Shard {
 
     /// Control is state: counts are absolute and stay here, merged, until the letter fits.
     pub(super) fn tell_homes(&mut self) {
-        let full = self.config.limits.letters_waiting_max * 2;
+        let full = self.limits().letters_waiting_max * 2;
         for at in std::mem::take(&mut self.untold) {
             let room = self.seats.room_mut(at);
             if self.outgoing[room.home.index()].len() >= full {

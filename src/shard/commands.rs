@@ -1,5 +1,7 @@
 //! Bytes of a session → frames → commands → letters to homes.
 
+use std::sync::Arc;
+
 use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
 use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
@@ -90,8 +92,8 @@ impl Shard {
 
     fn on_message(&mut self, now: Now, conn: ConnKey, encoding: Encoding, message: &[u8]) {
         self.counters.add(Count::MessagesIn, 1);
-        let limits = self.config.limits.clone();
-        match decode(encoding, message, &limits) {
+        let rules = Arc::clone(&self.config.rules);
+        match decode(encoding, message, &rules.limits) {
             Ok(envelope) => self.on_command(now, conn, envelope),
             Err(Rejected { id, refusal, detail }) => self.refuse(conn, id, refusal, detail.as_deref()),
         }
@@ -140,7 +142,7 @@ impl Shard {
         if seated {
             return Err(Refusal::AlreadyJoined);
         }
-        if row.seats.len() >= self.config.limits.rooms_per_connection_max {
+        if row.seats.len() >= self.config.rules.limits.rooms_per_connection_max {
             return Err(Refusal::TooManyRooms);
         }
         let Some(identity) = row.identity.clone() else { return Ok(()) };

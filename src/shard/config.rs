@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::base::{Limits, ShardId};
-use crate::wire::{Grants, TokenVerifier};
+use super::Rules;
+use crate::base::ShardId;
 
 /// When a reader is written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,13 +21,11 @@ pub struct ShardConfig {
     pub id: ShardId,
     /// How many shards there are; a room's home is its name's hash modulo this.
     pub shards: u16,
-    pub limits: Arc<Limits>,
+    /// What holds until `Input::Rules` brings others.
+    pub rules: Arc<Rules>,
     /// Equal on all shards: they must agree on every room's home.
     pub seed: [u64; 2],
     pub flush: Flush,
-    pub verifier: Arc<TokenVerifier>,
-    /// What a token without `rooms` may do.
-    pub default_grants: Grants,
     /// This server's name, for `welcome`.
     pub node: Arc<str>,
     #[cfg(feature = "planted-bugs")]

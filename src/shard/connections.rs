@@ -30,6 +30,11 @@ impl Connections {
         Self { chunks: Vec::new(), slots_per_ring, max, len: 0, generation_floor: 0 }
     }
 
+    /// How many it may hold from now on; those above it stay until they go.
+    pub(crate) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
     /// A free row, `None` when the shard holds as many as it may.
     pub(crate) fn open(&mut self) -> Option<ConnKey> {
         if self.len >= self.max {

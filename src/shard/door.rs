@@ -1,5 +1,7 @@
 //! The way in: a request head, a token, a session.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::base::{ConnKey, Encoding, Now};
@@ -52,7 +54,7 @@ impl Shard {
             return;
         }
         let verified = match &upgrade.token {
-            Carried::Token(token) => self.config.verifier.verify(token, now.unix_ms / 1_000),
+            Carried::Token(token) => self.config.rules.verifier.verify(token, now.unix_ms / 1_000),
             Carried::None => {
                 let sentence =
                     "no token: send `Authorization: Bearer`, the subprotocol `throng.token.<jwt>` or `?token=`";
@@ -75,7 +77,7 @@ impl Shard {
     }
 
     fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: &Upgrade, verified: Verified) {
-        let Some(grants) = self.grants.take(verified.grants, self.config.limits.grant_sets_max) else {
+        let Some(grants) = self.grants.take(verified.grants, self.config.rules.limits.grant_sets_max) else {
             let sentence = "the server keeps as many different sets of grants as it may: try again later";
             self.turn_away(conn, 503, "busy", sentence, Some(RETRY_AFTER_S), CloseReason::BadHandshake);
             return;
@@ -91,14 +93,14 @@ impl Shard {
         self.sessions += 1;
         self.counters.add(Count::Upgraded, 1);
         let session = self.session_code(conn);
-        let (limits, node) = (self.config.limits.clone(), self.config.node.clone());
+        let (rules, node) = (Arc::clone(&self.config.rules), Arc::clone(&self.config.node));
         let welcome = Event::Welcome {
             session: &session,
             resumed: false,
             user: verified.identity.user(),
             node: &node,
-            heartbeat_ms: limits.heartbeat_ms,
-            limits: &limits,
+            heartbeat_ms: rules.limits.heartbeat_ms,
+            limits: &rules.limits,
         };
         self.append(conn, |out| {
             upgrade.write_accept(out);

@@ -195,12 +195,12 @@ impl Shard {
 
     /// What is past its tick is written whatever it costs: no input is taken meanwhile.
     pub(super) fn may_write(&self) -> bool {
-        self.flush.overdue || self.flush.spent < self.config.limits.sends_per_tick
+        self.flush.overdue || self.flush.spent < self.config.rules.limits.sends_per_tick
     }
 
     /// Eager: at once while the budget lasts; a second time within a tick only during its first half.
     fn may_hurry(&self, fresh: bool) -> bool {
-        let budget = self.config.limits.sends_per_tick;
+        let budget = self.config.rules.limits.sends_per_tick;
         match self.config.flush {
             Flush::Eager => self.flush.spent < if fresh { budget } else { budget / 2 },
             Flush::Tick => false,
@@ -225,7 +225,7 @@ impl Shard {
         if !self.seats.contains(at) || !self.seats.room(at).queued {
             return Visit::Done;
         }
-        let (soft, window) = (self.config.limits.outbox_soft_bytes_max, self.flush.window);
+        let (soft, window) = (self.config.rules.limits.outbox_soft_bytes_max, self.flush.window);
         let room = self.seats.room_mut(at);
         room.window = window;
         if room.pending.is_empty() {
@@ -259,7 +259,7 @@ impl Shard {
             let conn = row.key(here.conn);
             let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
             if row.flags.has(Flags::STALLED)
-                || !self.seats.room(at).fits(seat, frames, outbox_bytes, &self.config.limits)
+                || !self.seats.room(at).fits(seat, frames, outbox_bytes, &self.config.rules.limits)
             {
                 self.seats.room_mut(at).seats[seat as usize].set_behind();
                 self.fall_behind(conn, at, cursor);

@@ -11,7 +11,7 @@ impl Shard {
     /// at this connection and how many messages the sweep takes: those come along whatever their size; other rooms
     /// only as long as the write stays below the soft limit.
     pub(super) fn gather(&mut self, index: u32, must: Option<(u32, u32)>, batch: &mut Batch) {
-        let soft = self.config.limits.outbox_soft_bytes_max;
+        let soft = self.limits().outbox_soft_bytes_max;
         let start = batch.arena.len();
         let row = self.connections.at_mut(index);
         let conn = row.key(index);
@@ -50,7 +50,7 @@ impl Shard {
     /// still hears it.
     pub(super) fn collect_owed(&mut self, conn: ConnKey, place: SeatRef) {
         let mut owed = Vec::new();
-        self.append_owed(place, None, self.config.limits.outbox_soft_bytes_max, &mut owed);
+        self.append_owed(place, None, self.limits().outbox_soft_bytes_max, &mut owed);
         if !owed.is_empty() {
             self.append(conn, |outbox| outbox.extend_from_slice(&owed));
         }

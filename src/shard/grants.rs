@@ -27,6 +27,11 @@ impl GrantTable {
         Self { kept, by_value: SeededMap::with_hasher(seed.state()) }
     }
 
+    /// What the default set is from now on, for those who hold it and those to come.
+    pub(crate) fn set_default(&mut self, grants: Grants) {
+        self.kept[Self::DEFAULT as usize].grants = grants;
+    }
+
     /// One more holder of this set; `None` when there are `max` different ones already.
     pub(crate) fn take(&mut self, grants: Option<Grants>, max: usize) -> Option<u32> {
         let Some(grants) = grants else {

@@ -11,20 +11,21 @@ use super::{Count, Mail, Shard};
 
 impl Shard {
     pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
-        let limits = self.config.limits.clone();
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
         let (at, room) = self.rooms.open(&join.room);
         let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
         room.set_seats(from, join.seats);
         room.enter(&join.identity);
         let news = !had_news && room.people().has_news();
-        trim(room, now, &limits);
+        trim(room, now, limits);
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
             id: join.id,
             epoch: room.epoch(),
             head: room.head(),
-            start: room.start(join.since, join.history as usize, &limits),
+            start: room.start(join.since, join.history as usize, limits),
             roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
             room: join.room,
         };
@@ -45,22 +46,24 @@ impl Shard {
         if !had_news && room.people().has_news() {
             self.presence_news.push(at);
         }
-        let limits = self.config.limits.clone();
-        self.rooms.settle(now, at, &limits);
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
+        self.rooms.settle(now, at, limits);
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
-        let limits = self.config.limits.clone();
+        let rules = Arc::clone(&self.config.rules);
+        let limits = &rules.limits;
         let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
-        let has_room = self.rooms.has_room(&limits);
+        let has_room = self.rooms.has_room(limits);
         let (at, room) = self.rooms.open(&publish.room);
         let bytes_before = room.log().bytes();
-        trim(room, now, &limits);
+        trim(room, now, limits);
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
-        if !has_room || !room.admits(&post, &limits) || unsent_here >= limits.pending_messages_max {
+        if !has_room || !room.admits(&post, limits) || unsent_here >= limits.pending_messages_max {
             self.rooms.account(at, bytes_before);
-            self.rooms.settle(now, at, &limits);
+            self.rooms.settle(now, at, limits);
             self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
             return;
         }
@@ -72,7 +75,7 @@ impl Shard {
         if let Some(id) = publish.id {
             self.post(from, Mail::Published { room: publish.room, conn: publish.conn, id, position });
         }
-        self.rooms.settle(now, at, &limits);
+        self.rooms.settle(now, at, limits);
     }
 
     pub(super) fn on_pull(

@@ -1,7 +1,10 @@
 //! What comes into a shard and what it wants done.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::Rules;
 use crate::base::{ConnKey, Identity};
 use crate::wire::CloseReason;
 
@@ -18,6 +21,8 @@ pub enum Input<'a> {
     Released { conn: ConnKey },
     /// A tick is due.
     Tick,
+    /// The operator changed the rules: these hold from now on.
+    Rules(Arc<Rules>),
     /// The server stops: everybody is told. One last `fill_batch` follows.
     Stop,
 }

@@ -9,7 +9,7 @@ impl Shard {
     /// I1 every seat's row knows the seat, and every row's seats exist;
     /// I2 the counts a home is told are the seats there are;
     /// I3 unsent bytes are the bytes of what is pending;
-    /// I4 no outbox is larger than `Limits::outbox_bytes_max`;
+    /// I4 no outbox is larger than `Limits::outbox_bytes_max` of any rules it was filled under;
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
     /// I6 who is behind has a cursor, and only who is behind;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
@@ -56,7 +56,6 @@ impl Shard {
 
     fn check_rows(&self) -> Result<(), String> {
         let (mut sessions, mut behind_readers, mut cursor) = (0, 0, 0);
-        let (_, outbox_max) = self.limits().outbox_bytes_max();
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;
             let row = self.connections.at(index);
@@ -79,7 +78,7 @@ impl Shard {
             }
             let Some(work) = &row.work else { continue };
             behind_readers += work.behind.len();
-            if work.outbox.len() > outbox_max {
+            if work.outbox.len() > self.outbox_bytes_ever_max {
                 return Err(format!("I4 row {index}: {} bytes in the outbox", work.outbox.len()));
             }
             if matches!(row.stage, Stage::Free | Stage::Gone) {

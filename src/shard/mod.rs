@@ -26,6 +26,7 @@ mod mail;
 mod patrol;
 mod replies;
 mod row;
+mod rules;
 mod seats;
 
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges};
 pub use input::{CloseHow, Effect, Input};
 pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use rules::Rules;
 
 use connections::Connections;
 use flush::FlushQueues;
@@ -85,6 +87,8 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    /// The largest an outbox may have been under any rules so far.
+    outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
     seed: Seed,
     homes: SeededState,
@@ -97,12 +101,13 @@ impl Shard {
             config.seed[0],
             config.seed[1] ^ (u64::from(config.id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         ]);
-        let limits = &config.limits;
+        let limits = &config.rules.limits;
         Self {
+            outbox_bytes_ever_max: limits.outbox_bytes_max().1,
             connections: Connections::new(limits.slots_per_ring, limits.connections_per_shard_max),
             seats: Seats::new(&own),
             rooms: Rooms::new(own.clone()),
-            grants: GrantTable::new(&own, config.default_grants.clone()),
+            grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -144,6 +149,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
+            Input::Rules(rules) => self.on_rules(rules),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -211,7 +217,7 @@ impl Shard {
     }
 
     fn limits(&self) -> &Limits {
-        &self.config.limits
+        &self.config.rules.limits
     }
 
     /// The only writer of a room.
@@ -231,7 +237,7 @@ impl Shard {
     /// Whether a letter that may be refused still fits among those waiting for this shard.
     fn has_room_for(&self, to: ShardId) -> bool {
         let (parcel, bytes) = (&self.outgoing[to.index()], self.outgoing_bytes[to.index()]);
-        let limits = &self.config.limits;
+        let limits = &self.config.rules.limits;
         parcel.is_empty() || parcel.len() < limits.letters_waiting_max && bytes < limits.letters_bytes_max
     }
 
@@ -273,9 +279,8 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
-        let limits = self.config.limits.clone();
         let before = self.rooms.forgotten();
-        self.rooms.sweep(now, &limits);
+        self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
     }
 }

@@ -100,7 +100,7 @@ impl Shard {
         if let Some(place) = place {
             room.seats[place.seat as usize].set_skips(true);
         }
-        if room.pending.len() >= self.config.limits.pending_messages_max {
+        if room.pending.len() >= self.limits().pending_messages_max {
             self.put_all_behind(at);
         }
         let room = self.seats.room_mut(at);
@@ -120,7 +120,7 @@ impl Shard {
             return;
         };
         let Some(epoch) = self.seats.room(place.room).epoch else { return };
-        let hard = self.config.limits.outbox_hard_bytes_max;
+        let hard = self.limits().outbox_hard_bytes_max;
         let page_bytes: usize = page.frames.iter().map(Bytes::len).sum();
         let next = page.next;
         #[cfg(feature = "planted-bugs")]
@@ -183,7 +183,7 @@ impl Shard {
         for index in watching {
             let row = self.connections.at(index);
             let (conn, encoding) = (row.key(index), row.encoding());
-            if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.config.limits.outbox_soft_bytes_max) {
+            if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.limits().outbox_soft_bytes_max) {
                 self.counters.add(Count::PresenceDropped, 1);
                 continue;
             }
@@ -240,7 +240,7 @@ impl Shard {
 
     /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.
     pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let (stalled_max, untried_max) = self.config.limits.outbox_bytes_max();
+        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
         let Some(work) = self.work_mut(conn) else { return };
         write(&mut work.outbox);
         let bytes = work.outbox.len();

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use throng::base::Limits;
+use throng::shard::Rules;
 use throng::wire::token::sign_hs256;
 use throng::wire::{Claims, Grants, TokenVerifier};
 
@@ -16,8 +17,8 @@ pub(crate) const FORBIDDEN_ROOM: &str = "secret";
 const USERS: usize = 8;
 
 pub(crate) struct Tokens {
-    pub(crate) verifier: Arc<TokenVerifier>,
-    pub(crate) default_grants: Grants,
+    verifier: Arc<TokenVerifier>,
+    default_grants: Grants,
     long: Vec<String>,
     short: Vec<String>,
     pub(crate) expired: String,
@@ -32,6 +33,11 @@ impl Tokens {
 
     pub(crate) fn of(&self, user: usize, short: bool) -> &str {
         if short { &self.short[user] } else { &self.long[user] }
+    }
+
+    /// Rules by which these tokens are good.
+    pub(crate) fn rules(&self, limits: Limits) -> Rules {
+        Rules { limits, verifier: Arc::clone(&self.verifier), default_grants: self.default_grants.clone() }
     }
 
     fn sign() -> Self {

@@ -58,17 +58,15 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, weather: Weather, dice: Dice, adjust: impl Fn(&mut ShardConfig)) -> Self {
         let tokens = Tokens::shared();
-        let limits = Arc::new(weather.limits.clone());
+        let rules = Arc::new(tokens.rules(weather.limits.clone()));
         let seed = [seed, seed ^ 0x6b65_7973];
         let shards = (0..weather.shards).map(|id| {
             let mut config = ShardConfig {
                 id: ShardId(id),
                 shards: weather.shards,
-                limits: Arc::clone(&limits),
+                rules: Arc::clone(&rules),
                 seed,
                 flush: weather.flush,
-                verifier: Arc::clone(&tokens.verifier),
-                default_grants: tokens.default_grants.clone(),
                 node: Arc::from("sim"),
                 #[cfg(feature = "planted-bugs")]
                 planted: None,

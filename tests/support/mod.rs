@@ -8,7 +8,7 @@ use bytes::Bytes;
 use throng::base::{Limits, ShardId};
 use throng::runtime::Give;
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
-use throng::shard::{Flush, Shard, ShardConfig};
+use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
 use tungstenite::{Message, WebSocket};
 
@@ -33,16 +33,14 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    let limits = Arc::new(limits);
+    let rules = Arc::new(Rules { limits, verifier, default_grants: Grants::everything() });
     let make_shard = move |id: ShardId| {
         Shard::new(ShardConfig {
             id,
             shards,
-            limits: Arc::clone(&limits),
+            rules: Arc::clone(&rules),
             seed: [7, 8],
             flush: Flush::Eager,
-            verifier: Arc::clone(&verifier),
-            default_grants: Grants::everything(),
             node: Arc::from("test"),
             #[cfg(feature = "planted-bugs")]
             planted: None,
