@@ -78,7 +78,7 @@ impl Shard {
             match row.stage {
                 Stage::Open => {
                     while let Some(place) = self.connections.at(index).seats.at(0) {
-                        self.collect_owed(conn, place);
+                        self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
                         self.give_up_seat(conn, place.room);
                     }
                     self.fail(now, conn, CloseReason::GoingAway);

@@ -69,12 +69,15 @@ impl Shard {
     }
 
     fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
-        let closing = self.connections.row(conn).is_some_and(|row| row.stage == Stage::Closing);
+        let row = self.connections.row(conn);
+        let closing = row.is_some_and(|row| row.stage == Stage::Closing);
+        let leaving = row.is_some_and(|row| row.flags.has(Flags::LEAVING));
         match incoming {
             Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
             // After our close frame nothing but the peer's counts (RFC 6455, 1.4).
             Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Text(_) | Incoming::Binary(_) if closing => {}
             Incoming::Pong(_) => {}
+            Incoming::Text(_) | Incoming::Binary(_) if leaving => self.counters.add(Count::LeftUnread, 1),
             Incoming::Ping(payload) => self.pong(conn, payload),
             Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
@@ -169,7 +172,7 @@ impl Shard {
 
     fn ask_leave(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
         let Some(place) = self.seat_of(conn, room) else { return Err(Refusal::NotJoined) };
-        self.collect_owed(conn, place);
+        self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
         let name = self.seats.room(place.room).name.clone();
         self.give_up_seat(conn, place.room);
         self.answer_left(conn, id, &name);

@@ -23,6 +23,7 @@ macro_rules! counts {
 counts! {
     Accepted "throng_connections_accepted" "Sockets taken in",
     Upgraded "throng_connections_upgraded" "Handshakes with a good token that became WebSockets",
+    RefusedLeaving "throng_connections_refused_leaving" "Handshakes answered 503 because the server was leaving",
     HandedOver "throng_connections_handed_over" "Requests given to the control plane",
     Full "throng_connections_refused_full" "Sockets answered 503 because no row was free",
     MessagesIn "throng_messages_in" "WebSocket messages received",
@@ -40,6 +41,8 @@ counts! {
     Bounced "throng_delivers_bounced" "Delivers that did not fit a shard's inbox and were sent later from the log",
     PresenceDropped "throng_presence_dropped" "Presence news not sent to a reader with a full outbox",
     Pings "throng_pings" "Heartbeats sent to the silent",
+    PingsPutOff "throng_pings_put_off" "Heartbeats that waited for a later round because the tick's share was spent",
+    LeftUnread "throng_messages_left_unread" "Messages of connections whose slot had come while the server left: not carried out",
     TicksStretched "throng_ticks_stretched" "Ticks at which the last tick's writing was not done yet",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
     StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",

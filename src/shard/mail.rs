@@ -33,6 +33,10 @@ pub enum Mail {
         conn: ConnKey,
         id: Option<u64>,
     },
+    /// "Say when you have answered everything I sent before this."
+    Fence {
+        fence: u32,
+    },
     // From a room's home.
     Joined(Box<Joined>),
     Deliver(Deliver),
@@ -63,6 +67,9 @@ pub enum Mail {
         room: RoomName,
         changes: Arc<Changes>,
     },
+    Fenced {
+        fence: u32,
+    },
 }
 
 impl Mail {
@@ -76,6 +83,8 @@ impl Mail {
             | Self::Leave { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
+            | Self::Fence { .. }
+            | Self::Fenced { .. }
             | Self::Joined(_)
             | Self::Published { .. }
             | Self::Refused { .. }

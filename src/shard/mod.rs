@@ -16,6 +16,7 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+mod drain;
 mod flush;
 mod gather;
 mod grants;
@@ -44,6 +45,7 @@ pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
 pub use rules::Rules;
 
 use connections::Connections;
+use drain::Leaving;
 use flush::FlushQueues;
 use grants::GrantTable;
 use patrol::Patrol;
@@ -84,6 +86,8 @@ pub struct Shard {
     presence_news: Vec<u32>,
     flush: FlushQueues,
     patrol: Patrol,
+    /// Since `Input::Drain`.
+    leaving: Option<Box<Leaving>>,
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
@@ -116,6 +120,7 @@ impl Shard {
             presence_news: Vec::new(),
             flush: FlushQueues::default(),
             patrol: Patrol::default(),
+            leaving: None,
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
@@ -150,6 +155,7 @@ impl Shard {
             }
             Input::Tick => self.on_tick(now),
             Input::Rules(rules) => self.on_rules(rules),
+            Input::Drain { budget_ms } => self.on_drain(now, budget_ms),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -271,6 +277,8 @@ impl Shard {
             Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::Fence { fence } => self.on_fence(from, fence),
+            Mail::Fenced { fence } => self.on_fenced(now, fence),
         }
     }
 
@@ -279,6 +287,7 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
+        self.leave_on(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

@@ -1,4 +1,7 @@
 //! Time passes: a sweep over the rows, a part of the table each tick, no timer per connection.
+//!
+//! Promises: only the silent are asked whether they live, and no more of them in a tick than the server can afford; nobody
+//! is declared dead who was not asked.
 
 use crate::base::Now;
 use crate::wire::{CloseReason, FrameKind, write_frame};
@@ -13,6 +16,8 @@ const TICKS_PER_ROUND: usize = 20;
 #[derive(Default, Debug)]
 pub(crate) struct Patrol {
     cursor: u32,
+    /// Heartbeats of this tick.
+    pings: u32,
 }
 
 enum Overdue {
@@ -26,6 +31,7 @@ enum Overdue {
 
 impl Shard {
     pub(super) fn patrol(&mut self, now: Now) {
+        self.patrol.pings = 0;
         let rows = self.connections.rows_len().div_ceil(TICKS_PER_ROUND);
         for _ in 0..rows {
             let Some(index) = self.connections.next_index(self.patrol.cursor) else {
@@ -55,10 +61,10 @@ impl Shard {
                     && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
                 {
                     Some(Overdue::Progress)
-                } else if silent_ms >= limits.dead_after_ms {
-                    Some(Overdue::Life)
                 } else if silent_ms >= limits.heartbeat_ms && !row.flags.has(Flags::PINGED) {
                     Some(Overdue::Ping)
+                } else if silent_ms >= limits.dead_after_ms {
+                    Some(Overdue::Life)
                 } else {
                     None
                 }
@@ -74,7 +80,11 @@ impl Shard {
             Overdue::Token => self.fail(now, conn, CloseReason::Expired),
             Overdue::Progress => self.fail(now, conn, CloseReason::Slow),
             Overdue::Life => self.fail(now, conn, CloseReason::Silent),
+            Overdue::Ping if self.patrol.pings >= self.limits().pings_per_tick => {
+                self.counters.add(Count::PingsPutOff, 1);
+            }
             Overdue::Ping => {
+                self.patrol.pings += 1;
                 self.connections.at_mut(index).flags.set(Flags::PINGED, true);
                 self.counters.add(Count::Pings, 1);
                 self.append(conn, |out| write_frame(out, FrameKind::Ping, b"", None));

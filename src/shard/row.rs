@@ -173,6 +173,8 @@ impl Flags {
     pub(crate) const PINGED: Self = Self(1 << 3);
     pub(crate) const CLOSE_SENT: Self = Self(1 << 4);
     pub(crate) const CLOSE_HEARD: Self = Self(1 << 5);
+    /// Its slot has come: nothing more is taken from it, what it asked for is still answered.
+    pub(crate) const LEAVING: Self = Self(1 << 7);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
