@@ -54,6 +54,8 @@ pub struct Limits {
     pub close_grace_ms: u64,
     /// The tick.
     pub tick_ms: u64,
+    /// A shard's turn that takes longer is counted as slow, and logged with what it did.
+    pub slow_turn_ms: u64,
     /// Writes a shard makes per tick; the rest waits for the next.
     pub sends_per_tick: u32,
     /// Letters waiting for one shard before a publish or a deliver no longer joins them.
@@ -99,6 +101,7 @@ impl Default for Limits {
             pings_per_tick: 2_500,
             close_grace_ms: 2_000,
             tick_ms: 100,
+            slow_turn_ms: 100,
             sends_per_tick: 10_000,
             letters_waiting_max: 16_384,
             letters_bytes_max: 16 << 20,

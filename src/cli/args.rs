@@ -1,5 +1,6 @@
 //! The arguments, as clap reads them from the command line and the environment.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -69,6 +70,19 @@ pub(crate) struct ServeArgs {
     /// This server's name in `welcome` [default: the host's name]
     #[arg(long, value_name = "NAME", env = "THRONG_NODE")]
     pub(crate) node: Option<String>,
+    /// Share the address with a server that is about to leave: start this one, then send the other SIGTERM
+    #[arg(long)]
+    pub(crate) takeover: bool,
+    /// How long leaving may take after SIGTERM or SIGINT: connections are sent away spread over it. 0s: cut them off
+    /// [default: 30s, with --dev 1s]
+    #[arg(long, value_name = "TIME", env = "THRONG_DRAIN_BUDGET", value_parser = super::duration::parse_ms)]
+    pub(crate) drain_budget: Option<u64>,
+    #[arg(long, env = "NOTIFY_SOCKET", hide = true)]
+    pub(crate) notify_socket: Option<OsString>,
+    #[arg(long, env = "WATCHDOG_USEC", hide = true)]
+    pub(crate) watchdog_usec: Option<u64>,
+    #[arg(long, env = "WATCHDOG_PID", hide = true)]
+    pub(crate) watchdog_pid: Option<u32>,
     /// How log lines are written, to stderr
     #[arg(long, value_name = "FORM", env = "THRONG_LOG", default_value = "human")]
     pub(crate) log: LogForm,

@@ -14,6 +14,18 @@ pub(crate) fn parse_s(text: &str) -> Result<u64, String> {
     span_s.filter(|span_s| (1..=SPAN_MAX_S).contains(span_s)).ok_or_else(|| "say 90s, 15m, 12h or 7d".to_owned())
 }
 
+/// Reads `1500ms`, or what [`parse_s`] reads, or 0; in milliseconds, at most an hour.
+pub(crate) fn parse_ms(text: &str) -> Result<u64, String> {
+    let span_ms = match text.strip_suffix("ms") {
+        Some(digits) => digits.parse().ok(),
+        None if ["0", "0s"].contains(&text) => Some(0),
+        None => parse_s(text).ok().and_then(|span_s| span_s.checked_mul(1_000)),
+    };
+    span_ms
+        .filter(|span_ms| *span_ms <= 3_600_000)
+        .ok_or_else(|| "say 0s, 1500ms, 30s or 5m, at most an hour".to_owned())
+}
+
 /// `3 days 4 hours`: the largest two units.
 pub(crate) fn words(span_s: u64) -> String {
     let units =
@@ -66,6 +78,12 @@ mod tests {
         }
         for bad in ["", "h", "0", "0s", "-1h", "1.5h", "1w", "1 h", "99999999999999999999s", "36700d", "1hh", "1ä"] {
             assert!(parse_s(bad).is_err(), "{bad}");
+        }
+        for (text, expected_ms) in [("0", 0), ("0s", 0), ("1500ms", 1_500), ("30", 30_000), ("60m", 3_600_000)] {
+            assert_eq!(parse_ms(text), Ok(expected_ms), "{text}");
+        }
+        for bad in ["", "ms", "-1ms", "61m", "1.5s", "99999999999999999999ms"] {
+            assert!(parse_ms(bad).is_err(), "{bad}");
         }
         let spoken =
             [(0, "no time"), (1, "1 second"), (61, "1 minute 1 second"), (3_600, "1 hour"), (90_061, "1 day 1 hour")];

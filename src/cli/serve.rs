@@ -1,12 +1,14 @@
-//! `throng serve`: arguments become a config, the planes are started, and stopped when the process is asked to end.
+//! `throng serve`: arguments become a config, the planes are started, and leave when the process is asked to end.
 //!
 //! Promises: without `--dev` nothing that matters for safety has a default: no secret, no address, no grants.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use throng::base::Limits;
-use throng::control::{Control, ControlConfig, Mint, wait_for_signal};
+use throng::control::{Control, ControlConfig, Mint, Notify, Signals, Watchdog};
 use throng::wire::{Claims, Grants, TokenVerifier};
 
 use super::args::{FlushMode, SecretArgs, ServeArgs};
@@ -30,6 +32,10 @@ pub(crate) struct ServeConfig {
     pub(crate) node: String,
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
+    pub(crate) takeover: bool,
+    pub(crate) drain_budget: Duration,
+    /// A supervisor's socket, and how long it waits for a sign of life.
+    supervisor: (Option<OsString>, Option<Duration>),
     /// Where the secret came from, for people.
     secret_whence: String,
 }
@@ -40,8 +46,16 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = ServeConfig::new(args)?;
     let verifier = Arc::new(TokenVerifier::hs256(config.secret.bytes(), &config.limits));
     let scrape = boot::Scrapes::default();
-    let control = ControlConfig { scrape: scrape.reader(), dev: config.dev.then(|| mint(&config.secret)) };
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
+    let (notify_socket, patience) = config.supervisor.clone();
+    let notify = Notify::new(notify_socket).map_err(|error| broken("NOTIFY_SOCKET is not to be used", error))?;
+    let control = ControlConfig {
+        scrape: scrape.reader(),
+        look: scrape.look(),
+        watchdog: patience.map(|patience| Watchdog { notify: notify.clone(), patience }),
+        dev: config.dev.then(|| mint(&config.secret)),
+    };
     let (control, handover) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
     let running = boot::start(&config, &verifier, handover, &scrape)?;
@@ -58,11 +72,21 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     println!("{banner}");
     tracing::info!(listen = %running.listen(), shards = config.shards, flush = config.flush.name(), "serving");
 
-    let signal = wait_for_signal().map_err(|error| broken("signals cannot be waited for", error))?;
-    tracing::info!(signal, "stopping");
-    running.stop();
+    notify.ready(&format!("serving at {}", running.listen()));
+
+    let signal = signals.wait();
+    let budget_s = config.drain_budget.as_secs_f64();
+    tracing::info!(signal, budget_s, "leaving: everybody gets a slot to come back in; a second signal ends at once");
+    notify.stopping(config.drain_budget);
+    let left = running.leave(config.drain_budget);
     control.join();
-    Ok(())
+    left
+}
+
+/// The operator does not want to wait.
+fn end_at_once(signal: &'static str) {
+    tracing::warn!(signal, "asked a second time: whoever is still here is cut off");
+    std::process::exit(CUT_SHORT);
 }
 
 impl ServeConfig {
@@ -86,6 +110,11 @@ impl ServeConfig {
             node: args.node.unwrap_or_else(host_name),
             limits,
             dev: args.dev,
+            takeover: args.takeover,
+            drain_budget: args
+                .drain_budget
+                .map_or(if args.dev { DEV_DRAIN_BUDGET } else { DRAIN_BUDGET }, Duration::from_millis),
+            supervisor: (args.notify_socket, watchdog(args.watchdog_usec, args.watchdog_pid)),
             secret_whence,
         })
     }
@@ -108,6 +137,12 @@ fn find_listen(args: &ServeArgs) -> Result<SocketAddr, Failure> {
         (None, None, true) => Ok((Ipv4Addr::LOCALHOST, DEV_PORT).into()),
         (None, None, false) => Err(Failure::Misused(NO_LISTEN.to_owned())),
     }
+}
+
+/// `WATCHDOG_USEC` is meant for the process named by `WATCHDOG_PID` (sd_watchdog_enabled(3)); its children inherit it.
+fn watchdog(patience_us: Option<u64>, pid: Option<u32>) -> Option<Duration> {
+    let is_meant = pid.is_none_or(|pid| pid == std::process::id());
+    patience_us.filter(|us| is_meant && *us > 0).map(Duration::from_micros)
 }
 
 fn find_secret(args: &SecretArgs, dev: bool) -> Result<(Secret, String), Failure> {
@@ -148,6 +183,12 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
     token::make(secret, &Claims { sub: user, exp: unix_s() + DEV_TOKEN_S, info: None, rooms: None })
 }
 
+/// The exit code of a server that was asked twice.
+const CUT_SHORT: i32 = 1;
+/// Below the time supervisors wait before they kill.
+const DRAIN_BUDGET: Duration = Duration::from_secs(30);
+/// Nobody who tries something out waits half a minute for ^C.
+const DEV_DRAIN_BUDGET: Duration = Duration::from_secs(1);
 const DEV_PORT: u16 = 8080;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
@@ -186,6 +227,7 @@ mod tests {
         assert!(error.contains("THRONG_JWT_HS256_SECRET") && error.contains("--jwt-secret-file"), "{error}");
         let config = config(&["--listen", "127.0.0.1:1", "--jwt-hs256-secret", SECRET]).unwrap();
         assert!(!config.default_grants.allows(Verb::Join, "lobby", "ann"));
+        assert_eq!(config.drain_budget, DRAIN_BUDGET);
         assert!(!format!("{config:?}").contains(SECRET));
     }
 
@@ -209,6 +251,12 @@ mod tests {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
         assert_eq!((given.shards, given.flush), (3, FlushMode::Tick));
+        assert_eq!((given.takeover, given.drain_budget), (false, DEV_DRAIN_BUDGET));
+        let rolling = config(&["--dev", "--takeover", "--drain-budget", "1500ms"]).unwrap();
+        assert_eq!((rolling.takeover, rolling.drain_budget), (true, Duration::from_millis(1_500)));
+        let own = std::process::id();
+        assert_eq!(watchdog(Some(2_000_000), Some(own)), Some(Duration::from_secs(2)));
+        assert_eq!([watchdog(Some(2), Some(own + 1)), watchdog(None, Some(own)), watchdog(Some(0), None)], [None; 3]);
         assert_eq!((given.node.as_str(), given.connections_max, given.backlog), ("n1", Some(10), 4096));
         let grants =
             config(&["--dev", "--default-grants", r#"[{"match":"a","can":["join"]}]"#]).unwrap().default_grants;
@@ -217,6 +265,7 @@ mod tests {
             ["--shards", "0"],
             ["--max-connections", "0"],
             ["--flush", "later"],
+            ["--drain-budget", "soon"],
             ["--listen", "here"],
             ["--default-grants", "{}"],
             ["--default-grants", "x"],

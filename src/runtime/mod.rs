@@ -4,7 +4,7 @@
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
 //!  host                     ├─► mailbox                            parcels between shards
-//!                           └─► clock, scrape
+//!                           └─► clock, phase, turn, scrape
 //! ```
 //!
 //! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
@@ -14,11 +14,13 @@ pub mod boot;
 pub mod clock;
 pub mod host;
 pub mod mailbox;
+mod phase;
 mod pump;
 pub mod scrape;
 mod socket_ring;
 pub mod sockets;
 mod sys;
+pub mod turn;
 
 pub use pump::Give;
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

@@ -97,8 +97,14 @@ impl Shard {
         self.counters.add(Count::MessagesIn, 1);
         let rules = Arc::clone(&self.config.rules);
         match decode(encoding, message, &rules.limits) {
-            Ok(envelope) => self.on_command(now, conn, envelope),
-            Err(Rejected { id, refusal, detail }) => self.refuse(conn, id, refusal, detail.as_deref()),
+            Ok(envelope) => {
+                self.counters.commanded(&envelope.command);
+                self.on_command(now, conn, envelope);
+            }
+            Err(Rejected { id, refusal, detail }) => {
+                self.counters.no_command();
+                self.refuse(conn, id, refusal, detail.as_deref());
+            }
         }
     }
 
@@ -162,6 +168,7 @@ impl Shard {
         let at = self.seats.open(&name, home);
         let local = self.seats.room_mut(at);
         let seat = local.add_seat(conn.index(), encoding, presence, ticket);
+        self.seated += 1;
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
         let join =

@@ -103,6 +103,7 @@ impl Shard {
             heartbeat_ms: rules.limits.heartbeat_ms,
             limits: &rules.limits,
         };
+        self.counters.said(&welcome, 1);
         self.append(conn, |out| {
             upgrade.write_accept(out);
             write_event(out, upgrade.encoding, &welcome);

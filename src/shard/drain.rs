@@ -19,6 +19,9 @@ use super::{Count, Mail, Shard};
 
 /// The end of the budget that has no slots: closing takes a moment, too. A fifth of the budget, but not more than this.
 const CLOSING_MS_MAX: u64 = 5_000;
+/// No slot comes before this, or a quarter of the time there is: the door is closed by then, and whoever comes back finds
+/// the next server.
+const HEAD_START_MS_MAX: u64 = 1_000;
 /// Everybody is told within this part of the time the slots are spread over.
 const TELLING_PARTS: u64 = 8;
 
@@ -46,10 +49,11 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// When the nth connection's slot comes. Without a session everything is due at once.
+    /// When the nth connection's slot comes.
     fn slot_mono_ms(&self, nth: u64) -> u64 {
         let nth = (nth + 1).min(self.sessions + 1);
-        self.began_mono_ms + self.window_ms * nth / (self.sessions + 1)
+        let head_start_ms = (self.window_ms / 4).min(HEAD_START_MS_MAX);
+        self.began_mono_ms + head_start_ms + (self.window_ms - head_start_ms) * nth / (self.sessions + 1)
     }
 
     fn slots_are_over(&self, now: Now) -> bool {

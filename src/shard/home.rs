@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::base::{ConnAddress, ConnKey, Encoding, Identity, Now, Offset, Position, RoomName, ShardId};
 use crate::room::{People, Post, Room, SeatCounts};
 use crate::wire::Refusal;
@@ -67,7 +69,7 @@ impl Shard {
             self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
             return;
         }
-        let offset = room.append(now, &post, &limits, &mut self.scratch);
+        let offset = room.append(now, &post, limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
         self.counters.add(Count::Publishes, 1);
         self.spread(at, offset);
@@ -149,13 +151,16 @@ impl Shard {
     /// One `Deliver` per shard that has a seat; a shard that cannot take it is owed it.
     fn spread(&mut self, at: u32, offset: Offset) {
         let Some(room) = self.rooms.room_mut(at) else { return };
-        let Some((frames, skip)) = frames_of(room, offset, &mut self.scratch) else { return };
+        let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, offset, &mut self.scratch) else {
+            return;
+        };
         let attending: Vec<(ShardId, bool)> =
             room.attendance().iter().map(|a| (a.shard, a.owed_from.is_none())).collect();
         let name = room.name().clone();
         for (shard, up_to_date) in attending {
             if up_to_date && self.has_room_for(shard) {
-                self.post(shard, Mail::Deliver(Deliver { room: name.clone(), offset, frames: frames.clone(), skip }));
+                let (room, frames) = (name.clone(), frames.clone());
+                self.post(shard, Mail::Deliver(Deliver { room, offset, frames, skip, accepted_mono_ms }));
             } else if up_to_date {
                 self.counters.add(Count::Bounced, 1);
                 self.owed.push_back((name.clone(), shard));
@@ -174,8 +179,9 @@ impl Shard {
         let mut complete = false;
         while !complete && self.has_room_for(shard) {
             let Some(room) = self.rooms.room_mut(at) else { return true };
-            if let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) {
-                self.post(shard, Mail::Deliver(Deliver { room: name.clone(), offset: owed, frames, skip }));
+            if let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, owed, &mut self.scratch) {
+                let room = name.clone();
+                self.post(shard, Mail::Deliver(Deliver { room, offset: owed, frames, skip, accepted_mono_ms }));
                 owed = owed.next();
             } else {
                 let head = room.head();
@@ -201,20 +207,22 @@ fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
     }
 }
 
-/// One message in every encoding that somebody in the room reads.
-fn frames_of(
-    room: &mut Room,
-    offset: Offset,
-    scratch: &mut Vec<u8>,
-) -> Option<([Option<bytes::Bytes>; 2], Option<ConnAddress>)> {
-    let mut frames = [None, None];
-    let mut skip = room.log_mut().entry_mut(offset)?.skip;
+/// One message as it goes to a shard: in every encoding that somebody in the room reads.
+struct Spread {
+    frames: [Option<Bytes>; 2],
+    skip: Option<ConnAddress>,
+    accepted_mono_ms: u64,
+}
+
+fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Vec<u8>) -> Option<Spread> {
+    let entry = room.log_mut().entry_mut(offset)?;
+    let mut spread = Spread { frames: [None, None], skip: entry.skip, accepted_mono_ms: entry.at_mono_ms };
     for encoding in Encoding::ALL {
         if room.attendance().iter().any(|a| a.seats.by_encoding[encoding.index()] > 0) {
             let (frame, skipped) = room.frame(offset, encoding, scratch)?;
-            frames[encoding.index()] = Some(frame);
-            skip = skipped;
+            spread.frames[encoding.index()] = Some(frame);
+            spread.skip = skipped;
         }
     }
-    Some((frames, skip))
+    Some(spread)
 }

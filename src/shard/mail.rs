@@ -142,6 +142,8 @@ pub struct Deliver {
     pub offset: Offset,
     pub frames: [Option<Bytes>; 2],
     pub skip: Option<ConnAddress>,
+    /// When it got its offset, by the clock all shards share.
+    pub accepted_mono_ms: u64,
 }
 
 /// What one shard has to say to another this turn.

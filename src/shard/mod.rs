@@ -23,6 +23,7 @@ mod grants;
 mod home;
 mod input;
 mod invariants;
+mod latency;
 mod mail;
 mod patrol;
 mod replies;
@@ -39,8 +40,9 @@ pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
-pub use counters::{Count, Counters, Gauges};
+pub use counters::{Count, Counters, Gauges, Tables};
 pub use input::{CloseHow, Effect, Input};
+pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
 pub use rules::Rules;
 
@@ -91,6 +93,10 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    /// Seats in all rooms.
+    seated: usize,
+    /// Work spaces that are lent.
+    works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -124,6 +130,8 @@ impl Shard {
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            seated: 0,
+            works_lent: 0,
             scratch: Vec::new(),
             homes: shared.state(),
             seed: own,
@@ -209,12 +217,31 @@ impl Shard {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             connections: self.connections.len() as u64,
+            connections_max: self.connections.max() as u64,
             sessions: self.sessions as u64,
             rooms_home: self.rooms.len() as u64,
             rooms_seated: self.seats.len() as u64,
+            seats: self.seated as u64,
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
+            work_spaces: self.works_lent as u64,
+            send_budget: u64::from(self.limits().sends_per_tick),
+        }
+    }
+
+    /// Bytes by table.
+    pub fn tables(&self) -> Tables {
+        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
+        Tables {
+            rows: self.connections.bytes() as u64,
+            seats: (self.seated * BYTES_PER_SEAT) as u64,
+            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
+            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
+            logs: self.rooms.bytes() as u64,
+            unsent: self.flush.unsent_bytes as u64,
+            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
+            work: self.patrol.work_bytes(),
         }
     }
 

@@ -18,6 +18,14 @@ pub(crate) struct Patrol {
     cursor: u32,
     /// Heartbeats of this tick.
     pings: u32,
+    /// Bytes of work spaces: of the round under way, and of the last.
+    work_bytes: [usize; 2],
+}
+
+impl Patrol {
+    pub(super) fn work_bytes(&self) -> u64 {
+        self.work_bytes[1] as u64
+    }
 }
 
 enum Overdue {
@@ -36,9 +44,13 @@ impl Shard {
         for _ in 0..rows {
             let Some(index) = self.connections.next_index(self.patrol.cursor) else {
                 self.patrol.cursor = 0;
+                self.patrol.work_bytes = [0, self.patrol.work_bytes[0]];
                 return;
             };
             self.patrol.cursor = index + 1;
+            if let Some(work) = &self.connections.at(index).work {
+                self.patrol.work_bytes[0] += work.bytes();
+            }
             if let Some(overdue) = self.overdue(now, index) {
                 self.act(now, index, &overdue);
             }

@@ -19,15 +19,15 @@ fn slots_are_spread_evenly_and_nobody_is_sent_away_before_its_own() {
     let mut scene = Scene::new(1);
     let people: Vec<usize> = (0..4).map(|user| scene.comes(HERE, user, Json)).collect();
     scene.turn(HERE, &[Drain(10_000)]);
-    // A fifth of the budget is for the goodbyes; the other 8 s are cut into five.
+    // A fifth of the budget is for the goodbyes, a second for the door to close; the other 7 s are cut into five.
     for (nth, who) in people.iter().enumerate() {
-        assert_eq!(scene.hears(*who), [format!("drain {}", 1_600 * (nth + 1))]);
+        assert_eq!(scene.hears(*who), [format!("drain {}", 1_000 + 1_400 * (nth + 1))]);
     }
     for tenths in 1..=80_usize {
         scene.world.pass_time(100);
         scene.turn(HERE, &[Tick]);
         let gone: Vec<bool> = people.iter().map(|who| scene.hears(*who) == ["closed 1012"]).collect();
-        let due: Vec<bool> = (1..=4).map(|nth| tenths == 16 * nth).collect();
+        let due: Vec<bool> = (1..=4).map(|nth| tenths == 10 + 14 * nth).collect();
         assert_eq!(gone, due, "{tenths} tenths of a second");
     }
     scene.turn(HERE, &[Drain(1)]);
@@ -42,8 +42,8 @@ fn what_was_accepted_is_answered_before_the_goodbye_and_what_comes_after_the_slo
     let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HOME, 1, MessagePack, room));
     // The last slot is bob's: his shard leaves later.
     scene.turn(HERE, &[Drain(2_000)]);
-    assert_eq!(scene.hears(ann), ["drain 800"]);
-    scene.world.pass_time(800);
+    assert_eq!(scene.hears(ann), ["drain 1000"]);
+    scene.world.pass_time(1_000);
     scene.says(ann, room);
     scene.turn(HERE, &[Read(ann), Tick]);
     scene.says(ann, room);
@@ -55,8 +55,8 @@ fn what_was_accepted_is_answered_before_the_goodbye_and_what_comes_after_the_slo
     assert_eq!(scene.hears(ann), ["ack 1", "closed 1012"]);
     assert_eq!(scene.hears(bob), ["#1"]);
     scene.turn(HOME, &[Drain(2_000)]);
-    assert_eq!(scene.hears(bob), ["drain 800"]);
-    scene.world.pass_time(800);
+    assert_eq!(scene.hears(bob), ["drain 1000"]);
+    scene.world.pass_time(1_000);
     scene.comes_to_rest();
     assert_eq!(scene.hears(bob), ["closed 1012"]);
     scene.world.weather.drain_ms = Some(2_000);
@@ -73,8 +73,8 @@ fn who_is_sent_away_has_first_all_that_its_rooms_owe_it() {
     let room = scene.room_at(HOME);
     let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HERE, 1, MessagePack, room));
     scene.turn(HERE, &[Drain(2_000), Tick]);
-    assert_eq!((scene.hears(ann), scene.hears(bob)), (vec!["drain 533".into()], vec!["drain 1066".into()]));
-    scene.world.pass_time(600);
+    assert_eq!((scene.hears(ann), scene.hears(bob)), (vec!["drain 800".into()], vec!["drain 1200".into()]));
+    scene.world.pass_time(800);
     for _ in 0..3 {
         scene.says(bob, room);
     }
@@ -125,8 +125,8 @@ fn a_shard_that_is_empty_stays_for_the_rooms_of_the_others() {
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
     scene.mail(HERE);
-    assert_eq!(scene.hears(ann), ["drain 800", "ack 1"]);
-    scene.world.pass_time(800);
+    assert_eq!(scene.hears(ann), ["drain 1000", "ack 1"]);
+    scene.world.pass_time(1_000);
     scene.comes_to_rest();
     assert_eq!(scene.hears(ann), ["closed 1012"]);
     scene.world.weather.drain_ms = Some(2_000);

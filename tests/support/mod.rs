@@ -23,6 +23,16 @@ pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
 }
 
 pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
+    serve_at(listen, shards, limits, false)
+}
+
+/// With `takeover` a second data plane may share the address of another.
+pub(crate) fn serve_at(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    takeover: bool,
+) -> Result<(Running, Handed), BootError> {
     let config = BootConfig {
         listen,
         backlog: 1_024,
@@ -30,6 +40,8 @@ pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Resu
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        slow_turn_ms: limits.slow_turn_ms,
+        takeover,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
