@@ -202,6 +202,7 @@ fn serve(shards: u16) -> Running {
         slow_turn_ms: 1_000,
         takeover: false,
         tick_ms: limits.tick_ms,
+        connections_max: u64::MAX,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));

@@ -4,10 +4,13 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 
-use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve};
+use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve, try_serve_few};
 use throng::base::Limits;
 use throng::runtime::boot::BootError;
+use throng::shard::Rules;
+use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
 use tungstenite::{Message, WebSocket};
 
 #[test]
@@ -101,6 +104,66 @@ fn a_full_shard_answers_503_and_a_place_that_is_left_is_given_again() {
 }
 
 #[test]
+fn a_bound_on_the_whole_process_is_reached_to_the_last_place_whatever_shard_the_kernel_chooses() {
+    const MAX: usize = 25;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (running, _handed) = try_serve_few(listen, 3, small(), MAX as u64).unwrap();
+    let address = running.address();
+    // Three shards have 25 places; the kernel's hash gives no shard exactly its third of them.
+    let mut people: Vec<_> = (0..MAX).map(|number| join(address, &format!("user{number}"))).collect();
+    let refused = || {
+        let mut answer = String::new();
+        TcpStream::connect(address).unwrap().read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    };
+    refused();
+    for round in 0..10 {
+        drop(people.remove(0));
+        // A place is free when its shard has let go of the socket; until then everybody is told to try again.
+        people.push(join_at_last(address, &format!("late{round}")));
+        refused();
+    }
+    running.places().set_max(MAX as u64 - 5);
+    people.truncate(MAX - 5);
+    drop(people.pop());
+    people.push(join_at_last(address, "last"));
+    refused();
+    running.stop().unwrap();
+}
+
+#[test]
+fn new_rules_reach_every_shard_even_the_sleeping() {
+    let (running, _handed) = serve(3, small());
+    let address = running.address();
+    drop(open(address, &token("ann", FAR_FUTURE, None)));
+    let secret = b"another secret of thirty-two bytes";
+    let verifier = Arc::new(TokenVerifier::hs256(secret, &small()));
+    let rules = Rules { verifier, limits: small(), default_grants: Grants::nothing() };
+    running.rules_change().tell(Arc::new(rules));
+    let new = sign_hs256(secret, &Claims { sub: "ann", exp: FAR_FUTURE, info: None, rooms: None }).unwrap();
+    // With 24 visits nobody doubts that each of the shards was asked.
+    for _ in 0..24 {
+        while !is_welcome(address, &new) {
+            std::thread::yield_now();
+        }
+    }
+    assert!((0..24).all(|_| is_welcome(address, &new) && !is_welcome(address, &token("ann", FAR_FUTURE, None))));
+    running.stop().unwrap();
+}
+
+fn is_welcome(address: SocketAddr, token: &str) -> bool {
+    knock(address, token).is_some()
+}
+
+/// `None`: turned away.
+fn knock(address: SocketAddr, token: &str) -> Option<WebSocket<TcpStream>> {
+    let stream = TcpStream::connect(address).expect("connects");
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).ok()?;
+    assert!(hear(&mut socket).contains(r#""type":"welcome""#));
+    Some(socket)
+}
+
+#[test]
 fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let refused = try_serve(taken.local_addr().unwrap(), 2, small());
@@ -123,11 +186,27 @@ fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     assert!(matches!(nobody, Err(BootError::NoShards)));
 }
 
+/// Like `join`, as often as it takes: who is answered 503 comes again.
+fn join_at_last(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
+    let token = token(user, FAR_FUTURE, None);
+    loop {
+        if let Some(mut socket) = knock(address, &token) {
+            sit_down(&mut socket);
+            return socket;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Opens a session and sits down in `hall`.
 fn join(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
     let mut socket = open(address, &token(user, FAR_FUTURE, None));
-    say(&mut socket, r#"{"type":"join","id":1,"room":"hall"}"#);
-    let reply = hear(&mut socket);
-    assert!(reply.contains(r#""type":"reply""#), "{reply}");
+    sit_down(&mut socket);
     socket
+}
+
+fn sit_down(socket: &mut WebSocket<TcpStream>) {
+    say(socket, r#"{"type":"join","id":1,"room":"hall"}"#);
+    let reply = hear(socket);
+    assert!(reply.contains(r#""type":"reply""#), "{reply}");
 }

@@ -1,56 +1,27 @@
-//! The page in two real tabs: people talk, markup stays text, and the page comes back by itself when the server does.
+//! The page in real tabs: people talk, markup stays text, the page comes back by itself when the server does, and who is
+//! not let in reads why.
 
 #[path = "browser/cdp.rs"]
 mod cdp;
+#[path = "browser/picture.rs"]
+mod picture;
+#[path = "browser/server.rs"]
+mod server;
 
-use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use cdp::{Browser, Tab};
 use serde_json::json;
-
-/// The server under test; killed when dropped.
-struct Server(Child);
-
-impl Server {
-    /// Started with `--dev` and ready: its banner is there.
-    fn start(port: u16) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_throng"))
-            .args(["serve", "--dev", "--shards", "2", "--listen", &format!("127.0.0.1:{port}")])
-            .env_remove("THRONG_JWT_HS256_SECRET")
-            .env_remove("THRONG_JWT_SECRET_FILE")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
-        assert!(ready, "the server ended without having served");
-        // The rest of the banner must find a reader.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
-        Self(process)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Ok(Some(status)) = self.0.try_wait() {
-            eprintln!("the server had ended by itself: {status}");
-        }
-        let _killed = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
+use server::{FAR_FUTURE, SECRET, Server, free_port, token};
 
 const MARKUP: &str = "<img src=x onerror=alert(1)><b>hi</b>";
 
 #[test]
 fn two_tabs_talk_and_survive_the_server() {
     let port = free_port();
-    let mut server = Server::start(port);
+    let mut server = Server::start(port, &[]);
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let mut browser = Browser::start(pictures.join(format!("chromium-{}", std::process::id())));
+    let mut browser = Browser::start(profile("talk"));
     let ann = browser.open(&format!("http://127.0.0.1:{port}/?user=ann&room=lobby"));
     let bob = browser.open(&format!("http://127.0.0.1:{port}/?user=bob&room=lobby"));
     for tab in [&ann, &bob] {
@@ -85,7 +56,7 @@ fn two_tabs_talk_and_survive_the_server() {
     for tab in [&ann, &bob] {
         browser.wait(tab, "['waiting', 'connecting'].includes(document.getElementById('state').dataset.state)");
     }
-    server = Server::start(port);
+    server = Server::start(port, &[]);
     for tab in [&ann, &bob] {
         browser.wait(tab, OPEN);
         browser.wait(tab, &here(&["ann", "bob"]));
@@ -97,12 +68,60 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.screenshot(&ann, 1360, 820, false, &pictures.join("page-after-restart.png"));
     drop(server);
 
+    assert_nothing_bad(&browser);
+}
+
+#[test]
+fn who_is_not_let_in_reads_why_and_what_to_do() {
+    let port = free_port();
+    let _server = Server::start(port, &[]);
+    let mut browser = Browser::start(profile("refused"));
+    let page = |token: &str| format!("http://127.0.0.1:{port}/?user=ann&room=lobby#token={token}");
+
+    let forged = browser.open(&page(&token("ann", "another secret of at least 32 bytes", FAR_FUTURE)));
+    browser.wait(&forged, &told(&["token was not accepted", "signature", "4503", "throng token --user"]));
+    let nonsense = browser.open(&page("nonsense"));
+    browser.wait(&nonsense, &told(&["token was not accepted", "not a JWT", "4503"]));
+    let expired = browser.open(&page(&token("ann", SECRET, 1_000_000_000)));
+    browser.wait(&expired, &told(&["token has expired", "4003", "throng token --user"]));
+
+    // Let in, and out of time while it talks: the server gives a few seconds of leeway.
+    let now = browser.run(&expired, "Math.floor(Date.now() / 1000)").as_u64().expect("a time");
+    let short = browser.open(&page(&token("ann", SECRET, now + 10)));
+    browser.wait(&short, "document.querySelector('#messages') && document.querySelector('#frame-list .type')");
+    browser.wait(&short, &told(&["token has expired", "4003"]));
+    // None of them knocks again: the only token they have will not become better.
+    for tab in [&forged, &nonsense, &expired, &short] {
+        assert_eq!(browser.run(tab, "document.getElementById('state').dataset.state"), "closed");
+    }
+    let good = browser.open(&page(&token("ann", SECRET, FAR_FUTURE)));
+    browser.wait(&good, OPEN);
+    assert_eq!(browser.run(&good, "document.getElementById('problem').hidden"), true);
+    assert_nothing_bad(&browser);
+}
+
+/// No exception, no dialogue, nothing that the page's own policy forbids.
+fn assert_nothing_bad(browser: &Browser) {
     let bad = ["Page.javascriptDialogOpening", "Runtime.exceptionThrown"];
     let bad: Vec<_> = browser.events.iter().filter(|event| bad.iter().any(|bad| event["method"] == *bad)).collect();
     assert!(bad.is_empty(), "{bad:?}");
     let refused =
         |event: &&serde_json::Value| event["params"]["entry"]["text"].to_string().contains("Content Security");
     assert!(!browser.events.iter().any(|event| refused(&event)), "the page breaks its own policy");
+}
+
+/// An expression: the page is closed for good and explains it with these words.
+fn told(words: &[&str]) -> String {
+    format!(
+        "document.getElementById('state')?.dataset.state === 'closed' && !document.getElementById('problem').hidden &&
+         {}.every((words) => document.getElementById('problem').textContent.includes(words))",
+        json!(words)
+    )
+}
+
+/// A place for a browser's profile.
+fn profile(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chromium-{name}-{}", std::process::id()))
 }
 
 const OPEN: &str = "document.getElementById('state')?.dataset.state === 'open'";
@@ -131,9 +150,4 @@ fn say(browser: &mut Browser, tab: &Tab, text: &str) {
         json!(text)
     );
     browser.run(tab, &script);
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-    listener.local_addr().expect("it has an address").port()
 }

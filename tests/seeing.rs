@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use process::{Server, free_address};
-use support::{FAR_FUTURE, hear, open, say, serve, small, token};
+use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve_few};
 use throng::base::Limits;
 #[cfg(feature = "planted-bugs")]
 use throng::base::ShardId;
@@ -119,7 +119,7 @@ fn readiness_and_health_of_a_server_at_work() {
 
 #[test]
 fn a_full_server_and_one_that_leaves_are_not_ready_and_say_why() {
-    let (running, _handed) = serve(1, Limits { connections_per_shard_max: 2, ..small() });
+    let (running, _handed) = try_serve_few("127.0.0.1:0".parse().unwrap(), 1, small(), 2).unwrap();
     let counts = running.counts();
     let reasons = || Standing::of(&counts).reasons().into_iter().map(|reason| reason.reason).collect::<Vec<_>>();
     assert_eq!(reasons(), [""; 0]);

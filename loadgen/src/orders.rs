@@ -71,6 +71,8 @@ pub(crate) struct Phase {
     pub(crate) heartbeat_needed: bool,
     /// A send at most so late still counts for the rate.
     pub(crate) lateness_ns_max: u64,
+    /// Time between two turns of the worker: where much is to be done, it is done in handfuls.
+    pub(crate) pace_ns: u64,
 }
 
 impl Phase {

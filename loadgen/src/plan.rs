@@ -21,6 +21,9 @@ const OWN_BYTES_PER_CONNECTION: u64 = 112;
 const OWN_BYTES_PER_WORKER: u64 = 4 << 20;
 /// The server's promise for an authenticated connection in a room.
 const SERVER_BYTES_PER_CONNECTION: u64 = 512;
+/// Messages sent and heard in a second by one worker above which it paces its turns.
+const PACED_ABOVE_PER_S: f64 = 5_000.0;
+const PACE_NS: u64 = 1_000_000;
 
 /// A run, decided.
 pub(crate) struct Plan {
@@ -155,7 +158,15 @@ impl Plan {
             seed: mix(self.seed ^ mix(number << 16 | index as u64)),
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
+            pace_ns: self.pace_ns(rate * share),
         }
+    }
+
+    /// A worker that would wake for every message is slow itself and keeps the server from working in batches, which
+    /// no crowd of thousands of machines does to it. What waits for a turn counts as latency.
+    fn pace_ns(&self, rate: f64) -> u64 {
+        let messages_per_s = rate * f64::from(1 + self.hearers());
+        if messages_per_s > PACED_ABOVE_PER_S { PACE_NS } else { 0 }
     }
 
     /// How many hear one message.

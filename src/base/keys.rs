@@ -102,6 +102,25 @@ impl Offset {
     }
 }
 
+/// A room's place in its home's table, and which life of the room is meant.
+///
+/// Invariant: a place whose epoch is not the room's own never resolves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HomePlace {
+    pub at: u32,
+    pub epoch: Epoch,
+}
+
+/// A room's place in the table of a shard that has seats in it.
+///
+/// Invariant: a place whose life is not the entry's own never resolves.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LocalPlace {
+    pub at: u32,
+    /// Rises by one (wrapping) with each room that the shard takes in.
+    pub life: u32,
+}
+
 /// The one true name of a message within its room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Position {

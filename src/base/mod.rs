@@ -7,7 +7,7 @@ mod limits;
 mod names;
 mod time;
 
-pub use keys::{ConnAddress, ConnKey, Epoch, Offset, Position, ShardId};
+pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use names::{BadName, Encoding, Identity, RoomName};
 pub use time::{Now, Seed, SeededMap, SeededState};

@@ -59,10 +59,6 @@ pub(crate) fn start(
     };
     let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
     let capacity = state.capacity(layout, clients);
-    // What the host cannot hold is answered 503 instead of being taken in and killed later.
-    let per_shard = capacity.connections.div_ceil(u64::from(config.shards));
-    limits.connections_per_shard_max = usize::try_from(per_shard).unwrap_or(usize::MAX);
-
     let boot = BootConfig {
         listen: config.listen,
         backlog: i32::try_from(config.backlog).unwrap_or(i32::MAX),
@@ -72,6 +68,8 @@ pub(crate) fn start(
         tick_ms: limits.tick_ms,
         slow_turn_ms: limits.slow_turn_ms,
         takeover: config.takeover,
+        // What the host cannot hold is answered 503 instead of being taken in and killed later.
+        connections_max: capacity.connections,
         parcels_per_inbox: PARCELS_PER_INBOX,
     };
     let rules = Rules { limits, verifier: Arc::clone(verifier), default_grants: config.default_grants.clone() };

@@ -18,6 +18,8 @@ pub(crate) fn families(totals: &Totals) -> Vec<Family> {
             .zip(totals.gauges.values())
             .map(|((name, help), value)| Family::single(name, help, Kind::Gauge, value)),
     );
+    let (name, help) = CONNECTIONS_MAX;
+    families.push(Family::single(name, help, Kind::Gauge, totals.connections_max));
     families.extend(Count::ALL.iter().map(|count| {
         let (name, help) = count.describe();
         Family::single(name, help, Kind::Counter, totals.cells[count.index()])
@@ -118,6 +120,8 @@ fn labelled<'a>(label: &'static str, values: impl Iterator<Item = (&'a str, &'a 
     values.map(sample).collect()
 }
 
+const CONNECTIONS_MAX: (&str, &str) =
+    ("throng_connections_max", "Connections all shards together may hold; more are answered 503");
 /// The label of a message that was no command we carry out.
 const NO_COMMAND: &str = "invalid";
 /// The only page size io_uring's hosts of ours have.
@@ -141,6 +145,7 @@ mod tests {
             gauges: Gauges::default(),
             tables: Tables::default(),
             silent_ms: 1_500,
+            connections_max: 10,
         }
     }
 

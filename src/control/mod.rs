@@ -30,7 +30,7 @@ use tower_service::Service;
 
 pub use metrics::{Family, HTTP_REFUSED, Histogram, Kind, Sample, Scrape, Value};
 pub use notify::{Notify, Watchdog};
-pub use ready::{Life, Look, Reason, STALLED_MS, ShardStanding, Standing};
+pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
 pub use signals::Signals;
 
 use rewind::Rewind;

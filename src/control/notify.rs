@@ -79,7 +79,7 @@ pub(super) async fn feed(watchdog: Watchdog, look: Look) {
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        if look().shards.iter().all(|shard| shard.silent_ms <= pause_ms.max(TICKS_MS)) {
+        if look().silent_ms.iter().all(|silent_ms| *silent_ms <= pause_ms.max(TICKS_MS)) {
             watchdog.notify.watchdog();
         }
     }
@@ -94,7 +94,7 @@ const TICKS_MS: u64 = 250;
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::super::ready::{Life, ShardStanding, Standing};
+    use super::super::ready::Standing;
     use super::*;
 
     fn supervisor(name: &str) -> (UnixDatagram, Notify) {
@@ -130,9 +130,7 @@ mod tests {
         let (silent, asks) = (Arc::clone(&silent_ms), Arc::clone(&asked));
         let look: Look = Arc::new(move || {
             asks.fetch_add(1, Ordering::SeqCst);
-            let shard = |silent_ms| ShardStanding { connections: 0, connections_max: 1, silent_ms };
-            let shards = vec![shard(0), shard(silent.load(Ordering::SeqCst))];
-            Standing { life: Life::Serving, shards, away: Vec::new() }
+            Standing { silent_ms: vec![0, silent.load(Ordering::SeqCst)], ..Standing::starting() }
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let dog = Watchdog { notify, patience: Duration::from_millis(40) };

@@ -35,10 +35,13 @@ impl File {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
+/// The client that everybody gets: the page has no other.
+const CLIENT: &str = include_str!("../../clients/js/throng.js");
+
 static FILES: [File; 5] = [
     File { path: "/", content_type: "text/html; charset=utf-8", text: include_str!("page/index.html") },
     File { path: "/page.css", content_type: "text/css; charset=utf-8", text: include_str!("page/page.css") },
     File { path: "/page.js", content_type: "text/javascript; charset=utf-8", text: include_str!("page/page.js") },
-    File { path: "/throng.js", content_type: "text/javascript; charset=utf-8", text: include_str!("page/throng.js") },
+    File { path: "/throng.js", content_type: "text/javascript; charset=utf-8", text: CLIENT },
     File { path: "/throng.svg", content_type: "image/svg+xml", text: include_str!("page/throng.svg") },
 ];

@@ -31,18 +31,12 @@ pub enum Life {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub life: Life,
-    /// Connections and places of each shard, and milliseconds since its last tick; in the order of shards.
-    pub shards: Vec<ShardStanding>,
+    /// Places taken by connections, and how many there are.
+    pub places: (u64, u64),
+    /// Milliseconds since each shard took its last tick, in the order of shards.
+    pub silent_ms: Vec<u64>,
     /// Needed dependencies that are away: which, and why, as a sentence.
     pub away: Vec<(&'static str, String)>,
-}
-
-/// How one shard is now.
-#[derive(Clone, Copy, Debug)]
-pub struct ShardStanding {
-    pub connections: u64,
-    pub connections_max: u64,
-    pub silent_ms: u64,
 }
 
 /// Asked at each request, on the control plane's thread. It may read atomics; it must not wait.
@@ -60,25 +54,20 @@ pub struct Reason {
 impl Standing {
     /// Nothing runs yet.
     pub fn starting() -> Self {
-        Self { life: Life::Starting, shards: Vec::new(), away: Vec::new() }
+        Self { life: Life::Starting, places: (0, 1), silent_ms: Vec::new(), away: Vec::new() }
     }
 
     /// What the shards left behind at their last tick.
     pub fn of(counts: &Counts) -> Self {
-        let shards = counts.gauges().zip(counts.silent_ms()).map(|(gauges, silent_ms)| ShardStanding {
-            connections: gauges.connections,
-            connections_max: gauges.connections_max,
-            silent_ms,
-        });
         let life = if counts.is_leaving() { Life::Draining } else { Life::Serving };
-        Self { life, shards: shards.collect(), away: Vec::new() }
+        Self { life, places: counts.places(), silent_ms: counts.silent_ms().collect(), away: Vec::new() }
     }
 
     /// Shards that stand still.
     pub fn stalled(&self) -> Vec<Reason> {
-        let silent = self.shards.iter().enumerate().filter(|(_, shard)| shard.silent_ms >= STALLED_MS);
-        let sentence = |(shard, standing): (usize, &ShardStanding)| {
-            let seconds = standing.silent_ms / 1_000;
+        let silent = self.silent_ms.iter().enumerate().filter(|(_, silent_ms)| **silent_ms >= STALLED_MS);
+        let sentence = |(shard, silent_ms): (usize, &u64)| {
+            let seconds = silent_ms / 1_000;
             Reason { reason: "stalled", message: format!("shard {shard} has not turned for {seconds} s") }
         };
         silent.map(sentence).collect()
@@ -93,11 +82,8 @@ impl Standing {
             Life::Draining => say("draining", "it was asked to end and takes nobody new".to_owned()),
             Life::Serving => {}
         }
-        for (shard, standing) in self.shards.iter().enumerate() {
-            let ShardStanding { connections, connections_max, .. } = *standing;
-            if connections >= connections_max {
-                say("full", format!("shard {shard} holds {connections} connections and may hold {connections_max}"));
-            }
+        if self.places.0 >= self.places.1 {
+            say("full", format!("all {} places are taken", self.places.1));
         }
         for (name, why) in &self.away {
             say("dependency", format!("{name} is away: {why}"));
@@ -152,10 +138,8 @@ fn fresh(status: StatusCode, body: impl IntoResponse) -> Response {
 mod tests {
     use super::*;
 
-    fn serving(shards: &[(u64, u64, u64)]) -> Standing {
-        let shard =
-            |&(connections, connections_max, silent_ms)| ShardStanding { connections, connections_max, silent_ms };
-        Standing { life: Life::Serving, shards: shards.iter().map(shard).collect(), away: Vec::new() }
+    fn serving(places: (u64, u64), silent_ms: &[u64]) -> Standing {
+        Standing { life: Life::Serving, places, silent_ms: silent_ms.to_vec(), away: Vec::new() }
     }
 
     fn words(standing: &Standing) -> Vec<&'static str> {
@@ -164,17 +148,15 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_word_and_its_sentence() {
-        assert_eq!(words(&serving(&[(9, 10, 0), (0, 10, STALLED_MS - 1)])), [""; 0]);
+        let well = || serving((9, 10), &[0, STALLED_MS - 1]);
+        assert_eq!(words(&well()), [""; 0]);
         assert_eq!(words(&Standing::starting()), ["starting"]);
-        assert_eq!(words(&Standing { life: Life::Draining, ..serving(&[(0, 10, 0)]) }), ["draining"]);
-        let full = serving(&[(0, 10, 0), (10, 10, 0)]);
-        assert_eq!(full.reasons()[0].message, "shard 1 holds 10 connections and may hold 10");
-        let away = Standing { away: vec![("jwks", "no answer for 30 s".to_owned())], ..serving(&[]) };
+        assert_eq!(words(&Standing { life: Life::Draining, ..well() }), ["draining"]);
+        assert_eq!(serving((10, 10), &[0]).reasons()[0].message, "all 10 places are taken");
+        let away = Standing { away: vec![("jwks", "no answer for 30 s".to_owned())], ..well() };
         assert_eq!(away.reasons()[0].message, "jwks is away: no answer for 30 s");
-        let still = serving(&[(0, 10, 7_200), (0, 10, 100)]);
-        assert_eq!(
-            (words(&still), still.stalled()[0].message.as_str()),
-            (vec!["stalled"], "shard 0 has not turned for 7 s")
-        );
+        let still = serving((0, 10), &[7_200, 100]);
+        assert_eq!(words(&still), ["stalled"]);
+        assert_eq!(still.stalled()[0].message, "shard 0 has not turned for 7 s");
     }
 }

@@ -3,12 +3,12 @@
 //! Promises: a publish is admitted only if no shard's unsent part of the log would be forgotten by it, so that
 //! an accepted message reaches every shard that has seats.
 
-use bytes::Bytes;
-
 use super::log::{Entry, Log};
 use super::people::People;
-use crate::base::{ConnAddress, Encoding, Epoch, Identity, Limits, Now, Offset, Position, RoomName, ShardId};
-use crate::wire::{GapWhy, MessageOut, Payload, write_message};
+use crate::base::{
+    ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+};
+use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
 
 /// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -31,6 +31,8 @@ impl SeatCounts {
 #[derive(Debug)]
 pub struct Attendance {
     pub shard: ShardId,
+    /// Where that shard keeps the room.
+    pub local: LocalPlace,
     pub seats: SeatCounts,
     /// The first offset this shard has not been sent, when a letter did not fit; `None`: it has everything.
     pub owed_from: Option<Offset>,
@@ -57,7 +59,7 @@ pub struct Start {
 /// A piece of the log, as frames of one encoding.
 #[derive(Clone, Debug)]
 pub struct Page {
-    pub frames: Vec<Bytes>,
+    pub frames: Vec<SharedFrame>,
     /// The next offset after this piece.
     pub next: Offset,
     /// What the log no longer had before the piece.
@@ -90,15 +92,18 @@ impl Room {
     }
 
     /// Sets a shard's seats to this absolute value; none ends its attendance.
-    pub fn set_seats(&mut self, shard: ShardId, seats: SeatCounts) {
+    pub fn set_seats(&mut self, shard: ShardId, local: LocalPlace, seats: SeatCounts) {
         match self.attendance.iter().position(|a| a.shard == shard) {
             Some(at) if seats.is_empty() => drop(self.attendance.swap_remove(at)),
-            Some(at) => self.attendance[at].seats = seats,
+            Some(at) => {
+                let attendance = &mut self.attendance[at];
+                (attendance.local, attendance.seats) = (local, seats);
+            }
             None if seats.is_empty() => {}
             None => {
                 self.idle_mark = 0;
                 self.attendance.reserve_exact(1);
-                self.attendance.push(Attendance { shard, seats, owed_from: None });
+                self.attendance.push(Attendance { shard, local, seats, owed_from: None });
             }
         }
     }
@@ -127,7 +132,7 @@ impl Room {
         };
         scratch.clear();
         let data_at = write_message(scratch, origin, &out) as u32;
-        let frame = Bytes::copy_from_slice(scratch);
+        let frame = SharedFrame::from(scratch.as_slice());
         let entry = Entry { at_mono_ms: now.mono_ms, skip: post.skip, origin, data_at, frame, other: None };
         self.log.append(entry, limits)
     }
@@ -138,7 +143,7 @@ impl Room {
         offset: Offset,
         encoding: Encoding,
         scratch: &mut Vec<u8>,
-    ) -> Option<(Bytes, Option<ConnAddress>)> {
+    ) -> Option<(SharedFrame, Option<ConnAddress>)> {
         let entry = self.log.entry_mut(offset)?;
         let was_there = encoding == entry.origin || entry.other.is_some();
         let (frame, skip) = (entry.frame_in(encoding, scratch).clone(), entry.skip);
@@ -327,7 +332,7 @@ mod tests {
     fn a_publish_that_would_forget_what_a_shard_is_owed_is_not_admitted() {
         let limits = Limits { log_messages_max: 3, ..Limits::default() };
         let mut room = room_with(3, &limits);
-        room.set_seats(HERE, SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         let (from, payload) =
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
         let post = Post { from: &from, event: None, payload: &payload, skip: None };
@@ -339,7 +344,7 @@ mod tests {
         // By bytes one message may push out several.
         let narrow = Limits { log_messages_max: 100, log_bytes_max: room.log().bytes() + 1, ..limits };
         assert!(!room.admits(&post, &narrow));
-        room.set_seats(HERE, SeatCounts::default());
+        room.set_seats(HERE, LocalPlace::default(), SeatCounts::default());
         assert!(room.admits(&post, &narrow) && room.is_idle());
     }
 

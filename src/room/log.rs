@@ -5,10 +5,8 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::base::{ConnAddress, Encoding, Limits, Now, Offset};
-use crate::wire::transcode_message;
+use crate::wire::{SharedFrame, transcode_message};
 
 /// One message as it is kept.
 #[derive(Debug)]
@@ -22,14 +20,14 @@ pub struct Entry {
     /// Where `data` begins in `frame`.
     pub data_at: u32,
     /// The complete frame in the publisher's encoding.
-    pub frame: Bytes,
+    pub frame: SharedFrame,
     /// The complete frame in the other encoding, once somebody needed it.
-    pub other: Option<Box<Bytes>>,
+    pub other: Option<SharedFrame>,
 }
 
 impl Entry {
     /// The frame for readers of `encoding`, transcoded on first need.
-    pub fn frame_in(&mut self, encoding: Encoding, scratch: &mut Vec<u8>) -> &Bytes {
+    pub fn frame_in(&mut self, encoding: Encoding, scratch: &mut Vec<u8>) -> &SharedFrame {
         if encoding == self.origin {
             return &self.frame;
         }
@@ -37,7 +35,7 @@ impl Entry {
         self.other.get_or_insert_with(|| {
             scratch.clear();
             transcode_message(frame, data_at, origin, scratch);
-            Box::new(Bytes::copy_from_slice(scratch))
+            SharedFrame::from(scratch.as_slice())
         })
     }
 
@@ -154,7 +152,7 @@ mod tests {
             skip: None,
             origin: Encoding::Json,
             data_at: 0,
-            frame: Bytes::from(vec![b'x'; len]),
+            frame: SharedFrame::from(vec![b'x'; len]),
             other: None,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::home::Room;
-use crate::base::{Epoch, Limits, Now, RoomName, Seed, SeededMap};
+use crate::base::{Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
 
 /// Homes by name.
 #[derive(Debug)]
@@ -60,6 +60,11 @@ impl Rooms {
     /// The room at this place of the table, if it is still that room.
     pub fn room_mut(&mut self, at: u32) -> Option<&mut Room> {
         self.rooms.get_mut(at as usize)
+    }
+
+    /// The room that a letter means; `None` if that one is gone, whoever has its place now.
+    pub fn at_mut(&mut self, place: HomePlace) -> Option<&mut Room> {
+        self.rooms.get_mut(place.at as usize).filter(|room| room.epoch() == place.epoch)
     }
 
     /// To be called with the bytes a room's log had before it was written or read in another encoding.
@@ -179,7 +184,7 @@ impl Rooms {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Encoding, Identity, ShardId};
+    use crate::base::{Encoding, Identity, LocalPlace, ShardId};
     use crate::room::{Post, SeatCounts};
     use crate::wire::prove;
 
@@ -210,10 +215,10 @@ mod tests {
         let (mut rooms, limits) = (rooms(), Limits::default());
         let (at, room) = rooms.open(&name("r"));
         let first_life = room.epoch();
-        room.set_seats(ShardId(0), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         rooms.settle(Now::default(), at, &limits);
         assert_eq!(rooms.len(), 1);
-        rooms.room_mut(at).unwrap().set_seats(ShardId(0), SeatCounts::default());
+        rooms.room_mut(at).unwrap().set_seats(ShardId(0), LocalPlace::default(), SeatCounts::default());
         rooms.settle(Now::default(), at, &limits);
         assert!(rooms.is_empty());
         assert_ne!(rooms.open(&name("r")).1.epoch(), first_life);
@@ -245,7 +250,7 @@ mod tests {
         assert!(rooms.has_room(&limits), "both were empty and are forgotten");
         assert_ne!(rooms.open(&name("a")).1.epoch(), a);
         let (at, room) = rooms.open(&name("c"));
-        room.set_seats(ShardId(0), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         say_and_settle(&mut rooms, "c", 0, &limits);
         assert!(!rooms.has_room(&limits), "people sit in {at}");
     }

@@ -16,7 +16,9 @@ use super::accept;
 use super::clock::Clock;
 use super::host;
 use super::mailbox::{self, Bell};
+use super::notice::{self, RulesChange};
 use super::phase::Phase;
+use super::places::Places;
 use super::pump::{self, Give, Parts, Pump};
 use super::scrape::{Counts, ShardCounts};
 use super::sys;
@@ -43,6 +45,8 @@ pub struct BootConfig {
     /// Another server of this user may have the address already: it is about to leave, and what comes from now on is shared
     /// with it until it does.
     pub takeover: bool,
+    /// Connections of all shards together; more are answered 503.
+    pub connections_max: u64,
     /// Parcels that may wait for one shard.
     pub parcels_per_inbox: usize,
 }
@@ -75,6 +79,8 @@ pub struct Running {
     phase: Arc<Phase>,
     clock: Clock,
     counts: Arc<[Arc<ShardCounts>]>,
+    rules: RulesChange,
+    places: Places,
 }
 
 /// Binds, starts one executor per shard, and returns when all of them accept.
@@ -115,13 +121,15 @@ pub fn start(
     }
 
     let (started, starts) = bounded(usize::from(config.shards));
-    let mut running = Running { address, executors: Vec::new(), bells, phase, clock, counts };
+    let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
+    let mut running = Running { address, executors: Vec::new(), bells, phase, clock, counts, rules, places };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, (listener, mailbox)) in listeners.into_iter().zip(mailboxes).enumerate() {
         let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
         let (slots_per_ring, tick_ms, slow_turn_ms) = (config.slots_per_ring, config.tick_ms, config.slow_turn_ms);
         let shards = config.shards;
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
+        let (notices, places) = (running.rules.notices(), running.places.clone());
         let (phase, started) = (Arc::clone(&running.phase), started.clone());
         let executor = builder(id, cores[number % cores.len()]).spawn(move || async move {
             let shard = make_shard(id);
@@ -133,6 +141,8 @@ pub fn start(
                 slow_turn_ms,
                 shards,
                 mailbox,
+                notices,
+                places,
                 bell,
                 clock,
                 give,
@@ -161,7 +171,17 @@ impl Running {
 
     /// A way to read all counts from any thread, for as long as one likes.
     pub fn counts(&self) -> Counts {
-        Counts::new(Arc::clone(&self.counts), self.clock, Arc::clone(&self.phase))
+        Counts::new(Arc::clone(&self.counts), self.clock, Arc::clone(&self.phase), self.places.clone())
+    }
+
+    /// The way to change the rules of all shards, from any thread.
+    pub fn rules_change(&self) -> RulesChange {
+        self.rules.clone()
+    }
+
+    /// How many connections all shards together may hold.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Lets all shards leave: they take nobody new, give everybody a slot within `budget`, and end when nobody is left or the

@@ -4,7 +4,8 @@
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
 //!  host                     ├─► mailbox                            parcels between shards
-//!                           └─► clock, phase, turn, scrape
+//!                           ├─► notice, places, phase              what all shards are told, and share
+//!                           └─► clock, turn, scrape
 //! ```
 //!
 //! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
@@ -14,7 +15,9 @@ pub mod boot;
 pub mod clock;
 pub mod host;
 pub mod mailbox;
+mod notice;
 mod phase;
+mod places;
 mod pump;
 pub mod scrape;
 mod socket_ring;
@@ -22,5 +25,7 @@ pub mod sockets;
 mod sys;
 pub mod turn;
 
+pub use notice::RulesChange;
+pub use places::Places;
 pub use pump::Give;
 pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};

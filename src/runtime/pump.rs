@@ -1,7 +1,7 @@
 //! The turn of a shard: what happened goes in, what it wants done is done.
 //!
 //! ```text
-//!  leave? → tick? → accept → events → read → mail → end of turn → write until nothing is due → close, hand over → post → sleep?
+//!  leave?, notices, tick? → accept → events → read → mail → end of turn → write until nothing is due → close, hand over → post → sleep?
 //! ```
 //!
 //! Promises: one look at the clock per turn; every step is bounded, so that none starves the next; past the shard's
@@ -20,12 +20,14 @@ use bytes::Bytes;
 use super::accept::{self, Door};
 use super::clock::Clock;
 use super::mailbox::{Bell, Mailbox};
+use super::notice::Notices;
 use super::phase::Phase;
+use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SocketEvent, Sockets};
 use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
-use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Shard, Write};
+use crate::shard::{Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
 
 /// Takes a socket that is not ours, and the bytes read from it so far. Must not wait.
 pub type Give = Arc<dyn Fn(TcpStream, Bytes) + Send + Sync>;
@@ -39,6 +41,8 @@ pub(super) struct Parts {
     pub(super) slow_turn_ms: u64,
     pub(super) shards: u16,
     pub(super) mailbox: Mailbox<Mail>,
+    pub(super) notices: Notices<Rules>,
+    pub(super) places: Places,
     pub(super) bell: Arc<Bell>,
     pub(super) clock: Clock,
     pub(super) give: Give,
@@ -52,6 +56,10 @@ pub(super) struct Pump {
     sockets: Sockets,
     door: Door,
     mailbox: Mailbox<Mail>,
+    notices: Notices<Rules>,
+    places: Places,
+    /// How many of the places are this shard's.
+    places_held: u64,
     others: Vec<ShardId>,
     bell: Arc<Bell>,
     clock: Clock,
@@ -127,6 +135,9 @@ impl Pump {
             sockets,
             door,
             mailbox: parts.mailbox,
+            notices: parts.notices,
+            places: parts.places,
+            places_held: 0,
             others: (0..parts.shards).map(ShardId).filter(|other| *other != me).collect(),
             bell: parts.bell,
             clock: parts.clock,
@@ -159,11 +170,13 @@ impl Pump {
         let now = self.clock.now();
         self.counts.turns += 1;
         self.leave_if_told(now);
-        let mut busy = turn.end_of(Part::Tick, self.tick_if_due(now));
+        let mut busy = self.read_notices(now);
+        busy |= turn.end_of(Part::Tick, self.tick_if_due(now));
         if self.shard.wants_input() {
             busy |= turn.end_of(Part::Accept, self.accept(now));
         }
         busy |= turn.end_of(Part::Events, self.take_events(now));
+        self.give_back_places();
         if self.shard.wants_input() {
             busy |= turn.end_of(Part::Read, self.read(now));
             busy |= turn.end_of(Part::Mail, self.take_mail(now));
@@ -222,6 +235,12 @@ impl Pump {
         self.sockets.submit();
     }
 
+    fn read_notices(&mut self, now: Now) -> bool {
+        let Some(rules) = self.notices.take() else { return false };
+        self.shard.handle(now, Input::Rules(rules));
+        true
+    }
+
     fn tick_if_due(&mut self, now: Now) -> bool {
         let due_ms = self.tick_due_ms.get();
         if now.mono_ms < due_ms {
@@ -244,12 +263,30 @@ impl Pump {
 
     fn accept(&mut self, now: Now) -> bool {
         let busy = self.door.has_work();
-        let shard = &mut self.shard;
-        self.door.turn(ACCEPTS_PER_TURN, &mut self.sockets, &mut || shard.open(now), &mut self.homeless);
+        let (shard, places, held) = (&mut self.shard, &self.places, &mut self.places_held);
+        let mut open = || {
+            if !places.take() {
+                shard.note_full();
+                return None;
+            }
+            *held += 1;
+            // A place that found no row is given back with those of the connections that went.
+            shard.open(now)
+        };
+        self.door.turn(ACCEPTS_PER_TURN, &mut self.sockets, &mut open, &mut self.homeless);
         for conn in self.homeless.drain(..) {
             self.shard.handle(now, Input::Ended { conn });
         }
         busy
+    }
+
+    /// What this shard has fewer of than it took: rows are free again some turns after their connections ended.
+    fn give_back_places(&mut self) {
+        let needed = self.shard.connections() as u64;
+        if needed < self.places_held {
+            self.places.give_back(self.places_held - needed);
+            self.places_held = needed;
+        }
     }
 
     fn take_events(&mut self, now: Now) -> bool {
@@ -387,7 +424,8 @@ impl Pump {
             return false;
         }
         self.bell.say_asleep();
-        let may_sleep = !self.can_post_after_all()
+        let may_sleep = !self.notices.has_news()
+            && !self.can_post_after_all()
             && match self.shard.wants_input() {
                 true => !self.door.has_work() && self.mailbox.waiting() == 0 && self.sockets.prepare_sleep(),
                 false => true,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock::Clock;
 use super::phase::Phase;
+use super::places::Places;
 use super::turn::{TURN_BUCKETS_US, TurnTimes};
 use crate::base::Now;
 use crate::shard::{Counters, Gauges, Shard, Tables};
@@ -168,6 +169,7 @@ pub struct Counts {
     shards: Arc<[Arc<ShardCounts>]>,
     clock: Clock,
     phase: Arc<Phase>,
+    places: Places,
 }
 
 /// All shards added up, each as of its last tick.
@@ -181,11 +183,13 @@ pub struct Totals {
     pub tables: Tables,
     /// Milliseconds since the shard that was silent longest took its last tick.
     pub silent_ms: u64,
+    /// Connections all shards together may hold.
+    pub connections_max: u64,
 }
 
 impl Counts {
-    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>, clock: Clock, phase: Arc<Phase>) -> Self {
-        Self { shards, clock, phase }
+    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>, clock: Clock, phase: Arc<Phase>, places: Places) -> Self {
+        Self { shards, clock, phase, places }
     }
 
     /// Reads and adds. Never waits.
@@ -203,7 +207,8 @@ impl Counts {
         }
         let (gauges, tables) = (Gauges::from_values(gauges.into_iter()), Tables::from_values(tables.into_iter()));
         let silent_ms = self.silent_ms().max().unwrap_or(0);
-        Totals { runtime, turns, cells, gauges, tables, silent_ms }
+        let (_, connections_max) = self.places.taken();
+        Totals { runtime, turns, cells, gauges, tables, silent_ms, connections_max }
     }
 
     /// Milliseconds since each shard took its last tick, in the order of shards.
@@ -212,9 +217,9 @@ impl Counts {
         self.shards.iter().map(move |shard| now.since(shard.beat_mono_ms.load(Ordering::Relaxed)))
     }
 
-    /// What each shard holds, in the order of shards.
-    pub fn gauges(&self) -> impl Iterator<Item = Gauges> {
-        self.shards.iter().map(|shard| Gauges::from_values(load_all(&shard.gauges)))
+    /// Places taken in the whole process, and how many there are.
+    pub fn places(&self) -> (u64, u64) {
+        self.places.taken()
     }
 
     /// Whether the data plane was told to leave.
@@ -233,7 +238,7 @@ mod tests {
     #[test]
     fn what_the_shards_stored_is_read_and_added() {
         let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
-        let limits = Limits { connections_per_shard_max: 7, ..Limits::default() };
+        let limits = Limits::default();
         let verifier = Arc::new(TokenVerifier::hs256(b"a secret that nobody has to keep here", &limits));
         let config = ShardConfig {
             id: crate::base::ShardId(0),
@@ -252,10 +257,10 @@ mod tests {
             let runtime = RuntimeCounts { sockets: 3, late_ticks_ms: 5, ..RuntimeCounts::default() };
             counts.store(&runtime, &times, &shard);
         }
-        let totals = Counts::new(shards, Clock::start(), Arc::new(Phase::new(2))).totals();
+        let totals = Counts::new(shards, Clock::start(), Arc::new(Phase::new(2)), Places::new(14)).totals();
         assert_eq!(totals.runtime, RuntimeCounts { sockets: 6, late_ticks_ms: 10, ..RuntimeCounts::default() });
         assert_eq!((totals.cells[Count::Accepted.index()], totals.cells.iter().sum::<u64>()), (2, 2));
-        assert_eq!((totals.gauges.connections, totals.gauges.connections_max, totals.turns.sum_us), (2, 14, 8));
+        assert_eq!((totals.gauges.connections, totals.connections_max, totals.turns.sum_us), (2, 14, 8));
         assert!(totals.tables.rows > 0);
         let late = totals.runtime.shown().find(|shown| shown.name == "throng_ticks_late_milliseconds").unwrap();
         assert!(late.only_rises && late.value == 10);
@@ -265,7 +270,7 @@ mod tests {
     fn the_longest_silence_is_told_and_a_beat_ends_it() {
         let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
         let clock = Clock::start();
-        let counts = Counts::new(Arc::clone(&shards), clock, Arc::new(Phase::new(2)));
+        let counts = Counts::new(Arc::clone(&shards), clock, Arc::new(Phase::new(2)), Places::new(1));
         // One beats from the future, so that no slow machine makes it old.
         shards[0].beat(Now { mono_ms: 1 << 40, unix_ms: 0 });
         while counts.totals().silent_ms < 2 {

@@ -3,6 +3,7 @@
 use crate::base::{ConnKey, Now, Offset};
 
 use super::row::{Behind, Flags, Stage};
+use super::seats::LocalRoom;
 use super::{Count, Mail, Shard};
 
 impl Shard {
@@ -76,8 +77,8 @@ impl Shard {
     }
 
     fn pull(&mut self, conn: ConnKey, at: usize, behind: Behind) {
-        let room = self.seats.room(behind.room);
-        let (name, home) = (room.name.clone(), room.home);
+        let LocalRoom { home, home_place, .. } = *self.seats.room(behind.room);
+        let Some(room) = home_place else { return };
         if !self.has_room_for(home) {
             self.flush.pulls_to_retry.push((conn, behind.room));
             return;
@@ -88,7 +89,7 @@ impl Shard {
         if let Some(entry) = row.work.as_mut().and_then(|work| work.behind.get_mut(at)) {
             entry.pulling = true;
         }
-        self.post(home, Mail::Pull { room: name, conn, encoding, cursor: behind.cursor, bytes_max });
+        self.post(home, Mail::Pull { room, conn, encoding, cursor: behind.cursor, bytes_max });
     }
 
     fn behind_at(&self, conn: ConnKey, at: usize) -> Option<Behind> {

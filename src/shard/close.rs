@@ -167,14 +167,15 @@ impl Shard {
     pub(super) fn tell_homes(&mut self) {
         let full = self.limits().letters_waiting_max * 2;
         for at in std::mem::take(&mut self.untold) {
+            let local = self.seats.place(at);
             let room = self.seats.room_mut(at);
             if self.outgoing[room.home.index()].len() >= full {
                 self.untold.push(at);
                 continue;
             }
             room.untold = false;
-            let mail =
-                Mail::Leave { room: room.name.clone(), seats: room.counts, gone: std::mem::take(&mut room.gone) };
+            let (seats, gone) = (room.counts, std::mem::take(&mut room.gone));
+            let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };
             let home = room.home;
             if room.seats.is_empty() {
                 let bytes = room.forget_written(room.pending.len());

@@ -7,7 +7,7 @@ use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
 };
 
-use super::mail::{Join, Publish};
+use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
 
@@ -171,8 +171,19 @@ impl Shard {
         self.seated += 1;
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
-        let join =
-            Join { room: name, seats, conn, ticket, id, identity, since, history: history.unwrap_or(0), presence };
+        let local = self.seats.place(at);
+        let join = Join {
+            room: name,
+            local,
+            seats,
+            conn,
+            ticket,
+            id,
+            identity,
+            since,
+            history: history.unwrap_or(0),
+            presence,
+        };
         self.post(home, Mail::Join(Box::new(join)));
         Ok(())
     }
@@ -196,19 +207,25 @@ impl Shard {
         echo: Option<bool>,
     ) -> Result<(), Refusal> {
         self.require(conn, Verb::Publish, room)?;
-        let home = self.home_of(room);
+        let known = self.room_near(conn, room).map(|at| self.seats.room(at));
+        let home = known.map_or_else(|| self.home_of(room), |known| known.home);
         if !self.has_room_for(home) {
             return Err(Refusal::Busy);
         }
-        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
-        let name = match self.seats.find(room) {
-            Some(at) => self.seats.room(at).name.clone(),
-            None => RoomName::parse(room).map_err(|_| Refusal::BadRoom)?,
+        let named = || known.map_or_else(|| RoomName::parse(room), |known| Ok(known.name.clone()));
+        let ack = match id {
+            Some(id) => Some(Ack { id, room: named().map_err(|_| Refusal::BadRoom)? }),
+            None => None,
         };
+        let place = match known.and_then(|known| known.home_place) {
+            Some(place) => RoomRef::At(place),
+            None => RoomRef::Named(named().map_err(|_| Refusal::BadRoom)?),
+        };
+        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
         let publish = Publish {
-            room: name,
+            room: place,
             conn,
-            id,
+            ack,
             identity,
             // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
             skip_own: !echo.unwrap_or_else(|| id.is_none()),
@@ -242,8 +259,14 @@ impl Shard {
         if outbox_bytes > self.limits().outbox_hard_bytes_max { Err(Refusal::Busy) } else { Ok(()) }
     }
 
+    /// The room at this shard, if it has seats in it. Who sits in one room only mostly means that one.
+    fn room_near(&self, conn: ConnKey, room: &str) -> Option<u32> {
+        let first = self.connections.row(conn).and_then(|row| row.seats.at(0)).map(|seat| seat.room);
+        first.filter(|at| self.seats.room(*at).name.as_str() == room).or_else(|| self.seats.find(room))
+    }
+
     fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
-        let at = self.seats.find(room)?;
+        let at = self.room_near(conn, room)?;
         self.connections.row(conn)?.seats.find(at)
     }
 }

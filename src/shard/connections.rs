@@ -114,11 +114,6 @@ impl Connections {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
     }
 
-    /// How many there may be.
-    pub(crate) fn max(&self) -> usize {
-        self.max
-    }
-
     /// Memory the rows have touched.
     pub(crate) fn bytes(&self) -> usize {
         self.rows_len() * size_of::<Row>()

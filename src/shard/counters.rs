@@ -172,7 +172,6 @@ gauges! {
     /// What a shard holds right now.
     Gauges {
         connections "throng_connections" "Rows in use: handshakes, sessions, goodbyes",
-        connections_max "throng_connections_max" "Rows there may be; more connections are answered 503",
         sessions "websocket_connections" "Sessions now",
         rooms_home "throng_rooms" "Rooms with people or a log",
         rooms_seated "throng_rooms_seated" "Rooms with seats, counted once per shard",

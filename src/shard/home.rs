@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use crate::base::{
+    ConnAddress, ConnKey, Encoding, HomePlace, Identity, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+};
+use crate::room::{Attendance, People, Post, Room, SeatCounts};
+use crate::wire::{Refusal, SharedFrame};
 
-use crate::base::{ConnAddress, ConnKey, Encoding, Identity, Now, Offset, Position, RoomName, ShardId};
-use crate::room::{People, Post, Room, SeatCounts};
-use crate::wire::Refusal;
-
-use super::mail::{Deliver, Join, Joined, Publish};
+use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
 use super::{Count, Mail, Shard};
 
 impl Shard {
@@ -17,7 +17,7 @@ impl Shard {
         let limits = &rules.limits;
         let (at, room) = self.rooms.open(&join.room);
         let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
-        room.set_seats(from, join.seats);
+        room.set_seats(from, join.local, join.seats);
         room.enter(&join.identity);
         let news = !had_news && room.people().has_news();
         trim(room, now, limits);
@@ -29,7 +29,8 @@ impl Shard {
             head: room.head(),
             start: room.start(join.since, join.history as usize, limits),
             roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
-            room: join.room,
+            room: join.local,
+            home_at: at,
         };
         self.rooms.account(at, bytes_before);
         if news {
@@ -38,10 +39,18 @@ impl Shard {
         self.post(from, Mail::Joined(Box::new(joined)));
     }
 
-    pub(super) fn on_leave(&mut self, now: Now, from: ShardId, name: &RoomName, seats: SeatCounts, gone: &[Identity]) {
+    pub(super) fn on_leave(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        name: &RoomName,
+        local: LocalPlace,
+        seats: SeatCounts,
+        gone: &[Identity],
+    ) {
         let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
         let had_news = room.people().has_news();
-        room.set_seats(from, seats);
+        room.set_seats(from, local, seats);
         for who in gone {
             room.leave(who);
         }
@@ -56,9 +65,22 @@ impl Shard {
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
-        let unsent_here = self.seats.find(publish.room.as_str()).map_or(0, |at| self.seats.room(at).pending.len());
         let has_room = self.rooms.has_room(limits);
-        let (at, room) = self.rooms.open(&publish.room);
+        let (at, room) = match &publish.room {
+            RoomRef::Named(name) => self.rooms.open(name),
+            RoomRef::At(place) => match self.rooms.at_mut(*place) {
+                Some(room) => (place.at, room),
+                None => {
+                    // Cannot be: a room is kept while a shard has seats in it, and its letters come in order.
+                    self.counters.add(Count::StaleKeys, 1);
+                    self.refuse_publish(from, &publish);
+                    return;
+                }
+            },
+        };
+        let here = room.attendance().iter().find(|a| a.shard == self.config.id).map(|a| a.local);
+        let unsent_here =
+            here.and_then(|local| self.seats.resolve(local)).map_or(0, |at| self.seats.room(at).pending.len());
         let bytes_before = room.log().bytes();
         trim(room, now, limits);
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
@@ -66,7 +88,7 @@ impl Shard {
         if !has_room || !room.admits(&post, limits) || unsent_here >= limits.pending_messages_max {
             self.rooms.account(at, bytes_before);
             self.rooms.settle(now, at, limits);
-            self.post(from, Mail::Refused { conn: publish.conn, id: publish.id, refusal: Refusal::Busy });
+            self.refuse_publish(from, &publish);
             return;
         }
         let offset = room.append(now, &post, limits, &mut self.scratch);
@@ -74,22 +96,27 @@ impl Shard {
         self.counters.add(Count::Publishes, 1);
         self.spread(at, offset);
         self.rooms.account(at, bytes_before);
-        if let Some(id) = publish.id {
-            self.post(from, Mail::Published { room: publish.room, conn: publish.conn, id, position });
+        if let Some(ack) = publish.ack {
+            self.post(from, Mail::Published { conn: publish.conn, ack, position });
         }
         self.rooms.settle(now, at, limits);
+    }
+
+    fn refuse_publish(&mut self, from: ShardId, publish: &Publish) {
+        let id = publish.ack.as_ref().map(|ack| ack.id);
+        self.post(from, Mail::Refused { conn: publish.conn, id, refusal: Refusal::Busy });
     }
 
     pub(super) fn on_pull(
         &mut self,
         from: ShardId,
-        name: &RoomName,
+        place: HomePlace,
         conn: ConnKey,
         encoding: Encoding,
         cursor: Offset,
         bytes_max: u32,
     ) {
-        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else {
+        let Some(room) = self.rooms.at_mut(place) else {
             // A room with a seat is never forgotten; only a reader that left meanwhile asks for one that is gone.
             self.counters.add(Count::StaleKeys, 1);
             return;
@@ -97,8 +124,13 @@ impl Shard {
         let bytes_before = room.log().bytes();
         let reader = ConnAddress { shard: from, conn };
         let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
-        self.rooms.account(at, bytes_before);
-        self.post(from, Mail::Page { room: name.clone(), conn, cursor, page });
+        let local = room.attendance().iter().find(|a| a.shard == from).map(|a| a.local);
+        self.rooms.account(place.at, bytes_before);
+        match local {
+            Some(room) => self.post(from, Mail::Page { room, conn, cursor, page }),
+            // It left meanwhile.
+            None => self.counters.add(Count::StaleKeys, 1),
+        }
     }
 
     pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
@@ -118,22 +150,21 @@ impl Shard {
     pub(super) fn announce_presence(&mut self) {
         for at in std::mem::take(&mut self.presence_news) {
             let Some(room) = self.rooms.room_mut(at) else { continue };
-            let watching: Vec<ShardId> =
-                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| a.shard).collect();
-            if watching.iter().any(|shard| !self.has_room_for(*shard)) {
+            let watching: Vec<(ShardId, LocalPlace)> =
+                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| (a.shard, a.local)).collect();
+            if watching.iter().any(|(shard, _)| !self.has_room_for(*shard)) {
                 self.presence_news.push(at);
                 continue;
             }
             let announced_max = self.limits().announced_max;
             let Some(room) = self.rooms.room_mut(at) else { continue };
-            let name = room.name().clone();
             let changes = room.people_mut().take_changes(announced_max).map(Arc::new);
             if room.people().has_news() {
                 self.presence_news.push(at);
             }
             let Some(changes) = changes else { continue };
-            for shard in watching {
-                self.post(shard, Mail::PresenceChanged { room: name.clone(), changes: Arc::clone(&changes) });
+            for (shard, room) in watching {
+                self.post(shard, Mail::PresenceChanged { room, changes: Arc::clone(&changes) });
             }
         }
     }
@@ -141,9 +172,9 @@ impl Shard {
     /// Sends shards whose inbox was full what they are owed, from the log, as far as it fits now.
     pub(super) fn send_owed(&mut self) {
         for _ in 0..self.owed.len() {
-            let Some((name, shard)) = self.owed.pop_front() else { return };
-            if !self.refill(&name, shard) {
-                self.owed.push_back((name, shard));
+            let Some((place, shard)) = self.owed.pop_front() else { return };
+            if !self.refill(place, shard) {
+                self.owed.push_back((place, shard));
             }
         }
     }
@@ -154,16 +185,22 @@ impl Shard {
         let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, offset, &mut self.scratch) else {
             return;
         };
-        let attending: Vec<(ShardId, bool)> =
-            room.attendance().iter().map(|a| (a.shard, a.owed_from.is_none())).collect();
-        let name = room.name().clone();
-        for (shard, up_to_date) in attending {
-            if up_to_date && self.has_room_for(shard) {
-                let (room, frames) = (name.clone(), frames.clone());
-                self.post(shard, Mail::Deliver(Deliver { room, offset, frames, skip, accepted_mono_ms }));
-            } else if up_to_date {
+        let epoch = room.epoch();
+        for n in 0..room.attendance().len() {
+            let Some(&Attendance { shard, local, owed_from, .. }) =
+                self.rooms.room_mut(at).and_then(|room| room.attendance().get(n))
+            else {
+                return;
+            };
+            if owed_from.is_some() {
+                continue;
+            }
+            if self.has_room_for(shard) {
+                let frames = frames.clone();
+                self.post(shard, Mail::Deliver(Deliver { room: local, offset, frames, skip, accepted_mono_ms }));
+            } else {
                 self.counters.add(Count::Bounced, 1);
-                self.owed.push_back((name.clone(), shard));
+                self.owed.push_back((HomePlace { at, epoch }, shard));
                 if let Some(room) = self.rooms.room_mut(at) {
                     room.owe(shard, offset);
                 }
@@ -172,22 +209,25 @@ impl Shard {
     }
 
     /// Whether the shard has everything now (or has no seat any more).
-    fn refill(&mut self, name: &RoomName, shard: ShardId) -> bool {
-        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return true };
-        let owed = room.attendance().iter().find(|a| a.shard == shard).and_then(|a| a.owed_from);
-        let (Some(mut owed), bytes_before) = (owed, room.log().bytes()) else { return true };
+    fn refill(&mut self, place: HomePlace, shard: ShardId) -> bool {
+        let Some(room) = self.rooms.at_mut(place) else { return true };
+        let at = place.at;
+        let attendance = room.attendance().iter().find(|a| a.shard == shard);
+        let Some((local, Some(mut owed))) = attendance.map(|a| (a.local, a.owed_from)) else { return true };
+        let bytes_before = room.log().bytes();
         let mut complete = false;
         while !complete && self.has_room_for(shard) {
             let Some(room) = self.rooms.room_mut(at) else { return true };
             if let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, owed, &mut self.scratch) {
-                let room = name.clone();
-                self.post(shard, Mail::Deliver(Deliver { room, offset: owed, frames, skip, accepted_mono_ms }));
+                let deliver = Deliver { room: local, offset: owed, frames, skip, accepted_mono_ms };
+                self.post(shard, Mail::Deliver(deliver));
                 owed = owed.next();
             } else {
                 let head = room.head();
                 assert!(
                     owed > head,
-                    "room {name:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that"
+                    "room {:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that",
+                    room.name()
                 );
                 complete = true;
             }
@@ -209,7 +249,7 @@ fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
 
 /// One message as it goes to a shard: in every encoding that somebody in the room reads.
 struct Spread {
-    frames: [Option<Bytes>; 2],
+    frames: [Option<SharedFrame>; 2],
     skip: Option<ConnAddress>,
     accepted_mono_ms: u64,
 }

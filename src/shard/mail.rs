@@ -1,12 +1,13 @@
 //! Letters between shards. FIFO per pair of shards; what is control is absolute or stays with its sender until it fits.
+//!
+//! Who has exchanged places with a room's home (by a join and its answer) names the room by place from then on: no
+//! name is hashed, compared or counted on the way of a message.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName};
+use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
 use crate::room::{Changes, Page, Roll, SeatCounts, Start};
-use crate::wire::{Payload, Refusal};
+use crate::wire::{Payload, Refusal, SharedFrame};
 
 /// One letter.
 #[derive(Debug)]
@@ -16,13 +17,14 @@ pub enum Mail {
     /// "My shard has this many seats now, and these people's connections are gone."
     Leave {
         room: RoomName,
+        local: LocalPlace,
         seats: SeatCounts,
         gone: Vec<Identity>,
     },
     Publish(Box<Publish>),
     /// A reader that is behind asks for the next piece of the log.
     Pull {
-        room: RoomName,
+        room: HomePlace,
         conn: ConnKey,
         encoding: Encoding,
         cursor: Offset,
@@ -41,9 +43,8 @@ pub enum Mail {
     Joined(Box<Joined>),
     Deliver(Deliver),
     Published {
-        room: RoomName,
         conn: ConnKey,
-        id: u64,
+        ack: Ack,
         position: Position,
     },
     Refused {
@@ -52,7 +53,7 @@ pub enum Mail {
         refusal: Refusal,
     },
     Page {
-        room: RoomName,
+        room: LocalPlace,
         conn: ConnKey,
         cursor: Offset,
         page: Page,
@@ -64,7 +65,7 @@ pub enum Mail {
         roll: Roll,
     },
     PresenceChanged {
-        room: RoomName,
+        room: LocalPlace,
         changes: Arc<Changes>,
     },
     Fenced {
@@ -77,8 +78,8 @@ impl Mail {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.payload.bytes().len(),
-            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(Bytes::len).sum(),
-            Self::Page { page, .. } => page.frames.iter().map(Bytes::len).sum(),
+            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.len()).sum(),
+            Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
             | Self::Pull { .. }
@@ -98,6 +99,8 @@ impl Mail {
 #[derive(Debug)]
 pub struct Join {
     pub room: RoomName,
+    /// Where the sender keeps the room.
+    pub local: LocalPlace,
     pub seats: SeatCounts,
     pub conn: ConnKey,
     /// Which of the connection's attempts this is, so that an answer to a former one does not seat it.
@@ -112,7 +115,9 @@ pub struct Join {
 /// A seat.
 #[derive(Debug)]
 pub struct Joined {
-    pub room: RoomName,
+    pub room: LocalPlace,
+    /// Where the room's home keeps it; the epoch says which life.
+    pub home_at: u32,
     pub conn: ConnKey,
     pub ticket: u16,
     pub id: Option<u64>,
@@ -122,12 +127,28 @@ pub struct Joined {
     pub roll: Option<Roll>,
 }
 
+/// Which room is meant.
+#[derive(Debug)]
+pub enum RoomRef {
+    /// By somebody whose shard has seats in it.
+    At(HomePlace),
+    Named(RoomName),
+}
+
+/// What the answer to a publish will need: it travels along and comes back.
+#[derive(Debug)]
+pub struct Ack {
+    pub id: u64,
+    pub room: RoomName,
+}
+
 /// A wish to be heard.
 #[derive(Debug)]
 pub struct Publish {
-    pub room: RoomName,
+    pub room: RoomRef,
     pub conn: ConnKey,
-    pub id: Option<u64>,
+    /// The publisher wants an answer.
+    pub ack: Option<Ack>,
     pub identity: Identity,
     /// The publisher gets no copy.
     pub skip_own: bool,
@@ -138,9 +159,9 @@ pub struct Publish {
 /// One message for all readers of one shard.
 #[derive(Debug)]
 pub struct Deliver {
-    pub room: RoomName,
+    pub room: LocalPlace,
     pub offset: Offset,
-    pub frames: [Option<Bytes>; 2],
+    pub frames: [Option<SharedFrame>; 2],
     pub skip: Option<ConnAddress>,
     /// When it got its offset, by the clock all shards share.
     pub accepted_mono_ms: u64,
@@ -155,6 +176,6 @@ mod tests {
 
     #[test]
     fn a_letter_stays_small() {
-        assert!(size_of::<Mail>() <= 128, "{}", size_of::<Mail>());
+        assert!(size_of::<Mail>() <= 96, "{}", size_of::<Mail>());
     }
 }

@@ -33,7 +33,7 @@ mod seats;
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Limits, Now, RoomName, Seed, SeededState, ShardId};
+use crate::base::{ConnKey, HomePlace, Limits, Now, Seed, SeededState, ShardId};
 use crate::room::Rooms;
 
 pub use batch::{Batch, Fate, Write};
@@ -43,7 +43,7 @@ pub use config::{Flush, ShardConfig};
 pub use counters::{Count, Counters, Gauges, Tables};
 pub use input::{CloseHow, Effect, Input};
 pub use latency::LATENCY_BUCKETS_MS;
-pub use mail::{Deliver, Join, Joined, Mail, Parcel, Publish};
+pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use rules::Rules;
 
 use connections::Connections;
@@ -83,7 +83,7 @@ pub struct Shard {
     /// Local rooms whose home must be told who left.
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
-    owed: VecDeque<(RoomName, ShardId)>,
+    owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
     presence_news: Vec<u32>,
     flush: FlushQueues,
@@ -105,7 +105,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(config: ShardConfig) -> Self {
+    pub fn new(mut config: ShardConfig) -> Self {
+        config.rules = config.rules.for_one_shard();
         let shared = Seed::new(config.seed);
         let own = Seed::new([
             config.seed[0],
@@ -150,6 +151,11 @@ impl Shard {
         Some(conn)
     }
 
+    /// Somebody was turned away because the whole process is full.
+    pub fn note_full(&mut self) {
+        self.counters.add(Count::Full, 1);
+    }
+
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         match input {
@@ -162,7 +168,7 @@ impl Shard {
                 }
             }
             Input::Tick => self.on_tick(now),
-            Input::Rules(rules) => self.on_rules(rules),
+            Input::Rules(rules) => self.on_rules(&rules),
             Input::Drain { budget_ms } => self.on_drain(now, budget_ms),
             Input::Stop => self.on_stop(now),
         }
@@ -217,7 +223,6 @@ impl Shard {
     pub fn gauges(&self) -> Gauges {
         Gauges {
             connections: self.connections.len() as u64,
-            connections_max: self.connections.max() as u64,
             sessions: self.sessions as u64,
             rooms_home: self.rooms.len() as u64,
             rooms_seated: self.seats.len() as u64,
@@ -243,6 +248,11 @@ impl Shard {
             letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
             work: self.patrol.work_bytes(),
         }
+    }
+
+    /// Rows in use, from accept until the socket is let go of.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     pub fn id(&self) -> ShardId {
@@ -291,19 +301,19 @@ impl Shard {
     fn on_mail(&mut self, now: Now, from: ShardId, mail: Mail) {
         match mail {
             Mail::Join(join) => self.on_join(now, from, *join),
-            Mail::Leave { room, seats, gone } => self.on_leave(now, from, &room, seats, &gone),
+            Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, &room, conn, encoding, cursor, bytes_max)
+                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { room, conn, id, position } => self.on_published(&room, conn, id, position),
+            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
-            Mail::Page { room, conn, cursor, page } => self.on_page(now, &room, conn, cursor, &page),
+            Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(&room, &changes),
+            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
             Mail::Fence { fence } => self.on_fence(from, fence),
             Mail::Fenced { fence } => self.on_fenced(now, fence),
         }

@@ -1,20 +1,17 @@
 //! Letters from homes, and answers of our own → outboxes and what rooms still owe.
 
-use bytes::Bytes;
-
-use crate::base::{ConnKey, Now, Offset, Position, RoomName};
+use crate::base::{ConnKey, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
 use crate::room::{Changes, Page, Roll};
 use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
 
-use super::mail::{Deliver, Joined};
+use super::mail::{Ack, Deliver, Joined};
 use super::row::{Behind, Flags, Stage};
 use super::seats::Pending;
 use super::{Count, Shard};
 
 impl Shard {
     pub(super) fn on_joined(&mut self, now: Now, joined: Joined) {
-        let place =
-            self.seats.find(joined.room.as_str()).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
+        let place = self.seats.resolve(joined.room).and_then(|at| self.connections.row(joined.conn)?.seats.find(at));
         let waiting = place.filter(|place| {
             let seat = self.seats.room(place.room).seats[place.seat as usize];
             seat.is_joining() && seat.ticket() == joined.ticket
@@ -31,11 +28,12 @@ impl Shard {
             room.mark = joined.head.next();
             self.flush.unsent_bytes -= bytes;
         }
-        room.epoch = Some(joined.epoch);
+        room.home_place = Some(HomePlace { at: joined.home_at, epoch: joined.epoch });
+        let name = room.name.clone();
         if let Some(id) = joined.id {
             let event = Event::Joined {
                 id,
-                room: &joined.room,
+                room: &name,
                 epoch: joined.epoch,
                 offset: joined.head,
                 recovered: joined.start.recovered,
@@ -47,7 +45,7 @@ impl Shard {
             self.counters.add(Count::Gaps, 1);
             self.answer(
                 joined.conn,
-                &Event::Gap { room: &joined.room, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why },
+                &Event::Gap { room: &name, epoch: joined.epoch, from: gap.from, to: gap.to, why: gap.why },
             );
         }
         if self.connections.row(joined.conn).is_none() {
@@ -78,7 +76,7 @@ impl Shard {
     }
 
     pub(super) fn on_deliver(&mut self, deliver: Deliver) {
-        let Some(at) = self.seats.find(deliver.room.as_str()) else {
+        let Some(at) = self.seats.resolve(deliver.room) else {
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
@@ -113,19 +111,19 @@ impl Shard {
         self.queue_room(at);
     }
 
-    pub(super) fn on_published(&mut self, room: &RoomName, conn: ConnKey, id: u64, position: Position) {
-        self.answer(conn, &Event::Published { id, room, position });
+    pub(super) fn on_published(&mut self, conn: ConnKey, ack: &Ack, position: Position) {
+        self.answer(conn, &Event::Published { id: ack.id, room: &ack.room, position });
     }
 
-    pub(super) fn on_page(&mut self, now: Now, name: &RoomName, conn: ConnKey, asked: Offset, page: &Page) {
-        let place = self.seats.find(name.as_str()).and_then(|at| self.connections.row(conn)?.seats.find(at));
+    pub(super) fn on_page(&mut self, now: Now, room: LocalPlace, conn: ConnKey, asked: Offset, page: &Page) {
+        let place = self.seats.resolve(room).and_then(|at| self.connections.row(conn)?.seats.find(at));
         let Some(place) = place else {
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
-        let Some(epoch) = self.seats.room(place.room).epoch else { return };
+        let Some(HomePlace { epoch, .. }) = self.seats.room(place.room).home_place else { return };
         let hard = self.limits().outbox_hard_bytes_max;
-        let page_bytes: usize = page.frames.iter().map(Bytes::len).sum();
+        let page_bytes: usize = page.frames.iter().map(|frame| frame.len()).sum();
         let next = page.next;
         #[cfg(feature = "planted-bugs")]
         let next = self.planted_seam(page_bytes, next);
@@ -145,7 +143,8 @@ impl Shard {
         let why = if behind.slow { GapWhy::Slow } else { GapWhy::Retention };
         if let Some((from, to)) = page.gap {
             self.counters.add(Count::Gaps, 1);
-            self.answer(conn, &Event::Gap { room: name, epoch, from, to, why });
+            let room = self.seats.room(place.room).name.clone();
+            self.answer(conn, &Event::Gap { room: &room, epoch, from, to, why });
         }
         self.counters.add(Count::Pages, 1);
         self.counters.add(Count::Deliveries, page.frames.len() as u64);
@@ -172,8 +171,9 @@ impl Shard {
     }
 
     /// Encoded once per encoding, whatever the number of those who watch.
-    pub(super) fn on_presence_changed(&mut self, name: &RoomName, changes: &Changes) {
-        let Some(at) = self.seats.find(name.as_str()) else { return };
+    pub(super) fn on_presence_changed(&mut self, place: LocalPlace, changes: &Changes) {
+        let Some(at) = self.seats.resolve(place) else { return };
+        let name = &self.seats.room(at).name.clone();
         let (count, version) = (changes.count, changes.version);
         let (mut news, mut told) = ([None, None], 0);
         let came = Event::PresenceJoined { room: name, users: &changes.joined, count, version };

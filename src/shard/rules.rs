@@ -21,13 +21,21 @@ pub struct Rules {
     pub default_grants: Grants,
 }
 
+impl Rules {
+    /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
+    /// memory wait for each other.
+    pub(super) fn for_one_shard(&self) -> Arc<Self> {
+        Arc::new(self.clone())
+    }
+}
+
 impl Shard {
-    pub(super) fn on_rules(&mut self, rules: Arc<Rules>) {
+    pub(super) fn on_rules(&mut self, rules: &Rules) {
         self.connections.set_max(rules.limits.connections_per_shard_max);
         self.grants.set_default(rules.default_grants.clone());
         let (_, outbox_bytes_max) = rules.limits.outbox_bytes_max();
         self.outbox_bytes_ever_max = self.outbox_bytes_ever_max.max(outbox_bytes_max);
-        self.config.rules = rules;
+        self.config.rules = rules.for_one_shard();
     }
 }
 

@@ -6,11 +6,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use slab::Slab;
 
-use crate::base::{ConnKey, Encoding, Epoch, Identity, Limits, Offset, RoomName, Seed, SeededMap, ShardId};
+use crate::base::{
+    ConnKey, Encoding, HomePlace, Identity, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
+};
 use crate::room::SeatCounts;
+use crate::wire::SharedFrame;
 
 /// One reader in one room: 8 bytes.
 ///
@@ -98,7 +100,7 @@ impl Seat {
 /// A message that is not written to everybody yet.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) frames: [Option<Bytes>; 2],
+    pub(crate) frames: [Option<SharedFrame>; 2],
     /// The publisher who gets no copy, if its connection is of this shard, whether it sits in the room by now or not.
     pub(crate) skip: Option<ConnKey>,
     /// When its home gave it its offset.
@@ -106,12 +108,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn frame(&self, encoding: Encoding) -> Option<&Bytes> {
+    pub(crate) fn frame(&self, encoding: Encoding) -> Option<&SharedFrame> {
         self.frames[encoding.index()].as_ref()
     }
 
     fn bytes(&self) -> usize {
-        self.frames.iter().flatten().map(Bytes::len).sum()
+        self.frames.iter().flatten().map(|frame| frame.len()).sum()
     }
 }
 
@@ -127,8 +129,10 @@ pub(crate) struct Sweep {
 pub(crate) struct LocalRoom {
     pub(crate) name: RoomName,
     pub(crate) home: ShardId,
-    /// Learned with the first seat's answer.
-    pub(crate) epoch: Option<Epoch>,
+    /// Where the home keeps it, learned with the first seat's answer.
+    pub(crate) home_place: Option<HomePlace>,
+    /// Which of the rooms that had this place in the table it is.
+    pub(crate) life: u32,
     /// The offset of the first pending message: what all live seats are owed next.
     pub(crate) mark: Offset,
     pub(crate) pending: VecDeque<Pending>,
@@ -196,7 +200,7 @@ impl LocalRoom {
     pub(crate) fn frames_within(&self, bytes_soft: usize) -> u32 {
         let mut bytes = 0;
         let fit = self.pending.iter().take_while(|pending| {
-            bytes += pending.frames.iter().flatten().map(Bytes::len).max().unwrap_or(0);
+            bytes += pending.frames.iter().flatten().map(|frame| frame.len()).max().unwrap_or(0);
             bytes <= bytes_soft
         });
         fit.count().max(1) as u32
@@ -209,7 +213,7 @@ impl LocalRoom {
         }
         let (encoding, from) = (self.seats[seat as usize].encoding(), self.owed(seat).start);
         let owed = self.pending.iter().take(frames as usize).skip(from).filter_map(|pending| pending.frame(encoding));
-        outbox_bytes + owed.map(Bytes::len).sum::<usize>() <= limits.outbox_hard_bytes_max
+        outbox_bytes + owed.map(|frame| frame.len()).sum::<usize>() <= limits.outbox_hard_bytes_max
     }
 
     /// Nobody is seated for sure: a first seat may begin anywhere.
@@ -277,11 +281,12 @@ impl LocalRoom {
 pub(crate) struct Seats {
     rooms: Slab<LocalRoom>,
     by_name: SeededMap<RoomName, u32>,
+    lives: u32,
 }
 
 impl Seats {
     pub(crate) fn new(seed: &Seed) -> Self {
-        Self { rooms: Slab::new(), by_name: SeededMap::with_hasher(seed.state()) }
+        Self { rooms: Slab::new(), by_name: SeededMap::with_hasher(seed.state()), lives: 0 }
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
@@ -292,10 +297,12 @@ impl Seats {
         if let Some(at) = self.by_name.get(name) {
             return *at;
         }
+        self.lives = self.lives.wrapping_add(1);
         let at = self.rooms.insert(LocalRoom {
             name: name.clone(),
             home,
-            epoch: None,
+            home_place: None,
+            life: self.lives,
             mark: Offset(1),
             pending: VecDeque::new(),
             seats: Vec::new(),
@@ -316,6 +323,16 @@ impl Seats {
 
     pub(crate) fn room_mut(&mut self, at: u32) -> &mut LocalRoom {
         &mut self.rooms[at as usize]
+    }
+
+    /// Its place, as letters name it.
+    pub(crate) fn place(&self, at: u32) -> LocalPlace {
+        LocalPlace { at, life: self.room(at).life }
+    }
+
+    /// The room that a letter means, if it is still there.
+    pub(crate) fn resolve(&self, place: LocalPlace) -> Option<u32> {
+        self.rooms.get(place.at as usize).filter(|room| room.life == place.life).map(|_| place.at)
     }
 
     pub(crate) fn contains(&self, at: u32) -> bool {
@@ -357,7 +374,7 @@ mod tests {
     }
 
     fn pending() -> Pending {
-        Pending { frames: [None, Some(Bytes::from_static(b"x"))], skip: None, accepted_mono_ms: 0 }
+        Pending { frames: [None, Some(SharedFrame::from(&b"x"[..]))], skip: None, accepted_mono_ms: 0 }
     }
 
     #[test]

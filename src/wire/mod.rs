@@ -14,8 +14,8 @@ pub mod websocket;
 
 pub use close::CloseReason;
 pub use envelope::{
-    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, decode, transcode_message, write_event,
-    write_message,
+    Command, Envelope, Event, GapWhy, Member, Members, MessageOut, Rejected, SharedFrame, decode, transcode_message,
+    write_event, write_message,
 };
 pub use grants::{Grants, Verb};
 pub use payload::{Data, Payload, prove};

@@ -1,4 +1,4 @@
-//! Headless Chromium by its DevTools protocol: tabs, scripts, screenshots. No driver, no node.
+//! Headless Chromium by its DevTools protocol: tabs and scripts. No driver, no node.
 //!
 //! Promises: waits for facts (a promise in the page, an event), never for a time; the deadline on the socket is only
 //! there to end a test that has already failed.
@@ -6,12 +6,11 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -23,20 +22,25 @@ pub(crate) struct Browser {
     id: u64,
     /// Events of all tabs, as they came.
     pub(crate) events: Vec<Value>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// A tab, by its session.
 pub(crate) struct Tab(String);
 
 impl Browser {
-    /// Starts Chromium: `$CHROMIUM`, else the usual names.
+    /// Starts Chromium: `$CHROMIUM`, else the usual names. Waits until no other test of this process has one.
     pub(crate) fn start(profile: PathBuf) -> Self {
+        // Two at a time would only take the machine from each other. A test that failed has closed its own.
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut process = Command::new(program())
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
             // The tab at the back must live at the same pace as the one in front.
             .args(["--disable-background-timer-throttling", "--disable-renderer-backgrounding"])
             .args(["--disable-backgrounding-occluded-windows", "--remote-debugging-port=0", "--window-size=1360,900"])
+            // Hosts that are not this one to a page, and are to the network.
+            .arg("--host-resolver-rules=MAP *.example 127.0.0.1")
             .arg(format!("--user-data-dir={}", profile.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -54,7 +58,7 @@ impl Browser {
         let stream = TcpStream::connect(address).expect("DevTools answer");
         stream.set_read_timeout(Some(DEADLINE)).expect("a deadline can be set");
         let (socket, _) = tungstenite::client(url.as_str(), stream).expect("DevTools speak WebSocket");
-        Self { process, profile, socket, id: 0, events: Vec::new() }
+        Self { process, profile, socket, id: 0, events: Vec::new(), _alone: alone }
     }
 
     /// Opens `url` in a new tab and waits until it is loaded.
@@ -103,21 +107,8 @@ impl Browser {
         );
     }
 
-    /// A picture of the tab as a PNG file.
-    pub(crate) fn screenshot(&mut self, tab: &Tab, width: u32, height: u32, dark: bool, file: &Path) {
-        // A tab at the back paints nothing: its picture would never come.
-        self.call(Some(tab), "Page.bringToFront", json!({}));
-        let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.call(Some(tab), "Emulation.setDeviceMetricsOverride", screen);
-        let scheme = if dark { "dark" } else { "light" };
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.call(Some(tab), "Emulation.setEmulatedMedia", media);
-        let picture = self.call(Some(tab), "Page.captureScreenshot", json!({"format": "png"}));
-        let png = STANDARD.decode(picture["data"].as_str().expect("a picture")).expect("base64");
-        fs::write(file, png).expect("the picture is written");
-    }
-
-    fn call(&mut self, tab: Option<&Tab>, method: &str, arguments: Value) -> Value {
+    /// One call of the protocol, to a tab or to the browser.
+    pub(crate) fn call(&mut self, tab: Option<&Tab>, method: &str, arguments: Value) -> Value {
         self.id += 1;
         let mut call = json!({"id": self.id, "method": method, "params": arguments});
         if let Some(Tab(session)) = tab {
@@ -160,6 +151,8 @@ fn program() -> PathBuf {
     let given = std::env::var_os("CHROMIUM").map(PathBuf::from);
     given.or(found).expect("Chromium is needed for this test: ./tuning/ready test installs it")
 }
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// A fact that has not come about by then has failed the test; no test passes by it.
 const GIVE_UP_MS: u32 = 30_000;

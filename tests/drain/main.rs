@@ -70,7 +70,7 @@ fn a_second_server_needs_to_say_that_it_takes_over() {
 fn newcomers_are_never_reset_while_a_door_closes() {
     let (old, _handed) = support::serve(2, small());
     let address = old.address();
-    let (new, _handed) = serve_at(address, 2, small(), true).unwrap();
+    let (new, _handed) = serve_at(address, 2, small(), u64::MAX, true).unwrap();
     let (over, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let newcomers: Vec<_> = (0..4)
         .map(|number| {

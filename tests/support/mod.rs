@@ -23,7 +23,17 @@ pub(crate) fn serve(shards: u16, limits: Limits) -> (Running, Handed) {
 }
 
 pub(crate) fn try_serve(listen: SocketAddr, shards: u16, limits: Limits) -> Result<(Running, Handed), BootError> {
-    serve_at(listen, shards, limits, false)
+    try_serve_few(listen, shards, limits, u64::MAX)
+}
+
+/// At most `connections_max` over all shards.
+pub(crate) fn try_serve_few(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+) -> Result<(Running, Handed), BootError> {
+    serve_at(listen, shards, limits, connections_max, false)
 }
 
 /// With `takeover` a second data plane may share the address of another.
@@ -31,6 +41,7 @@ pub(crate) fn serve_at(
     listen: SocketAddr,
     shards: u16,
     limits: Limits,
+    connections_max: u64,
     takeover: bool,
 ) -> Result<(Running, Handed), BootError> {
     let config = BootConfig {
@@ -42,6 +53,7 @@ pub(crate) fn serve_at(
         tick_ms: limits.tick_ms,
         slow_turn_ms: limits.slow_turn_ms,
         takeover,
+        connections_max,
         parcels_per_inbox: 256,
     };
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));

@@ -15,6 +15,7 @@ mod upgrade;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, StdinLock, Write};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use throng::base::Encoding;
@@ -154,11 +155,13 @@ impl Worker {
     fn turns(&mut self) -> Result<()> {
         while !self.over {
             self.tick();
+            let turn_ns = self.now_ns;
             self.begin_openings()?;
             self.send_due(SENDS_PER_TURN);
             self.advance_phase()?;
             self.advance_parting()?;
             self.report_progress()?;
+            self.keep_pace(turn_ns);
             let timeout_ns = self.wake_ns().saturating_sub(self.now_ns);
             let found = self.epoll.wait(timeout_ns)?;
             self.tick();
@@ -179,6 +182,17 @@ impl Worker {
             }
         }
         Ok(())
+    }
+
+    /// Rests until the next turn is due.
+    fn keep_pace(&mut self, turn_ns: u64) {
+        let Some(running) = &self.running else { return };
+        let next_ns = running.next_turn_ns(turn_ns);
+        self.tick();
+        if self.now_ns < next_ns {
+            std::thread::sleep(Duration::from_nanos(next_ns - self.now_ns));
+            self.tick();
+        }
     }
 
     fn tick(&mut self) {

@@ -90,6 +90,11 @@ impl Running {
         send.min(edge)
     }
 
+    /// When the turn after one that began at `turn_ns` may begin.
+    pub(super) fn next_turn_ns(&self, turn_ns: u64) -> u64 {
+        turn_ns + self.phase.pace_ns
+    }
+
     pub(super) fn count_bytes(&mut self, now_ns: u64, length: usize) {
         if self.is_measured(now_ns) {
             self.bytes_in_window += length as u64;
@@ -296,6 +301,7 @@ mod tests {
             seed: 1,
             heartbeat_needed: false,
             lateness_ns_max,
+            pace_ns: 0,
         };
         let counts = |lateness_ns_max, intended_ns, now_ns| {
             Running::new(phase(lateness_ns_max), 1).counts_for_rate(intended_ns, now_ns)

@@ -5,6 +5,17 @@ import { Throng } from "/throng.js";
 const MESSAGES_MAX = 500;
 const FRAMES_MAX = 200;
 const FRAME_CHARACTERS_MAX = 4_000;
+const EXPIRED = 4003;
+const ANOTHER = "Make another: throng token --user U. Or open this page without #token=, and the server gives one.";
+const ENDS = {
+  [EXPIRED]: ["The token has expired", ANOTHER],
+  4500: ["The token was revoked", ANOTHER],
+  4501: ["This user is shut out", "Whoever runs the server can change that."],
+  4502: ["Another connection took over", "Go on there, or load this page again."],
+  4503: ["The token was not accepted", ANOTHER],
+  4504: ["Pages from here may not connect", `Whoever runs the server can allow the origin ${location.origin}.`],
+  4505: ["The server speaks another version", "Load this page again."],
+};
 
 const query = new URLSearchParams(location.search);
 const user = query.get("user")?.trim();
@@ -37,18 +48,23 @@ function talk() {
 
   const throng = new Throng({ token });
   const seat = throng.join(room, { history: 50, presence: true });
-  throng.addEventListener("state", ({ detail }) => showState(detail));
-  throng.addEventListener("frame", ({ detail }) => showFrame(detail));
-  throng.addEventListener("error", ({ detail }) => showProblem(detail.message));
-  seat.addEventListener("message", ({ detail }) => showMessage(detail));
-  seat.addEventListener("gap", ({ detail }) => showNote(gapSentence(detail), "gap"));
-  seat.addEventListener("members", ({ detail }) => showMembers(detail));
-  seat.addEventListener("came", ({ detail }) => showNote(`${names(detail.users)} came in`));
-  seat.addEventListener("went", ({ detail }) => showNote(`${names(detail.users)} left`));
-  seat.addEventListener("problem", ({ detail }) => showProblem(detail.message));
-  seat.addEventListener("joined", ({ detail }) => {
+  showState("connecting", "connecting…");
+  throng.on("connect", ({ welcome }) => showState("open", `connected to ${welcome.node}`));
+  throng.on("disconnect", showEnd);
+  throng.on("connect_error", showEnd);
+  throng.on("reconnect_attempt", () => showState("connecting", "connecting…"));
+  throng.on("frame", showFrame);
+  throng.on("error", ({ message }) => showProblem(message));
+  seat.on("message", showMessage);
+  seat.on("gap", (gap) => showNote(gapSentence(gap), "gap"));
+  seat.on("members", showMembers);
+  seat.on("joined", ({ users }) => showNote(`${names(users)} came in`));
+  seat.on("left", ({ users }) => showNote(`${names(users)} left`));
+  seat.on("removed", () => showProblem("Not in the room any more: the new token does not grant it."));
+  seat.on("error", ({ message }) => showProblem(`Not in the room: ${message}`));
+  seat.on("join", ({ again }) => {
     hideProblem();
-    if (detail.again) showNote("Back in the room.");
+    if (again) showNote("Back in the room.");
   });
   byId("say").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -61,9 +77,13 @@ function talk() {
 }
 
 /** From the address (`#token=…`), else one of those the server gives to its own host under --dev. */
-async function token() {
+async function token({ why, code, reason }) {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) return given;
+  if (given) {
+    // There is no other: what has expired would be refused for ever.
+    if (code === EXPIRED) throw Object.assign(new Error(endSentence(code, reason)), { final: true });
+    return why === "expiring" ? null : given;
+  }
   const answer = await fetch(`/dev/token?${new URLSearchParams({ user })}`);
   const body = await answer.json();
   if (answer.ok) return body.token;
@@ -85,20 +105,28 @@ async function say(seat) {
   }
 }
 
-function showState({ state, retryInMs, code, reason, welcome }) {
-  const sentence = {
-    connecting: "connecting…",
-    open: `connected to ${welcome?.node ?? "the server"}`,
-    waiting: `lost; again in ${((retryInMs ?? 0) / 1000).toFixed(1)} s`,
-    closed: "closed",
-  }[state];
+function showState(state, sentence, more = "") {
   const pill = byId("state");
+  pill.title = more;
   pill.dataset.state = state;
   pill.textContent = sentence;
   byId("say").querySelector("button").disabled = state !== "open";
   byId("text").placeholder = state === "open" ? `Say something as ${user}` : "Waiting for the connection…";
-  if (state === "waiting") byId("members").classList.add("stale");
-  if (state === "closed" && code !== 1000) showProblem(`The server will not have us back: ${reason || `code ${code}`}`);
+}
+
+/** A connection, or a try, ended. */
+function showEnd({ code, reason, retryInMs }) {
+  byId("members").classList.add("stale");
+  if (retryInMs !== null) return showState("waiting", `lost; again in ${(retryInMs / 1000).toFixed(1)} s`, reason);
+  showState("closed", "closed");
+  // What was decided here already is a sentence.
+  showProblem(code === 0 ? reason : endSentence(code, reason));
+}
+
+/** Why the server ended it, in its own words, and what a person can do. The range decides, the words only explain. */
+function endSentence(code, reason) {
+  const [what, advice] = ENDS[code] ?? ["The server will not have us back", ""];
+  return `${what}: ${reason || "it gave no reason"} (${code}). ${advice}`.trim();
 }
 
 function showMembers({ members, count }) {
@@ -141,7 +169,7 @@ function gapSentence({ from, to, why }) {
   return `${missing} cannot be shown: ${because ?? why}.`;
 }
 
-function showFrame({ direction, text }) {
+function showFrame({ direction, data: text }) {
   const row = element("li", direction);
   const envelope = parsed(text);
   const head = element("div", "head");

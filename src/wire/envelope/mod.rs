@@ -16,7 +16,7 @@ mod tables;
 
 pub use command::{Command, Envelope, Rejected, decode};
 pub use event::{Event, GapWhy, Member, Members, write_event};
-pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
+pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
 
 pub(crate) use entries::{Entries, Value};
 pub(crate) use message::{read_message, read_person};

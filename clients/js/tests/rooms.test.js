@@ -1,0 +1,324 @@
+// Rooms over losses of the connection: nothing twice, nothing missing in silence.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { connected, EPOCH, lostAndBack, OTHER_EPOCH, outcome, settle, world } from "./fake.js";
+
+/** Offsets handed out, by the room and by the connection alike. */
+function listen(it, room) {
+  const heard = [];
+  room.on("message", ({ offset }) => heard.push(offset));
+  room.on("gap", ({ from, to, why }) => heard.push(`${from}-${to} ${why}`));
+  return heard;
+}
+
+async function seated(options, offset = 41, join = {}) {
+  const it = await connected(options);
+  const lobby = it.throng.join("lobby", join);
+  it.socket.seat(offset);
+  return { it, lobby, heard: listen(it, lobby) };
+}
+
+test("join before the connection stands, and listen before anything can come", async () => {
+  const it = world();
+  const lobby = it.throng.join("lobby", { history: 20, presence: true });
+  const joins = [];
+  lobby.on("join", (detail) => joins.push(detail));
+  const ready = outcome(lobby.ready);
+  assert.equal(it.throng.join("lobby"), lobby);
+  it.throng.connect();
+  await settle();
+  it.socket.welcome();
+  const [join] = it.socket.of("join");
+  assert.deepEqual([join.room, join.history, join.presence, join.since], ["lobby", 20, true, undefined]);
+  assert.equal(lobby.seated, false);
+  it.socket.seat(41, { members: [], count: 0, version: 1 });
+  await settle();
+  assert.deepEqual([lobby.seated, ready.value.offset, joins[0].again], [true, 41, false]);
+});
+
+test("messages are handed out with their position, in the room and on the connection", async () => {
+  const { it, lobby } = await seated();
+  const heard = [];
+  lobby.on("message", (message) => heard.push(message));
+  it.socket.message(42, "lobby", { event: "chat.said", data: { text: "hello" } });
+  it.socket.message(1, "elsewhere");
+  assert.equal(heard.length, 1);
+  const [message] = heard;
+  assert.deepEqual(
+    [message.offset, message.epoch, message.from.user, message.event, message.data.text],
+    [42, EPOCH, "bob", "chat.said", "hello"],
+  );
+  assert.deepEqual(it.told("message"), heard);
+  assert.deepEqual(lobby.position, { epoch: EPOCH, offset: 42 });
+});
+
+test("after a loss the join goes on from the position, and what is known is dropped", async () => {
+  const { it, lobby, heard } = await seated();
+  it.socket.message(42);
+  it.socket.message(43);
+  const again = [];
+  lobby.on("join", (detail) => again.push(detail.again));
+  const socket = await lostAndBack(it);
+  const [join] = socket.of("join");
+  assert.deepEqual([join.since, join.history], [{ epoch: EPOCH, offset: 43 }, undefined]);
+  socket.seat(45, { recovered: true });
+  for (const offset of [42, 43, 44, 45, 45, 46]) socket.message(offset);
+  assert.deepEqual(heard, [42, 43, 44, 45, 46]);
+  assert.deepEqual(again, [true]);
+});
+
+test("what was lost of the history is asked for again", async () => {
+  const { it, heard } = await seated({}, 100, { history: 50 });
+  it.socket.message(51);
+  it.socket.message(52);
+  let socket = await lostAndBack(it);
+  assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 52 });
+  socket.seat(101, { recovered: true });
+  for (let offset = 53; offset <= 101; offset += 1) socket.message(offset);
+  assert.equal(heard.length, 51);
+  // Lost before any of it came: from where it would have begun.
+  const { it: other } = await seated({}, 30, { history: 50 });
+  socket = await lostAndBack(other);
+  assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 0 });
+});
+
+test("a gap is told, and what comes behind it is not known", async () => {
+  const { it, lobby, heard } = await seated();
+  const socket = await lostAndBack(it);
+  socket.seat(200, { recovered: false });
+  socket.say({ type: "gap", room: "lobby", epoch: EPOCH, from: 42, to: 150, why: "retention" });
+  socket.message(151);
+  assert.deepEqual(heard, ["42-150 retention", 151]);
+  assert.equal(it.told("gap").length, 1);
+  // All of it known: nobody is troubled.
+  socket.say({ type: "gap", room: "lobby", epoch: EPOCH, from: 100, to: 151, why: "slow" });
+  socket.say({ type: "gap", room: "lobby", epoch: EPOCH, from: 152, to: 151, why: "slow" });
+  assert.deepEqual(heard, ["42-150 retention", 151, "152-151 slow"]);
+  assert.deepEqual(lobby.position, { epoch: EPOCH, offset: 151 });
+});
+
+test("a room that began anew: the gap says so, and its low offsets are news", async () => {
+  const { it, lobby, heard } = await seated();
+  let socket = await lostAndBack(it);
+  socket.seat(2, { epoch: OTHER_EPOCH, recovered: false });
+  // Lost before the gap was told: it is owed still.
+  assert.deepEqual(lobby.position, { epoch: EPOCH, offset: 41 });
+  socket = await lostAndBack(it);
+  assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 41 });
+  socket.seat(2, { epoch: OTHER_EPOCH, recovered: false });
+  socket.say({ type: "gap", room: "lobby", epoch: OTHER_EPOCH, from: 1, to: 0, why: "epoch" });
+  socket.message(1);
+  socket.message(2);
+  assert.deepEqual(heard, ["1-0 epoch", 1, 2]);
+  assert.deepEqual(lobby.position, { epoch: OTHER_EPOCH, offset: 2 });
+});
+
+test("a room that begins anew while we sit in it", async () => {
+  const { it, lobby, heard } = await seated();
+  it.socket.say({ type: "gap", room: "lobby", epoch: OTHER_EPOCH, from: 1, to: 3, why: "epoch" });
+  it.socket.message(4);
+  assert.deepEqual([heard, lobby.position], [["1-3 epoch", 4], { epoch: OTHER_EPOCH, offset: 4 }]);
+});
+
+test("of a room that began anew nothing is taken for known, even if nobody says so", async () => {
+  const { it, heard } = await seated();
+  const socket = await lostAndBack(it);
+  socket.seat(2, { epoch: OTHER_EPOCH, recovered: false });
+  socket.message(1);
+  assert.deepEqual(heard, [1]);
+});
+
+test("own messages of which the receipt was had do not come again", async () => {
+  const { it, lobby, heard } = await seated();
+  const said = [1, 2, 3].map((n) => lobby.publish(n));
+  const [one, two, three] = it.socket.of("publish");
+  const ack = ({ id }, offset) =>
+    it.socket.say({ type: "reply", id, room: "lobby", epoch: EPOCH, offset, level: "memory" });
+  ack(one, 42);
+  assert.equal(lobby.position.offset, 42);
+  // 43 is somebody else's and still on its way.
+  ack(two, 44);
+  ack(three, 45);
+  await Promise.all(said);
+  assert.equal(lobby.position.offset, 42);
+  const socket = await lostAndBack(it);
+  assert.equal(socket.of("join")[0].since.offset, 42);
+  socket.seat(46, { recovered: true });
+  for (const offset of [43, 44, 45, 46]) socket.message(offset);
+  assert.deepEqual(heard, [43, 46]);
+  assert.equal(lobby.position.offset, 46);
+});
+
+test("what others said moves the position over own messages before it", async () => {
+  const { it, lobby, heard } = await seated();
+  lobby.publish("x");
+  const { id } = it.socket.of("publish")[0];
+  it.socket.say({ type: "reply", id, room: "lobby", epoch: EPOCH, offset: 43, level: "memory" });
+  assert.equal(lobby.position.offset, 41);
+  it.socket.message(42);
+  assert.deepEqual([heard, lobby.position.offset], [[42], 43]);
+});
+
+test("an echo that was asked for comes, whichever is first", async () => {
+  const { it, lobby, heard } = await seated();
+  const said = lobby.publish("x", { echo: true });
+  const { id } = it.socket.of("publish")[0];
+  it.socket.say({ type: "reply", id, room: "lobby", epoch: EPOCH, offset: 42, level: "memory" });
+  it.socket.message(42);
+  assert.equal((await said).offset, 42);
+  assert.deepEqual(heard, [42]);
+});
+
+test("own messages from before the join are part of its history", async () => {
+  const it = await connected();
+  it.throng.publish("lobby", "early");
+  it.socket.reply("publish", { room: "lobby", epoch: EPOCH, offset: 1, level: "memory" });
+  const lobby = it.throng.join("lobby", { history: 10 });
+  const heard = listen(it, lobby);
+  it.socket.seat(1);
+  it.socket.message(1);
+  assert.deepEqual(heard, [1]);
+
+  // Answered in between, it is still from before.
+  it.throng.publish("hall", "early");
+  const hall = it.throng.join("hall", { history: 10 });
+  const also = listen(it, hall);
+  it.socket.reply("publish", { room: "hall", epoch: EPOCH, offset: 2, level: "memory" });
+  it.socket.seat(2);
+  it.socket.message(1, "hall");
+  it.socket.message(2, "hall");
+  assert.deepEqual(also, [1, 2]);
+});
+
+test("a position that was kept is where a new client begins", async () => {
+  const it = await connected();
+  const since = { epoch: EPOCH, offset: 30 };
+  const lobby = it.throng.join("lobby", { since, history: 5 });
+  const heard = listen(it, lobby);
+  assert.deepEqual([it.socket.of("join")[0].since, it.socket.of("join")[0].history], [since, undefined]);
+  it.socket.seat(30, { recovered: true });
+  lobby.publish("x");
+  it.socket.reply("publish", { room: "lobby", epoch: EPOCH, offset: 31, level: "memory" });
+  it.socket.message(32);
+  assert.deepEqual([heard, since.offset, lobby.position.offset], [[32], 30, 32]);
+});
+
+test("a refused join is told and asked again with the next connection only", async () => {
+  const it = await connected();
+  const lobby = it.throng.join("secret");
+  const errors = [];
+  lobby.on("error", ({ code }) => errors.push(code));
+  const ready = outcome(lobby.ready);
+  it.socket.refuse("join", "forbidden");
+  await it.clock.advance(20_000);
+  assert.deepEqual([errors, ready.error.code, it.socket.of("join").length], [["forbidden"], "forbidden", 1]);
+  const socket = await lostAndBack(it);
+  assert.equal(socket.of("join").length, 1);
+  socket.seat(1);
+  assert.equal(lobby.seated, true);
+});
+
+test("a seat that the server takes away is told, and asked for again with the next connection", async () => {
+  const { it, lobby, heard } = await seated();
+  const removed = [];
+  lobby.on("removed", ({ why }) => removed.push(why));
+  it.socket.message(42);
+  it.socket.say({ type: "removed", room: "lobby", why: "grants" });
+  it.socket.message(43);
+  await it.clock.advance(20_000);
+  assert.deepEqual([removed, it.told("removed").length, lobby.seated, heard], [["grants"], 1, false, [42]]);
+  assert.equal(it.socket.of("join").length, 1);
+  // Nothing is left to leave.
+  await lobby.leave();
+  assert.equal(it.socket.of("leave").length, 0);
+  const other = await seated();
+  other.it.socket.say({ type: "removed", room: "lobby", why: "grants" });
+  const socket = await lostAndBack(other.it);
+  assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 41 });
+});
+
+test("a busy join is asked again after the time the server gave", async () => {
+  const it = await connected();
+  const lobby = it.throng.join("lobby");
+  it.socket.refuse("join", "busy", { retry_after_ms: 100 });
+  await it.clock.advance(149);
+  assert.equal(it.socket.of("join").length, 1);
+  await it.clock.advance(1);
+  assert.equal(it.socket.of("join").length, 2);
+  it.socket.seat(1);
+  assert.equal(lobby.seated, true);
+});
+
+test("a join that is answered late counts: the seat was taken", async () => {
+  const it = await connected();
+  const lobby = it.throng.join("lobby");
+  const [heard, errors] = [listen(it, lobby), []];
+  lobby.on("error", ({ code }) => errors.push(code));
+  await it.clock.advance(8_000);
+  it.socket.seat(41);
+  it.socket.message(42);
+  assert.deepEqual([errors, heard, it.socket.of("join").length], [["timeout"], [42], 1]);
+});
+
+test("leave leaves for good; what is still on its way is not heard", async () => {
+  const { it, lobby, heard } = await seated();
+  const left = outcome(it.throng.leave("lobby"));
+  it.socket.message(42);
+  it.socket.reply("leave", { room: "lobby" });
+  await settle();
+  assert.ok("value" in left);
+  assert.deepEqual([heard, lobby.seated], [[], false]);
+  const socket = await lostAndBack(it);
+  assert.deepEqual(socket.sent, []);
+  // Nobody there, nothing to do.
+  await it.throng.leave("lobby");
+});
+
+test("leave without a connection, or before the join was answered", async () => {
+  const { it, lobby } = await seated();
+  it.socket.end(1006);
+  await lobby.leave();
+  await it.clock.advance(5_000);
+  it.socket.welcome();
+  assert.deepEqual(it.socket.sent, []);
+
+  const hall = it.throng.join("hall");
+  const ready = outcome(hall.ready);
+  const left = outcome(hall.leave());
+  it.socket.refuse("leave", "not_joined");
+  it.socket.refuse("join", "not_joined");
+  await settle();
+  assert.ok("value" in left);
+  assert.equal(ready.error.code, "left");
+});
+
+test("left and joined again at once: the new seat hears only its own", async () => {
+  const { it, heard } = await seated();
+  it.throng.leave("lobby").catch(() => {});
+  const again = it.throng.join("lobby", { history: 1 });
+  const anew = listen(it, again);
+  it.socket.message(42);
+  it.socket.reply("leave", { room: "lobby" });
+  it.socket.seat(42);
+  it.socket.message(42);
+  assert.deepEqual([heard, anew], [[], [42]]);
+});
+
+test("rooms do not disturb each other", async () => {
+  const { it, heard } = await seated();
+  const hall = it.throng.join("hall");
+  it.socket.seat(7);
+  const other = listen(it, hall);
+  it.socket.message(8, "hall");
+  it.socket.message(42, "lobby");
+  assert.deepEqual([heard, other], [[42], [8]]);
+  const socket = await lostAndBack(it);
+  assert.deepEqual(
+    socket.of("join").map(({ room, since }) => [room, since.offset]),
+    [
+      ["lobby", 42],
+      ["hall", 8],
+    ],
+  );
+});

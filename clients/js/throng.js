@@ -1,0 +1,1294 @@
+// @ts-check
+// throng for JavaScript: one connection, any number of rooms, the protocol throng.v1 (docs/protocol.md).
+//
+// What it promises: it comes back by itself and without end, unless the server says by its code not to; it joins again
+// where it stopped, so that nothing said in between is missed; a message is handed out once and in order; what could not
+// be had is told as a `gap`; every publish is answered or rejected. Everything that waits has a bound.
+// What it must never do: hide an error, or send a publish twice of which it does not know what became.
+//
+//   const throng = new Throng({ url: "wss://example.org/ws", token: async () => jwt });
+//   const lobby = throng.join("lobby", { history: 50, presence: true });
+//   lobby.on("message", ({ from, data }) => show(from.user, data));
+//   throng.connect();
+//   const { offset } = await lobby.publish("hello");
+//
+// Times are milliseconds. What came from the server is given as it came; names made here are in camelCase.
+
+/**
+ * Where a message stands: dense offsets from 1 within an epoch.
+ * @typedef {{epoch: string, offset: number}} Position
+ *
+ * @typedef {{user: string, info?: any}} User `info` is what the token says about the user.
+ * @typedef {{user: string, info?: any, connections?: number}} Member
+ * @typedef {{members: Member[], count: number, version: number}} Roll `count` is true even when the list is cut short.
+ * @typedef {{room: string, epoch: string, offset: number, at: number, from: User, event?: string, data: any}} Message
+ * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
+ *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch".
+ * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
+ * @typedef {{room: string, why: string}} Removed `why`: "grants".
+ * @typedef {{room: string, epoch: string, offset: number, level: string}} Receipt
+ * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
+ *   version?: number}} JoinReply
+ * @typedef {{session: string, resumed: boolean, user: string, node: string, heartbeat_ms: number,
+ *   limits: {message_bytes: number, rooms: number, depth: number}}} Welcome
+ *
+ * Why the token is asked for. `code` and `reason` are those of the last close, if there was one.
+ * @typedef {{why: "connect" | "reconnect" | "expiring", code?: number, reason?: string}} Asked
+ *
+ * How a connection, or a try, ended. `code`: the close code; 0 when it was decided here. `retryInMs`: until the next
+ * try; null when there will be none. `slot`: the server chose that time.
+ * @typedef {{code: number, reason: string, retryInMs: number | null, slot: boolean, cause?: unknown}} Ended
+ *
+ * @typedef {Object} ThrongEvents
+ * @property {{welcome: Welcome, again: boolean}} connect The connection stands.
+ * @property {Ended} disconnect It stood, and is gone.
+ * @property {Ended} connect_error A try failed.
+ * @property {{attempt: number}} reconnect_attempt A try begins that is not the first.
+ * @property {{welcome: Welcome, attempts: number}} reconnect It stands again. Comes after its `connect`.
+ * @property {Message} message In any room; the same event comes to the `Room`.
+ * @property {Gap} gap As above.
+ * @property {ComeOrGo} joined As above.
+ * @property {ComeOrGo} left As above.
+ * @property {Removed} removed As above.
+ * @property {ThrongError} error Something went wrong that no promise tells.
+ * @property {{in_ms: number}} expiring The token ends; a new one is asked for and sent.
+ * @property {{reply: any}} refresh The server took the new token.
+ * @property {{reconnect_in_ms: number}} drain The server will close; this is our time to come back.
+ * @property {{direction: "in" | "out", data: string | Uint8Array}} frame What crosses the wire. `out` shows the token of
+ *   `hello` and `refresh`: not for logs.
+ *
+ * @typedef {Object} RoomEvents
+ * @property {Message} message Said in this room.
+ * @property {Gap} gap What could not be had.
+ * @property {{reply: JoinReply, again: boolean}} join We sit in the room; `again`: after the connection was lost.
+ * @property {ComeOrGo} joined With `presence`: users came.
+ * @property {ComeOrGo} left With `presence`: users went.
+ * @property {Removed} removed The server took the seat away: a new token does not grant it. The next connection asks again.
+ * @property {Roll} members With `presence`: who is here, whenever it changed.
+ * @property {ThrongError} error What did not work: a refused or late join, an uncertain list of members.
+ *
+ * @typedef {Object} Codec
+ * @property {string} subprotocol What is offered to the server.
+ * @property {(envelope: any) => string | Uint8Array} encode
+ * @property {(data: string | Uint8Array) => any} decode Throws at what is not an envelope.
+ *
+ * The world, replaced by tests; `WebSocket` also where there is none (Node before 22: that of the package `ws`).
+ * @typedef {Object} Runtime
+ * @property {any} WebSocket
+ * @property {() => number} now Monotonic.
+ * @property {(run: () => void, ms: number) => any} setTimeout
+ * @property {(timer: any) => void} clearTimeout
+ * @property {() => number} random 0 (inclusive) to 1 (exclusive).
+ *
+ * @typedef {Object} ThrongOptions
+ * @property {string | (() => string | Promise<string>)} [url] Of the WebSocket; a function is asked at every try.
+ *   Default: /ws of this page's host.
+ * @property {(asked: Asked) => string | null | undefined | Promise<string | null | undefined>} [token] Gives a JWT, at
+ *   every try and when one is expiring. Nothing: none is sent (a cookie or a ticket says who we are). An error with
+ *   `final: true` ends the trying.
+ * @property {"subprotocol" | "hello"} [carrier] How the token goes. "subprotocol" (default): with the request, which
+ *   spares a round trip. "hello": as the first message, where proxies write request headers to their logs.
+ * @property {Codec} [codec] `json` (default) or `msgpack(module)`.
+ * @property {number} [requestTimeoutMs] For an answer: 5,000.
+ * @property {number} [connectTimeoutMs] For a try, the token's callback included: 10,000.
+ * @property {{baseMs?: number, maxMs?: number}} [backoff] 1,000 doubling to 5,000; the delay is drawn between 0 and that.
+ * @property {{max?: number, full?: "refuse_newest" | "drop_oldest"}} [queue] Publishes that may wait for the connection:
+ *   100. `full`: who is rejected when there are more.
+ * @property {number} [inFlightMax] Publishes sent and not yet answered: 256; more wait in the queue.
+ * @property {Partial<Runtime>} [runtime]
+ *
+ * @typedef {Object} JoinOptions
+ * @property {number} [history] The newest so many messages from before the join.
+ * @property {Position} [since] Everything after this position (a `room.position` that was kept); wins over `history`.
+ * @property {boolean} [presence] Keep a list of who is here.
+ *
+ * @typedef {{event?: string, echo?: boolean}} PublishOptions `event`: a name for what it is. `echo`: the message comes
+ *   back as everybody sees it; otherwise the receipt is all.
+ *
+ * The server's codes, and ours: `timeout`, `disconnected` (both: it may have been done all the same), `not_connected`,
+ * `queue_full`, `closed`, `too_big`, `unencodable`, `left` (none of these was done).
+ * @typedef {"malformed" | "unknown_command" | "unsupported" | "bad_room" | "forbidden" | "already_joined" | "not_joined"
+ *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "timeout" | "disconnected" | "not_connected" | "queue_full"
+ *   | "closed" | "too_big" | "unencodable" | "left" | "token" | (string & {})} ErrorCode
+ */
+
+/** What went wrong, by `code`; the message is for people. */
+export class ThrongError extends Error {
+  /**
+   * @param {ErrorCode} code
+   * @param {string} message
+   * @param {{retryAfterMs?: number, cause?: unknown}} [more]
+   */
+  constructor(code, message, more = {}) {
+    const { retryAfterMs, cause } = more;
+    super(message);
+    this.name = "ThrongError";
+    /** @type {ErrorCode} */
+    this.code = code;
+    /** The server asks to try again, after so many milliseconds. */
+    this.retryAfterMs = retryAfterMs;
+    /** It may have been done all the same: no answer came. */
+    this.indeterminate = code === "timeout" || code === "disconnected";
+    if (cause !== undefined) this.cause = cause;
+  }
+}
+
+/** @type {Codec} Envelopes as text. */
+export const json = {
+  subprotocol: "throng.v1.json",
+  encode: (envelope) => JSON.stringify(envelope),
+  decode(data) {
+    if (typeof data !== "string") throw new Error("binary where JSON was agreed");
+    return JSON.parse(data);
+  },
+};
+
+/**
+ * Envelopes as MessagePack: `msgpack(await import("@msgpack/msgpack"))`, or any other two functions.
+ * @param {{encode: (value: any) => Uint8Array, decode: (bytes: Uint8Array) => any}} functions
+ * @returns {Codec}
+ */
+export function msgpack({ encode, decode }) {
+  return {
+    subprotocol: "throng.v1.msgpack",
+    encode: (envelope) =>
+      encode(Object.fromEntries(Object.entries(envelope).filter(([, value]) => value !== undefined))),
+    decode(data) {
+      if (typeof data === "string") throw new Error("text where MessagePack was agreed");
+      return decode(data);
+    },
+  };
+}
+
+/**
+ * Listeners by the name of an event.
+ * @template {Record<string, any>} Events
+ */
+class Emitter {
+  /** @type {Map<keyof Events, Set<(detail: any) => void>>} */
+  #listeners = new Map();
+
+  /**
+   * Listens; gives a function that stops it.
+   * @template {keyof Events} K
+   * @param {K} type
+   * @param {(detail: Events[K]) => void} listener
+   * @returns {() => void}
+   */
+  on(type, listener) {
+    const known = this.#listeners.get(type) ?? new Set();
+    this.#listeners.set(type, known.add(listener));
+    return () => this.off(type, listener);
+  }
+
+  /**
+   * Listens to the next one only.
+   * @template {keyof Events} K
+   * @param {K} type
+   * @param {(detail: Events[K]) => void} listener
+   * @returns {() => void}
+   */
+  once(type, listener) {
+    const stop = this.on(type, (detail) => {
+      stop();
+      listener(detail);
+    });
+    return stop;
+  }
+
+  /**
+   * @template {keyof Events} K
+   * @param {K} type
+   * @param {(detail: Events[K]) => void} listener
+   */
+  off(type, listener) {
+    this.#listeners.get(type)?.delete(listener);
+  }
+
+  /**
+   * Tells every listener. One that throws is reported to whoever hears uncaught errors, and stops nobody.
+   * @internal
+   * @template {keyof Events} K
+   * @param {K} type
+   * @param {Events[K]} detail
+   */
+  emit(type, detail) {
+    const listeners = this.#listeners.get(type);
+    if (!listeners?.size) return;
+    for (const listener of [...listeners]) {
+      try {
+        listener(detail);
+      } catch (error) {
+        setTimeout(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+/** @typedef {"idle" | "connecting" | "open" | "waiting" | "closed"} State */
+
+/**
+ * One try, and the connection it became. What belongs to an older one is not heard any more.
+ * @typedef {{socket: any, welcome: Welcome | null, welcomedAt: number, timer: any}} Link
+ */
+
+/**
+ * A connection that comes back by itself.
+ * @extends {Emitter<ThrongEvents>}
+ */
+export class Throng extends Emitter {
+  #options;
+  /** @type {Runtime} */
+  #runtime;
+  /** @type {Codec} */
+  #codec;
+  /** @type {State} */
+  #state = "idle";
+  /** @type {Link | null} */
+  #link = null;
+  /** @type {Map<string, Room>} */
+  #rooms = new Map();
+  /** @type {Map<number, {done: Done, timer: any}>} Commands that wait for an answer. */
+  #pending = new Map();
+  /** Numbers commands over all connections. */
+  #id = 0;
+  #outbox;
+  #watch;
+  /** Tries since a connection last stood. */
+  #attempts = 0;
+  /** Doublings of the delay. */
+  #doublings = 0;
+  #everConnected = false;
+  #retryTimer = /** @type {any} */ (null);
+  /**
+   * When the server wants us back, of `drain`.
+   * @type {number | null}
+   */
+  #slotAt = null;
+  /** Whether the wait under way is for that. */
+  #slotRuns = false;
+  /**
+   * How the last one ended.
+   * @type {{code?: number, reason?: string}}
+   */
+  #last = {};
+  /**
+   * Who waits for `connect()`.
+   * @type {{promise: Promise<Welcome>, resolve: (w: Welcome) => void, reject: (e: ThrongError) => void} | null}
+   */
+  #awaited = null;
+  #onOnline = () => {
+    // The network is back: no use in waiting, except for a time that the server chose.
+    if (this.#state === "waiting" && !this.#slotRuns) this.#try();
+  };
+
+  /** @param {ThrongOptions} [options] */
+  constructor(options = {}) {
+    super();
+    this.#options = {
+      token: () => null,
+      carrier: "subprotocol",
+      requestTimeoutMs: 5_000,
+      connectTimeoutMs: 10_000,
+      inFlightMax: 256,
+      ...options,
+      backoff: { baseMs: 1_000, maxMs: 5_000, ...options.backoff },
+      queue: { max: 100, full: /** @type {"refuse_newest" | "drop_oldest"} */ ("refuse_newest"), ...options.queue },
+    };
+    this.#codec = options.codec ?? json;
+    this.#runtime = {
+      WebSocket: globalThis.WebSocket,
+      now: () => performance.now(),
+      setTimeout: (run, ms) => setTimeout(run, ms),
+      clearTimeout: (timer) => clearTimeout(timer),
+      random: () => Math.random(),
+      ...options.runtime,
+    };
+    this.#outbox = new Outbox({
+      ...this.#options.queue,
+      inFlightMax: this.#options.inFlightMax,
+      runtime: this.#runtime,
+      isOpen: () => this.#state === "open",
+      send: (frame, done) => this.#sendFrame(frame, done, this.#options.requestTimeoutMs),
+    });
+    this.#watch = new Watch({
+      runtime: this.#runtime,
+      answerMs: this.#options.requestTimeoutMs,
+      ask: () => this.#ask("ping", {}, () => {}),
+      dead: () => this.#fail(`nothing was heard from the server, not even an answer to a ping`),
+    });
+  }
+
+  /** @returns {State} `waiting`: for the next try. `closed`: there will be none. */
+  get state() {
+    return this.#state;
+  }
+
+  /** @returns {Welcome | null} What the server said first, while the connection stands. */
+  get welcome() {
+    return this.#state === "open" && this.#link ? this.#link.welcome : null;
+  }
+
+  /** @returns {number} Publishes that wait to be sent. */
+  get queued() {
+    return this.#outbox.waiting;
+  }
+
+  /**
+   * Connects, and again whenever the connection is lost, until `close` or a final refusal. While waiting: tries at once.
+   * Resolves when a connection stands; rejects when there will be none.
+   * @returns {Promise<Welcome>}
+   */
+  connect() {
+    if (this.#state === "open" && this.#link?.welcome) return Promise.resolve(this.#link.welcome);
+    const awaited = (this.#awaited ??= deferred());
+    if (this.#state !== "connecting") {
+      if (this.#state === "idle" || this.#state === "closed") globalThis.addEventListener?.("online", this.#onOnline);
+      this.#try();
+    }
+    return awaited.promise;
+  }
+
+  /** Ends the connection. What waits is rejected as `closed`; rooms are kept for another `connect`. */
+  close() {
+    if (this.#state === "closed" || this.#state === "idle") return;
+    const { socket, stood } = this.#drop(
+      new ThrongError(
+        "disconnected",
+        "The connection was closed before the answer came; it may have been done all the same.",
+      ),
+    );
+    socket?.close(1000);
+    this.#end({ code: 1000, reason: "closed here", retryInMs: null, slot: false }, stood);
+  }
+
+  /**
+   * Sits in a room from now on, also after the connection was lost and came back. The same room twice is the same `Room`;
+   * the options of the first time hold.
+   * @param {string} name
+   * @param {JoinOptions} [options]
+   * @returns {Room}
+   */
+  join(name, options = {}) {
+    const known = this.#rooms.get(name);
+    if (known) return known;
+    /** @type {Room} */
+    const room = new Room(name, options, {
+      runtime: this.#runtime,
+      isOpen: () => this.#state === "open",
+      answerMs: this.#options.requestTimeoutMs,
+      ask: (type, fields, done, timeoutMs) => this.#ask(type, fields, done, timeoutMs),
+      publish: (data, how) => this.publish(name, data, how),
+      forget: () => this.#rooms.get(name) === room && this.#rooms.delete(name),
+      tell: (type, detail) => this.emit(type, detail),
+    });
+    this.#rooms.set(name, room);
+    if (this.#state === "open") room.enter();
+    return room;
+  }
+
+  /**
+   * Leaves a room. Done at once when there is no connection.
+   * @param {string} name
+   * @returns {Promise<void>}
+   */
+  leave(name) {
+    return this.#rooms.get(name)?.leave() ?? Promise.resolve();
+  }
+
+  /**
+   * Says something in a room, joined or not; resolves with its position. Without a connection it waits in the queue; its
+   * timeout begins when it is sent. What waited and is refused as `busy` is sent again; what was sent at once is told.
+   * @param {string} room
+   * @param {any} data
+   * @param {PublishOptions} [options]
+   * @returns {Promise<Receipt>}
+   */
+  publish(room, data, options = {}) {
+    const { event, echo } = options;
+    return new Promise((resolve, reject) => {
+      if (this.#state === "closed") return reject(new ThrongError("closed", "The connection was closed for good."));
+      const frame = this.#encode("publish", { room, event, echo, data });
+      if (frame instanceof ThrongError) return reject(frame);
+      this.#outbox.put({
+        frame,
+        patient: false,
+        done: (error, receipt) => {
+          if (error) return reject(error);
+          if (!echo) this.#rooms.get(room)?.receipt(receipt);
+          resolve(receipt);
+        },
+      });
+    });
+  }
+
+  /**
+   * Who is in a room, joined or not.
+   * @param {string} room
+   * @returns {Promise<Roll>}
+   */
+  presence(room) {
+    return this.request("presence", { room });
+  }
+
+  /**
+   * Any command; gives its reply. Rejected as `not_connected` when there is no connection: it does not wait.
+   * @param {string} type
+   * @param {Record<string, any>} [fields]
+   * @returns {Promise<any>}
+   */
+  request(type, fields = {}) {
+    return new Promise((resolve, reject) =>
+      this.#ask(type, fields, (error, reply) => (error ? reject(error) : resolve(reply))),
+    );
+  }
+
+  // From here on: inside.
+
+  async #try() {
+    this.#runtime.clearTimeout(this.#retryTimer);
+    this.#slotRuns = false;
+    this.#state = "connecting";
+    /** @type {Link} */
+    const link = { socket: null, welcome: null, welcomedAt: 0, timer: null };
+    this.#link = link;
+    const { connectTimeoutMs } = this.#options;
+    link.timer = this.#runtime.setTimeout(
+      () => this.#link === link && this.#fail(`not connected within ${connectTimeoutMs} ms`),
+      connectTimeoutMs,
+    );
+    const again = this.#attempts > 0 || this.#everConnected;
+    this.#attempts += 1;
+    if (again) this.emit("reconnect_attempt", { attempt: this.#attempts });
+    if (this.#link !== link) return;
+    let url, token;
+    try {
+      // A callback may answer at once or later.
+      token = await this.#options.token({ why: again ? "reconnect" : "connect", ...this.#last });
+      url =
+        typeof this.#options.url === "function" ? await this.#options.url() : (this.#options.url ?? urlOfThisPage());
+    } catch (error) {
+      if (this.#link === link) this.#lost({ code: 0, reason: sentence(error), cause: error }, isFinal(error));
+      return;
+    }
+    if (this.#link === link) this.#open(link, url, token);
+  }
+
+  /**
+   * @param {Link} link
+   * @param {string} url
+   * @param {string | null | undefined} token
+   */
+  #open(link, url, token) {
+    const { WebSocket } = this.#runtime;
+    const early = token && this.#options.carrier === "subprotocol";
+    let socket;
+    try {
+      if (!WebSocket)
+        throw new Error("there is no WebSocket here: give one in `runtime` (Node before 22: that of the package ws)");
+      socket = new WebSocket(
+        url,
+        early ? [this.#codec.subprotocol, `throng.token.${token}`] : [this.#codec.subprotocol],
+      );
+    } catch (error) {
+      // An address or a token that cannot be written, every time.
+      return this.#lost({ code: 0, reason: sentence(error), cause: error }, true);
+    }
+    link.socket = socket;
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      if (this.#link === link && token && !early) this.#write(this.#codec.encode({ type: "hello", token }));
+    };
+    socket.onmessage = (/** @type {{data: any}} */ { data }) => {
+      if (this.#link === link) this.#receive(link, typeof data === "string" ? data : new Uint8Array(data));
+    };
+    // The close that follows says all that may be known.
+    socket.onerror = () => {};
+    socket.onclose = (/** @type {{code: number, reason: string}} */ { code, reason }) => {
+      if (this.#link === link) this.#lost({ code, reason });
+    };
+  }
+
+  /**
+   * @param {Link} link
+   * @param {string | Uint8Array} data
+   */
+  #receive(link, data) {
+    this.#watch.heard();
+    this.emit("frame", { direction: "in", data });
+    // A listener may have closed.
+    if (this.#link !== link) return;
+    let envelope;
+    try {
+      envelope = this.#codec.decode(data);
+      if (typeof envelope !== "object" || envelope === null) throw new Error("not an envelope");
+    } catch (error) {
+      return this.#fail(`the server sent what cannot be read: ${sentence(error)}`);
+    }
+    switch (envelope.type) {
+      case "welcome":
+        return this.#welcomed(link, envelope);
+      case "reply":
+        return this.#settle(envelope.id, null, envelope);
+      case "error": {
+        const error = new ThrongError(envelope.code, envelope.message, { retryAfterMs: envelope.retry_after_ms });
+        if (envelope.id === undefined) return this.emit("error", error);
+        return this.#settle(envelope.id, error);
+      }
+      case "expiring":
+        this.emit("expiring", envelope);
+        return void this.#refresh(link);
+      case "drain":
+        this.#slotAt = this.#runtime.now() + envelope.reconnect_in_ms;
+        return this.emit("drain", envelope);
+      default:
+        // Of a room, or of a later version: what is not known is not an error.
+        return this.#rooms.get(envelope.room)?.receive(envelope);
+    }
+  }
+
+  /**
+   * @param {Link} link
+   * @param {Welcome} welcome
+   */
+  #welcomed(link, welcome) {
+    this.#runtime.clearTimeout(link.timer);
+    link.welcome = welcome;
+    link.welcomedAt = this.#runtime.now();
+    this.#state = "open";
+    this.#last = {};
+    this.#slotAt = null;
+    const [again, attempts] = [this.#everConnected, this.#attempts];
+    this.#everConnected = true;
+    this.#attempts = 0;
+    this.#watch.start(welcome.heartbeat_ms);
+    for (const room of [...this.#rooms.values()]) room.enter();
+    this.#outbox.flush();
+    this.#awaited?.resolve(welcome);
+    this.#awaited = null;
+    this.emit("connect", { welcome, again });
+    if (again && this.#link === link) this.emit("reconnect", { welcome, attempts });
+  }
+
+  /**
+   * The token ends: a new one in good time, or the connection would be closed with 4003. What may pass is tried again
+   * while this connection stands; a refusal is final, and the next connection asks anew.
+   * @param {Link} link
+   * @param {number} [doublings]
+   */
+  async #refresh(link, doublings = 0) {
+    const again = (/** @type {ThrongError} */ error) => {
+      if (this.#link !== link) return;
+      this.emit("error", error);
+      const delay = error.retryAfterMs ?? this.#delay(doublings);
+      this.#runtime.setTimeout(() => this.#link === link && this.#refresh(link, doublings + 1), delay);
+    };
+    let token;
+    try {
+      token = await this.#options.token({ why: "expiring" });
+    } catch (error) {
+      const told = new ThrongError("token", `No new token: ${sentence(error)}`, { cause: error });
+      return isFinal(error) ? this.emit("error", told) : again(told);
+    }
+    if (this.#link !== link || !token) return;
+    this.#ask("refresh", { token }, (error, reply) => {
+      if (this.#link !== link) return;
+      if (!error) return this.emit("refresh", { reply });
+      if (error.code === "busy" || error.code === "timeout") again(error);
+      else this.emit("error", error);
+    });
+  }
+
+  /**
+   * Ends the connection from this side, to begin again.
+   * @param {string} reason
+   */
+  #fail(reason) {
+    const socket = this.#link?.socket;
+    this.#lost({ code: 0, reason });
+    // The peer may never answer a close: nothing waits for it.
+    socket?.close();
+  }
+
+  /**
+   * @param {{code: number, reason: string, cause?: unknown}} why
+   * @param {boolean} [final]
+   */
+  #lost(why, final = false) {
+    const link = /** @type {Link} */ (this.#link);
+    const { stood } = this.#drop(
+      new ThrongError(
+        "disconnected",
+        "The connection was lost before the answer came; it may have been done all the same.",
+      ),
+    );
+    // By range, never by text: 4500 to 4999 do not come back.
+    if (final || (why.code >= 4500 && why.code <= 4999))
+      return this.#end({ ...why, retryInMs: null, slot: false }, stood);
+    this.#last = { code: why.code, reason: why.reason };
+    const now = this.#runtime.now();
+    // One that falls as soon as it stands is as bad as one that never stood.
+    if (stood && now - link.welcomedAt >= this.#options.backoff.maxMs) this.#doublings = 0;
+    const slotInMs = Math.ceil((this.#slotAt ?? now) - now);
+    const slot = slotInMs > 0;
+    const retryInMs = slot ? slotInMs : this.#delay(this.#doublings++);
+    this.#state = "waiting";
+    this.#slotRuns = slot;
+    this.#retryTimer = this.#runtime.setTimeout(() => this.#try(), retryInMs);
+    this.emit(stood ? "disconnect" : "connect_error", { ...why, retryInMs, slot });
+  }
+
+  /**
+   * There will be no other try.
+   * @param {Ended} ended
+   * @param {boolean} stood
+   */
+  #end(ended, stood) {
+    this.#runtime.clearTimeout(this.#retryTimer);
+    globalThis.removeEventListener?.("online", this.#onOnline);
+    this.#state = "closed";
+    this.#attempts = 0;
+    this.#doublings = 0;
+    this.#slotAt = null;
+    this.#last = {};
+    const error = new ThrongError(
+      "closed",
+      `The connection was closed for good: ${ended.reason || `code ${ended.code}`}`,
+      { cause: ended.cause },
+    );
+    this.#outbox.rejectAll(error);
+    this.#awaited?.reject(error);
+    this.#awaited = null;
+    // What we ended ourselves before it stood has no event: `close` was called by whoever would hear it.
+    if (stood || ended.code !== 1000) this.emit(stood ? "disconnect" : "connect_error", ended);
+  }
+
+  /**
+   * Lets go of the connection: nothing of it is heard any more, and who waits for an answer is told.
+   * @param {ThrongError} error
+   */
+  #drop(error) {
+    const link = this.#link;
+    this.#link = null;
+    // Nobody is told of a state that is no longer true.
+    this.#state = "waiting";
+    this.#watch.stop();
+    if (link) this.#runtime.clearTimeout(link.timer);
+    for (const room of this.#rooms.values()) room.lost();
+    this.#outbox.pause();
+    for (const id of [...this.#pending.keys()]) this.#settle(id, error);
+    return { socket: link?.socket ?? null, stood: Boolean(link?.welcome) };
+  }
+
+  /**
+   * Full jitter: anything between nothing and the doubled delay.
+   * @param {number} doublings
+   */
+  #delay(doublings) {
+    const { baseMs, maxMs } = this.#options.backoff;
+    return Math.round(this.#runtime.random() * Math.min(maxMs, baseMs * 2 ** Math.min(doublings, 30)));
+  }
+
+  /**
+   * Sends a command; `done` is called within the very step in which the answer is read, before any message behind it.
+   * @param {string} type
+   * @param {Record<string, any>} fields
+   * @param {Done} done
+   * @param {number | null} [timeoutMs] null: an answer counts however late
+   */
+  #ask(type, fields, done, timeoutMs = this.#options.requestTimeoutMs) {
+    if (this.#state !== "open") return done(new ThrongError("not_connected", "There is no connection at the moment."));
+    const frame = this.#encode(type, fields);
+    if (frame instanceof ThrongError) return done(frame);
+    this.#sendFrame(frame, done, timeoutMs);
+  }
+
+  /**
+   * @param {string} type
+   * @param {Record<string, any>} fields
+   * @returns {Frame | ThrongError}
+   */
+  #encode(type, fields) {
+    const id = (this.#id += 1);
+    try {
+      return { id, data: this.#codec.encode({ type, id, ...fields }) };
+    } catch (error) {
+      return new ThrongError("unencodable", `This cannot be sent: ${sentence(error)}`, { cause: error });
+    }
+  }
+
+  /**
+   * @param {Frame} frame
+   * @param {Done} done
+   * @param {number | null} timeoutMs
+   */
+  #sendFrame({ id, data }, done, timeoutMs) {
+    const bytesMax = this.#link?.welcome?.limits?.message_bytes ?? Infinity;
+    // The server would close the connection (1009), for everybody who uses it.
+    if (exceeds(data, bytesMax)) return done(new ThrongError("too_big", `A command may have ${bytesMax} bytes here.`));
+    const late = () =>
+      this.#settle(
+        id,
+        new ThrongError("timeout", "The server did not answer in time; it may have done it all the same."),
+      );
+    const timer = timeoutMs === null ? null : this.#runtime.setTimeout(late, timeoutMs);
+    this.#pending.set(id, { done, timer });
+    this.#write(data);
+  }
+
+  /** @param {string | Uint8Array} data */
+  #write(data) {
+    this.emit("frame", { direction: "out", data });
+    this.#link?.socket.send(data);
+  }
+
+  /**
+   * @param {number} id
+   * @param {ThrongError | null} error
+   * @param {any} [reply]
+   */
+  #settle(id, error, reply) {
+    const request = this.#pending.get(id);
+    if (!request) return;
+    this.#pending.delete(id);
+    this.#runtime.clearTimeout(request.timer);
+    request.done(error, reply);
+  }
+}
+
+/**
+ * A command as bytes or text; encoded when it was given, so that later changes of its data change nothing.
+ * @typedef {{id: number, data: string | Uint8Array}} Frame
+ * @typedef {(error: ThrongError | null, reply?: any) => void} Done
+ * @typedef {{frame: Frame, done: Done, patient: boolean}} Parcel `patient`: it waited, and may wait again.
+ */
+
+/**
+ * Publishes that wait, in order and bounded; those under way are bounded too. Nothing is sent twice unless the server
+ * said that it did not take it.
+ */
+class Outbox {
+  #options;
+  /** @type {Parcel[]} By id. */
+  #waiting = [];
+  #inFlight = 0;
+  #pauseTimer = /** @type {any} */ (null);
+
+  /**
+   * @param {{max: number, full: "refuse_newest" | "drop_oldest", inFlightMax: number, runtime: Runtime,
+   *   isOpen: () => boolean, send: (frame: Frame, done: Done) => void}} options
+   */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  get waiting() {
+    return this.#waiting.length;
+  }
+
+  /** @param {Parcel} parcel */
+  put(parcel) {
+    // Never past those who wait.
+    if (this.#waiting.length === 0 && this.#maySend()) return this.#send(parcel);
+    const { max, full } = this.#options;
+    if (this.#waiting.length >= max) {
+      const code = max === 0 && !this.#options.isOpen() ? "not_connected" : "queue_full";
+      const error = new ThrongError(
+        code,
+        max === 0 ? "It cannot be sent now, and nothing may wait." : `More than ${max} messages wait to be sent.`,
+      );
+      if (max === 0 || full === "refuse_newest") return parcel.done(error);
+      this.#waiting.shift()?.done(error);
+    }
+    parcel.patient = true;
+    this.#waiting.push(parcel);
+  }
+
+  flush() {
+    while (this.#waiting.length > 0 && this.#maySend()) this.#send(/** @type {Parcel} */ (this.#waiting.shift()));
+  }
+
+  /** The connection is gone. */
+  pause() {
+    this.#options.runtime.clearTimeout(this.#pauseTimer);
+    this.#pauseTimer = null;
+  }
+
+  /** @param {ThrongError} error */
+  rejectAll(error) {
+    this.pause();
+    for (const { done } of this.#waiting.splice(0)) done(error);
+  }
+
+  #maySend() {
+    return this.#options.isOpen() && this.#pauseTimer === null && this.#inFlight < this.#options.inFlightMax;
+  }
+
+  /** @param {Parcel} parcel */
+  #send(parcel) {
+    this.#inFlight += 1;
+    this.#options.send(parcel.frame, (error, reply) => {
+      this.#inFlight -= 1;
+      // What waited could not be told that it is too much at once: it waits a little longer, at its place.
+      if (error?.code === "busy" && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
+      parcel.done(error, reply);
+      this.flush();
+    });
+  }
+
+  /**
+   * @param {Parcel} parcel
+   * @param {number} afterMs
+   */
+  #again(parcel, afterMs) {
+    const place = this.#waiting.findIndex(({ frame }) => frame.id > parcel.frame.id);
+    this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
+    if (this.#pauseTimer !== null) return;
+    const { runtime } = this.#options;
+    this.#pauseTimer = runtime.setTimeout(
+      () => {
+        this.#pauseTimer = null;
+        this.flush();
+      },
+      later(runtime, afterMs),
+    );
+  }
+}
+
+/**
+ * Whether the server is still there. Its pings are answered by the platform and never seen here: so after a silent
+ * interval we ask, and when nothing at all is heard then, the connection is given up.
+ */
+class Watch {
+  #options;
+  #intervalMs = 0;
+  #heardAt = 0;
+  #timer = /** @type {any} */ (null);
+
+  /** @param {{runtime: Runtime, answerMs: number, ask: () => void, dead: () => void}} options */
+  constructor(options) {
+    this.#options = options;
+  }
+
+  /** @param {number} [intervalMs] `heartbeat_ms` of `welcome` */
+  start(intervalMs = 25_000) {
+    this.#intervalMs = intervalMs;
+    this.heard();
+    this.#listen(intervalMs);
+  }
+
+  heard() {
+    this.#heardAt = this.#options.runtime.now();
+  }
+
+  stop() {
+    this.#options.runtime.clearTimeout(this.#timer);
+  }
+
+  /** @param {number} ms */
+  #listen(ms) {
+    const { runtime } = this.#options;
+    this.#timer = runtime.setTimeout(() => {
+      const silentMs = runtime.now() - this.#heardAt;
+      if (silentMs < this.#intervalMs) this.#listen(this.#intervalMs - silentMs);
+      else this.#question();
+    }, ms);
+  }
+
+  #question() {
+    const { runtime, answerMs, ask, dead } = this.#options;
+    const askedAt = runtime.now();
+    this.#timer = runtime.setTimeout(() => {
+      if (this.#heardAt >= askedAt)
+        return this.#listen(Math.max(0, this.#intervalMs - (runtime.now() - this.#heardAt)));
+      // A timer that comes far too late says that we slept, not that the server is dead.
+      if (runtime.now() - askedAt > 2 * answerMs) return this.#question();
+      dead();
+    }, answerMs);
+    ask();
+  }
+}
+
+/**
+ * What a room needs of its connection.
+ * @typedef {Object} Core
+ * @property {Runtime} runtime
+ * @property {() => boolean} isOpen
+ * @property {number} answerMs
+ * @property {(type: string, fields: Record<string, any>, done: Done, timeoutMs?: number | null) => void} ask
+ * @property {(data: any, how?: PublishOptions) => Promise<Receipt>} publish
+ * @property {() => void} forget
+ * @property {<K extends "message" | "gap" | "joined" | "left" | "removed">(type: K, detail: ThrongEvents[K]) => void} tell
+ */
+
+/**
+ * A seat in a room that is taken again after every loss of the connection, from where it stopped.
+ * @extends {Emitter<RoomEvents>}
+ */
+export class Room extends Emitter {
+  #core;
+  /** @type {"out" | "asked" | "seated" | "left"} */
+  #seat = "out";
+  /**
+   * Up to here everything was handed out, acked or told as a gap.
+   * @type {Position | null}
+   */
+  #position;
+  /** The epoch of the seat; another than the position's until the `gap` that says so. */
+  #epoch = "";
+  /**
+   * Own messages beyond the position of which the receipt was had: a replay would give them again.
+   * @type {Position[]}
+   */
+  #receipts = [];
+  /** @type {Map<string, Member>} */
+  #members = new Map();
+  #count = 0;
+  /** Of the last full list, and of the last change. */
+  #rollVersion = -1;
+  #version = -1;
+  #rollCut = false;
+  #joinTimer = /** @type {any} */ (null);
+  #rollTimer = /** @type {any} */ (null);
+  /** @type {{promise: Promise<JoinReply>, resolve: (r: JoinReply) => void, reject: (e: ThrongError) => void}} */
+  #ready = deferred();
+
+  /**
+   * @internal
+   * @param {string} name
+   * @param {JoinOptions} options
+   * @param {Core} core
+   */
+  constructor(name, options, core) {
+    super();
+    this.name = name;
+    this.options = options;
+    this.#core = core;
+    this.#position = options.since ? { ...options.since } : null;
+  }
+
+  /**
+   * The first answer to the join; rejected when it was refused.
+   * @returns {Promise<JoinReply>}
+   */
+  get ready() {
+    return this.#ready.promise;
+  }
+
+  /**
+   * Whether we sit in the room right now.
+   * @returns {boolean}
+   */
+  get seated() {
+    return this.#seat === "seated";
+  }
+
+  /**
+   * Everything up to here was had. Keep it to begin there another time (`since`).
+   * @returns {Position | null}
+   */
+  get position() {
+    return this.#position && { ...this.#position };
+  }
+
+  /**
+   * With `presence`: who is here, as far as known.
+   * @returns {Roll}
+   */
+  get members() {
+    const members = [...this.#members.values()].sort((a, b) => (a.user < b.user ? -1 : 1));
+    return { members, count: this.#count, version: this.#version };
+  }
+
+  /**
+   * As `Throng.publish`, here.
+   * @param {any} data
+   * @param {PublishOptions} [options]
+   * @returns {Promise<Receipt>}
+   */
+  publish(data, options) {
+    return this.#core.publish(data, options);
+  }
+
+  /**
+   * Who is here, asked now.
+   * @returns {Promise<Roll>}
+   */
+  presence() {
+    return new Promise((resolve, reject) => {
+      this.#core.ask("presence", { room: this.name }, (error, roll) => (error ? reject(error) : resolve(roll)));
+    });
+  }
+
+  /**
+   * Leaves for good. Done at once when there is no connection.
+   * @returns {Promise<void>}
+   */
+  leave() {
+    const was = this.#seat;
+    this.lost();
+    this.#seat = "left";
+    this.#core.forget();
+    this.#ready.reject(new ThrongError("left", "The room was left before the join was answered."));
+    if ((was !== "asked" && was !== "seated") || !this.#core.isOpen()) return Promise.resolve();
+    return new Promise((/** @type {(nothing: void) => void} */ resolve, reject) => {
+      // A connection that is lost has left, too; and so has who did not sit.
+      const gone = ["not_joined", "disconnected"];
+      this.#core.ask("leave", { room: this.name }, (error) =>
+        error && !gone.includes(error.code) ? reject(error) : resolve(),
+      );
+    });
+  }
+
+  /**
+   * Sits down, from the position if there is one. The answer counts however late: the seat is taken all the same.
+   * @internal
+   */
+  enter() {
+    const { history, presence } = this.options;
+    const again = this.#position !== null;
+    const from = this.#position ? { since: { ...this.#position } } : { history };
+    const { runtime, answerMs } = this.#core;
+    this.#seat = "asked";
+    this.#joinTimer = runtime.setTimeout(
+      () => this.emit("error", new ThrongError("timeout", "The join was not answered in time; it still may be.")),
+      answerMs,
+    );
+    const done = (/** @type {ThrongError | null} */ error, /** @type {JoinReply} */ reply) => {
+      runtime.clearTimeout(this.#joinTimer);
+      if (this.#seat !== "asked") return;
+      if (error) this.#refused(error);
+      else this.#seated(reply, again);
+    };
+    this.#core.ask("join", { room: this.name, ...from, presence }, done, null);
+  }
+
+  /** @param {ThrongError} error */
+  #refused(error) {
+    this.#seat = "out";
+    // The next connection sits down again.
+    if (error.code === "disconnected" || error.code === "not_connected") return;
+    if (error.code === "busy") {
+      const { runtime } = this.#core;
+      this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
+      return;
+    }
+    this.#ready.reject(error);
+    this.emit("error", error);
+  }
+
+  /**
+   * @param {JoinReply} reply
+   * @param {boolean} again
+   */
+  #seated(reply, again) {
+    this.#seat = "seated";
+    this.#epoch = reply.epoch;
+    if (!again) {
+      // What is lost amid the history is asked for again: so the position begins before it.
+      const history = Math.min(this.options.history ?? 0, reply.offset);
+      this.#position = { epoch: reply.epoch, offset: reply.offset - history };
+      this.#receipts = [];
+    }
+    if (reply.members) this.#takeRoll({ members: reply.members, count: reply.count ?? 0, version: reply.version ?? 0 });
+    this.#ready.resolve(reply);
+    this.emit("join", { reply, again });
+  }
+
+  /**
+   * The connection is gone.
+   * @internal
+   */
+  lost() {
+    this.#core.runtime.clearTimeout(this.#joinTimer);
+    this.#core.runtime.clearTimeout(this.#rollTimer);
+    this.#rollTimer = null;
+    if (this.#seat !== "left") this.#seat = "out";
+  }
+
+  /**
+   * An envelope of this room.
+   * @internal
+   * @param {any} envelope
+   */
+  receive(envelope) {
+    // Of a seat that was left: the new one begins with its reply.
+    if (this.#seat !== "seated") return;
+    switch (envelope.type) {
+      case "message":
+        return this.#hear(envelope);
+      case "gap":
+        return this.#miss(envelope);
+      case "joined":
+      case "left":
+        return this.#comeOrGo(envelope.type, envelope);
+      case "removed":
+        this.lost();
+        this.emit("removed", envelope);
+        return this.#core.tell("removed", envelope);
+    }
+  }
+
+  /**
+   * Something of ours was accepted, and no copy of it will come.
+   * @internal
+   * @param {Position} receipt
+   */
+  receipt({ epoch, offset }) {
+    if (this.#seat === "left") return;
+    this.#receipts.push({ epoch, offset });
+    if (this.#receipts.length > RECEIPTS_MAX) this.#receipts.shift();
+    this.#advance();
+  }
+
+  /** @param {any} message */
+  #hear(message) {
+    if (!this.#position || this.#position.epoch !== this.#epoch) this.#position = { epoch: this.#epoch, offset: 0 };
+    const { epoch, offset } = this.#position;
+    // At least once from the server; once from here.
+    if (message.offset <= offset) return;
+    this.#position = { epoch, offset: message.offset };
+    this.#advance();
+    const detail = { ...message, epoch };
+    this.emit("message", detail);
+    this.#core.tell("message", detail);
+  }
+
+  /** @param {Gap} gap */
+  #miss(gap) {
+    const { epoch, offset } = this.#position ?? { epoch: "", offset: 0 };
+    const same = epoch === gap.epoch;
+    // All of it is known.
+    if (same && gap.from <= gap.to && gap.to <= offset) return;
+    this.#epoch = gap.epoch;
+    this.#position = { epoch: gap.epoch, offset: same ? Math.max(offset, gap.to) : gap.to };
+    this.#advance();
+    this.emit("gap", gap);
+    this.#core.tell("gap", gap);
+    // Beside a gap comings and goings may have been lost too.
+    if (this.options.presence) this.#askRoll(0, () => true);
+  }
+
+  /** Own messages that join on without a hole need not be asked for again; those behind the position are no more use. */
+  #advance() {
+    const position = this.#position;
+    if (!position || this.#receipts.length === 0) return;
+    this.#receipts.sort((a, b) => a.offset - b.offset);
+    this.#receipts = this.#receipts.filter((receipt) => {
+      if (receipt.epoch !== position.epoch) return true;
+      if (receipt.offset === position.offset + 1) position.offset += 1;
+      return receipt.offset > position.offset;
+    });
+  }
+
+  /** @param {Roll} roll */
+  #takeRoll({ members, count, version }) {
+    this.#members = new Map(members.map((member) => [member.user, member]));
+    this.#count = count;
+    this.#rollVersion = this.#version = version;
+    this.#rollCut = members.length < count;
+    this.emit("members", this.members);
+  }
+
+  /**
+   * @param {"joined" | "left"} type
+   * @param {ComeOrGo} change
+   */
+  #comeOrGo(type, change) {
+    const { users, count, version } = change;
+    // Known from the full list, or older than what is known. Those who came and those who left share a version.
+    if (version <= this.#rollVersion || version < this.#version) return;
+    this.#version = version;
+    this.#count = count;
+    for (const member of users) {
+      if (type === "joined") this.#members.set(member.user, member);
+      else this.#members.delete(member.user);
+    }
+    this.emit(type, change);
+    this.#core.tell(type, change);
+    this.emit("members", this.members);
+    // Some were not told; those of the same moment may still come.
+    const wrong = () => this.#members.size !== this.#count && !this.#rollCut;
+    if (wrong()) this.#askRoll(ROLL_AGAIN_MS, wrong);
+  }
+
+  /**
+   * @param {number} inMs
+   * @param {() => boolean} needed whether it still is, by then
+   */
+  #askRoll(inMs, needed) {
+    if (this.#rollTimer !== null) return;
+    const { runtime } = this.#core;
+    this.#rollTimer = runtime.setTimeout(
+      () => {
+        if (!needed()) return (this.#rollTimer = null);
+        this.#core.ask("presence", { room: this.name }, (error, roll) => {
+          this.#rollTimer = null;
+          if (this.#seat !== "seated") return;
+          if (!error) return this.#takeRoll(roll);
+          if (error.code === "busy") return this.#askRoll(error.retryAfterMs ?? ROLL_AGAIN_MS, needed);
+          this.emit(
+            "error",
+            new ThrongError(error.code, `Who is here is uncertain: ${error.message}`, { cause: error }),
+          );
+        });
+      },
+      later(runtime, inMs),
+    );
+  }
+}
+
+/** Receipts kept of own messages between which somebody else's are missing still. */
+const RECEIPTS_MAX = 1_024;
+/** Until a list that does not fit its count is asked for again. */
+const ROLL_AGAIN_MS = 1_000;
+
+/**
+ * Not before, and not everybody at the same moment.
+ * @param {Runtime} runtime
+ * @param {number} ms
+ */
+function later(runtime, ms) {
+  return Math.round(ms * (1 + runtime.random()));
+}
+
+/** @returns {any} A promise and its ends; a rejection nobody waits for is no uncaught error. */
+function deferred() {
+  /** @type {any} */
+  const ends = {};
+  ends.promise = new Promise((resolve, reject) => Object.assign(ends, { resolve, reject }));
+  ends.promise.catch(() => {});
+  return ends;
+}
+
+function urlOfThisPage() {
+  if (!globalThis.location?.href)
+    throw Object.assign(new Error("there is no page whose host could be taken: give `url`"), { final: true });
+  const url = new URL("/ws", globalThis.location.href);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
+
+/**
+ * Whether it has more bytes than that, as UTF-8.
+ * @param {string | Uint8Array} data
+ * @param {number} bytesMax
+ */
+function exceeds(data, bytesMax) {
+  if (typeof data !== "string") return data.byteLength > bytesMax;
+  // One UTF-16 unit takes one to three bytes.
+  if (data.length > bytesMax) return true;
+  return data.length * 3 > bytesMax && new TextEncoder().encode(data).byteLength > bytesMax;
+}
+
+/** @param {unknown} error */
+function sentence(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** @param {unknown} error */
+function isFinal(error) {
+  return typeof error === "object" && error !== null && /** @type {{final?: unknown}} */ (error).final === true;
+}
