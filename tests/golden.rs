@@ -145,6 +145,7 @@ fn event_goldens() -> Vec<Golden> {
         ("", gap(GapWhy::Retention, to)),
         ("-slow", gap(GapWhy::Slow, to)),
         ("-epoch", gap(GapWhy::Epoch, Offset(11))),
+        ("", Event::Drain { reconnect_in_ms: 17_350 }),
     ];
     let mut goldens = Vec::new();
     for encoding in Encoding::ALL {
@@ -263,6 +264,7 @@ fn frozen_events_say_the_same_in_both_encodings() {
             ServerEvent::PresenceJoined { .. } => "joined",
             ServerEvent::PresenceLeft { .. } => "left",
             ServerEvent::Gap { .. } => "gap",
+            ServerEvent::Drain { .. } => "drain",
             ServerEvent::Unknown { .. } => "unknown",
         };
         assert_eq!(kind.split('_').next(), Some(kind_read), "{}", golden.name);

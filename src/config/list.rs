@@ -18,6 +18,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("tokens", "Who proves tokens. Secrets lie in files of their own and never in this one."),
     ("grants", "What people may do whose token does not say it."),
+    ("drain", "How the server leaves after SIGTERM or SIGINT; a second signal ends it at once."),
     (
         "limits",
         "Every bound of the server, and what happens when it is reached. Units stand in the names: \
@@ -32,6 +33,7 @@ pub fn settings() -> &'static [Setting] {
         all.extend(log());
         all.extend(tokens());
         all.extend(grants());
+        all.extend(drain());
         all.extend(limits_of_messages());
         all.extend(limits_of_rooms());
         all.extend(limits_of_connections());
@@ -104,6 +106,26 @@ fn server() -> Vec<Setting> {
         setting("server.node", |c| &mut c.server.node, "This server's name in `welcome`: 1 to 128 bytes.")
             .flag("node", "NAME")
             .unset("the host's name", "\"eu-1\""),
+        setting(
+            "server.takeover",
+            |c| &mut c.server.takeover,
+            "Share the address with a server that is about to leave: start this one, then send the other SIGTERM.",
+        )
+        .flag("takeover", "BOOL"),
+    ]
+}
+
+fn drain() -> Vec<Setting> {
+    vec![
+        setting(
+            "drain.budget_ms",
+            |c| &mut c.drain.budget_ms,
+            "How long leaving may take: connections are sent away spread over it, each with a slot to come back in. 0: \
+             everybody is cut off. Keep it below the time your supervisor waits before it kills.",
+        )
+        .flag("drain-budget-ms", "MS")
+        .within(0..=3_600_000)
+        .unset("30,000; with `dev` 1,000", "30_000"),
     ]
 }
 
@@ -326,6 +348,13 @@ fn limits_of_connections() -> Vec<Setting> {
             .within(1_000..=86_400_000)
             .live(),
         setting(
+            "limits.pings_per_tick",
+            |c| &mut c.limits.pings_per_tick,
+            "Pings a shard sends per tick; who is due and has to wait is asked at the next.",
+        )
+        .within(1..=1 << 20)
+        .live(),
+        setting(
             "limits.dead_after_ms",
             |c| &mut c.limits.dead_after_ms,
             "Silence after which a connection is dead (4002); above `heartbeat_ms`.",
@@ -350,6 +379,12 @@ fn limits_of_shards() -> Vec<Setting> {
             "The tick: what is not written at once is written with it.",
         )
         .within(1..=10_000),
+        setting(
+            "limits.slow_turn_ms",
+            |c| &mut c.limits.slow_turn_ms,
+            "A turn of a shard that takes so long is logged with what it did. 0: none is.",
+        )
+        .within(0..=3_600_000),
         setting(
             "limits.sends_per_tick",
             |c| &mut c.limits.sends_per_tick,

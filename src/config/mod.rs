@@ -42,6 +42,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub grants: DefaultGrants,
     pub limits: Limits,
+    pub drain: Drain,
 }
 
 /// `[server]`: where and on what it runs.
@@ -64,6 +65,8 @@ pub struct Server {
     pub flush: Flush,
     /// This server's name in `welcome`. `None`: the host's.
     pub node: Option<String>,
+    /// Share the address with a server that is about to leave.
+    pub takeover: bool,
 }
 
 impl Default for Server {
@@ -78,6 +81,7 @@ impl Default for Server {
             max_connections: None,
             flush: Flush::default(),
             node: None,
+            takeover: false,
         }
     }
 }
@@ -119,6 +123,13 @@ pub struct Tokens {
 pub struct DefaultGrants {
     /// `None`: nothing; under `dev` everything.
     pub default: Option<Grants>,
+}
+
+/// `[drain]`: how it leaves.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    /// Milliseconds. `None`: half a minute; under `dev` a second.
+    pub budget_ms: Option<u64>,
 }
 
 impl Config {

@@ -5,9 +5,12 @@
 
 mod hangup;
 mod metrics;
+mod notify;
 mod page;
+mod ready;
 mod rewind;
 mod routes;
+mod signals;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +26,14 @@ use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
 pub use hangup::Hangups;
-pub use metrics::{Family, Kind, Sample, Scrape};
+pub use metrics::{Family, HTTP_REFUSED, Histogram, Kind, Sample, Scrape, Value};
+pub use notify::{Notify, Watchdog};
+pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
+pub use signals::Signals;
 
 use rewind::Rewind;
 
@@ -39,6 +44,10 @@ pub type Mint = Arc<dyn Fn(&str) -> Result<String, String> + Send + Sync>;
 #[derive(Clone)]
 pub struct ControlConfig {
     pub scrape: Scrape,
+    /// How the house is, for `/healthz`, `/readyz` and the watchdog.
+    pub look: Look,
+    /// A supervisor that wants to hear that all shards turn.
+    pub watchdog: Option<Watchdog>,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
 }
@@ -97,22 +106,11 @@ impl HandOver {
     }
 }
 
-/// Blocks until the process is asked to stop and gives the signal's name. From the call on, SIGINT and SIGTERM no longer
-/// end the process by themselves.
-pub fn wait_for_signal() -> io::Result<&'static str> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => Ok("SIGINT"),
-            _ = terminate.recv() => Ok("SIGTERM"),
-        }
-    })
-}
-
 async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Handed>, refused: Arc<AtomicU64>) {
     let router = routes::router(&config, Arc::clone(&refused));
+    if let Some(watchdog) = config.watchdog {
+        tokio::spawn(notify::feed(watchdog, Arc::clone(&config.look)));
+    }
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Some(Handed { socket, read }) = handed.recv().await {
         let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,8 +14,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{self, Family, Kind, Scrape};
-use super::{ControlConfig, Mint, page};
+use super::{ControlConfig, Mint, metrics, page, ready};
 
 /// Who is at the other end of the socket.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +22,10 @@ pub(super) struct Peer(pub(super) SocketAddr);
 
 /// All routes. `refused` counts sockets turned away before they came this far.
 pub(super) fn router(config: &ControlConfig, refused: Arc<AtomicU64>) -> Router {
-    let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused };
     let router = Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(serve_metrics).with_state(metrics))
+        .merge(ready::health_routes(Arc::clone(&config.look)))
+        .merge(ready::ready_routes(Arc::clone(&config.look)))
+        .merge(metrics::routes(Arc::clone(&config.scrape), refused))
         .route("/ws", get(upgrade_required));
     let router = match &config.dev {
         Some(mint) => router.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
@@ -35,23 +34,6 @@ pub(super) fn router(config: &ControlConfig, refused: Arc<AtomicU64>) -> Router 
     router
         .fallback(async || no(StatusCode::NOT_FOUND, "not_found", "there is nothing here; rooms are at /ws"))
         .method_not_allowed_fallback(async || no(StatusCode::METHOD_NOT_ALLOWED, "method", "only GET is answered here"))
-}
-
-#[derive(Clone)]
-struct MetricsState {
-    scrape: Scrape,
-    refused: Arc<AtomicU64>,
-}
-
-async fn serve_metrics(State(state): State<MetricsState>) -> Response {
-    let mut families = (state.scrape)();
-    let refused = state.refused.load(Ordering::Relaxed);
-    let help = "Plain HTTP connections answered 503 because too many were open";
-    families.push(Family::single("throng_http_refused", help, Kind::Counter, refused));
-    match metrics::render(families) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written"),
-    }
 }
 
 async fn upgrade_required() -> Response {

@@ -10,7 +10,8 @@ fn start(dev: bool) -> (Control, HandOver) {
     let mint: Mint =
         Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
     let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
-    Control::start(ControlConfig { scrape, dev: dev.then_some(mint) }).unwrap()
+    let look: Look = Arc::new(|| Standing { life: Life::Serving, ..Standing::starting() });
+    Control::start(ControlConfig { scrape, look, watchdog: None, dev: dev.then_some(mint) }).unwrap()
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -54,6 +55,7 @@ fn every_route_answers_and_the_rest_is_404_as_json() {
         "200",
         &["application/openmetrics-text", "websocket_connections 7\n", "throng_http_refused_total 0\n", "# EOF\n"],
     );
+    assert_answer(&get(&handover, "/readyz"), "200", &[r#"{"ready":true,"reasons":[]}"#, "no-store"]);
     let upgrade = get(&handover, "/ws");
     assert_answer(&upgrade, "426", &["upgrade: websocket", r#""error":"upgrade_required""#, "throng.v1.json"]);
     for path in ["/", "/page.js", "/dev/token?user=ann", "/../etc/passwd", "/ws/x"] {

@@ -36,6 +36,7 @@ impl Shard {
             Asked::BadUpgrade { status, message } => {
                 self.turn_away(conn, status, "bad_upgrade", message, None, CloseReason::BadHandshake);
             }
+            Asked::Upgrade(_) if self.is_leaving() => self.turn_away_leaving(conn),
             Asked::Upgrade(upgrade) => {
                 self.on_upgrade(now, conn, &upgrade);
                 // A client may send its first frames without waiting for our answer; if that is a close frame, they are
@@ -102,6 +103,7 @@ impl Shard {
             heartbeat_ms: rules.limits.heartbeat_ms,
             limits: &rules.limits,
         };
+        self.counters.said(&welcome, 1);
         self.append(conn, |out| {
             upgrade.write_accept(out);
             write_event(out, upgrade.encoding, &welcome);
@@ -151,6 +153,13 @@ impl Shard {
         row.flags.set(Flags::CLOSE_HEARD, true);
         self.note_closing(conn, reason);
         self.append(conn, |out| write_refusal(out, status, code, sentence, retry_after_s));
+    }
+
+    /// The server leaves: the next one may have the address already.
+    pub(super) fn turn_away_leaving(&mut self, conn: ConnKey) {
+        self.counters.add(Count::RefusedLeaving, 1);
+        let sentence = "this server is being replaced: try again";
+        self.turn_away(conn, 503, "draining", sentence, Some(1), CloseReason::BadHandshake);
     }
 
     fn hand_over(&mut self, conn: ConnKey, read: Bytes) {

@@ -23,6 +23,9 @@ pub enum Input<'a> {
     Tick,
     /// The operator changed the rules: these hold from now on.
     Rules(Arc<Rules>),
+    /// The server leaves: everybody gets a slot within this time and is sent away when it has come. Said once; what is left
+    /// when the time is over ends by `Stop`.
+    Drain { budget_ms: u64 },
     /// The server stops: everybody is told. One last `fill_batch` follows.
     Stop,
 }

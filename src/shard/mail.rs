@@ -35,6 +35,10 @@ pub enum Mail {
         conn: ConnKey,
         id: Option<u64>,
     },
+    /// "Say when you have answered everything I sent before this."
+    Fence {
+        fence: u32,
+    },
     // From a room's home.
     Joined(Box<Joined>),
     Deliver(Deliver),
@@ -64,6 +68,9 @@ pub enum Mail {
         room: LocalPlace,
         changes: Arc<Changes>,
     },
+    Fenced {
+        fence: u32,
+    },
 }
 
 impl Mail {
@@ -77,6 +84,8 @@ impl Mail {
             | Self::Leave { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
+            | Self::Fence { .. }
+            | Self::Fenced { .. }
             | Self::Joined(_)
             | Self::Published { .. }
             | Self::Refused { .. }
@@ -154,6 +163,8 @@ pub struct Deliver {
     pub offset: Offset,
     pub frames: [Option<SharedFrame>; 2],
     pub skip: Option<ConnAddress>,
+    /// When it got its offset, by the clock all shards share.
+    pub accepted_mono_ms: u64,
 }
 
 /// What one shard has to say to another this turn.

@@ -16,12 +16,14 @@ mod config;
 mod connections;
 mod counters;
 mod door;
+mod drain;
 mod flush;
 mod gather;
 mod grants;
 mod home;
 mod input;
 mod invariants;
+mod latency;
 mod mail;
 mod patrol;
 mod replies;
@@ -38,12 +40,14 @@ pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
-pub use counters::{Count, Counters, Gauges};
+pub use counters::{Count, Counters, Gauges, Tables};
 pub use input::{CloseHow, Effect, Input};
+pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use rules::Rules;
 
 use connections::Connections;
+use drain::Leaving;
 use flush::FlushQueues;
 use grants::GrantTable;
 use patrol::Patrol;
@@ -84,9 +88,15 @@ pub struct Shard {
     presence_news: Vec<u32>,
     flush: FlushQueues,
     patrol: Patrol,
+    /// Since `Input::Drain`.
+    leaving: Option<Box<Leaving>>,
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    /// Seats in all rooms.
+    seated: usize,
+    /// Work spaces that are lent.
+    works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -117,9 +127,12 @@ impl Shard {
             presence_news: Vec::new(),
             flush: FlushQueues::default(),
             patrol: Patrol::default(),
+            leaving: None,
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            seated: 0,
+            works_lent: 0,
             scratch: Vec::new(),
             homes: shared.state(),
             seed: own,
@@ -156,6 +169,7 @@ impl Shard {
             }
             Input::Tick => self.on_tick(now),
             Input::Rules(rules) => self.on_rules(&rules),
+            Input::Drain { budget_ms } => self.on_drain(now, budget_ms),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -212,9 +226,27 @@ impl Shard {
             sessions: self.sessions as u64,
             rooms_home: self.rooms.len() as u64,
             rooms_seated: self.seats.len() as u64,
+            seats: self.seated as u64,
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
+            work_spaces: self.works_lent as u64,
+            send_budget: u64::from(self.limits().sends_per_tick),
+        }
+    }
+
+    /// Bytes by table.
+    pub fn tables(&self) -> Tables {
+        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
+        Tables {
+            rows: self.connections.bytes() as u64,
+            seats: (self.seated * BYTES_PER_SEAT) as u64,
+            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
+            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
+            logs: self.rooms.bytes() as u64,
+            unsent: self.flush.unsent_bytes as u64,
+            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
+            work: self.patrol.work_bytes(),
         }
     }
 
@@ -282,6 +314,8 @@ impl Shard {
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
+            Mail::Fence { fence } => self.on_fence(from, fence),
+            Mail::Fenced { fence } => self.on_fenced(now, fence),
         }
     }
 
@@ -290,6 +324,7 @@ impl Shard {
         self.retry_pulls();
         self.announce_presence();
         self.patrol(now);
+        self.leave_on(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

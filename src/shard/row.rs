@@ -126,6 +126,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What it holds, itself included; messages that come in fragments are not in it.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.head.capacity() + self.outbox.capacity() + self.behind.capacity() * size_of::<Behind>()
+    }
+
     /// Whether it can be given back.
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.is_empty()
@@ -173,6 +178,8 @@ impl Flags {
     pub(crate) const PINGED: Self = Self(1 << 3);
     pub(crate) const CLOSE_SENT: Self = Self(1 << 4);
     pub(crate) const CLOSE_HEARD: Self = Self(1 << 5);
+    /// Its slot has come: nothing more is taken from it, what it asked for is still answered.
+    pub(crate) const LEAVING: Self = Self(1 << 7);
 
     pub(crate) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

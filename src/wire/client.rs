@@ -53,6 +53,9 @@ pub enum ServerEvent<'a> {
         to: Offset,
         why: GapWhy,
     },
+    Drain {
+        reconnect_in_ms: u64,
+    },
     /// A `type` of a later version.
     Unknown {
         kind: Cow<'a, str>,
@@ -205,6 +208,7 @@ pub fn read_event(encoding: Encoding, envelope: &[u8]) -> Result<ServerEvent<'_>
             to: Offset(fields.unsigned("to")?),
             why: fields.why()?,
         }),
+        "drain" => Ok(ServerEvent::Drain { reconnect_in_ms: fields.unsigned("reconnect_in_ms")? }),
         _ => Ok(ServerEvent::Unknown { kind }),
     }
 }

@@ -20,6 +20,8 @@ pub enum CloseReason {
     TooBig,
     /// Our fault.
     Internal,
+    /// The server is being replaced, and the connection's slot has come.
+    Restart,
     /// The client took nothing for the time allowed.
     Slow,
     /// Nothing was heard, not even a pong.
@@ -42,7 +44,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -50,6 +52,7 @@ impl CloseReason {
         Self::NotUtf8,
         Self::TooBig,
         Self::Internal,
+        Self::Restart,
         Self::Slow,
         Self::Silent,
         Self::Expired,
@@ -71,6 +74,7 @@ impl CloseReason {
             Self::NotUtf8 => Some(1007),
             Self::TooBig => Some(1009),
             Self::Internal => Some(1011),
+            Self::Restart => Some(1012),
             Self::Slow => Some(4001),
             Self::Silent => Some(4002),
             Self::Expired => Some(4003),
@@ -90,6 +94,7 @@ impl CloseReason {
             Self::NotUtf8 => "not_utf8",
             Self::TooBig => "too_big",
             Self::Internal => "internal",
+            Self::Restart => "restart",
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Expired => "expired",
@@ -112,6 +117,7 @@ impl CloseReason {
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "a message, a frame or a number of fragments beyond the limit",
             Self::Internal => "our fault",
+            Self::Restart => "the server is being replaced, come back now",
             Self::Slow => "nothing was read for too long",
             Self::Silent => "nothing was heard for too long, not even a pong",
             Self::Expired => "the token's time is over: refresh it first",
@@ -130,6 +136,7 @@ impl CloseReason {
         match self {
             Self::GoingAway
             | Self::Internal
+            | Self::Restart
             | Self::Slow
             | Self::Silent
             | Self::Expired

@@ -115,6 +115,11 @@ impl World {
         for room in 0..self.weather.rooms {
             self.compare_room(room).map_err(|error| format!("room {room} (home {}): {error}", self.home_of(room)))?;
         }
+        for client in &self.clients {
+            client
+                .was_answered_before_the_goodbye(&self.reference)
+                .map_err(|error| format!("client {}: {error}", client.number))?;
+        }
         self.reference.settle()?;
         self.call_the_roll()
     }
@@ -210,6 +215,9 @@ impl World {
         }
         for shard in &self.shards {
             let gauges = shard.gauges();
+            if self.weather.drain_ms.is_some() != shard.is_drained() {
+                return Err(format!("D3 {:?} was told to leave and is not empty: {gauges:?}", shard.id()));
+            }
             let held = [
                 gauges.connections,
                 gauges.sessions,

@@ -76,6 +76,8 @@ pub(crate) struct Client {
     /// Broke the protocol: the server may close with any code.
     pub(crate) misbehaved: bool,
     pub(crate) close_code: Option<u16>,
+    /// It was told its slot: the server leaves.
+    pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
     pub(crate) roll_calls: Vec<RollCall>,
     /// What it was told, a line each: a scene reads it, a failure shows the end of it.
@@ -121,6 +123,7 @@ impl Client {
             mute: false,
             misbehaved: false,
             close_code: None,
+            told_slot: false,
             views: BTreeMap::new(),
             roll_calls: Vec::new(),
             diary: Vec::new(),
@@ -231,6 +234,21 @@ impl Client {
         }
     }
 
+    /// D2: what was accepted of somebody who was sent away was answered before the goodbye.
+    pub(crate) fn was_answered_before_the_goodbye(&self, reference: &Reference) -> Result<(), String> {
+        if self.close_code != Some(1012) {
+            return Ok(());
+        }
+        for asked in self.outstanding.values() {
+            if let Asked::Publish(_, tag) = asked
+                && reference.was_accepted(*tag)
+            {
+                return Err(format!("D2 {asked:?} was accepted, never answered, and then came the goodbye"));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
@@ -326,6 +344,7 @@ impl Client {
         let deserved = match code {
             Some(1000) => self.stage == Stage::Leaving,
             Some(1002 | 1003 | 1007 | 1009) => self.misbehaved,
+            Some(1012) => self.told_slot,
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.short_token || !self.welcomed,
@@ -389,6 +408,12 @@ impl Client {
                 around.tally.add(Lived::PresenceNews, 1);
                 let room = room(&name)?;
                 if users.is_empty() { Err("V5 news of nobody".into()) } else { self.view(room).on_presence(version) }
+            }
+            ServerEvent::Drain { .. } if self.told_slot => Err("D1 its slot was told twice".into()),
+            ServerEvent::Drain { .. } => {
+                self.told_slot = true;
+                around.tally.add(Lived::Slots, 1);
+                Ok(())
             }
             ServerEvent::Unknown { kind } => Err(format!("W5 an event {kind}")),
         }

@@ -19,6 +19,7 @@ pub(crate) fn line(event: &ServerEvent<'_>) -> String {
         ServerEvent::PresenceJoined { users, .. } => format!("+{}", names(users.iter().map(|p| &*p.user))),
         ServerEvent::PresenceLeft { users, .. } => format!("-{}", names(users.iter().map(|p| &*p.user))),
         ServerEvent::Gap { from, to, why, .. } => format!("gap {}..={} {}", from.0, to.0, why.name()),
+        ServerEvent::Drain { reconnect_in_ms } => format!("drain {reconnect_in_ms}"),
         ServerEvent::Unknown { kind } => format!("unknown {kind}"),
     }
 }

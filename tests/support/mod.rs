@@ -33,6 +33,17 @@ pub(crate) fn try_serve_few(
     limits: Limits,
     connections_max: u64,
 ) -> Result<(Running, Handed), BootError> {
+    serve_at(listen, shards, limits, connections_max, false)
+}
+
+/// With `takeover` a second data plane may share the address of another.
+pub(crate) fn serve_at(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+    takeover: bool,
+) -> Result<(Running, Handed), BootError> {
     let config = BootConfig {
         listen,
         backlog: 1_024,
@@ -40,6 +51,8 @@ pub(crate) fn try_serve_few(
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        slow_turn_ms: limits.slow_turn_ms,
+        takeover,
         connections_max,
         parcels_per_inbox: 256,
     };

@@ -98,6 +98,7 @@ impl Worker {
                 | ServerEvent::PresenceJoined { .. }
                 | ServerEvent::PresenceLeft { .. }
                 | ServerEvent::Gap { .. }
+                | ServerEvent::Drain { .. }
                 | ServerEvent::Unknown { .. },
             ) => Ok(()),
         }

@@ -160,7 +160,10 @@ impl Worker {
                 self.blame(Fault::Gap, member, None, || format!("{room} {}..{}: {}", from.0, to.0, why.name()));
             }
             ServerEvent::Welcome(_) => self.corrupted(member, || "welcomed twice".to_owned()),
-            ServerEvent::PresenceJoined { .. } | ServerEvent::PresenceLeft { .. } | ServerEvent::Unknown { .. } => {}
+            ServerEvent::PresenceJoined { .. }
+            | ServerEvent::PresenceLeft { .. }
+            | ServerEvent::Drain { .. }
+            | ServerEvent::Unknown { .. } => {}
         }
     }
 

@@ -83,11 +83,13 @@ pub enum Event<'a> {
     PresenceLeft { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// Messages `from` to `to` (inclusive; `to` below `from`: nothing is known to be missing) will not come.
     Gap { room: &'a RoomName, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
+    /// The server is being replaced: in this time the connection is closed with 1012, and may come again.
+    Drain { reconnect_in_ms: u64 },
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -98,6 +100,7 @@ impl Event<'_> {
         "joined",
         "left",
         "gap",
+        "drain",
     ];
 
     /// The place in a table of all kinds.
@@ -113,6 +116,7 @@ impl Event<'_> {
             Event::PresenceJoined { .. } => 7,
             Event::PresenceLeft { .. } => 8,
             Event::Gap { .. } => 9,
+            Event::Drain { .. } => 10,
         }
     }
 
@@ -194,6 +198,10 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.unsigned_field("to", to.0);
             w.text_field("why", why.name());
         }
+        Event::Drain { reconnect_in_ms } => {
+            start(w, "drain", 1);
+            w.unsigned_field("reconnect_in_ms", reconnect_in_ms);
+        }
     }
     w.end_map();
 }
@@ -247,7 +255,7 @@ fn length_guess(event: &Event<'_>) -> usize {
         Event::Members { members, .. } => members.list.len(),
         Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
         Event::Welcome { .. } | Event::Error { .. } | Event::Gap { .. } => 1,
-        Event::Left { .. } | Event::Published { .. } | Event::Pong { .. } => 0,
+        Event::Left { .. } | Event::Published { .. } | Event::Pong { .. } | Event::Drain { .. } => 0,
     };
     100 + 60 * people
 }
