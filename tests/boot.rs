@@ -170,12 +170,12 @@ fn knock(address: SocketAddr, token: &str) -> Option<WebSocket<TcpStream>> {
 fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let refused = try_serve(taken.local_addr().unwrap(), 2, small());
-    assert!(matches!(refused, Err(BootError::Listen { .. })));
+    assert!(matches!(refused, Err(BootError::Taken { .. })));
 
     // Another throng is no exception: the kernel would share the port and split the rooms in two.
     let (first, _handed) = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2, small()).unwrap();
     let second = try_serve(first.address(), 2, small());
-    assert!(matches!(second, Err(BootError::Listen { .. })));
+    assert!(matches!(second, Err(BootError::Taken { .. })));
     first.stop().unwrap();
 
     // More slots than the process may have files: the second shard fails like the first, and both are joined.

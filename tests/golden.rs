@@ -151,6 +151,7 @@ fn event_goldens() -> Vec<Golden> {
         ("", Event::Refreshed { id: 5, expires_in_ms: 3_600_000 }),
         ("", Event::Expiring { in_ms: 60_000 }),
         ("", Event::Removed { room, why: RemovedWhy::Grants }),
+        ("", Event::Drain { reconnect_in_ms: 17_350 }),
     ];
     let mut goldens = Vec::new();
     for encoding in Encoding::ALL {
@@ -273,6 +274,7 @@ fn frozen_events_say_the_same_in_both_encodings() {
             ServerEvent::Gap { .. } => "gap",
             ServerEvent::Expiring { .. } => "expiring",
             ServerEvent::Removed { .. } => "removed",
+            ServerEvent::Drain { .. } => "drain",
             ServerEvent::Unknown { .. } => "unknown",
         };
         assert_eq!(kind.split('_').next(), Some(kind_read), "{}", golden.name);

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use owner::Owner;
+use throng::base::Now;
 use throng::runtime::{EventFd, Resource, ResourceLimit, resource_limit, set_resource_limit};
 
 #[test]
@@ -37,7 +38,7 @@ fn without_a_descriptor_the_door_says_so_rests_and_opens_again() {
     owner.sockets.wake();
 
     // The next tick answers them; still no descriptor.
-    owner.door.on_tick();
+    owner.door.on_tick(Now::default(), &mut owner.sockets);
     owner.turn();
     assert_eq!(owner.door.totals().refused_no_files, 21);
     assert!(first.drain(..).map(answer).all(|answer| answer.starts_with("HTTP/1.1 503 ")));
@@ -46,7 +47,7 @@ fn without_a_descriptor_the_door_says_so_rests_and_opens_again() {
     // Descriptors come back: so does the door, by itself.
     fillers.truncate(fillers.len() - 10);
     let late = connect(&owner);
-    owner.door.on_tick();
+    owner.door.on_tick(Now::default(), &mut owner.sockets);
     owner.run_until("the late one is seated", |owner| owner.opened == 1);
     drop(late);
     owner.run_until("and leaves", |owner| owner.rows.is_empty());

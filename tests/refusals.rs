@@ -9,6 +9,7 @@ mod raw;
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use raw::{Raw, Seen, request};
 use serde_json::json;
@@ -112,6 +113,23 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             let _first = open(at, "ann");
             Raw::connect(at).verdict()
         }),
+        CloseReason::Restart => {
+            let (running, _handed) = serve(small());
+            let raw = open(running.address(), "ann");
+            running.drain(Duration::from_secs(1));
+            (Some(running), raw.end())
+        }
+        CloseReason::Draining => {
+            let (running, _handed) = serve(small());
+            // It has a place, so it is answered; that it is there is seen by the tick's count.
+            let mut slow = Raw::connect(running.address());
+            slow.send(b"GET /ws HTTP/1.1\r\n");
+            while running.counts().totals().runtime.reads == 0 {
+                std::thread::yield_now();
+            }
+            running.drain(Duration::from_secs(1));
+            (Some(running), slow.verdict())
+        }
         CloseReason::HandshakesFull => with(Limits { handshakes_pending_max: 1, ..small() }, &|at| {
             let _slow = Raw::connect(at);
             Raw::connect(at).verdict()

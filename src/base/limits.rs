@@ -74,12 +74,16 @@ pub struct Limits {
     pub no_progress_ms: u64,
     /// Silence after which a ping goes out.
     pub heartbeat_ms: u64,
-    /// Silence after which a connection is dead (4002).
+    /// Silence after which a connection is dead (4002); nobody is who was not asked.
     pub dead_after_ms: u64,
+    /// Heartbeats one shard sends per tick; who is still silent is asked in the next round over the table.
+    pub pings_per_tick: u32,
     /// How long the peer may take to answer our close frame.
     pub close_grace_ms: u64,
     /// The tick.
     pub tick_ms: u64,
+    /// A shard's turn that takes longer is counted as slow, and logged with what it did.
+    pub slow_turn_ms: u64,
     /// Writes a shard makes per tick; the rest waits for the next.
     pub sends_per_tick: u32,
     /// Letters waiting for one shard before a publish or a deliver no longer joins them.
@@ -133,8 +137,10 @@ impl Default for Limits {
             no_progress_ms: 30_000,
             heartbeat_ms: 25_000,
             dead_after_ms: 60_000,
+            pings_per_tick: 2_500,
             close_grace_ms: 2_000,
             tick_ms: 100,
+            slow_turn_ms: 100,
             sends_per_tick: 10_000,
             letters_waiting_max: 16_384,
             letters_bytes_max: 16 << 20,
@@ -181,6 +187,7 @@ impl Limits {
             ),
             (self.pending_messages_max <= usize::from(u16::MAX), "pending_messages_max must fit 16 bits"),
             (self.log_messages_max >= 1, "log_messages_max must be at least 1: the log is the queue"),
+            (self.pings_per_tick >= 1, "pings_per_tick must be at least 1, or nobody is ever asked whether it lives"),
             (self.tick_ms >= 1, "tick_ms must be at least 1"),
             (self.slots_per_ring >= 1, "slots_per_ring must be at least 1"),
             (

@@ -1,5 +1,6 @@
 //! The arguments, as clap reads them from the command line and the environment.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -55,6 +56,19 @@ pub(crate) struct SecretArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) settings: SettingArgs,
+    #[command(flatten)]
+    pub(crate) supervisor: SupervisorArgs,
+}
+
+/// What a supervisor says to the process it starts (sd_notify(3)); nobody types it.
+#[derive(Args, Default)]
+pub(crate) struct SupervisorArgs {
+    #[arg(long, env = "NOTIFY_SOCKET", hide = true)]
+    pub(crate) notify_socket: Option<OsString>,
+    #[arg(long, env = "WATCHDOG_USEC", hide = true)]
+    pub(crate) watchdog_usec: Option<u64>,
+    #[arg(long, env = "WATCHDOG_PID", hide = true)]
+    pub(crate) watchdog_pid: Option<u32>,
 }
 
 #[derive(Args)]

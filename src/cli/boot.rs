@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use throng::base::ShardId;
 use throng::control::jwks::UnknownKeys;
-use throng::control::{Desk, HandOver, Scrape};
+use throng::control::{Desk, HandOver, Look, Scrape, Standing};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
@@ -44,6 +45,16 @@ impl Scrapes {
             families.extend(reloads.families());
             families.extend(rulebook.families());
             families
+        })
+    }
+
+    /// How the house is, for whoever asks whether to send people here.
+    pub(crate) fn look(&self) -> Look {
+        let (counts, rulebook) = (Arc::clone(&self.counts), Arc::clone(&self.rulebook));
+        Arc::new(move || {
+            let mut standing = counts.get().map_or_else(Standing::starting, Standing::of);
+            standing.away.extend(rulebook.keys_missing().map(|why| ("the issuer of token keys", why)));
+            standing
         })
     }
 }
@@ -84,6 +95,8 @@ pub(crate) fn start(
         cores: config.cores.clone(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        slow_turn_ms: limits.slow_turn_ms,
+        takeover: config.takeover,
         // What the host cannot hold is answered 503 instead of being taken in and killed later.
         connections_max: capacity.connections,
         parcels_per_inbox: PARCELS_PER_INBOX,
@@ -141,10 +154,10 @@ impl Running {
         format!("can hold {} connections now, limited by {why}", grouped(self.capacity.connections))
     }
 
-    pub(crate) fn stop(self) {
-        if let Err(error) = self.running.stop() {
-            tracing::error!(%error, "the data plane ended badly");
-        }
+    /// Sends everybody away within `budget` and waits until nobody is left.
+    pub(crate) fn leave(self, budget: Duration) -> Result<(), Failure> {
+        self.running.drain(budget);
+        self.running.join().map_err(|error| Failure::Broken(format!("the data plane ended badly: {error}")))
     }
 }
 

@@ -1,106 +1,203 @@
 //! What the shards count, under the names that a scrape shows.
 //!
-//! Promises: closed label sets only; every counter of the shards and of the runtime is there.
+//! Promises: closed label sets only; every counter of the shards and of the runtime is there, and in `docs/operations.md`
+//! by its name.
 
-use throng::control::{Family, Kind, Sample};
-use throng::runtime::scrape::Totals;
-use throng::shard::Count;
-use throng::wire::{CloseReason, Refusal};
+use throng::control::{Family, Histogram, Kind, Sample, Value};
+use throng::runtime::scrape::{Shown, Totals};
+use throng::runtime::turn::TURN_BUCKETS_US;
+use throng::shard::{Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
+use throng::wire::{CloseReason, Command, Event, Refusal};
 
-/// All metrics of the data plane.
+/// All metrics of the data plane, and of the process around it.
 pub(crate) fn families(totals: &Totals) -> Vec<Family> {
-    let mut families = vec![messages(totals)];
-    families.extend(gauges(totals));
+    let mut families = vec![messages(totals), latency(totals)];
+    families.extend(
+        Gauges::ALL
+            .iter()
+            .zip(totals.gauges.values())
+            .map(|((name, help), value)| Family::single(name, help, Kind::Gauge, value)),
+    );
+    let (name, help) = CONNECTIONS_MAX;
+    families.push(Family::single(name, help, Kind::Gauge, totals.connections_max));
     families.extend(Count::ALL.iter().map(|count| {
         let (name, help) = count.describe();
         Family::single(name, help, Kind::Counter, totals.cells[count.index()])
     }));
     families.push(refusals(totals));
     families.push(closes(totals));
-    families.push(runtime(totals));
+    families.extend(totals.runtime.shown().map(|Shown { name, help, only_rises, value }| {
+        Family::single(name, help, if only_rises { Kind::Counter } else { Kind::Gauge }, value)
+    }));
+    families.push(turns(totals));
+    families.push(silence(totals));
+    families.push(tables(totals));
+    families.extend(resident());
     families
 }
 
 /// The names a user's habit expects.
 fn messages(totals: &Totals) -> Family {
-    let labels = |direction: &str, event: &str| vec![("direction", direction.to_owned()), ("event", event.to_owned())];
-    let of = |count: Count| totals.cells[count.index()];
-    let samples = vec![
-        Sample { labels: labels("in", "any"), value: of(Count::MessagesIn) },
-        Sample { labels: labels("in", "publish"), value: of(Count::Publishes) },
-        Sample { labels: labels("out", "message"), value: of(Count::Deliveries) },
-    ];
-    let help = "WebSocket messages received and room messages written";
+    let sample = |direction: &str, event: &str, value| Sample {
+        labels: vec![("direction", direction.to_owned()), ("event", event.to_owned())],
+        value: Value::Number(value),
+    };
+    let cell = |at: usize| totals.cells[at];
+    let commands = Command::NAMES.iter().chain(&[NO_COMMAND]).enumerate();
+    let commands = commands.map(|(nth, name)| sample("in", name, cell(Counters::COMMANDS_AT + nth)));
+    let events = Event::NAMES.iter().enumerate();
+    let events = events.map(|(nth, name)| sample("out", name, cell(Counters::EVENTS_AT + nth)));
+    let messages = sample("out", "message", cell(Count::Deliveries.index()));
+    let help = "WebSocket messages by direction and kind: commands received, and what was said to connections";
+    let samples = commands.chain(events).chain([messages]).collect();
     Family { name: "websocket_messages", help, kind: Kind::Counter, samples }
 }
 
-fn gauges(totals: &Totals) -> Vec<Family> {
-    let gauges = &totals.gauges;
-    let single = |(name, help, value)| Family::single(name, help, Kind::Gauge, value);
-    let all = [
-        ("websocket_connections", "Sessions now", gauges.sessions),
-        ("throng_connections", "Rows in use: handshakes, sessions, goodbyes", gauges.connections),
-        ("throng_rooms", "Rooms with people or a log", gauges.rooms_home),
-        ("throng_rooms_seated", "Rooms with seats, counted once per shard", gauges.rooms_seated),
-        ("throng_readers_behind", "Readers that pull from a log", gauges.behind_readers),
-        ("throng_unsent_bytes", "Bytes of messages not written to everybody yet", gauges.unsent_bytes),
-        ("throng_letters_waiting", "Letters to other shards whose inbox is full", gauges.letters_waiting),
-        ("throng_sockets", "Direct descriptors in use: no tool of the system shows them", totals.runtime.sockets),
-        ("throng_rings", "io_uring instances that hold sockets", totals.runtime.rings),
-    ];
-    all.into_iter().map(single).collect()
+fn latency(totals: &Totals) -> Family {
+    let cells = &totals.cells[Counters::LATENCY_AT..Counters::CELLS];
+    let (counts, sum_ms) = (&cells[..=LATENCY_BUCKETS_MS.len()], cells[LATENCY_BUCKETS_MS.len() + 1]);
+    let ends = LATENCY_BUCKETS_MS.iter().map(|ms| *ms as f64 / 1e3);
+    let help = "From a message's offset until the kernel took it for the last live reader of a shard; one sample per room, \
+                shard and write, of its oldest message. Readers that are behind are not in it";
+    histogram("websocket_message_latency_seconds", help, ends, counts, sum_ms as f64 / 1e3)
+}
+
+fn turns(totals: &Totals) -> Family {
+    let ends = TURN_BUCKETS_US.iter().map(|us| *us as f64 / 1e6);
+    let help = "How long turns of shards took, from waking to posting";
+    histogram("throng_turn_seconds", help, ends, &totals.turns.buckets, totals.turns.sum_us as f64 / 1e6)
+}
+
+fn histogram(
+    name: &'static str,
+    help: &'static str,
+    ends: impl Iterator<Item = f64>,
+    counts: &[u64],
+    sum: f64,
+) -> Family {
+    let buckets = ends.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
+    let value = Value::Histogram(Histogram { buckets, sum });
+    Family { name, help, kind: Kind::Histogram, samples: vec![Sample { labels: Vec::new(), value }] }
 }
 
 fn refusals(totals: &Totals) -> Family {
-    let sample = |(nth, refusal): (usize, &Refusal)| Sample {
-        labels: vec![("code", refusal.code().to_owned())],
-        value: totals.cells[Count::LEN + nth],
-    };
-    let samples = Refusal::ALL.iter().enumerate().map(sample).collect();
+    let cells = &totals.cells[Counters::REFUSALS_AT..];
+    let samples = labelled("code", Refusal::ALL.iter().map(|refusal| refusal.code()).zip(cells));
     Family { name: "throng_refusals", help: "Commands refused, by code", kind: Kind::Counter, samples }
 }
 
 fn closes(totals: &Totals) -> Family {
-    let sample = |(nth, reason): (usize, &CloseReason)| Sample {
-        labels: vec![("reason", reason.name().to_owned())],
-        value: totals.cells[Count::LEN + Refusal::ALL.len() + nth],
-    };
-    let samples = CloseReason::ALL.iter().enumerate().map(sample).collect();
+    let cells = &totals.cells[Counters::CLOSES_AT..];
+    let samples = labelled("reason", CloseReason::ALL.iter().map(|reason| reason.name()).zip(cells));
     Family { name: "throng_closes", help: "Connections ended, by reason", kind: Kind::Counter, samples }
 }
 
-/// What the loops around the shards count.
-fn runtime(totals: &Totals) -> Family {
-    let gauge = |name: &str| matches!(name, "sockets" | "rings");
-    let sample = |(name, value): (&'static str, u64)| Sample { labels: vec![("what", name.to_owned())], value };
-    let samples = totals.runtime.named().filter(|(name, _)| !gauge(name)).map(sample).collect();
-    Family {
-        name: "throng_runtime",
-        help: "Turns, reads, writes and oddities of the I/O loops",
-        kind: Kind::Counter,
-        samples,
-    }
+fn silence(totals: &Totals) -> Family {
+    let value = Value::Fraction(totals.silent_ms as f64 / 1e3);
+    let samples = vec![Sample { labels: Vec::new(), value }];
+    let help = "Seconds since the shard that was silent longest took its last tick";
+    Family { name: "throng_shard_silence_seconds", help, kind: Kind::Gauge, samples }
 }
+
+fn tables(totals: &Totals) -> Family {
+    let values: Vec<u64> = totals.tables.values().collect();
+    let samples = labelled("table", Tables::ALL.iter().map(|(name, _)| *name).zip(&values));
+    let help = "Bytes in use by table, without what the allocator and the kernel add";
+    Family { name: "throng_memory_bytes", help, kind: Kind::Gauge, samples }
+}
+
+/// What the kernel counts as this process's memory; absent where it does not say.
+fn resident() -> Option<Family> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    let help = "Resident memory of the process";
+    Some(Family::single("process_resident_memory_bytes", help, Kind::Gauge, pages * PAGE_BYTES))
+}
+
+fn labelled<'a>(label: &'static str, values: impl Iterator<Item = (&'a str, &'a u64)>) -> Vec<Sample> {
+    let sample =
+        |(name, value): (&str, &u64)| Sample { labels: vec![(label, name.to_owned())], value: Value::Number(*value) };
+    values.map(sample).collect()
+}
+
+const CONNECTIONS_MAX: (&str, &str) =
+    ("throng_connections_max", "Connections all shards together may hold; more are answered 503");
+/// The label of a message that was no command we carry out.
+const NO_COMMAND: &str = "invalid";
+/// The only page size io_uring's hosts of ours have.
+const PAGE_BYTES: u64 = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use throng::runtime::scrape::{RuntimeCounts, Totals};
-    use throng::shard::{Counters, Gauges};
+    use std::collections::BTreeSet;
+
+    use throng::control::HTTP_REFUSED;
+    use throng::runtime::scrape::RuntimeCounts;
+    use throng::runtime::turn::TurnTimes;
 
     use super::*;
 
+    fn counted() -> Totals {
+        Totals {
+            runtime: RuntimeCounts::default(),
+            turns: TurnTimes::default(),
+            cells: (0..Counters::CELLS as u64).collect(),
+            gauges: Gauges::default(),
+            tables: Tables::default(),
+            silent_ms: 1_500,
+            connections_max: 10,
+        }
+    }
+
     #[test]
-    fn every_counter_has_a_name_of_its_own() {
-        let cells = (0..Counters::CELLS as u64).collect();
-        let all = families(&Totals { runtime: RuntimeCounts::default(), cells, gauges: Gauges::default() });
-        let mut names: Vec<&str> = all.iter().map(|family| family.name).collect();
-        let shown: usize =
-            all.iter().filter(|family| family.name != "websocket_messages").map(|f| f.samples.len()).sum();
-        assert!(shown > Counters::CELLS, "{shown}");
-        names.sort_unstable();
-        names.dedup();
+    fn every_counter_has_a_name_of_its_own_and_its_own_number() {
+        let all = families(&counted());
+        let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
-        let last = all.iter().find(|family| family.name == "throng_closes").and_then(|family| family.samples.last());
-        assert_eq!(last.map(|sample| sample.value), Some(Counters::CELLS as u64 - 1));
+        let value = |name: &str, label: &str| {
+            let family = all.iter().find(|family| family.name == name).unwrap();
+            let has = |sample: &&Sample| label.is_empty() || sample.labels.iter().any(|(_, value)| value == label);
+            family.samples.iter().find(has).unwrap().value.clone()
+        };
+        let number = |at: usize| Value::Number(at as u64);
+        assert_eq!(value("throng_refusals", "busy"), number(Counters::CLOSES_AT - 1));
+        assert_eq!(value("throng_closes", "handed_over"), number(Counters::COMMANDS_AT - 1));
+        assert_eq!(value("websocket_messages", "invalid"), number(Counters::EVENTS_AT - 1));
+        assert_eq!(value("websocket_messages", "drain"), number(Counters::LATENCY_AT - 1));
+        assert_eq!(value("throng_shard_silence_seconds", ""), Value::Fraction(1.5));
+        let Value::Histogram(latency) = value("websocket_message_latency_seconds", "") else { panic!("a histogram") };
+        assert_eq!(latency.buckets.len(), LATENCY_BUCKETS_MS.len() + 1);
+        assert_eq!(latency.sum, (Counters::CELLS - 1) as f64 / 1e3);
+        assert!(all.iter().all(|family| family.help.len() > 3 && !family.help.ends_with('.')));
+    }
+
+    #[test]
+    fn the_documented_metrics_are_all_there_are() {
+        let page = include_str!("../../docs/operations.md");
+        let (_, section) = page.split_once("## Metrics\n").expect("the section is there");
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+        let documented: Vec<(String, String)> =
+            rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
+        let mut shown: Vec<(String, String)> = families(&counted())
+            .iter()
+            .map(|family| (family.name, family.kind, family.help))
+            .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])
+            .map(|(name, kind, help)| {
+                (if kind == Kind::Counter { format!("{name}_total") } else { name.to_owned() }, help.to_owned())
+            })
+            .collect();
+        let (mut missing, mut stale) = (shown.clone(), documented.clone());
+        missing.retain(|row| !documented.contains(row));
+        stale.retain(|row| !shown.contains(row));
+        let rows: Vec<String> = missing.iter().map(|(name, help)| format!("| `{name}` | {help} |")).collect();
+        assert!(
+            missing.is_empty() && stale.is_empty(),
+            "docs/operations.md, \"Metrics\"\nmissing:\n{}\nstale: {stale:?}",
+            rows.join("\n")
+        );
+        shown.sort_unstable();
+        shown.dedup();
+        assert_eq!(shown.len(), documented.len(), "each once");
     }
 }

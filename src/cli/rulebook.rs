@@ -130,6 +130,12 @@ impl Rulebook {
         status.map_or_else(Vec::new, |status| status.families())
     }
 
+    /// Why not every address has given its keys yet, as a sentence.
+    pub(crate) fn keys_missing(&self) -> Option<String> {
+        let status = self.lock().fetching.as_ref().map(Jwks::status);
+        status.and_then(|status| status.ready().err())
+    }
+
     fn fetch(
         self: &Arc<Self>,
         jwks: &[JwksRules],

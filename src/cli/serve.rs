@@ -1,15 +1,18 @@
-//! `throng serve`: a configuration becomes running planes, which are stopped when the process is asked to end.
+//! `throng serve`: a configuration becomes running planes, which leave when the process is asked to end.
 //!
 //! Promises: without `--dev` nothing that matters for safety has a default: no key, no address, no grants.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use throng::base::Limits;
 use throng::config::{AdminListen, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
-use throng::control::{AdminRules, AdminSettings, ApiKey, Control, ControlConfig, Hangups, Mint, wait_for_signal};
+use throng::control::{
+    AdminRules, AdminSettings, ApiKey, Control, ControlConfig, Hangups, Mint, Notify, Signals, Watchdog,
+};
 use throng::shard::{Flush, Rules};
 use throng::wire::token::{Algorithm, KeySet, VerifyingKey};
 use throng::wire::{Carriers, Claims, Grants, Origins, Proxies, TokenRules};
@@ -48,6 +51,8 @@ pub(crate) struct ServeConfig {
     pub(crate) node: String,
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
+    pub(crate) takeover: bool,
+    pub(crate) drain_budget: Duration,
     pub(crate) admin: AdminSettings,
     /// The admin listener's address was asked for.
     pub(crate) admin_chosen: bool,
@@ -59,7 +64,8 @@ pub(crate) struct ServeConfig {
 
 /// Serves until SIGINT or SIGTERM.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let inputs = Inputs::look(args.settings);
+    let ServeArgs { settings, supervisor } = args;
+    let inputs = Inputs::look(settings);
     let settled = inputs.read()?;
     let level = log::start(settled.config.log.format, &settled.config.log.level)?;
     let config = ServeConfig::new(&settled, None)?;
@@ -70,16 +76,22 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let scrape = boot::Scrapes::new(Arc::clone(&rulebook));
     let operators = Operators::bind(config.admin.listen, config.admin_chosen, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
+    let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
+    let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
+    let patience = watchdog(supervisor.watchdog_usec, supervisor.watchdog_pid);
+    let notify =
+        Notify::new(supervisor.notify_socket).map_err(|error| broken("NOTIFY_SOCKET is not to be used", error))?;
     let control = ControlConfig {
         scrape: scrape.reader(),
         front: rulebook.front_door(),
         admin: operators.listener,
         admin_on_public: config.admin.on_public,
         admin_rules: config.admin_rules(dev_key.as_ref().map(|(key, _)| key)),
+        look: scrape.look(),
+        watchdog: patience.map(|patience| Watchdog { notify: notify.clone(), patience }),
         dev: config.dev.then(|| mint(&rulebook)),
     };
-    let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
-    let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
     let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
     let running = boot::start(&config, rulebook.rules(), handover, &desk, &scrape)?;
@@ -105,12 +117,22 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     println!("{banner}");
     tracing::info!(listen = %running.listen(), shards = config.shards, flush = flush_name(config.flush), "serving");
 
-    let signal = wait_for_signal().map_err(|error| broken("signals cannot be waited for", error))?;
-    tracing::info!(signal, "stopping");
+    notify.ready(&format!("serving at {}", running.listen()));
+
+    let signal = signals.wait();
+    let budget_s = config.drain_budget.as_secs_f64();
+    tracing::info!(signal, budget_s, "leaving: everybody gets a slot to come back in; a second signal ends at once");
+    notify.stopping(config.drain_budget);
     rulebook.stop();
-    running.stop();
+    let left = running.leave(config.drain_budget);
     control.join();
-    Ok(())
+    left
+}
+
+/// The operator does not want to wait.
+fn end_at_once(signal: &'static str) {
+    tracing::warn!(signal, "asked a second time: whoever is still here is cut off");
+    std::process::exit(CUT_SHORT);
 }
 
 impl ServeConfig {
@@ -143,6 +165,12 @@ impl ServeConfig {
             node: config.server.node.clone().unwrap_or_else(host_name),
             limits: config.limits.clone(),
             dev,
+            takeover: config.server.takeover,
+            drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(if dev {
+                DEV_DRAIN_BUDGET_MS
+            } else {
+                DRAIN_BUDGET_MS
+            })),
             admin: AdminSettings {
                 listen: match config.admin.listen {
                     AdminListen::Off => None,
@@ -183,6 +211,12 @@ fn flush_name(flush: Flush) -> &'static str {
 
 fn cores_at_hand() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().try_into().unwrap_or(u16::MAX))
+}
+
+/// `WATCHDOG_USEC` is meant for the process named by `WATCHDOG_PID` (sd_watchdog_enabled(3)); its children inherit it.
+fn watchdog(patience_us: Option<u64>, pid: Option<u32>) -> Option<Duration> {
+    let is_meant = pid.is_none_or(|pid| pid == std::process::id());
+    patience_us.filter(|us| is_meant && *us > 0).map(Duration::from_micros)
 }
 
 /// The secret, and where it came from. `None`: there are other keys.
@@ -271,6 +305,12 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
     token::make(secret, &Claims { sub: user, exp: unix_s() + DEV_TOKEN_S, info: None, rooms: None })
 }
 
+/// The exit code of a server that was asked twice.
+const CUT_SHORT: i32 = 1;
+/// Below the time supervisors wait before they kill.
+const DRAIN_BUDGET_MS: u64 = 30_000;
+/// Nobody who tries something out waits half a minute for ^C.
+const DEV_DRAIN_BUDGET_MS: u64 = 1_000;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
                          to try it out, --dev listens at 127.0.0.1:8080";
@@ -309,6 +349,7 @@ mod tests {
         assert!(error.contains("THRONG_JWT_HS256_SECRET") && error.contains("--jwt-secret-file"), "{error}");
         let config = config(&["--listen", "127.0.0.1:1", "--jwt-hs256-secret", SECRET]).unwrap();
         assert!(!config.default_grants.allows(Verb::Join, "lobby", "ann"));
+        assert_eq!(config.drain_budget, Duration::from_millis(DRAIN_BUDGET_MS));
         assert!(!format!("{config:?}").contains(SECRET));
     }
 
@@ -333,6 +374,12 @@ mod tests {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
         assert_eq!((given.shards, given.flush), (3, Flush::Tick));
+        assert_eq!((given.takeover, given.drain_budget), (false, Duration::from_millis(DEV_DRAIN_BUDGET_MS)));
+        let rolling = config(&["--dev", "--takeover", "--drain-budget-ms", "1500"]).unwrap();
+        assert_eq!((rolling.takeover, rolling.drain_budget), (true, Duration::from_millis(1_500)));
+        let own = std::process::id();
+        assert_eq!(watchdog(Some(2_000_000), Some(own)), Some(Duration::from_secs(2)));
+        assert_eq!([watchdog(Some(2), Some(own + 1)), watchdog(None, Some(own)), watchdog(Some(0), None)], [None; 3]);
         assert_eq!((given.node.as_str(), given.connections_max, given.backlog), ("n1", Some(10), 4096));
         let grants =
             config(&["--dev", "--default-grants", r#"[{"match":"a","can":["join"]}]"#]).unwrap().default_grants;
@@ -341,6 +388,7 @@ mod tests {
             ["--shards", "0"],
             ["--max-connections", "0"],
             ["--flush", "later"],
+            ["--drain-budget-ms", "soon"],
             ["--listen", "here"],
             ["--default-grants", "{}"],
             ["--default-grants", "x"],

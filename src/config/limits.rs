@@ -251,6 +251,13 @@ fn of_connections() -> Vec<Setting> {
             .within(1_000..=86_400_000)
             .live(),
         setting(
+            "limits.pings_per_tick",
+            |c| &mut c.limits.pings_per_tick,
+            "Pings a shard sends per tick; who is due and has to wait is asked at the next.",
+        )
+        .within(1..=1 << 20)
+        .live(),
+        setting(
             "limits.dead_after_ms",
             |c| &mut c.limits.dead_after_ms,
             "Silence after which a connection is dead (4002); above `heartbeat_ms`.",
@@ -275,6 +282,12 @@ fn of_shards() -> Vec<Setting> {
             "The tick: what is not written at once is written with it.",
         )
         .within(1..=10_000),
+        setting(
+            "limits.slow_turn_ms",
+            |c| &mut c.limits.slow_turn_ms,
+            "A turn of a shard that takes so long is logged with what it did. 0: none is.",
+        )
+        .within(0..=3_600_000),
         setting(
             "limits.sends_per_tick",
             |c| &mut c.limits.sends_per_tick,

@@ -24,6 +24,7 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("grants", "What people may do whose token does not say it."),
     ("origins", "Which pages may connect, by the `Origin` that browsers send."),
     ("proxies", "Who stands in front of the server, and may say for whom it speaks."),
+    ("drain", "How the server leaves after SIGTERM or SIGINT; a second signal ends it at once."),
     (
         "limits",
         "Every bound of the server, and what happens when it is reached. Units stand in the names: \
@@ -42,6 +43,7 @@ pub fn settings() -> &'static [Setting] {
         all.extend(grants());
         all.extend(origins());
         all.extend(proxies());
+        all.extend(drain());
         all.extend(limits::all());
         all
     });
@@ -111,6 +113,26 @@ fn server() -> Vec<Setting> {
         setting("server.node", |c| &mut c.server.node, "This server's name in `welcome`: 1 to 128 bytes.")
             .flag("node", "NAME")
             .unset("the host's name", "\"eu-1\""),
+        setting(
+            "server.takeover",
+            |c| &mut c.server.takeover,
+            "Share the address with a server that is about to leave: start this one, then send the other SIGTERM.",
+        )
+        .flag("takeover", "BOOL"),
+    ]
+}
+
+fn drain() -> Vec<Setting> {
+    vec![
+        setting(
+            "drain.budget_ms",
+            |c| &mut c.drain.budget_ms,
+            "How long leaving may take: connections are sent away spread over it, each with a slot to come back in. 0: \
+             everybody is cut off. Keep it below the time your supervisor waits before it kills.",
+        )
+        .flag("drain-budget-ms", "MS")
+        .within(0..=3_600_000)
+        .unset("30,000; with `dev` 1,000", "30_000"),
     ]
 }
 

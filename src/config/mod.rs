@@ -53,6 +53,7 @@ pub struct Config {
     /// `[proxies]`.
     pub proxies: Proxies,
     pub limits: Limits,
+    pub drain: Drain,
 }
 
 /// `[server]`: where and on what it runs.
@@ -75,6 +76,8 @@ pub struct Server {
     pub flush: Flush,
     /// This server's name in `welcome`. `None`: the host's.
     pub node: Option<String>,
+    /// Share the address with a server that is about to leave.
+    pub takeover: bool,
 }
 
 impl Default for Server {
@@ -89,6 +92,7 @@ impl Default for Server {
             max_connections: None,
             flush: Flush::default(),
             node: None,
+            takeover: false,
         }
     }
 }
@@ -164,6 +168,13 @@ pub struct Tokens {
 pub struct DefaultGrants {
     /// `None`: nothing; under `dev` everything.
     pub default: Option<Grants>,
+}
+
+/// `[drain]`: how it leaves.
+#[derive(Clone, Debug, Default)]
+pub struct Drain {
+    /// Milliseconds. `None`: half a minute; under `dev` a second.
+    pub budget_ms: Option<u64>,
 }
 
 impl Config {

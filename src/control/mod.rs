@@ -12,9 +12,12 @@ mod idempotency;
 pub mod jwks;
 mod keys;
 mod metrics;
+mod notify;
 mod page;
+mod ready;
 mod rewind;
 mod routes;
+mod signals;
 #[cfg(test)]
 mod tests;
 pub mod token_keys;
@@ -31,7 +34,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
@@ -41,7 +43,10 @@ pub use desk::Desk;
 pub use front::FrontDoor;
 pub use hangup::Hangups;
 pub use keys::{ApiKey, NewKey};
-pub use metrics::{Family, Kind, Sample, Scrape};
+pub use metrics::{Family, HTTP_REFUSED, Histogram, Kind, Sample, Scrape, Value};
+pub use notify::{Notify, Watchdog};
+pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
+pub use signals::Signals;
 
 use rewind::Rewind;
 
@@ -60,6 +65,10 @@ pub struct ControlConfig {
     pub admin_rules: AdminRules,
     /// Whom to believe about who asks, and whose pages may read the answers.
     pub front: FrontDoor,
+    /// How the house is, for `/healthz`, `/readyz` and the watchdog.
+    pub look: Look,
+    /// A supervisor that wants to hear that all shards turn.
+    pub watchdog: Option<Watchdog>,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
 }
@@ -116,25 +125,14 @@ impl HandOver {
     }
 }
 
-/// Blocks until the process is asked to stop and gives the signal's name. From the call on, SIGINT and SIGTERM no longer
-/// end the process by themselves.
-pub fn wait_for_signal() -> io::Result<&'static str> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => Ok("SIGINT"),
-            _ = terminate.recv() => Ok("SIGTERM"),
-        }
-    })
-}
-
 async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused: Arc<AtomicU64>, desk: Desk) {
     let counts = Arc::new(api::ApiCounts::default());
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
     let router = routes::public(&config, &admin);
+    if let Some(watchdog) = config.watchdog {
+        tokio::spawn(notify::feed(watchdog, Arc::clone(&config.look)));
+    }
     let operators = Arc::new(Semaphore::new(admin::CONNECTIONS_MAX));
     if let Some(listener) = config.admin {
         let served = admin::serve(listener, admin, Arc::clone(&operators));

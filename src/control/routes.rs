@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -16,8 +16,8 @@ use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::api::ApiCounts;
-use super::metrics::{self, Family, Kind, Scrape};
-use super::{ControlConfig, Desk, Mint, front, page};
+use super::metrics::{self, Scrape};
+use super::{ControlConfig, Desk, Mint, front, page, ready};
 
 /// Who asks: the socket's peer at first, then whom its proxies speak for.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,8 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// What the public sees: rooms are elsewhere, so this is little.
 pub(super) fn public(config: &ControlConfig, admin: &Router) -> Router {
-    let public = Router::new().route("/healthz", get(async || "ok\n")).route("/ws", get(upgrade_required));
+    let look = || Arc::clone(&config.look);
+    let public = Router::new().merge(ready::health_routes(look())).route("/ws", get(upgrade_required));
     let public = match &config.dev {
         Some(mint) => public.merge(page::routes()).route("/dev/token", get(dev_token).with_state(Arc::clone(mint))),
         None => public,
@@ -49,28 +50,15 @@ async fn not_allowed() -> Response {
 
 /// What operators look at; mounted on the admin listener. `refused` counts sockets turned away before they came so far.
 pub(super) fn operations(config: &ControlConfig, refused: Arc<AtomicU64>, api: Arc<ApiCounts>, desk: Desk) -> Router {
-    let metrics = MetricsState { scrape: Arc::clone(&config.scrape), refused, api, desk };
-    Router::new().route("/healthz", get(async || "ok\n")).route("/metrics", get(serve_metrics).with_state(metrics))
-}
-
-#[derive(Clone)]
-struct MetricsState {
-    scrape: Scrape,
-    refused: Arc<AtomicU64>,
-    api: Arc<ApiCounts>,
-    desk: Desk,
-}
-
-async fn serve_metrics(State(state): State<MetricsState>) -> Response {
-    let mut families = (state.scrape)();
-    let refused = state.refused.load(Ordering::Relaxed);
-    let help = "Plain HTTP connections answered 503 because too many were open";
-    families.push(Family::single("throng_http_refused", help, Kind::Counter, refused));
-    families.extend(state.api.families(state.desk.late()));
-    match metrics::render(families) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => no(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the metrics could not be written"),
-    }
+    let shards = Arc::clone(&config.scrape);
+    let scrape: Scrape = Arc::new(move || {
+        let mut families = shards();
+        families.extend(api.families(desk.late()));
+        families
+    });
+    let look = || Arc::clone(&config.look);
+    let health = ready::health_routes(look()).merge(ready::ready_routes(look()));
+    health.merge(metrics::routes(scrape, refused))
 }
 
 async fn upgrade_required() -> Response {

@@ -18,11 +18,12 @@ fn start_with(dev: bool, admin_on_public: bool) -> (Control, HandOver) {
     let mint: Mint =
         Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
     let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
+    let look: Look = Arc::new(|| Standing { life: Life::Serving, ..Standing::starting() });
     let admin_rules = AdminRules { keys: Vec::new(), message_bytes_max: 1_000, depth_max: 8 };
     let proxies = Proxies { trusted: Nets::parse(&["127.0.0.1"]).unwrap(), protocol: false };
     let front: FrontDoor = Arc::new(move || (Origins::default(), proxies.clone()));
     let dev = dev.then_some(mint);
-    let config = ControlConfig { scrape, front, admin: None, admin_on_public, admin_rules, dev };
+    let config = ControlConfig { scrape, front, admin: None, admin_on_public, admin_rules, look, watchdog: None, dev };
     let (control, handover, _desk) = Control::start(config).unwrap();
     (control, handover)
 }

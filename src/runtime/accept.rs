@@ -2,17 +2,18 @@
 //!
 //! Promises: nobody who connected is dropped without a word: who cannot be seated is answered 503 or 429 and closed. When
 //! the process has no descriptor left, a reserve is given up to answer the next in line, and the door rests until the
-//! next tick instead of spinning. Must never: accept without bound in one turn.
+//! next tick instead of spinning. A door that closes turns newcomers to the other servers of the address and still takes
+//! in those who were on their way. Must never: accept without bound in one turn.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use super::sockets::Sockets;
 use super::sys::{self, EventFd};
-use crate::base::ConnKey;
+use crate::base::{ConnKey, Now};
 use crate::wire::{CloseReason, write_refusal};
 
 /// A listener that shares its port with those of the other shards. Accepted sockets inherit `TCP_NODELAY`, and a bound
@@ -60,7 +61,10 @@ pub struct DoorTotals {
 
 /// One shard's listener.
 pub struct Door {
-    listener: TcpListener,
+    /// `None`: closed for good.
+    listener: Option<TcpListener>,
+    /// It closes: since when, and after how many milliseconds for good.
+    closing: Option<(u64, u64)>,
     /// A file of our own to give up when there is no descriptor left.
     reserve: Option<EventFd>,
     /// Somebody may be waiting: readiness is said once, so this stays until `accept` finds nobody.
@@ -78,20 +82,54 @@ impl Door {
     pub fn new(listener: TcpListener, sockets: &mut Sockets) -> io::Result<Self> {
         sockets.watch_listener(listener.as_fd());
         let reserve = Some(EventFd::new()?);
-        Ok(Self { listener, reserve, waiting: true, resting: false, totals: DoorTotals::default() })
+        Ok(Self {
+            listener: Some(listener),
+            closing: None,
+            reserve,
+            waiting: true,
+            resting: false,
+            totals: DoorTotals::default(),
+        })
     }
 
     /// Takes in [`SocketEvent::Acceptable`](super::sockets::SocketEvent::Acceptable).
     pub fn on_acceptable(&mut self, watching: bool, sockets: &mut Sockets) {
+        let Some(listener) = &self.listener else { return };
         self.waiting = true;
         if !watching {
-            sockets.watch_listener(self.listener.as_fd());
+            sockets.watch_listener(listener.as_fd());
         }
     }
 
-    /// Rest is over; the reserve is made again if somebody took its place.
-    pub fn on_tick(&mut self) {
+    /// Takes nobody new. A listener that is closed resets everybody in its queue, and whoever's handshake with the kernel is
+    /// half done; so first its kernel drops every new SYN (the client sends it again after a second, to whoever listens
+    /// then), and it is closed when those who were on their way have arrived: after `linger_ms` at most.
+    pub fn close(&mut self, now: Now, linger_ms: u64) {
+        let Some(listener) = self.listener.as_ref().filter(|_| self.closing.is_none()) else { return };
+        // Where the kernel forbids filters, a few newcomers are reset; leaving goes on.
+        if let Err(error) = SockRef::from(listener).attach_filter(&DROPS_NEW_SYNS) {
+            tracing::warn!(%error, "newcomers cannot be held off while the door closes: some may be reset");
+        }
+        self.closing = Some((now.mono_ms, linger_ms.min(LINGER_MS_MAX)));
+    }
+
+    /// Whether nobody can come any more.
+    pub fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Rest is over; the reserve is made again if somebody took its place; a door that closes may be closed by now.
+    pub fn on_tick(&mut self, now: Now, sockets: &mut Sockets) {
         self.resting = false;
+        if let Some((since_ms, linger_ms)) = self.closing
+            && now.since(since_ms) >= linger_ms
+            && let Some(listener) = self.listener.take()
+        {
+            // The poll holds the file: without this the listener would go on listening after its close.
+            let _was_listening = SockRef::from(&listener).shutdown(Shutdown::Both);
+            sockets.unwatch_listener();
+            self.waiting = false;
+        }
         if self.reserve.is_none() {
             self.reserve = EventFd::new().ok();
         }
@@ -99,7 +137,7 @@ impl Door {
 
     /// Whether a turn would try to accept.
     pub fn has_work(&self) -> bool {
-        self.waiting && !self.resting
+        self.waiting && !self.resting && self.listener.is_some()
     }
 
     /// Accepts at most `most`. `open` gives each a place or says why not, which is answered by HTTP; connections it gave
@@ -115,7 +153,8 @@ impl Door {
             if !self.has_work() {
                 break;
             }
-            match sys::accept(self.listener.as_fd()) {
+            let Some(listener) = &self.listener else { break };
+            match sys::accept(listener.as_fd()) {
                 Ok((socket, peer)) => self.seat((socket, peer), sockets, open, homeless),
                 Err(error) => self.on_error(&error),
             }
@@ -173,7 +212,8 @@ impl Door {
     fn refuse_by_reserve(&mut self) {
         self.reserve = None;
         for _ in 0..REFUSALS_PER_REST {
-            match sys::accept(self.listener.as_fd()) {
+            let Some(listener) = &self.listener else { break };
+            match sys::accept(listener.as_fd()) {
                 Ok((socket, peer)) => {
                     self.totals.refused_no_files += 1;
                     tracing::debug!(%peer, "no descriptor left");
@@ -216,6 +256,16 @@ fn discard_input(mut socket: &TcpStream) {
     }
 }
 
+/// Well below the second after which a dropped SYN is sent again, so that it never comes here twice.
+const LINGER_MS_MAX: u64 = 700;
+/// Drops a segment whose flags (byte 13 of the TCP header) say SYN and not ACK; everything else passes.
+const DROPS_NEW_SYNS: [SockFilter; 5] = [
+    SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
+    SockFilter::new((libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16, 0, 0, 0x12),
+    SockFilter::new((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, 0, 1, 0x02),
+    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
+    SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX),
+];
 /// How many are answered before the door rests: 16 a tick keep a queue of refused clients moving.
 const REFUSALS_PER_REST: usize = 16;
 /// A slow reader may stall with this much (and one send) unsent in the kernel: enough for a good connection, and some

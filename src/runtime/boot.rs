@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::host;
 use super::mailbox::{self, Bell};
 use super::notice::{self, RulesChange};
+use super::phase::Phase;
 use super::places::Places;
 use super::pump::{self, Give, Parts, Pump};
 use super::scrape::{Counts, ShardCounts};
@@ -40,6 +41,11 @@ pub struct BootConfig {
     pub slots_per_ring: u16,
     /// Must equal `Limits::tick_ms` of the shards.
     pub tick_ms: u64,
+    /// A turn that takes longer is counted and logged.
+    pub slow_turn_ms: u64,
+    /// Another server of this user may have the address already: it is about to leave, and what comes from now on is shared
+    /// with it until it does.
+    pub takeover: bool,
     /// Connections of all shards together; more are answered 503.
     pub connections_max: u64,
     /// Parcels that may wait for one shard.
@@ -53,6 +59,10 @@ pub struct BootConfig {
 pub enum BootError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "somebody listens on {address} already: end it first, or start with --takeover if it is a throng that is about to leave"
+    )]
+    Taken { address: SocketAddr },
     #[error("cannot prepare this host: {0}")]
     Host(#[from] host::HostError),
     #[error("shard {shard} cannot start: {source}")]
@@ -69,7 +79,8 @@ pub struct Running {
     address: SocketAddr,
     executors: Vec<ExecutorJoinHandle<io::Result<()>>>,
     bells: Vec<Arc<Bell>>,
-    stopping: Arc<AtomicBool>,
+    phase: Arc<Phase>,
+    clock: Clock,
     counts: Arc<[Arc<ShardCounts>]>,
     asks: Asks,
     rules: RulesChange,
@@ -94,11 +105,19 @@ pub fn start(
     let bells = (0..config.shards).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>();
     let bells = bells.map_err(|source| BootError::Shard { shard: 0, source })?;
     let counts: Arc<[Arc<ShardCounts>]> = bells.iter().map(|_| Arc::default()).collect();
-    let (make_shard, clock, stopping) = (Arc::new(make_shard), Clock::start(), Arc::new(AtomicBool::new(false)));
+    let (make_shard, clock, phase) = (Arc::new(make_shard), Clock::start(), Arc::new(Phase::new(config.shards)));
 
     // Every listener is there before the first shard runs: an address in use must not be found out half-way.
     let mut address = config.listen;
-    accept::claim(address).map_err(|source| BootError::Listen { address, source })?;
+    if !config.takeover {
+        accept::claim(address).map_err(|source| {
+            if source.kind() == io::ErrorKind::AddrInUse {
+                BootError::Taken { address }
+            } else {
+                BootError::Listen { address, source }
+            }
+        })?;
+    }
     let mut listeners = Vec::new();
     for _ in 0..config.shards {
         let bound = accept::bind(address, config.backlog).and_then(|listener| Ok((listener.local_addr()?, listener)));
@@ -110,15 +129,16 @@ pub fn start(
     let (started, starts) = bounded(usize::from(config.shards));
     let (asks, inboxes) = asks::connect(&bells, config.asks_per_inbox);
     let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
-    let mut running = Running { address, executors: Vec::new(), bells, stopping, counts, asks, rules, places };
+    let mut running = Running { address, executors: Vec::new(), bells, phase, clock, counts, asks, rules, places };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
         let tell = Arc::clone(&tell);
         let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
-        let (slots_per_ring, tick_ms, shards) = (config.slots_per_ring, config.tick_ms, config.shards);
+        let (slots_per_ring, tick_ms, slow_turn_ms) = (config.slots_per_ring, config.tick_ms, config.slow_turn_ms);
+        let shards = config.shards;
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
         let (notices, places) = (running.rules.notices(), running.places.clone());
-        let (stopping, started) = (Arc::clone(&running.stopping), started.clone());
+        let (phase, started) = (Arc::clone(&running.phase), started.clone());
         let executor = builder(id, cores[number % cores.len()]).spawn(move || async move {
             let shard = make_shard(id);
             let parts = Parts {
@@ -126,6 +146,7 @@ pub fn start(
                 listener,
                 slots_per_ring,
                 tick_ms,
+                slow_turn_ms,
                 shards,
                 mailbox,
                 asks,
@@ -136,7 +157,7 @@ pub fn start(
                 give,
                 tell,
                 counts,
-                stopping,
+                phase,
             };
             live(parts, started).await
         });
@@ -160,7 +181,7 @@ impl Running {
 
     /// A way to read all counts from any thread, for as long as one likes.
     pub fn counts(&self) -> Counts {
-        Counts::new(Arc::clone(&self.counts))
+        Counts::new(Arc::clone(&self.counts), self.clock, Arc::clone(&self.phase), self.places.clone())
     }
 
     /// The way for the control plane's letters. What is posted after the stop is not taken.
@@ -178,15 +199,18 @@ impl Running {
         self.places.clone()
     }
 
-    /// Stops all shards at the end of their turn, closes every socket and joins the threads.
+    /// Lets all shards leave: they take nobody new, give everybody a slot within `budget`, and end when nobody is left or the
+    /// budget is spent. Returns at once; [`Running::join`] waits for it, [`Running::stop`] cuts it short.
+    pub fn drain(&self, budget: Duration) {
+        self.phase.leave(u64::try_from(budget.as_millis()).unwrap_or(u64::MAX >> 1));
+        self.ring();
+    }
+
+    /// Waits until all shards have ended by themselves, as they do after [`Running::drain`].
     ///
     /// # Errors
-    /// Why a shard had ended before it was told to.
-    pub fn stop(self) -> Result<(), BootError> {
-        self.stopping.store(true, Ordering::Relaxed);
-        for bell in &self.bells {
-            bell.ring();
-        }
+    /// Why a shard had ended before it should have.
+    pub fn join(self) -> Result<(), BootError> {
         let mut ended = Ok(());
         for (shard, executor) in (0..).zip(self.executors) {
             let one = match executor.join() {
@@ -197,6 +221,29 @@ impl Running {
             ended = ended.and(one);
         }
         ended
+    }
+
+    /// Planted: this shard never ends its turn while `stalls`.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant_stall(&self, shard: ShardId, stalls: bool) {
+        self.counts[shard.index()].stalls.store(stalls, std::sync::atomic::Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Stops all shards at the end of their turn, closes every socket and joins the threads.
+    ///
+    /// # Errors
+    /// Why a shard had ended before it was told to.
+    pub fn stop(self) -> Result<(), BootError> {
+        self.phase.stop();
+        self.ring();
+        self.join()
+    }
+
+    fn ring(&self) {
+        for bell in &self.bells {
+            bell.ring();
+        }
     }
 
     fn wait_for(self, starts: &Receiver<()>) -> Result<Self, BootError> {

@@ -16,6 +16,11 @@ impl Clock {
         Self { began: instant() }
     }
 
+    /// Microseconds since this clock's zero, for measuring how long something takes.
+    pub fn mono_us(self) -> u64 {
+        instant().duration_since(self.began).as_micros() as u64
+    }
+
     /// The present moment.
     pub fn now(self) -> Now {
         let mono_ms = instant().duration_since(self.began).as_millis() as u64;

@@ -4,8 +4,8 @@
 //!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
 //!   │                       ├─► accept                             the door
 //!  host                     ├─► mailbox, asks                      parcels between shards, the control plane's letters
-//!                           ├─► notice, places                     what all shards are told, and share
-//!                           └─► clock, scrape
+//!                           ├─► notice, places, phase              what all shards are told, and share
+//!                           └─► clock, turn, scrape
 //! ```
 //!
 //! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
@@ -17,12 +17,14 @@ pub mod clock;
 pub mod host;
 pub mod mailbox;
 mod notice;
+mod phase;
 mod places;
 mod pump;
 pub mod scrape;
 mod socket_ring;
 pub mod sockets;
 mod sys;
+pub mod turn;
 
 pub use asks::{Asks, Tell};
 pub use notice::RulesChange;

@@ -26,6 +26,11 @@ impl Places {
         self.0.max.store(max, Ordering::Relaxed);
     }
 
+    /// How many are taken, and how many there are.
+    pub fn taken(&self) -> (u64, u64) {
+        (self.0.taken.load(Ordering::Relaxed), self.0.max.load(Ordering::Relaxed))
+    }
+
     /// Takes one place. False: all are taken.
     pub fn take(&self) -> bool {
         let max = self.0.max.load(Ordering::Relaxed);
@@ -53,6 +58,7 @@ mod tests {
         assert!(!places.take(), "one is still there");
         places.give_back(1);
         assert!(places.take() && !places.take());
+        assert_eq!(places.taken(), (1, 1));
     }
 
     #[test]

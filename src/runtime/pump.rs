@@ -1,7 +1,7 @@
 //! The turn of a shard: what happened goes in, what it wants done is done.
 //!
 //! ```text
-//!  notices, tick? → accept → events → read → mail → asks → end of turn → write until nothing is due
+//!  leave?, notices, tick? → accept → events → read → mail → asks → end of turn → write until nothing is due
 //!  → close, hand over → post → sleep?
 //! ```
 //!
@@ -14,7 +14,6 @@ use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,9 +24,11 @@ use super::asks::Tell;
 use super::clock::Clock;
 use super::mailbox::{Bell, Mailbox};
 use super::notice::Notices;
+use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SocketEvent, Sockets};
+use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
 use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
 use crate::wire::CloseReason;
@@ -52,6 +53,7 @@ pub(super) struct Parts {
     pub(super) listener: TcpListener,
     pub(super) slots_per_ring: u16,
     pub(super) tick_ms: u64,
+    pub(super) slow_turn_ms: u64,
     pub(super) shards: u16,
     pub(super) mailbox: Mailbox<Mail>,
     pub(super) asks: Receiver<Ask>,
@@ -62,7 +64,7 @@ pub(super) struct Parts {
     pub(super) give: Give,
     pub(super) tell: Tell,
     pub(super) counts: Arc<ShardCounts>,
-    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) phase: Arc<Phase>,
 }
 
 /// One shard, its sockets and its mail.
@@ -89,8 +91,16 @@ pub(super) struct Pump {
     effects: Vec<Effect>,
     homeless: Vec<ConnKey>,
     counts: RuntimeCounts,
+    times: TurnTimes,
+    slow_turn_us: u64,
+    /// A slow turn of this tick is in the log already.
+    slow_told: bool,
     shared: Arc<ShardCounts>,
-    stopping: Arc<AtomicBool>,
+    phase: Arc<Phase>,
+    /// Since the data plane leaves: when its time is over.
+    leaves_at_ms: Option<u64>,
+    /// Nobody is left here, and the others know.
+    said_empty: bool,
 }
 
 /// Turns until told to stop, sleeping when there is nothing to do.
@@ -101,7 +111,7 @@ pub(super) async fn run(mut pump: Pump) -> io::Result<()> {
     let bell = pump.bell.eventfd().as_glommio_file()?;
     let timer = keep_time(pump.clock, Rc::clone(&pump.tick_due_ms), Arc::clone(&pump.bell));
     let timer = glommio::spawn_local(timer);
-    while !pump.stopping.load(Ordering::Relaxed) {
+    while !pump.is_over() {
         let busy = pump.turn();
         if !busy && pump.prepare_sleep() {
             let rung = bell.read_at(0, 8).await.map_err(io::Error::from);
@@ -138,7 +148,8 @@ impl Pump {
         let mut sockets = Sockets::new(parts.slots_per_ring, Arc::clone(parts.bell.eventfd()))?;
         let door = Door::new(parts.listener, &mut sockets)?;
         let me = parts.shard.id();
-        Ok(Self {
+        parts.counts.beat(parts.clock.now());
+        let mut pump = Self {
             shard: parts.shard,
             sockets,
             door,
@@ -159,33 +170,80 @@ impl Pump {
             effects: Vec::new(),
             homeless: Vec::new(),
             counts: RuntimeCounts::default(),
+            times: TurnTimes::default(),
+            slow_turn_us: parts.slow_turn_ms * 1_000,
+            slow_told: false,
             shared: parts.counts,
-            stopping: parts.stopping,
-        })
+            phase: parts.phase,
+            leaves_at_ms: None,
+            said_empty: false,
+        };
+        // Whoever asks before the first tick shall not hear of a shard without places.
+        pump.publish_counts();
+        Ok(pump)
     }
 
     /// Whether anything was done.
     fn turn(&mut self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        self.stall_if_planted();
+        let mut turn = Turn::begin(self.clock, &self.counts);
         let now = self.clock.now();
         self.counts.turns += 1;
+        self.leave_if_told(now);
         let mut busy = self.read_notices(now);
-        busy |= self.tick_if_due(now);
+        busy |= turn.end_of(Part::Tick, self.tick_if_due(now));
         if self.shard.wants_input() {
-            busy |= self.accept(now);
+            busy |= turn.end_of(Part::Accept, self.accept(now));
         }
-        busy |= self.take_events(now);
+        busy |= turn.end_of(Part::Events, self.take_events(now));
         self.give_back_places();
         if self.shard.wants_input() {
-            busy |= self.read(now);
-            busy |= self.take_mail(now);
-            busy |= self.take_asks(now);
+            busy |= turn.end_of(Part::Read, self.read(now));
+            busy |= turn.end_of(Part::Mail, self.take_mail(now));
+            busy |= turn.end_of(Part::Mail, self.take_asks(now));
         }
         self.shard.end_turn(now);
-        busy |= self.write(now);
+        busy |= turn.end_of(Part::Write, self.write(now));
         busy |= self.carry_out();
         busy |= self.post();
         self.sockets.submit();
+        turn.end_of(Part::Post, busy);
+        let took_us = turn.end(&mut self.times);
+        if took_us >= self.slow_turn_us {
+            self.counts.slow_turns += 1;
+            // One a tick is enough to see what happens.
+            if !std::mem::replace(&mut self.slow_told, true) {
+                turn.tell(self.shard.id().0, took_us, &self.counts);
+            }
+        }
         busy
+    }
+
+    /// Whether this pump has nothing more to do, ever.
+    fn is_over(&self) -> bool {
+        let out_of_time = self.leaves_at_ms.is_some_and(|at_ms| self.clock.now().mono_ms >= at_ms);
+        self.phase.is_stopping() || self.said_empty && self.phase.all_are_empty() || out_of_time
+    }
+
+    /// Leaves when the data plane does: the door closes, the shard sends everybody away, and says when nobody is left.
+    fn leave_if_told(&mut self, now: Now) {
+        let Some(budget_ms) = self.phase.leaving() else { return };
+        if self.leaves_at_ms.is_none() {
+            self.leaves_at_ms = Some(now.mono_ms + budget_ms);
+            self.door.close(now, budget_ms / 2);
+            self.shard.handle(now, Input::Drain { budget_ms });
+        } else if !self.said_empty && self.door.is_closed() && self.shard.is_drained() {
+            self.said_empty = true;
+            self.phase.one_is_empty();
+        }
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn stall_if_planted(&self) {
+        while self.shared.stalls.load(std::sync::atomic::Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
     }
 
     /// Mail that is here is taken in, everybody is told; who cannot take that now sees the socket close all the same.
@@ -211,12 +269,14 @@ impl Pump {
             return false;
         }
         let late_ms = now.mono_ms - due_ms;
+        self.shared.beat(now);
+        self.slow_told = false;
         self.counts.ticks += 1;
         self.counts.late_ticks += u64::from(late_ms > self.tick_ms / 2);
         self.counts.late_ticks_ms += late_ms;
         // Missed ticks are not made up for: one tick does the work of all.
         self.tick_due_ms.set(due_ms + (late_ms / self.tick_ms + 1) * self.tick_ms);
-        self.door.on_tick();
+        self.door.on_tick(now, &mut self.sockets);
         self.shard.handle(now, Input::Tick);
         self.sockets.drop_rings_above(self.shard.rings_wanted());
         self.publish_counts();
@@ -289,6 +349,7 @@ impl Pump {
             && let Some((from, mut parcel)) = self.mailbox.take()
         {
             taken += 1;
+            self.counts.letters += parcel.len() as u64;
             self.shard.handle_parcel(now, from, &mut parcel);
             self.mailbox.keep(parcel);
         }
@@ -321,7 +382,8 @@ impl Pump {
                     Fate::Broken => self.counts.broken += 1,
                 }
             }
-            self.shard.finish_batch(now, &mut self.batch, &self.fates);
+            // Later than the turn began: what the writing itself took is part of how long messages wait.
+            self.shard.finish_batch(self.clock.now(), &mut self.batch, &self.fates);
         }
         busy
     }
@@ -405,7 +467,8 @@ impl Pump {
                 }
                 false => true,
             };
-        let sleep = may_sleep && !self.stopping.load(Ordering::Relaxed);
+        let told_to_leave = self.leaves_at_ms.is_none() && self.phase.leaving().is_some();
+        let sleep = may_sleep && !told_to_leave && !self.phase.is_stopping();
         if sleep {
             self.counts.sleeps += 1;
         } else {
@@ -427,7 +490,8 @@ impl Pump {
         (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
         (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
         counts.refused_address = door.refused_address;
-        self.shared.store(counts, self.shard.counters(), &self.shard.gauges());
+        counts.inbox_parcels = self.mailbox.waiting() as u64;
+        self.shared.store(counts, &self.times, &self.shard);
     }
 }
 

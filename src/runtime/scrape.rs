@@ -6,21 +6,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::shard::{Counters, Gauges};
+use super::clock::Clock;
+use super::phase::Phase;
+use super::places::Places;
+use super::turn::{TURN_BUCKETS_US, TurnTimes};
+use crate::base::Now;
+use crate::shard::{Counters, Gauges, Shard, Tables};
 
-/// Defines the counters once: as plain numbers for the writer, as atomics for the reader.
+/// Defines the counters once: as plain numbers for the writer, as atomics for the reader, with name and help for the
+/// scrape. `gauge` marks what is not a total.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($kind:ident $name:ident $metric:literal $help:literal,)*) => {
         /// Counts of one shard, or of all of them added up. Those that are not totals say so.
         #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
         pub struct RuntimeCounts {
-            $($(#[$doc])* pub $name: u64,)*
+            $(#[doc = $help] pub $name: u64,)*
         }
 
         impl RuntimeCounts {
-            /// Each count by its name, for the scrape.
-            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)*].into_iter()
+            /// Each count as it is shown.
+            pub fn shown(&self) -> impl Iterator<Item = Shown> {
+                [$(Shown { name: $metric, help: $help, only_rises: stringify!($kind) == "total", value: self.$name },)*]
+                    .into_iter()
             }
 
             fn add(&mut self, other: &Self) {
@@ -48,54 +55,45 @@ macro_rules! counters {
     };
 }
 
+/// One count with what is to be said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Without `_total`.
+    pub name: &'static str,
+    pub help: &'static str,
+    pub only_rises: bool,
+    pub value: u64,
+}
+
 counters! {
-    /// Sockets in rings now, closing ones included: no tool of the system shows them.
-    sockets,
-    /// Rings now.
-    rings,
-    /// Connections taken in.
-    accepted,
-    /// Connections answered 503 for want of a place.
-    refused_full,
-    /// Connections answered 429 because of how many come from their address.
-    refused_address,
-    /// Connections answered 503 for want of a descriptor.
-    refused_no_files,
-    /// Other failures of accept.
-    accept_failed,
-    /// Sockets handed to the control plane.
-    handed_over,
-    /// Sockets that should have been handed over and were answered 503: no descriptor left.
-    hand_over_failed,
-    /// Reads that brought bytes.
-    reads,
-    received_bytes,
-    /// Writes asked of the kernel; each is one connection's turn, of one frame or many.
-    writes,
-    /// Bytes asked to be written; those of stalled writes count again when they are asked for again.
-    written_bytes,
-    /// Writes the socket did not take whole.
-    stalled,
-    /// Writes to sockets that turned out dead.
-    broken,
-    /// Parcels of mail taken in.
-    parcels,
-    /// Posts that found the other inbox full and wait here.
-    posts_refused,
-    turns,
-    /// Turns after which there was nothing to do.
-    sleeps,
-    ticks,
-    /// Ticks that came more than half a tick late.
-    late_ticks,
-    /// By how much ticks came late, in sum.
-    late_ticks_ms,
-    /// Completions that outgrew their queue. Stays 0.
-    overflows,
-    /// Polls the kernel ended by itself.
-    rearmed,
-    /// Completions for a former owner of a slot. Stays 0.
-    stale,
+    gauge sockets "throng_sockets" "Direct descriptors in use, closing ones included: no tool of the system shows them",
+    gauge rings "throng_rings" "io_uring instances that hold sockets",
+    gauge inbox_parcels "throng_inbox_parcels" "Parcels of mail waiting in the inboxes of shards",
+    total accepted "throng_io_accepted" "Connections taken in and given a place",
+    total refused_full "throng_io_refused_full" "Connections answered 503 for want of a place",
+    total refused_address "throng_io_refused_address" "Connections answered 429 because of how many come from their address",
+    total refused_no_files "throng_io_refused_no_files" "Connections answered 503 for want of a descriptor",
+    total accept_failed "throng_io_accept_failed" "Other failures of accept",
+    total handed_over "throng_io_handed_over" "Sockets handed to the control plane",
+    total hand_over_failed "throng_io_hand_over_failed" "Sockets answered 503 because no descriptor was left to hand them over",
+    total reads "throng_io_reads" "Reads that brought bytes",
+    total received_bytes "throng_io_received_bytes" "Bytes read from sockets",
+    total writes "throng_io_writes" "Writes asked of the kernel: each is one connection's turn, of one frame or many",
+    total written_bytes "throng_io_written_bytes" "Bytes asked to be written; those of stalled writes count again when they are asked for again",
+    total stalled "throng_io_stalled" "Writes the socket did not take whole",
+    total broken "throng_io_broken" "Writes to sockets that turned out dead",
+    total parcels "throng_parcels" "Parcels of mail taken in",
+    total letters "throng_letters" "Letters in them",
+    total posts_refused "throng_posts_refused" "Posts that found the other inbox full and waited",
+    total turns "throng_turns" "Turns of the shards",
+    total slow_turns "throng_turns_slow" "Turns that took longer than the bound above which they are logged",
+    total sleeps "throng_sleeps" "Turns after which there was nothing to do",
+    total ticks "throng_ticks" "Ticks",
+    total late_ticks "throng_ticks_late" "Ticks that came more than half a tick late",
+    total late_ticks_ms "throng_ticks_late_milliseconds" "By how much ticks came late, in sum",
+    total overflows "throng_ring_overflows" "Completions that outgrew their queue. Stays 0",
+    total rearmed "throng_ring_rearmed" "Polls the kernel ended by itself and that were armed again",
+    total stale "throng_ring_stale" "Completions for a former owner of a slot. Stays 0",
 }
 
 /// Where one shard leaves its counts for others to read.
@@ -104,92 +102,183 @@ pub(super) struct ShardCounts {
     runtime: SharedCounts,
     /// In the order of [`Counters::cells`].
     cells: Box<[AtomicU64]>,
-    gauges: [AtomicU64; 7],
+    /// In the order of [`Gauges::ALL`].
+    gauges: Box<[AtomicU64]>,
+    /// In the order of [`Tables::ALL`].
+    tables: Box<[AtomicU64]>,
+    turn_buckets: [AtomicU64; TURN_BUCKETS_US.len() + 1],
+    turn_sum_us: AtomicU64,
+    /// When the shard last took a tick, by the clock all shards share.
+    beat_mono_ms: AtomicU64,
+    #[cfg(feature = "planted-bugs")]
+    pub(super) stalls: std::sync::atomic::AtomicBool,
 }
 
 impl Default for ShardCounts {
     fn default() -> Self {
-        let cells = (0..Counters::CELLS).map(|_| AtomicU64::new(0)).collect();
-        Self { runtime: SharedCounts::default(), cells, gauges: Default::default() }
+        let cells = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            runtime: SharedCounts::default(),
+            cells: cells(Counters::CELLS),
+            gauges: cells(Gauges::ALL.len()),
+            tables: cells(Tables::ALL.len()),
+            turn_buckets: Default::default(),
+            turn_sum_us: AtomicU64::new(0),
+            beat_mono_ms: AtomicU64::new(0),
+            #[cfg(feature = "planted-bugs")]
+            stalls: std::sync::atomic::AtomicBool::new(false),
+        }
     }
 }
 
 impl ShardCounts {
-    /// Only the shard itself writes.
-    pub(super) fn store(&self, runtime: &RuntimeCounts, counters: &Counters, gauges: &Gauges) {
+    /// Only the shard itself writes: what the runtime counted, how long turns took, and what the shard says of itself.
+    pub(super) fn store(&self, runtime: &RuntimeCounts, times: &TurnTimes, shard: &Shard) {
         self.runtime.store(runtime);
-        for (cell, count) in self.cells.iter().zip(counters.cells()) {
-            cell.store(count, Ordering::Relaxed);
-        }
-        for (cell, gauge) in self.gauges.iter().zip(gauges_to_array(gauges)) {
-            cell.store(gauge, Ordering::Relaxed);
-        }
+        store_all(&self.turn_buckets, times.buckets.into_iter());
+        self.turn_sum_us.store(times.sum_us, Ordering::Relaxed);
+        store_all(&self.cells, shard.counters().cells());
+        store_all(&self.gauges, shard.gauges().values());
+        store_all(&self.tables, shard.tables().values());
+    }
+
+    /// Only the shard itself says that it lives.
+    pub(super) fn beat(&self, now: Now) {
+        self.beat_mono_ms.store(now.mono_ms, Ordering::Relaxed);
+    }
+}
+
+fn store_all(cells: &[AtomicU64], values: impl Iterator<Item = u64>) {
+    for (cell, value) in cells.iter().zip(values) {
+        cell.store(value, Ordering::Relaxed);
+    }
+}
+
+fn load_all(cells: &[AtomicU64]) -> impl Iterator<Item = u64> {
+    cells.iter().map(|cell| cell.load(Ordering::Relaxed))
+}
+
+fn add_all(sums: &mut [u64], cells: &[AtomicU64]) {
+    for (sum, value) in sums.iter_mut().zip(load_all(cells)) {
+        *sum += value;
     }
 }
 
 /// A way to all shards' counts, from any thread.
 #[derive(Clone, Debug)]
-pub struct Counts(Arc<[Arc<ShardCounts>]>);
+pub struct Counts {
+    shards: Arc<[Arc<ShardCounts>]>,
+    clock: Clock,
+    phase: Arc<Phase>,
+    places: Places,
+}
 
 /// All shards added up, each as of its last tick.
 #[derive(Clone, Debug)]
 pub struct Totals {
     pub runtime: RuntimeCounts,
+    pub turns: TurnTimes,
     /// In the order of [`Counters::cells`].
     pub cells: Vec<u64>,
     pub gauges: Gauges,
+    pub tables: Tables,
+    /// Milliseconds since the shard that was silent longest took its last tick.
+    pub silent_ms: u64,
+    /// Connections all shards together may hold.
+    pub connections_max: u64,
 }
 
 impl Counts {
-    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>) -> Self {
-        Self(shards)
+    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>, clock: Clock, phase: Arc<Phase>, places: Places) -> Self {
+        Self { shards, clock, phase, places }
     }
 
     /// Reads and adds. Never waits.
     pub fn totals(&self) -> Totals {
-        let (mut runtime, mut cells, mut gauges) = (RuntimeCounts::default(), vec![0; Counters::CELLS], [0; 7]);
-        for shard in self.0.iter() {
+        let (mut runtime, mut turns) = (RuntimeCounts::default(), TurnTimes::default());
+        let mut cells = vec![0; Counters::CELLS];
+        let (mut gauges, mut tables) = ([0; Gauges::ALL.len()], [0; Tables::ALL.len()]);
+        for shard in self.shards.iter() {
             runtime.add(&shard.runtime.load());
-            for (sum, cell) in cells.iter_mut().zip(&shard.cells) {
-                *sum += cell.load(Ordering::Relaxed);
-            }
-            for (sum, cell) in gauges.iter_mut().zip(&shard.gauges) {
-                *sum += cell.load(Ordering::Relaxed);
-            }
+            add_all(&mut turns.buckets, &shard.turn_buckets);
+            turns.sum_us += shard.turn_sum_us.load(Ordering::Relaxed);
+            add_all(&mut cells, &shard.cells);
+            add_all(&mut gauges, &shard.gauges);
+            add_all(&mut tables, &shard.tables);
         }
-        Totals { runtime, cells, gauges: gauges_from_array(gauges) }
+        let (gauges, tables) = (Gauges::from_values(gauges.into_iter()), Tables::from_values(tables.into_iter()));
+        let silent_ms = self.silent_ms().max().unwrap_or(0);
+        let (_, connections_max) = self.places.taken();
+        Totals { runtime, turns, cells, gauges, tables, silent_ms, connections_max }
     }
-}
 
-fn gauges_to_array(gauges: &Gauges) -> [u64; 7] {
-    let Gauges { connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting } =
-        *gauges;
-    [connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting]
-}
+    /// Milliseconds since each shard took its last tick, in the order of shards.
+    pub fn silent_ms(&self) -> impl Iterator<Item = u64> {
+        let now = self.clock.now();
+        self.shards.iter().map(move |shard| now.since(shard.beat_mono_ms.load(Ordering::Relaxed)))
+    }
 
-fn gauges_from_array(values: [u64; 7]) -> Gauges {
-    let [connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting] = values;
-    Gauges { connections, sessions, rooms_home, rooms_seated, behind_readers, unsent_bytes, letters_waiting }
+    /// Places taken in the whole process, and how many there are.
+    pub fn places(&self) -> (u64, u64) {
+        self.places.taken()
+    }
+
+    /// Whether the data plane was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.phase.leaving().is_some() || self.phase.is_stopping()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::Count;
+    use crate::base::Limits;
+    use crate::shard::{Count, Flush, Rules, ShardConfig};
+    use crate::wire::{Grants, TokenVerifier};
 
     #[test]
     fn what_the_shards_stored_is_read_and_added() {
         let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
-        let mut counters = Counters::default();
-        counters.add(Count::Publishes, 5);
-        for shard in shards.iter() {
+        let limits = Limits::default();
+        let verifier = Arc::new(TokenVerifier::hs256(b"a secret that nobody has to keep here", &limits));
+        let config = ShardConfig {
+            id: crate::base::ShardId(0),
+            shards: 1,
+            rules: Arc::new(Rules::new(limits, verifier, Grants::nothing())),
+            seed: [1, 2],
+            flush: Flush::Eager,
+            node: Arc::from("test"),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        };
+        let mut shard = Shard::new(config);
+        assert!(shard.open(Now::default(), std::net::Ipv4Addr::LOCALHOST.into()).is_ok());
+        let times = TurnTimes { sum_us: 4, ..TurnTimes::default() };
+        for counts in shards.iter() {
             let runtime = RuntimeCounts { sockets: 3, late_ticks_ms: 5, ..RuntimeCounts::default() };
-            shard.store(&runtime, &counters, &Gauges { rooms_home: 7, letters_waiting: 1, ..Gauges::default() });
+            counts.store(&runtime, &times, &shard);
         }
-        let totals = Counts::new(shards).totals();
+        let totals = Counts::new(shards, Clock::start(), Arc::new(Phase::new(2)), Places::new(14)).totals();
         assert_eq!(totals.runtime, RuntimeCounts { sockets: 6, late_ticks_ms: 10, ..RuntimeCounts::default() });
-        assert_eq!((totals.cells[Count::Publishes.index()], totals.cells.iter().sum::<u64>()), (10, 10));
-        assert_eq!((totals.gauges.rooms_home, totals.gauges.letters_waiting), (14, 2));
-        assert!(totals.runtime.named().any(|named| named == ("late_ticks_ms", 10)));
+        assert_eq!((totals.cells[Count::Accepted.index()], totals.cells.iter().sum::<u64>()), (2, 2));
+        assert_eq!((totals.gauges.connections, totals.connections_max, totals.turns.sum_us), (2, 14, 8));
+        assert!(totals.tables.rows > 0);
+        let late = totals.runtime.shown().find(|shown| shown.name == "throng_ticks_late_milliseconds").unwrap();
+        assert!(late.only_rises && late.value == 10);
+    }
+
+    #[test]
+    fn the_longest_silence_is_told_and_a_beat_ends_it() {
+        let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
+        let clock = Clock::start();
+        let counts = Counts::new(Arc::clone(&shards), clock, Arc::new(Phase::new(2)), Places::new(1));
+        // One beats from the future, so that no slow machine makes it old.
+        shards[0].beat(Now { mono_ms: 1 << 40, unix_ms: 0 });
+        while counts.totals().silent_ms < 2 {
+            std::thread::yield_now();
+        }
+        assert_eq!(counts.silent_ms().next(), Some(0));
+        shards[1].beat(Now { mono_ms: 1 << 40, unix_ms: 0 });
+        assert_eq!(counts.totals().silent_ms, 0);
     }
 }

@@ -99,6 +99,11 @@ impl SocketRing {
         self.ring.poll_listener(listener, tag(Kind::Listener, 0, 0));
     }
 
+    /// Tells no more of it; the listener is the caller's alone again.
+    pub(super) fn unwatch_listener(&mut self) {
+        self.ring.cancel(tag(Kind::Listener, 0, 0), tag(Kind::Note, 0, 0));
+    }
+
     /// Lets the ring work and says what came of it.
     pub(super) fn turn(&mut self, enters: u32, events: &mut VecDeque<SocketEvent>) {
         self.ring.turn(enters);

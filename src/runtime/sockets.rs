@@ -125,6 +125,11 @@ impl Sockets {
         self.rings[0].watch_listener(listener);
     }
 
+    /// Ends [`Sockets::watch_listener`]; one last [`SocketEvent::Acceptable`] may still come.
+    pub fn unwatch_listener(&mut self) {
+        self.rings[0].unwatch_listener();
+    }
+
     /// Takes a socket in under `conn`, whose ring is made if it is not there. The caller drops its descriptor.
     ///
     /// # Errors

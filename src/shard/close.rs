@@ -79,7 +79,7 @@ impl Shard {
             match row.stage {
                 Stage::Open => {
                     while let Some(place) = self.connections.at(index).seats.at(0) {
-                        self.collect_owed(conn, place);
+                        self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
                         self.give_up_seat(conn, place.room);
                     }
                     self.fail(now, conn, CloseReason::GoingAway);
@@ -156,6 +156,7 @@ impl Shard {
         }
         let room = self.seats.room_mut(at);
         let moves = room.remove_seat(place.seat);
+        self.seated -= 1;
         for (_, after) in moves.into_iter().flatten() {
             let moved = room.seats[after as usize].conn;
             self.connections.at_mut(moved).seats.moved(at, after);
@@ -198,8 +199,11 @@ impl Shard {
     /// The work space of a connection, lent if it has none.
     pub(super) fn work_mut(&mut self, conn: ConnKey) -> Option<&mut Work> {
         let row = self.connections.row_mut(conn)?;
-        let spare = &mut self.spare_work;
-        Some(row.work.get_or_insert_with(|| spare.pop().unwrap_or_default()))
+        let (spare, lent) = (&mut self.spare_work, &mut self.works_lent);
+        Some(row.work.get_or_insert_with(|| {
+            *lent += 1;
+            spare.pop().unwrap_or_default()
+        }))
     }
 
     /// Takes a work space back when nothing is in it.
@@ -211,6 +215,7 @@ impl Shard {
     }
 
     fn shelve(&mut self, mut work: Box<Work>) {
+        self.works_lent -= 1;
         if self.spare_work.len() < SPARE_WORK_MAX {
             *work = Work::default();
             self.spare_work.push(work);

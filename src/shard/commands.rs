@@ -67,12 +67,15 @@ impl Shard {
     }
 
     fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
-        let closing = self.connections.row(conn).is_some_and(|row| row.stage == Stage::Closing);
+        let row = self.connections.row(conn);
+        let closing = row.is_some_and(|row| row.stage == Stage::Closing);
+        let leaving = self.is_called(conn);
         match incoming {
             Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
             // After our close frame nothing but the peer's counts (RFC 6455, 1.4).
             Incoming::Ping(_) | Incoming::Pong(_) | Incoming::Text(_) | Incoming::Binary(_) if closing => {}
             Incoming::Pong(_) => {}
+            Incoming::Text(_) | Incoming::Binary(_) if leaving => self.counters.add(Count::LeftUnread, 1),
             Incoming::Ping(payload) => self.pong(conn, payload),
             Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
@@ -92,8 +95,14 @@ impl Shard {
         self.counters.add(Count::MessagesIn, 1);
         let rules = Arc::clone(&self.config.rules);
         match decode(encoding, message, &rules.limits) {
-            Ok(envelope) => self.on_command(now, conn, envelope),
-            Err(Rejected { id, refusal, detail }) => self.refuse(conn, id, refusal, detail.as_deref()),
+            Ok(envelope) => {
+                self.counters.commanded(&envelope.command);
+                self.on_command(now, conn, envelope);
+            }
+            Err(Rejected { id, refusal, detail }) => {
+                self.counters.no_command();
+                self.refuse(conn, id, refusal, detail.as_deref());
+            }
         }
     }
 
@@ -166,6 +175,7 @@ impl Shard {
         let at = self.seats.open(&name, home);
         let local = self.seats.room_mut(at);
         let seat = local.add_seat(conn.index(), encoding, presence, ticket);
+        self.seated += 1;
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
         let local = self.seats.place(at);
@@ -187,7 +197,7 @@ impl Shard {
 
     fn ask_leave(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
         let Some(place) = self.seat_of(conn, room) else { return Err(Refusal::NotJoined) };
-        self.collect_owed(conn, place);
+        self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
         let name = self.seats.room(place.room).name.clone();
         self.give_up_seat(conn, place.room);
         self.answer_left(conn, id, &name);

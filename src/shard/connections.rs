@@ -123,6 +123,11 @@ impl Connections {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
     }
 
+    /// Memory the rows have touched.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows_len() * size_of::<Row>()
+    }
+
     /// Connections, from accept to release.
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -1,6 +1,8 @@
 //! What a shard counts. Plain numbers with one writer; the runtime copies them out for the scrape.
 
-use crate::wire::{CloseReason, Refusal};
+use crate::wire::{CloseReason, Command, Event, Refusal};
+
+use super::latency::Latency;
 
 macro_rules! counts {
     ($($variant:ident $name:literal $help:literal,)*) => {
@@ -23,6 +25,7 @@ macro_rules! counts {
 counts! {
     Accepted "throng_connections_accepted" "Sockets taken in",
     Upgraded "throng_connections_upgraded" "Handshakes with a good token that became WebSockets",
+    RefusedLeaving "throng_connections_refused_leaving" "Handshakes answered 503 because the server was leaving",
     HandedOver "throng_connections_handed_over" "Requests given to the control plane",
     MessagesIn "throng_messages_in" "WebSocket messages received",
     BytesIn "throng_bytes_in" "Bytes received",
@@ -42,7 +45,11 @@ counts! {
     Announced "throng_announced" "Announcements appended for connections that do not sit in their room",
     PassedOver "throng_announcements_passed_over" "Announcements not sent to a connection that reads too slowly",
     Pings "throng_pings" "Heartbeats sent to the silent",
+    PingsPutOff "throng_pings_put_off" "Heartbeats that waited for a later round because the tick's share was spent",
+    LeftUnread "throng_messages_left_unread" "Messages of connections whose slot had come while the server left: not carried out",
     TicksStretched "throng_ticks_stretched" "Ticks at which the last tick's writing was not done yet",
+    BudgetSpent "throng_send_budget_spent" "Of the send budgets of all ticks so far, what was spent",
+    BudgetExhausted "throng_send_budget_exhausted" "Ticks whose send budget was spent before they ended",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
     Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
     UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
@@ -65,16 +72,34 @@ pub struct Counters {
     counts: [u64; Count::LEN],
     refusals: [u64; Refusal::ALL.len()],
     closes: [u64; CloseReason::ALL.len()],
+    /// By `Command::index`; behind them those that were none.
+    commands: [u64; Command::NAMES.len() + 1],
+    /// By `Event::index`.
+    events: [u64; Event::NAMES.len()],
+    latency: Latency,
 }
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { counts: [0; Count::LEN], refusals: [0; Refusal::ALL.len()], closes: [0; CloseReason::ALL.len()] }
+        Self {
+            counts: [0; Count::LEN],
+            refusals: [0; Refusal::ALL.len()],
+            closes: [0; CloseReason::ALL.len()],
+            commands: [0; Command::NAMES.len() + 1],
+            events: [0; Event::NAMES.len()],
+            latency: Latency::default(),
+        }
     }
 }
 
 impl Counters {
-    pub const CELLS: usize = Count::LEN + Refusal::ALL.len() + CloseReason::ALL.len();
+    /// Where each kind of cell begins in [`Counters::cells`].
+    pub const REFUSALS_AT: usize = Count::LEN;
+    pub const CLOSES_AT: usize = Self::REFUSALS_AT + Refusal::ALL.len();
+    pub const COMMANDS_AT: usize = Self::CLOSES_AT + CloseReason::ALL.len();
+    pub const EVENTS_AT: usize = Self::COMMANDS_AT + Command::NAMES.len() + 1;
+    pub const LATENCY_AT: usize = Self::EVENTS_AT + Event::NAMES.len();
+    pub const CELLS: usize = Self::LATENCY_AT + Latency::CELLS;
 
     pub fn add(&mut self, count: Count, n: u64) {
         self.counts[count.index()] += n;
@@ -86,6 +111,24 @@ impl Counters {
 
     pub fn closed(&mut self, reason: CloseReason) {
         self.closes[reason.index()] += 1;
+    }
+
+    pub fn commanded(&mut self, command: &Command<'_>) {
+        self.commands[command.index()] += 1;
+    }
+
+    /// A message that was no command we carry out.
+    pub fn no_command(&mut self) {
+        self.commands[Command::NAMES.len()] += 1;
+    }
+
+    /// `n` frames of this kind for as many connections.
+    pub fn said(&mut self, event: &Event<'_>, n: u64) {
+        self.events[event.index()] += n;
+    }
+
+    pub(super) fn waited(&mut self, ms: u64) {
+        self.latency.add(ms);
     }
 
     pub fn count(&self, count: Count) -> u64 {
@@ -100,20 +143,63 @@ impl Counters {
         self.refusals[refusal.index()]
     }
 
-    /// Every cell in one fixed order: counts, refusals, closes.
+    /// Every cell in one fixed order: counts, refusals, closes, commands, events, latency.
     pub fn cells(&self) -> impl Iterator<Item = u64> {
-        self.counts.iter().chain(&self.refusals).chain(&self.closes).copied()
+        let said = self.commands.iter().chain(&self.events).chain(self.latency.cells());
+        self.counts.iter().chain(&self.refusals).chain(&self.closes).chain(said).copied()
     }
 }
 
-/// What a shard holds right now.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Gauges {
-    pub connections: u64,
-    pub sessions: u64,
-    pub rooms_home: u64,
-    pub rooms_seated: u64,
-    pub behind_readers: u64,
-    pub unsent_bytes: u64,
-    pub letters_waiting: u64,
+/// Defines what is there now: a struct, its names and helps, and the way to and from an array.
+macro_rules! gauges {
+    ($(#[$doc:meta])* $type:ident { $($field:ident $name:literal $help:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+        pub struct $type { $(#[doc = $help] pub $field: u64,)* }
+
+        impl $type {
+            /// Name and help of each field, in order.
+            pub const ALL: &[(&'static str, &'static str)] = &[$(($name, $help),)*];
+
+            /// The values, in the order of `ALL`.
+            pub fn values(&self) -> impl Iterator<Item = u64> {
+                [$(self.$field,)*].into_iter()
+            }
+
+            /// The fields from such values; what is missing is 0.
+            pub fn from_values(mut values: impl Iterator<Item = u64>) -> Self {
+                Self { $($field: values.next().unwrap_or(0),)* }
+            }
+        }
+    };
+}
+
+gauges! {
+    /// What a shard holds right now.
+    Gauges {
+        connections "throng_connections" "Rows in use: handshakes, sessions, goodbyes",
+        sessions "websocket_connections" "Sessions now",
+        rooms_home "throng_rooms" "Rooms with people or a log",
+        rooms_seated "throng_rooms_seated" "Rooms with seats, counted once per shard",
+        seats "throng_seats" "Seats: one for each room of each session",
+        behind_readers "throng_readers_behind" "Readers that pull from a log",
+        unsent_bytes "throng_unsent_bytes" "Bytes of messages not written to everybody yet",
+        letters_waiting "throng_letters_waiting" "Letters to other shards whose inbox is full",
+        work_spaces "throng_work_spaces" "Connections with something unfinished: a frame, an outbox, a cursor",
+        send_budget "throng_send_budget" "Writes all shards together make per tick before the rest waits",
+    }
+}
+
+gauges! {
+    /// Bytes a shard holds, by table: what is in use, without what the allocator adds.
+    Tables {
+        rows "rows" "Connections",
+        seats "seats" "Seats",
+        rooms_seated "rooms_seated" "Rooms at shards with seats in them",
+        rooms_home "rooms_home" "Rooms at their homes",
+        logs "logs" "Frames kept by logs",
+        unsent "unsent" "Frames not written to everybody yet",
+        letters "letters" "Messages in letters whose inbox is full",
+        work "work" "Work spaces and what is in them, as of the last round over the table",
+    }
 }

@@ -47,6 +47,7 @@ impl Shard {
             Asked::BadUpgrade { status, message } => {
                 self.turn_away_as(now, conn, status, CloseReason::BadHandshake, message);
             }
+            Asked::Upgrade(_) if self.is_leaving() => self.turn_away_leaving(now, conn),
             Asked::Upgrade(upgrade) => {
                 if let Some(work) = self.work_mut(conn) {
                     work.behind_proxy = None;
@@ -109,6 +110,13 @@ impl Shard {
 
     /// Likewise. What brought the token or stands for it, it may have been revoked.
     pub(super) fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: Option<&Upgrade>, verified: Verified) {
+        if self.is_leaving() {
+            match upgrade {
+                Some(_) => self.turn_away_leaving(now, conn),
+                None => self.fail(now, conn, CloseReason::Restart),
+            }
+            return;
+        }
         if let Err(bad) = self.check_revoked(&verified) {
             self.refuse_token(now, conn, upgrade, bad);
             return;
@@ -149,6 +157,7 @@ impl Shard {
             heartbeat_ms: rules.limits.heartbeat_ms,
             limits: &rules.limits,
         };
+        self.counters.said(&welcome, 1);
         self.append(conn, |out| {
             if let Some(upgrade) = upgrade {
                 upgrade.write_accept(out);
@@ -179,6 +188,13 @@ impl Shard {
     /// An HTTP answer, then the end.
     pub(super) fn turn_away(&mut self, now: Now, conn: ConnKey, reason: CloseReason, sentence: &str) {
         self.turn_away_as(now, conn, reason.http_status().unwrap_or(400), reason, sentence);
+    }
+
+    /// The server leaves: the next one may have the address already.
+    pub(super) fn turn_away_leaving(&mut self, now: Now, conn: ConnKey) {
+        self.counters.add(Count::RefusedLeaving, 1);
+        let reason = CloseReason::Draining;
+        self.turn_away(now, conn, reason, reason.message());
     }
 
     fn turn_away_as(&mut self, now: Now, conn: ConnKey, status: u16, reason: CloseReason, sentence: &str) {

@@ -18,6 +18,8 @@ use crate::wire::CloseReason;
 const BATCH_WRITES_MAX: usize = 2_048;
 /// The arena of a batch is closed when it holds this much.
 const BATCH_BYTES_SOFT: usize = 256 << 10;
+/// Samples of latency taken from one batch.
+const SAMPLES_PER_BATCH: usize = 1_024;
 /// Readers of one room served before it is another room's turn.
 const SEATS_PER_VISIT: u32 = 512;
 
@@ -42,6 +44,8 @@ pub(crate) struct FlushQueues {
     batch: u16,
     /// A tick came and what was due at the one before is not written yet.
     overdue: bool,
+    /// When the oldest message of each room whose sweep the running batch ends was accepted; a sample, bounded.
+    written: Vec<u64>,
     /// The frame ends of the room being visited, by encoding; kept for its memory.
     ends: [Vec<u32>; 2],
 }
@@ -105,6 +109,7 @@ impl Shard {
         }
         self.counters.add(Count::Writes, batch.writes.len() as u64);
         if batch.is_empty() {
+            self.flush.written.clear();
             // Nobody will report on an empty batch, and who was visited without having anything to write goes on here.
             self.finish_batch(now, batch, &[]);
         }
@@ -129,6 +134,9 @@ impl Shard {
             }
         }
         self.counters.add(Count::BytesOut, bytes_out);
+        for accepted_mono_ms in self.flush.written.drain(..) {
+            self.counters.waited(now.since(accepted_mono_ms));
+        }
         batch.clear();
         for conn in std::mem::take(&mut self.flush.after_write) {
             self.on_written(now, conn);
@@ -182,7 +190,9 @@ impl Shard {
             self.counters.add(Count::TicksStretched, 1);
         }
         flush.window = flush.window.wrapping_add(1);
-        flush.spent = 0;
+        let spent = std::mem::take(&mut flush.spent);
+        self.counters.add(Count::BudgetSpent, u64::from(spent));
+        self.counters.add(Count::BudgetExhausted, u64::from(spent >= self.config.rules.limits.sends_per_tick));
         flush.due_conns.extend(flush.late_conns.drain(..));
         flush.due_rooms.extend(flush.late_rooms.drain(..));
         flush.late_conns.shrink_to(64);
@@ -310,6 +320,11 @@ impl Shard {
             return Visit::Again;
         }
         room.sweep = None;
+        if let Some(oldest) = room.pending.front()
+            && self.flush.written.len() < SAMPLES_PER_BATCH
+        {
+            self.flush.written.push(oldest.accepted_mono_ms);
+        }
         let bytes = room.forget_written(frames as usize);
         room.queued = !room.pending.is_empty();
         let more = room.queued;

@@ -47,10 +47,10 @@ impl Shard {
     }
 
     /// Before somebody leaves: what the room owes goes into the outbox, so that whoever published and left at once
-    /// still hears it.
-    pub(super) fn collect_owed(&mut self, conn: ConnKey, place: SeatRef) {
+    /// still hears it. About `bytes_max` of it.
+    pub(super) fn collect_owed(&mut self, conn: ConnKey, place: SeatRef, bytes_max: usize) {
         let mut owed = Vec::new();
-        self.append_owed(place, None, self.limits().outbox_soft_bytes_max, &mut owed);
+        self.append_owed(place, None, bytes_max, &mut owed);
         if !owed.is_empty() {
             self.append(conn, |outbox| outbox.extend_from_slice(&owed));
         }

@@ -194,7 +194,9 @@ impl Shard {
     /// One `Deliver` per shard that has a seat; a shard that cannot take it is owed it.
     fn spread(&mut self, at: u32, offset: Offset) {
         let Some(room) = self.rooms.room_mut(at) else { return };
-        let Some((frames, skip)) = frames_of(room, offset, &mut self.scratch) else { return };
+        let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, offset, &mut self.scratch) else {
+            return;
+        };
         let epoch = room.epoch();
         for n in 0..room.attendance().len() {
             let Some(&Attendance { shard, local, owed_from, .. }) =
@@ -206,7 +208,8 @@ impl Shard {
                 continue;
             }
             if self.has_room_for(shard) {
-                self.post(shard, Mail::Deliver(Deliver { room: local, offset, frames: frames.clone(), skip }));
+                let frames = frames.clone();
+                self.post(shard, Mail::Deliver(Deliver { room: local, offset, frames, skip, accepted_mono_ms }));
             } else {
                 self.counters.add(Count::Bounced, 1);
                 self.owed.push_back((HomePlace { at, epoch }, shard));
@@ -227,8 +230,9 @@ impl Shard {
         let mut complete = false;
         while !complete && self.has_room_for(shard) {
             let Some(room) = self.rooms.room_mut(at) else { return true };
-            if let Some((frames, skip)) = frames_of(room, owed, &mut self.scratch) {
-                self.post(shard, Mail::Deliver(Deliver { room: local, offset: owed, frames, skip }));
+            if let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, owed, &mut self.scratch) {
+                let deliver = Deliver { room: local, offset: owed, frames, skip, accepted_mono_ms };
+                self.post(shard, Mail::Deliver(deliver));
                 owed = owed.next();
             } else {
                 let head = room.head();
@@ -263,20 +267,22 @@ pub(super) fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
     }
 }
 
-/// One message in every encoding that somebody in the room reads.
-fn frames_of(
-    room: &mut Room,
-    offset: Offset,
-    scratch: &mut Vec<u8>,
-) -> Option<([Option<SharedFrame>; 2], Option<ConnAddress>)> {
-    let mut frames = [None, None];
-    let mut skip = room.log_mut().entry_mut(offset)?.skip;
+/// One message as it goes to a shard: in every encoding that somebody in the room reads.
+struct Spread {
+    frames: [Option<SharedFrame>; 2],
+    skip: Option<ConnAddress>,
+    accepted_mono_ms: u64,
+}
+
+fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Vec<u8>) -> Option<Spread> {
+    let entry = room.log_mut().entry_mut(offset)?;
+    let mut spread = Spread { frames: [None, None], skip: entry.skip, accepted_mono_ms: entry.at_mono_ms };
     for encoding in Encoding::ALL {
         if room.attendance().iter().any(|a| a.seats.by_encoding[encoding.index()] > 0) {
             let (frame, skipped) = room.frame(offset, encoding, scratch)?;
-            frames[encoding.index()] = Some(frame);
-            skip = skipped;
+            spread.frames[encoding.index()] = Some(frame);
+            spread.skip = skipped;
         }
     }
-    Some((frames, skip))
+    Some(spread)
 }

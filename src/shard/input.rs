@@ -29,6 +29,9 @@ pub enum Input<'a> {
     Rules(Arc<Rules>),
     /// Tokens are revoked: from now on, and for those who are here.
     Revoke(Arc<Revocation>),
+    /// The server leaves: everybody gets a slot within this time and is sent away when it has come. Said once; what is left
+    /// when the time is over ends by `Stop`.
+    Drain { budget_ms: u64 },
     /// The server stops: everybody is told. One last `fill_batch` follows.
     Stop,
 }

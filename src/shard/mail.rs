@@ -57,6 +57,10 @@ pub enum Mail {
         conn: ConnKey,
         verified: Option<Box<Verified>>,
     },
+    /// "Say when you have answered everything I sent before this."
+    Fence {
+        fence: u32,
+    },
     // From a room's home.
     Joined(Box<Joined>),
     Deliver(Deliver),
@@ -88,6 +92,9 @@ pub enum Mail {
     },
     /// For people wherever they sit.
     Announce(Box<Announcement>),
+    Fenced {
+        fence: u32,
+    },
 }
 
 impl Mail {
@@ -106,6 +113,8 @@ impl Mail {
             | Self::Redeemed { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
+            | Self::Fence { .. }
+            | Self::Fenced { .. }
             | Self::Joined(_)
             | Self::Published { .. }
             | Self::Refused { .. }
@@ -183,6 +192,8 @@ pub struct Deliver {
     pub offset: Offset,
     pub frames: [Option<SharedFrame>; 2],
     pub skip: Option<ConnAddress>,
+    /// When it got its offset, by the clock all shards share.
+    pub accepted_mono_ms: u64,
 }
 
 /// What one shard has to say to another this turn.

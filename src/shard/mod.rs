@@ -24,6 +24,7 @@ mod counters;
 mod door;
 #[cfg(test)]
 mod door_tests;
+mod drain;
 mod errands;
 mod flush;
 mod gather;
@@ -32,6 +33,7 @@ mod greeting;
 mod home;
 mod input;
 mod invariants;
+mod latency;
 mod mail;
 mod marks;
 mod patrol;
@@ -61,8 +63,9 @@ pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
-pub use counters::{Count, Counters, Gauges};
+pub use counters::{Count, Counters, Gauges, Tables};
 pub use input::{CloseHow, Effect, Input};
+pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
@@ -72,6 +75,7 @@ pub use users::UserNews;
 use addresses::Addresses;
 use answers::Follower;
 use connections::Connections;
+use drain::Leaving;
 use errands::Errands;
 use flush::FlushQueues;
 use grants::GrantTable;
@@ -122,6 +126,8 @@ pub struct Shard {
     /// Questions that wait for a message.
     followers: Vec<Follower>,
     errands: Errands,
+    /// Since `Input::Drain`.
+    leaving: Option<Box<Leaving>>,
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
@@ -135,6 +141,10 @@ pub struct Shard {
     pending: usize,
     /// Bytes of all incomplete request heads, and of what came behind those that are parked.
     heads_bytes: usize,
+    /// Seats in all rooms.
+    seated: usize,
+    /// Work spaces that are lent.
+    works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
     scratch: Vec<u8>,
@@ -168,6 +178,7 @@ impl Shard {
             patrol: Patrol::default(),
             followers: Vec::new(),
             errands: Errands::default(),
+            leaving: None,
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
@@ -177,6 +188,8 @@ impl Shard {
             tickets: Tickets::new(&own),
             pending: 0,
             heads_bytes: 0,
+            seated: 0,
+            works_lent: 0,
             scratch: Vec::new(),
             homes: Homes::new(config.seed, config.shards),
             seed: own,
@@ -206,6 +219,7 @@ impl Shard {
             Input::Revoke(revocation) => {
                 self.revoke(now, &revocation);
             }
+            Input::Drain { budget_ms } => self.on_drain(now, budget_ms),
             Input::Stop => self.on_stop(now),
         }
         self.settle(now);
@@ -264,9 +278,27 @@ impl Shard {
             sessions: self.sessions as u64,
             rooms_home: self.rooms.len() as u64,
             rooms_seated: self.seats.len() as u64,
+            seats: self.seated as u64,
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
+            work_spaces: self.works_lent as u64,
+            send_budget: u64::from(self.limits().sends_per_tick),
+        }
+    }
+
+    /// Bytes by table.
+    pub fn tables(&self) -> Tables {
+        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
+        Tables {
+            rows: self.connections.bytes() as u64,
+            seats: (self.seated * BYTES_PER_SEAT) as u64,
+            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
+            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
+            logs: self.rooms.bytes() as u64,
+            unsent: self.flush.unsent_bytes as u64,
+            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
+            work: self.patrol.work_bytes(),
         }
     }
 
@@ -338,6 +370,8 @@ impl Shard {
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
             Mail::Announce(announcement) => self.on_announce(*announcement),
+            Mail::Fence { fence } => self.on_fence(from, fence),
+            Mail::Fenced { fence } => self.on_fenced(now, fence),
         }
     }
 
@@ -350,6 +384,7 @@ impl Shard {
         self.patrol(now);
         self.sweep_revoked(now);
         self.forget_old_tickets(now);
+        self.leave_on(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.limits);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);

@@ -1,4 +1,7 @@
 //! Time passes: a sweep over the rows, a part of the table each tick, no timer per connection.
+//!
+//! Promises: only the silent are asked whether they live, and no more of them in a tick than the server can afford; nobody
+//! is declared dead who was not asked.
 
 use crate::base::Now;
 use crate::wire::{CloseReason, Event, FrameKind, write_frame};
@@ -13,6 +16,16 @@ const TICKS_PER_ROUND: usize = 20;
 #[derive(Default, Debug)]
 pub(crate) struct Patrol {
     cursor: u32,
+    /// Heartbeats of this tick.
+    pings: u32,
+    /// Bytes of work spaces: of the round under way, and of the last.
+    work_bytes: [usize; 2],
+}
+
+impl Patrol {
+    pub(super) fn work_bytes(&self) -> u64 {
+        self.work_bytes[1] as u64
+    }
 }
 
 enum Overdue {
@@ -28,14 +41,19 @@ enum Overdue {
 
 impl Shard {
     pub(super) fn patrol(&mut self, now: Now) {
+        self.patrol.pings = 0;
         let rows = self.connections.rows_len().div_ceil(TICKS_PER_ROUND);
         for _ in 0..rows {
             let Some(index) = self.connections.next_index(self.patrol.cursor) else {
                 self.patrol.cursor = 0;
+                self.patrol.work_bytes = [0, self.patrol.work_bytes[0]];
                 return;
             };
             self.patrol.cursor = index + 1;
             self.connections.at_mut(index).flags.set(Flags::REFRESHED, false);
+            if let Some(work) = &self.connections.at(index).work {
+                self.patrol.work_bytes[0] += work.bytes();
+            }
             if let Some(overdue) = self.overdue(now, index) {
                 self.act(now, index, &overdue);
             }
@@ -61,10 +79,10 @@ impl Shard {
                     && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
                 {
                     Some(Overdue::Progress)
-                } else if silent_ms >= limits.dead_after_ms {
-                    Some(Overdue::Life)
                 } else if silent_ms >= limits.heartbeat_ms && !row.flags.has(Flags::PINGED) {
                     Some(Overdue::Ping)
+                } else if silent_ms >= limits.dead_after_ms {
+                    Some(Overdue::Life)
                 } else {
                     None
                 }
@@ -94,7 +112,11 @@ impl Shard {
             }
             Overdue::Progress => self.fail(now, conn, CloseReason::Slow),
             Overdue::Life => self.fail(now, conn, CloseReason::Silent),
+            Overdue::Ping if self.patrol.pings >= self.limits().pings_per_tick => {
+                self.counters.add(Count::PingsPutOff, 1);
+            }
             Overdue::Ping => {
+                self.patrol.pings += 1;
                 self.connections.at_mut(index).flags.set(Flags::PINGED, true);
                 self.counters.add(Count::Pings, 1);
                 self.append(conn, |out| write_frame(out, FrameKind::Ping, b"", None));

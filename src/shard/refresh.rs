@@ -89,7 +89,7 @@ impl Shard {
             // Who sits where may have changed with the seat before.
             let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(at)) else { continue };
             if !may(Verb::Join) {
-                self.collect_owed(conn, place);
+                self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
                 self.give_up_seat(conn, at);
                 self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
             } else if !may(Verb::Presence) && self.seats.room_mut(at).stop_watching(place.seat) {

@@ -102,7 +102,11 @@ impl Shard {
             self.put_all_behind(at);
         }
         let room = self.seats.room_mut(at);
-        let bytes = room.push_pending(Pending { frames: deliver.frames, skip: publisher });
+        let bytes = room.push_pending(Pending {
+            frames: deliver.frames,
+            skip: publisher,
+            accepted_mono_ms: deliver.accepted_mono_ms,
+        });
         self.flush.unsent_bytes += bytes;
         self.queue_room(at);
     }
@@ -171,7 +175,9 @@ impl Shard {
         let Some(at) = self.seats.resolve(place) else { return };
         let name = &self.seats.room(at).name.clone();
         let (count, version) = (changes.count, changes.version);
-        let mut news = [None, None];
+        let (mut news, mut told) = ([None, None], 0);
+        let came = Event::PresenceJoined { room: name, users: &changes.joined, count, version };
+        let went = Event::PresenceLeft { room: name, users: &changes.left, count, version };
         let watching: Vec<u32> = self
             .seats
             .room(at)
@@ -190,17 +196,18 @@ impl Shard {
             let news: &Vec<u8> = news[encoding.index()].get_or_insert_with(|| {
                 let mut frames = Vec::new();
                 if !changes.joined.is_empty() {
-                    let event = Event::PresenceJoined { room: name, users: &changes.joined, count, version };
-                    write_event(&mut frames, encoding, &event);
+                    write_event(&mut frames, encoding, &came);
                 }
                 if !changes.left.is_empty() {
-                    let event = Event::PresenceLeft { room: name, users: &changes.left, count, version };
-                    write_event(&mut frames, encoding, &event);
+                    write_event(&mut frames, encoding, &went);
                 }
                 frames
             });
             self.append(conn, |outbox| outbox.extend_from_slice(news));
+            told += 1;
         }
+        self.counters.said(&came, if changes.joined.is_empty() { 0 } else { told });
+        self.counters.said(&went, if changes.left.is_empty() { 0 } else { told });
     }
 
     /// "No", and you stay.
@@ -235,6 +242,7 @@ impl Shard {
             return;
         }
         let encoding = row.encoding();
+        self.counters.said(event, 1);
         self.append(conn, |out| write_event(out, encoding, event));
     }
 

@@ -147,6 +147,11 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What it holds, itself included; messages that come in fragments are not in it.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.head.capacity() + self.outbox.capacity() + self.behind.capacity() * size_of::<Behind>()
+    }
+
     /// Whether it can be given back.
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.is_empty()

@@ -103,6 +103,8 @@ pub(crate) struct Pending {
     pub(crate) frames: [Option<SharedFrame>; 2],
     /// The publisher who gets no copy, if its connection is of this shard, whether it sits in the room by now or not.
     pub(crate) skip: Option<ConnKey>,
+    /// When its home gave it its offset.
+    pub(crate) accepted_mono_ms: u64,
 }
 
 impl Pending {
@@ -381,7 +383,7 @@ mod tests {
     }
 
     fn pending() -> Pending {
-        Pending { frames: [None, Some(SharedFrame::from(&b"x"[..]))], skip: None }
+        Pending { frames: [None, Some(SharedFrame::from(&b"x"[..]))], skip: None, accepted_mono_ms: 0 }
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub enum ServerEvent<'a> {
         room: Cow<'a, str>,
         why: RemovedWhy,
     },
+    Drain {
+        reconnect_in_ms: u64,
+    },
     /// A `type` of a later version.
     Unknown {
         kind: Cow<'a, str>,
@@ -246,6 +249,7 @@ pub fn read_event(encoding: Encoding, envelope: &[u8]) -> Result<ServerEvent<'_>
             let why = RemovedWhy::ALL.into_iter().find(|known| known.name() == why);
             Ok(ServerEvent::Removed { room, why: why.ok_or(ReadError::Field("why"))? })
         }
+        "drain" => Ok(ServerEvent::Drain { reconnect_in_ms: fields.unsigned("reconnect_in_ms")? }),
         _ => Ok(ServerEvent::Unknown { kind }),
     }
 }

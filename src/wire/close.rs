@@ -21,6 +21,8 @@ pub enum CloseReason {
     TooBig,
     /// Not now: there is no room for another session, or what its token needs is not there yet.
     Busy,
+    /// The server is being replaced, and the connection's slot has come.
+    Restart,
     /// The client took nothing for the time allowed.
     Slow,
     /// Nothing was heard, not even a pong.
@@ -47,6 +49,8 @@ pub enum CloseReason {
     Gone,
     /// The server holds as many connections as it may.
     Full,
+    /// The server leaves, and takes nobody new in.
+    Draining,
     /// Too many handshakes are under way, or their heads are too long together.
     HandshakesFull,
     /// The address has as many connections as it may.
@@ -67,7 +71,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -75,6 +79,7 @@ impl CloseReason {
         Self::NotUtf8,
         Self::TooBig,
         Self::Busy,
+        Self::Restart,
         Self::Slow,
         Self::Silent,
         Self::Expired,
@@ -88,6 +93,7 @@ impl CloseReason {
         Self::Version,
         Self::Gone,
         Self::Full,
+        Self::Draining,
         Self::HandshakesFull,
         Self::AddressFull,
         Self::HandshakeRate,
@@ -108,6 +114,7 @@ impl CloseReason {
             Self::NotUtf8 => Some(1007),
             Self::TooBig => Some(1009),
             Self::Busy => Some(1013),
+            Self::Restart => Some(1012),
             Self::Slow => Some(4001),
             Self::Silent => Some(4002),
             Self::Expired => Some(4003),
@@ -121,6 +128,7 @@ impl CloseReason {
             Self::Version => Some(4505),
             Self::Gone
             | Self::Full
+            | Self::Draining
             | Self::HandshakesFull
             | Self::AddressFull
             | Self::HandshakeRate
@@ -142,6 +150,7 @@ impl CloseReason {
             Self::NotUtf8 => "not_utf8",
             Self::TooBig => "too_big",
             Self::Busy => "busy",
+            Self::Restart => "restart",
             Self::Slow => "slow",
             Self::Silent => "silent",
             Self::Expired => "expired",
@@ -155,6 +164,7 @@ impl CloseReason {
             Self::Version => "version",
             Self::Gone => "gone",
             Self::Full => "full",
+            Self::Draining => "draining",
             Self::HandshakesFull => "handshakes_full",
             Self::AddressFull => "address_full",
             Self::HandshakeRate => "handshake_rate",
@@ -176,6 +186,7 @@ impl CloseReason {
             Self::NotUtf8 => "text that is not UTF-8",
             Self::TooBig => "a message, a frame or a number of fragments beyond the limit",
             Self::Busy => "not now, try again in a while",
+            Self::Restart => "the server is being replaced, come back now",
             Self::Slow => "nothing was read for too long",
             Self::Silent => "nothing was heard for too long, not even a pong",
             Self::Expired => "the token's time is over: refresh it first",
@@ -189,6 +200,7 @@ impl CloseReason {
             Self::Version => "no version of ours among the subprotocols",
             Self::Gone => "the peer vanished",
             Self::Full => "this server has no place left, try again later",
+            Self::Draining => "this server is being replaced: try again",
             Self::HandshakesFull => "too many handshakes are under way, try again",
             Self::AddressFull => "this address has as many connections as it may",
             Self::HandshakeRate => "too many handshakes from this address, wait a little",
@@ -216,6 +228,7 @@ impl CloseReason {
             Self::Busy => {
                 "Try again later, with backoff. If it lasts, the operator should look at the server's load, and at its keys if they are fetched."
             }
+            Self::Restart => "Come back at once, without backoff: another server may have the address already.",
             Self::Slow => "Come back and read faster, or join fewer rooms.",
             Self::Silent => {
                 "Come back. If it happens often, something on the way drops quiet connections: answer pings, and let proxies be silent for longer than the heartbeat."
@@ -247,6 +260,7 @@ impl CloseReason {
             Self::Full => {
                 "Try again after `Retry-After`, with backoff. The operator's limit is `--max-connections`, or what the host can hold."
             }
+            Self::Draining => "Try again after `Retry-After`: another server may have the address already.",
             Self::HandshakesFull => "Try again after `Retry-After`, with backoff.",
             Self::AddressFull => {
                 "Close some, then try again. The operator's limit is `connections_per_address_max`; behind a proxy, name it in `proxies.trusted`."
@@ -273,6 +287,7 @@ impl CloseReason {
             | Self::WrongKind
             | Self::NotUtf8
             | Self::TooBig
+            | Self::Restart
             | Self::Slow
             | Self::Silent
             | Self::UserFull
@@ -283,7 +298,7 @@ impl CloseReason {
             | Self::Gone
             | Self::BadProxy
             | Self::HandedOver => None,
-            Self::Busy | Self::Full | Self::HandshakesFull => Some(503),
+            Self::Busy | Self::Full | Self::Draining | Self::HandshakesFull => Some(503),
             Self::Expired | Self::Revoked | Self::BadToken => Some(401),
             Self::Origin => Some(403),
             Self::AddressFull | Self::HandshakeRate => Some(429),
@@ -302,6 +317,7 @@ impl CloseReason {
             | Self::WrongKind
             | Self::NotUtf8
             | Self::TooBig
+            | Self::Restart
             | Self::Slow
             | Self::Silent
             | Self::Expired
@@ -320,7 +336,7 @@ impl CloseReason {
             | Self::BadProxy
             | Self::HandedOver => None,
             Self::Busy | Self::Full | Self::AddressFull => Some(5),
-            Self::HandshakesFull | Self::HandshakeRate => Some(1),
+            Self::Draining | Self::HandshakesFull | Self::HandshakeRate => Some(1),
         }
     }
 
@@ -330,6 +346,7 @@ impl CloseReason {
         match self {
             Self::GoingAway
             | Self::Busy
+            | Self::Restart
             | Self::Slow
             | Self::Silent
             | Self::Expired
@@ -338,6 +355,7 @@ impl CloseReason {
             | Self::NoHello
             | Self::Gone
             | Self::Full
+            | Self::Draining
             | Self::HandshakesFull
             | Self::AddressFull
             | Self::HandshakeRate

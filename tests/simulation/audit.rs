@@ -120,6 +120,11 @@ impl World {
         if sessions != counted {
             return Err(format!("Q6 {sessions} sessions, {counted} counted at their users' homes"));
         }
+        for client in &self.clients {
+            client
+                .was_answered_before_the_goodbye(&self.reference)
+                .map_err(|error| format!("client {}: {error}", client.number))?;
+        }
         self.reference.settle()?;
         self.call_the_roll()
     }
@@ -215,6 +220,9 @@ impl World {
         }
         for shard in &self.shards {
             let gauges = shard.gauges();
+            if self.weather.drain_ms.is_some() != shard.is_drained() {
+                return Err(format!("D3 {:?} was told to leave and is not empty: {gauges:?}", shard.id()));
+            }
             let held = [
                 shard.users_counted(),
                 gauges.connections,

@@ -76,6 +76,8 @@ pub(crate) struct Client {
     /// Broke the protocol: the server may close with any code.
     pub(crate) misbehaved: bool,
     pub(crate) close_code: Option<u16>,
+    /// It was told its slot: the server leaves.
+    pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
     pub(crate) roll_calls: Vec<RollCall>,
     /// What it was told, a line each: a scene reads it, a failure shows the end of it.
@@ -122,6 +124,7 @@ impl Client {
             mute: false,
             misbehaved: false,
             close_code: None,
+            told_slot: false,
             views: BTreeMap::new(),
             roll_calls: Vec::new(),
             diary: Vec::new(),
@@ -233,6 +236,21 @@ impl Client {
         }
     }
 
+    /// D2: what was accepted of somebody who was sent away was answered before the goodbye.
+    pub(crate) fn was_answered_before_the_goodbye(&self, reference: &Reference) -> Result<(), String> {
+        if self.close_code != Some(1012) {
+            return Ok(());
+        }
+        for asked in self.outstanding.values() {
+            if let Asked::Publish(_, tag) = asked
+                && reference.was_accepted(*tag)
+            {
+                return Err(format!("D2 {asked:?} was accepted, never answered, and then came the goodbye"));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.stage == Stage::Open
     }
@@ -328,6 +346,7 @@ impl Client {
         let deserved = match code {
             Some(1000) => self.stage == Stage::Leaving,
             Some(1002 | 1003 | 1007 | 1009) => self.misbehaved,
+            Some(1012) => self.told_slot,
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.short_token || !self.welcomed,
@@ -399,6 +418,12 @@ impl Client {
             }
             ServerEvent::Expiring { in_ms } => Err(format!("W7 a token that ends in {in_ms}")),
             ServerEvent::Removed { .. } => Err(format!("W5 {event:?} and nobody refreshed")),
+            ServerEvent::Drain { .. } if self.told_slot => Err("D1 its slot was told twice".into()),
+            ServerEvent::Drain { .. } => {
+                self.told_slot = true;
+                around.tally.add(Lived::Slots, 1);
+                Ok(())
+            }
             ServerEvent::Unknown { kind } => Err(format!("W5 an event {kind}")),
         }
     }

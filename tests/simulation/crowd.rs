@@ -13,9 +13,27 @@ impl World {
     /// The load: turns of shards in seeded order, with people and misfortunes between them.
     pub(crate) fn live(&mut self) -> Result<(), String> {
         (0..self.weather.rooms).for_each(check_room);
+        self.live_on(self.weather.turns)?;
+        match self.weather.drain_ms {
+            Some(drain_ms) => self.leave(drain_ms),
+            None => Ok(()),
+        }
+    }
+
+    /// The server leaves while the load goes on; the shards hear of it one after the other.
+    fn leave(&mut self, drain_ms: u64) -> Result<(), String> {
+        for shard in 0..self.shards.len() {
+            self.turn(shard, &[Happening::Drain(drain_ms)])?;
+            let between = self.dice.between(0, 10);
+            self.live_on(between)?;
+        }
+        self.live_on(self.weather.turns / 3)
+    }
+
+    fn live_on(&mut self, most: usize) -> Result<(), String> {
         let mut order: Vec<usize> = (0..self.shards.len()).collect();
         let mut turns = 0;
-        while turns < self.weather.turns {
+        while turns < most {
             self.dice.shuffle(&mut order);
             for shard in &order {
                 turns += 1;

@@ -21,6 +21,7 @@ pub(crate) fn line(event: &ServerEvent<'_>) -> String {
         ServerEvent::Gap { from, to, why, .. } => format!("gap {}..={} {}", from.0, to.0, why.name()),
         ServerEvent::Expiring { in_ms } => format!("ends in {in_ms}"),
         ServerEvent::Removed { room, why } => format!("put out of {room}: {}", why.name()),
+        ServerEvent::Drain { reconnect_in_ms } => format!("drain {reconnect_in_ms}"),
         ServerEvent::Unknown { kind } => format!("unknown {kind}"),
     }
 }

@@ -10,6 +10,7 @@ mod crowd;
 mod diary;
 mod dice;
 mod frames;
+mod leaving;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
@@ -48,7 +49,8 @@ fn whatever_happens_everybody_hears_everything_once_and_in_order() {
     }
     assert!(swarm.failures.is_empty(), "{} of {} seeds failed", swarm.failures.len(), seeds.len());
     if seeds.len() >= 50 {
-        for lived in [Lived::Joins, Lived::Bounced, Lived::Gaps, Lived::Stretched, Lived::HalfWritten] {
+        for lived in [Lived::Joins, Lived::Bounced, Lived::Gaps, Lived::Stretched, Lived::HalfWritten, Lived::SentAway]
+        {
             let n = swarm.least(lived);
             assert!(n > 0, "fifty seeds in which {lived:?} never came to pass prove nothing about it");
         }

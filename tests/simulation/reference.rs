@@ -132,6 +132,11 @@ impl Reference {
         if post.offset.is_some() { Err(format!("R3 {post:?} was refused after it had been heard")) } else { Ok(()) }
     }
 
+    /// Whether anybody was told of this post's place.
+    pub(crate) fn was_accepted(&self, tag: usize) -> bool {
+        self.posts[tag].offset.is_some()
+    }
+
     /// R4: a reader may pass over a message only if it is its own.
     pub(crate) fn passed_over(&mut self, client: usize, room: usize, epoch: u64, offset: Offset) -> Result<(), String> {
         let place = Place { room, epoch, offset };

@@ -33,6 +33,9 @@ lived! {
     Slow "closed as slow",
     Silent "closed as silent",
     Expired "tokens expired",
+    Slots "slots told",
+    SentAway "sent away in their slot",
+    LeftUnread "commands of those whose slot had come",
 }
 
 /// Counts by name.
@@ -70,10 +73,12 @@ impl Tally {
             (Lived::Pages, Count::Pages),
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
+            (Lived::LeftUnread, Count::LeftUnread),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         self.add(Lived::Slow, counters.closes(CloseReason::Slow));
         self.add(Lived::Silent, counters.closes(CloseReason::Silent));
+        self.add(Lived::SentAway, counters.closes(CloseReason::Restart));
         self.add(Lived::Expired, counters.closes(CloseReason::Expired));
     }
 }

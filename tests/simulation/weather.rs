@@ -42,6 +42,8 @@ pub(crate) struct Weather {
     /// Reads of three bytes at most, whatever there is.
     pub(crate) torn_read: usize,
     pub(crate) idle_shard: usize,
+    /// The server leaves under load at the end: in so many milliseconds.
+    pub(crate) drain_ms: Option<u64>,
 }
 
 impl Weather {
@@ -78,6 +80,7 @@ impl Weather {
             read_bytes_max: dice.pick(&[100, 400, 4_000]),
             torn_read: dice.pick(&[0, 100, 500]),
             idle_shard: dice.pick(&[0, 0, 300]),
+            drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
             limits,
         }
     }
@@ -117,6 +120,7 @@ impl Weather {
             read_bytes_max: 1 << 40,
             torn_read: 0,
             idle_shard: 0,
+            drain_ms: None,
         }
     }
 
@@ -144,6 +148,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         no_progress_ms: dice.pick(&[2_000, 30_000]),
         heartbeat_ms: 3_000,
         dead_after_ms: 7_000,
+        pings_per_tick: dice.pick(&[1, 100]),
         close_grace_ms: 1_000,
         sends_per_tick: dice.between(3, 60) as u32,
         letters_waiting_max: dice.pick(&[2, 5, 12, 40]),

@@ -29,6 +29,8 @@ pub(crate) enum Happening {
     /// The oldest parcel of the inbox is opened.
     Mail,
     Tick,
+    /// The server leaves, in so many milliseconds.
+    Drain(u64),
     /// Something arrives for a connection that is long gone.
     Stale(ConnKey),
 }
@@ -239,6 +241,7 @@ impl World {
                 }
             }
             Happening::Tick => self.shards[shard].handle(now, Input::Tick),
+            Happening::Drain(budget_ms) => self.shards[shard].handle(now, Input::Drain { budget_ms }),
             Happening::Stale(conn) => self.poke(shard, conn)?,
         }
         self.carry_out(shard)

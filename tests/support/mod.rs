@@ -32,8 +32,20 @@ pub(crate) fn try_serve_few(
     limits: Limits,
     connections_max: u64,
 ) -> Result<(Running, Handed), BootError> {
+    serve_at(listen, shards, limits, connections_max, false)
+}
+
+/// With `takeover` a second data plane may share the address of another.
+pub(crate) fn serve_at(
+    listen: SocketAddr,
+    shards: u16,
+    limits: Limits,
+    connections_max: u64,
+    takeover: bool,
+) -> Result<(Running, Handed), BootError> {
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    start_with(listen, shards, Rules::new(limits, verifier, Grants::everything()), connections_max, |_| {})
+    let rules = Rules::new(limits, verifier, Grants::everything());
+    start_with(listen, shards, rules, (connections_max, takeover), |_| {})
 }
 
 /// A server with rules of its own; `born` sees each shard before it takes anybody in.
@@ -46,7 +58,7 @@ pub(crate) fn serve_by(
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
     let mut rules = Rules::new(limits, verifier, Grants::everything());
     adjust(&mut rules);
-    start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, rules, u64::MAX, born)
+    start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), shards, rules, (u64::MAX, false), born)
         .expect("a free port and an able host")
 }
 
@@ -54,7 +66,7 @@ fn start_with(
     listen: SocketAddr,
     shards: u16,
     rules: Rules,
-    connections_max: u64,
+    (connections_max, takeover): (u64, bool),
     born: impl Fn(&mut Shard) + Send + Sync + 'static,
 ) -> Result<(Running, Handed), BootError> {
     let limits = &rules.limits;
@@ -65,6 +77,8 @@ fn start_with(
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
+        slow_turn_ms: limits.slow_turn_ms,
+        takeover,
         connections_max,
         parcels_per_inbox: 256,
         asks_per_inbox: 16,

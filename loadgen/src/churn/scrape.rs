@@ -43,8 +43,8 @@ impl Counts {
             sockets: of("throng_sockets")?,
             rings: of("throng_rings")?,
             rooms: of("throng_rooms")?,
-            overflows: of("throng_runtime_total{what=\"overflows\"}")?,
-            stale: of("throng_runtime_total{what=\"stale\"}")?,
+            overflows: of("throng_ring_overflows_total")?,
+            stale: of("throng_ring_stale_total")?,
         })
     }
 
@@ -77,7 +77,7 @@ mod tests {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: text\r\n\r\n\
         # TYPE throng_connections gauge\nthrong_connections 3\nthrong_sockets 4\nthrong_rings 2\n\
         throng_rooms_seated 9\nthrong_rooms 1\n\
-        throng_runtime_total{what=\"overflows\"} 0\nthrong_runtime_total{what=\"stale\"} 7\n# EOF\n";
+        throng_ring_overflows_total 0\nthrong_ring_stale_total 7\n# EOF\n";
 
     #[test]
     fn counts_are_found_by_their_whole_names_and_a_missing_one_is_no_zero() {

@@ -100,6 +100,7 @@ impl Worker {
                 | ServerEvent::Gap { .. }
                 | ServerEvent::Expiring { .. }
                 | ServerEvent::Removed { .. }
+                | ServerEvent::Drain { .. }
                 | ServerEvent::Unknown { .. },
             ) => Ok(()),
         }

@@ -163,6 +163,7 @@ impl Worker {
             ServerEvent::Removed { room, .. } => self.corrupted(member, || format!("put out of {room}")),
             ServerEvent::PresenceJoined { .. }
             | ServerEvent::PresenceLeft { .. }
+            | ServerEvent::Drain { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Unknown { .. } => {}
         }

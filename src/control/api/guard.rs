@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::idempotency::{CallKey, Kept, Standing};
 use super::super::keys::{self, GUESS_AGAIN_AFTER};
-use super::super::metrics::{Family, Kind, Sample};
+use super::super::metrics::{Family, Kind, Sample, Value};
 use super::super::routes::Peer;
 use super::{Api, Caller, Problem};
 
@@ -63,7 +63,7 @@ impl ApiCounts {
     pub(in super::super) fn families(&self, late: u64) -> Vec<Family> {
         let sample = |outcome: &Outcome| Sample {
             labels: vec![("outcome", outcome.name().to_owned())],
-            value: self.outcomes[*outcome as usize].load(Ordering::Relaxed),
+            value: Value::Number(self.outcomes[*outcome as usize].load(Ordering::Relaxed)),
         };
         let single = |name, help, value| Family::single(name, help, Kind::Counter, value);
         vec![

@@ -108,11 +108,13 @@ pub enum Event<'a> {
     Expiring { in_ms: u64 },
     /// The connection does not sit in this room any more.
     Removed { room: &'a RoomName, why: RemovedWhy },
+    /// The server is being replaced: in this time the connection is closed with 1012, and may come again.
+    Drain { reconnect_in_ms: u64 },
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 14] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -126,6 +128,7 @@ impl Event<'_> {
         "reply_refresh",
         "expiring",
         "removed",
+        "drain",
     ];
 
     /// The place in a table of all kinds.
@@ -144,6 +147,7 @@ impl Event<'_> {
             Event::Refreshed { .. } => 10,
             Event::Expiring { .. } => 11,
             Event::Removed { .. } => 12,
+            Event::Drain { .. } => 13,
         }
     }
 
@@ -238,6 +242,10 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.text_field("room", room.as_str());
             w.text_field("why", why.name());
         }
+        Event::Drain { reconnect_in_ms } => {
+            start(w, "drain", 1);
+            w.unsigned_field("reconnect_in_ms", reconnect_in_ms);
+        }
     }
     w.end_map();
 }
@@ -296,7 +304,8 @@ fn length_guess(event: &Event<'_>) -> usize {
         | Event::Pong { .. }
         | Event::Refreshed { .. }
         | Event::Expiring { .. }
-        | Event::Removed { .. } => 0,
+        | Event::Removed { .. }
+        | Event::Drain { .. } => 0,
     };
     100 + 60 * people
 }

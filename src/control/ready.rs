@@ -1,0 +1,162 @@
+//! `/healthz` (does it live?) and `/readyz` (should it be sent people now?), each "no" with its reasons.
+//!
+//! Promises: looks at numbers the shards leave behind and never waits for a shard, so that it answers when one stands
+//! still; every reason is a word of a closed set and a sentence. Must never say more than a number about users or rooms.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use crate::runtime::scrape::Counts;
+
+/// A shard that has not taken a tick for so long stands still.
+pub const STALLED_MS: u64 = 5_000;
+
+/// Where the house is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Life {
+    /// Not all shards accept yet.
+    Starting,
+    Serving,
+    /// It was asked to end: nobody new is taken in.
+    Draining,
+}
+
+/// How the house is now.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub life: Life,
+    /// Places taken by connections, and how many there are.
+    pub places: (u64, u64),
+    /// Milliseconds since each shard took its last tick, in the order of shards.
+    pub silent_ms: Vec<u64>,
+    /// Needed dependencies that are away: which, and why, as a sentence.
+    pub away: Vec<(&'static str, String)>,
+}
+
+/// Asked at each request, on the control plane's thread. It may read atomics; it must not wait.
+pub type Look = Arc<dyn Fn() -> Standing + Send + Sync>;
+
+/// Why the house should not be sent people, or is not well.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct Reason {
+    /// `starting`, `draining`, `full`, `stalled` or `dependency`.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: String,
+}
+
+impl Standing {
+    /// Nothing runs yet.
+    pub fn starting() -> Self {
+        Self { life: Life::Starting, places: (0, 1), silent_ms: Vec::new(), away: Vec::new() }
+    }
+
+    /// What the shards left behind at their last tick.
+    pub fn of(counts: &Counts) -> Self {
+        let life = if counts.is_leaving() { Life::Draining } else { Life::Serving };
+        Self { life, places: counts.places(), silent_ms: counts.silent_ms().collect(), away: Vec::new() }
+    }
+
+    /// Shards that stand still.
+    pub fn stalled(&self) -> Vec<Reason> {
+        let silent = self.silent_ms.iter().enumerate().filter(|(_, silent_ms)| **silent_ms >= STALLED_MS);
+        let sentence = |(shard, silent_ms): (usize, &u64)| {
+            let seconds = silent_ms / 1_000;
+            Reason { reason: "stalled", message: format!("shard {shard} has not turned for {seconds} s") }
+        };
+        silent.map(sentence).collect()
+    }
+
+    /// Everything that speaks against sending people here. None: it is ready.
+    pub fn reasons(&self) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        let mut say = |reason, message: String| reasons.push(Reason { reason, message });
+        match self.life {
+            Life::Starting => say("starting", "not all shards take connections yet".to_owned()),
+            Life::Draining => say("draining", "it was asked to end and takes nobody new".to_owned()),
+            Life::Serving => {}
+        }
+        if self.places.0 >= self.places.1 {
+            say("full", format!("all {} places are taken", self.places.1));
+        }
+        for (name, why) in &self.away {
+            say("dependency", format!("{name} is away: {why}"));
+        }
+        reasons.extend(self.stalled());
+        reasons
+    }
+}
+
+/// `/healthz` alone: for the public listener, too.
+pub(super) fn health_routes(look: Look) -> Router {
+    Router::new().route("/healthz", get(health).with_state(look))
+}
+
+/// `/readyz` alone.
+pub(super) fn ready_routes(look: Look) -> Router {
+    Router::new().route("/readyz", get(ready).with_state(look))
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    reasons: Vec<Reason>,
+}
+
+#[derive(Serialize)]
+struct Illness {
+    healthy: bool,
+    reasons: Vec<Reason>,
+}
+
+async fn health(State(look): State<Look>) -> Response {
+    let reasons = look().stalled();
+    if reasons.is_empty() {
+        return fresh(StatusCode::OK, "ok\n");
+    }
+    fresh(StatusCode::SERVICE_UNAVAILABLE, Json(Illness { healthy: false, reasons }))
+}
+
+async fn ready(State(look): State<Look>) -> Response {
+    let reasons = look().reasons();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    fresh(status, Json(Readiness { ready: reasons.is_empty(), reasons }))
+}
+
+/// Yesterday's answer is nobody's answer.
+fn fresh(status: StatusCode, body: impl IntoResponse) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serving(places: (u64, u64), silent_ms: &[u64]) -> Standing {
+        Standing { life: Life::Serving, places, silent_ms: silent_ms.to_vec(), away: Vec::new() }
+    }
+
+    fn words(standing: &Standing) -> Vec<&'static str> {
+        standing.reasons().into_iter().map(|reason| reason.reason).collect()
+    }
+
+    #[test]
+    fn each_reason_has_its_word_and_its_sentence() {
+        let well = || serving((9, 10), &[0, STALLED_MS - 1]);
+        assert_eq!(words(&well()), [""; 0]);
+        assert_eq!(words(&Standing::starting()), ["starting"]);
+        assert_eq!(words(&Standing { life: Life::Draining, ..well() }), ["draining"]);
+        assert_eq!(serving((10, 10), &[0]).reasons()[0].message, "all 10 places are taken");
+        let away = Standing { away: vec![("jwks", "no answer for 30 s".to_owned())], ..well() };
+        assert_eq!(away.reasons()[0].message, "jwks is away: no answer for 30 s");
+        let still = serving((0, 10), &[7_200, 100]);
+        assert_eq!(words(&still), ["stalled"]);
+        assert_eq!(still.stalled()[0].message, "shard 0 has not turned for 7 s");
+    }
+}

@@ -1,0 +1,82 @@
+//! The server as a process of its own, with an address, a secret and a name; and signals for it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// Killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    /// The admin listener's, at a port of its own choice.
+    pub(crate) admin: SocketAddr,
+}
+
+/// Tokens of tests end in the far future.
+const FOR_EVER_S: &str = "1_000_000_000_000";
+pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
+
+impl Server {
+    /// Started and ready: its banner is there. `options` may give it variables, too, as `NAME=value`.
+    pub(crate) fn start(address: SocketAddr, options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
+        let everything = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
+        command
+            .args(["serve", "--listen", &address.to_string(), "--default-grants", everything])
+            .args(["--admin-listen", "127.0.0.1:0"])
+            .args(options.iter().filter(|option| !is_variable(option)))
+            .env("THRONG_JWT_HS256_SECRET", SECRET)
+            .env_remove("THRONG_JWT_SECRET_FILE")
+            .envs([("THRONG_TOKENS_LIFE_MAX_S", FOR_EVER_S), ("THRONG_TOKENS_QUERY_TOKEN_MAX_AGE_S", FOR_EVER_S)])
+            .envs(options.iter().filter(|option| is_variable(option)).filter_map(|option| option.split_once('=')))
+            .stdout(Stdio::piped());
+        let mut process = command.spawn().expect("the server starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
+        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
+        assert!(ready, "the server ended without having served");
+        let admin = lines.find_map(|line| {
+            let line = line.expect("the banner is text");
+            line.trim_start()
+                .strip_prefix("admin ")?
+                .trim()
+                .strip_prefix("http://")?
+                .strip_suffix("/metrics")?
+                .parse()
+                .ok()
+        });
+        let admin = admin.expect("the banner says where operators look");
+        // The rest of the banner must find a reader.
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
+        Self { process, address, admin }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
+    }
+
+    /// How it ended; waits until it has.
+    pub(crate) fn ended(mut self) -> ExitStatus {
+        self.process.wait().expect("it is a child of this process")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _killed = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// An address nobody listens at. Somebody might before we do; the server says so then.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(sent.expect("kill is there").success(), "kill -{name} {pid}");
+}
+
+fn is_variable(option: &str) -> bool {
+    option.starts_with(|first: char| first.is_ascii_uppercase())
+}
