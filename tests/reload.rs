@@ -7,9 +7,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
+use throng::control::NewKey;
 use throng::runtime::clock::Clock;
 use throng::wire::{Claims, sign_hs256};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{ClientRequestBuilder, Message, WebSocket};
 
 const OLD: &str = "the secret that the server was started with";
 const NEW: &str = "the secret that a reload has brought to it";
@@ -78,6 +79,49 @@ fn a_bad_reload_changes_nothing_and_is_told_and_counted() {
 }
 
 #[test]
+fn a_reload_changes_keys_of_the_api_origins_and_the_keys_in_files() {
+    let folder = Folder::new("doors");
+    let (first, second) = (NewKey::draw().unwrap(), NewKey::draw().unwrap());
+    let told = |key: &NewKey, page: &str| {
+        let admin =
+            format!("listen = '127.0.0.1:0'\nkeys = [{{ name = 'shop', sha256 = '{}' }}]\n[tokens]", key.sha256);
+        let keys = "[tokens]\nkeys = [{ file = 'partner' }]";
+        let text = file("info", "[]", 1).replace("listen = '127.0.0.1:0'\n[tokens]", &admin).replace("[tokens]", keys);
+        format!("{text}[origins]\nallow = ['{page}']\n")
+    };
+    folder.write("secret", OLD);
+    folder.write("partner", "the secret of a partner before the reload");
+    folder.write("throng.toml", &told(&first, "https://old.example"));
+    let mut server = Server::start(&folder);
+    assert_eq!((server.calls_with(&first), server.calls_with(&second)), (200, 401));
+    assert!(server.knock_from("https://old.example") && !server.knock_from("https://new.example"));
+    assert!(server.may_read("https://old.example") && !server.may_read("https://new.example"));
+    assert!(server.knock(NEW).is_none());
+
+    folder.write("partner", NEW);
+    folder.write("throng.toml", &told(&second, "https://new.example"));
+    server.hang_up();
+    server.says("holds from now on");
+    while server.knock(NEW).is_none() {}
+    assert!(server.knock(OLD).is_some(), "the other key is as good as before");
+    assert_eq!((server.calls_with(&first), server.calls_with(&second)), (401, 200));
+    assert!(!server.knock_from("https://old.example") && server.knock_from("https://new.example"));
+    assert!(!server.may_read("https://old.example") && server.may_read("https://new.example"));
+
+    let twice = told(&first, "https://old.example").replace("[tokens]", "keys_file = 'keys'\n[tokens]");
+    folder.write("keys", &format!("shop={}\n", second.sha256));
+    folder.write("partner", "short");
+    for text in [twice, told(&first, "https://old.example"), told(&first, "null")] {
+        folder.write("throng.toml", &text);
+        server.hang_up();
+        server.says("everything stays as it was");
+        assert_eq!((server.calls_with(&first), server.calls_with(&second)), (401, 200));
+        assert!(server.may_read("https://new.example") && server.knock(NEW).is_some());
+    }
+    server.ends();
+}
+
+#[test]
 fn check_config_says_what_serve_would_do_and_refuses_what_serve_refuses() {
     let folder = Folder::new("check");
     folder.write("secret", OLD);
@@ -134,6 +178,11 @@ fn file(level: &str, grants: &str, shards: u16) -> String {
 fn throng(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
     command.env_clear().envs(environment.iter().copied()).args(arguments).output().expect("the binary was built")
+}
+
+fn token_of_ann(secret: &str) -> String {
+    let claims = Claims { sub: "ann", exp: Clock::start().now().unix_ms / 1_000 + 600, info: None, rooms: None };
+    sign_hs256(secret.as_bytes(), &claims).unwrap()
 }
 
 fn asks_to_join(person: &mut WebSocket<TcpStream>) -> String {
@@ -226,12 +275,32 @@ impl Server {
 
     /// A session with a token of this key, if it is let in.
     fn knock(&self, secret: &str) -> Option<WebSocket<TcpStream>> {
-        let claims = Claims { sub: "ann", exp: Clock::start().now().unix_ms / 1_000 + 600, info: None, rooms: None };
-        let token = sign_hs256(secret.as_bytes(), &claims).unwrap();
+        let token = token_of_ann(secret);
         let stream = TcpStream::connect(self.address).unwrap();
         let (mut socket, _) = tungstenite::client(format!("ws://{}/ws?token={token}", self.address), stream).ok()?;
         assert!(hear(&mut socket).contains(r#""type":"welcome""#));
         Some(socket)
+    }
+
+    /// Whether a page of this origin gets a session.
+    fn knock_from(&self, origin: &str) -> bool {
+        let uri = format!("ws://{}/ws", self.address).parse().unwrap();
+        let bearer = format!("Bearer {}", token_of_ann(OLD));
+        let request = ClientRequestBuilder::new(uri).with_header("Origin", origin).with_header("Authorization", bearer);
+        tungstenite::client(request, TcpStream::connect(self.address).unwrap()).is_ok()
+    }
+
+    /// Whether a page of this origin may read what the public routes answer.
+    fn may_read(&self, origin: &str) -> bool {
+        let answer = ureq::get(format!("http://{}/healthz", self.address)).header("origin", origin).call().unwrap();
+        answer.headers().contains_key("access-control-allow-origin")
+    }
+
+    /// The status of a call of the API.
+    fn calls_with(&self, key: &NewKey) -> u16 {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let url = self.metrics.replace("/metrics", "/api/v1/rooms");
+        agent.get(url).header("authorization", format!("Bearer {}", key.text)).call().unwrap().status().as_u16()
     }
 
     fn metric(&self, name: &str) -> u64 {
