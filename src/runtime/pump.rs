@@ -255,6 +255,8 @@ impl Pump {
         self.write(now);
         self.carry_out();
         self.sockets.submit();
+        // No tick comes any more, and what was counted since the last one is asked for after the end, too.
+        self.publish_counts();
     }
 
     fn read_notices(&mut self, now: Now) -> bool {
