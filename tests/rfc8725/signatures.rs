@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use throng::base::Limits;
-use throng::wire::token::{Algorithm, Algorithms, Jwks, JwksFrom, TokenRules, TokenVerifier, VerifyingKey};
+use throng::wire::token::{Algorithm, Algorithms, TokenRules, TokenVerifier, VerifyingKey};
 
 use crate::forge::{
     Attack, NOW, SECRET, Server, base64url, claims, der, hs256, jwk, message, pem, plain, signed, signed_es256,
