@@ -259,6 +259,22 @@ fn a_ticket_lets_in_once_on_whichever_shard_and_not_when_it_is_old() {
 }
 
 #[test]
+fn a_ticket_cannot_be_put_together_from_what_rooms_tell_everybody() {
+    let mut house = House::new(1, Limits::default(), |_| {});
+    let ann = house.enters(0, "ann");
+    for room in ["a", "b", "c", "d"] {
+        house.receives(0, ann, &text(&format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#)));
+    }
+    house.settle();
+    let tickets = [0; 2].map(|_| house.shards[0].make_ticket(house.now, verified("bob")).unwrap().to_string());
+    let epochs: Vec<&str> = house.heard(0, ann).split(r#""epoch":""#).skip(1).map(|rest| &rest[..16]).collect();
+    assert_eq!(epochs.len(), 4);
+    for (ticket, epoch) in tickets.iter().flat_map(|ticket| epochs.iter().map(move |epoch| (ticket, epoch))) {
+        assert!(!ticket.contains(epoch), "{ticket} holds the epoch {epoch}");
+    }
+}
+
+#[test]
 fn tickets_are_bounded_and_their_places_come_back_with_time() {
     let mut house = House::new(1, Limits { tickets_max: 3, ..Limits::default() }, |_| {});
     let now = house.now;
