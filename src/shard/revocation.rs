@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Input::Revoke ─► Revocations (each shard has all)  ─► every handshake and refresh is compared with them
-//!                                                     └► a sweep over the rows ends who is named: 5 ticks
+//!                                                     └► a sweep over the rows ends who is named: half a second
 //! ```
 //!
 //! Promises: bounded ([`Limits::revocations_max`](crate::base::Limits)); an entry goes when no token it names can be good
@@ -172,7 +172,7 @@ impl Shard {
         if self.revocations.sweep.rows_left == 0 {
             return;
         }
-        let part = self.connections.rows_len().div_ceil(SWEEP_TICKS);
+        let part = self.connections.rows_len().div_ceil(sweep_ticks(self.limits().tick_ms));
         for _ in 0..part.min(self.revocations.sweep.rows_left) {
             let found = self.connections.next_index(self.revocations.sweep.cursor);
             let Some(index) = found.or_else(|| self.connections.next_index(0)) else { break };
@@ -208,8 +208,13 @@ impl Shard {
     }
 }
 
-/// Ticks for one round: half a second with a tick of 100 ms.
-const SWEEP_TICKS: usize = 5;
+/// Ticks for one round: half a second of them, and one where a tick is longer.
+fn sweep_ticks(tick_ms: u64) -> usize {
+    usize::try_from(SWEEP_MS / tick_ms.max(1)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Whoever is revoked is gone within a second.
+const SWEEP_MS: u64 = 500;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +222,11 @@ mod tests {
     use crate::base::Identity;
 
     const DAY_S: u64 = 86_400;
+
+    #[test]
+    fn a_round_takes_half_a_second_or_one_tick() {
+        assert_eq!([1, 100, 250, 300, 10_000].map(sweep_ticks), [500, 5, 2, 1, 1]);
+    }
 
     fn verified(user: &str, issued_unix_s: Option<u64>, jti: Option<&str>) -> Verified {
         let identity = Identity::new(user, None).unwrap();
