@@ -7,6 +7,7 @@ mod admin;
 mod api;
 mod desk;
 mod front;
+mod guests;
 mod hangup;
 mod idempotency;
 pub mod jwks;
@@ -48,6 +49,7 @@ pub use notify::{Notify, Watchdog};
 pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
 pub use signals::Signals;
 
+use guests::Guests;
 use rewind::Rewind;
 
 use crate::runtime::Given;
@@ -143,8 +145,11 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
         });
     }
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let guests = Guests::default();
     while let Some(Given { socket, read, client }) = handed.recv().await {
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+        let peer = client.or_else(|| socket.peer_addr().ok().map(|peer| peer.ip()));
+        let guest = peer.map(|peer| guests.take_in(&config.front, peer));
+        let (Ok(permit), Some(Ok(guest))) = (Arc::clone(&permits).try_acquire_owned(), guest) else {
             refuse(&socket, &refused);
             continue;
         };
@@ -153,7 +158,7 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
                 let peer = client.unwrap_or(peer);
                 let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
                 tokio::spawn(async move {
-                    let _permit = permit;
+                    let _held = (permit, guest);
                     if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {
                         tracing::debug!(%peer, "an http connection reached its age");
                     }
@@ -212,7 +217,7 @@ fn refuse(mut socket: &TcpStream, refused: &AtomicU64) {
 const DEFAULT_ADMIN_PORT: u16 = 8081;
 /// Sockets waiting for the thread; with those served, at most 512 descriptors are open here.
 const HANDED_WAITING_MAX: usize = 256;
-/// Connections served at once.
+/// Connections served at once, on the public side.
 const CONNECTIONS_MAX: usize = 256;
 /// From the first byte of a head to its last, and between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
