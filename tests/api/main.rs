@@ -190,6 +190,8 @@ fn vouches_and_revokes(tour: &Tour) {
     ] {
         assert_no(&tour.server.post("/tickets", &wrong), 400, "malformed", word);
     }
+    let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+    assert_no(&tour.server.post("/tickets", &json!({"user": "kim", "info": deep})), 422, "too_deep", "deeper");
     let (lou, max) = (tour.server.comes("lou"), tour.server.comes("max"));
     let revoked = tour.post("/revoke", "", &json!({"user": "lou"})).good();
     assert_eq!(revoked, json!({"remembered": true, "complete": true}));
@@ -197,7 +199,15 @@ fn vouches_and_revokes(tour: &Tour) {
     assert_eq!(tour.post("/revoke", "", &json!({"jti": "some-token"})).good()["remembered"], true);
     assert_eq!(tour.post("/revoke", "", &json!({"everybody": true})).good()["complete"], true);
     assert_eq!(closed(max), 4500);
-    for wrong in [json!({}), json!({"jti": "a", "user": "b"}), json!({"jti": "a", "issued_before": 1})] {
+    for wrong in [
+        json!({}),
+        json!({"jti": "a", "user": "b"}),
+        json!({"jti": "a", "issued_before": 1}),
+        json!({"jti": ""}),
+        json!({"jti": "x".repeat(257)}),
+        // Milliseconds: nobody could come in any more.
+        json!({"everybody": true, "issued_before": 1_800_000_000_000_u64}),
+    ] {
         assert_eq!(tour.server.post("/revoke", &wrong).json()["code"], "malformed");
     }
 }
@@ -265,6 +275,7 @@ fn every_no_is_a_code_and_a_sentence() {
         ("/publish", &huge, 413, "too_big", "longer"),
         ("/publish/batch", &crowd, 413, "too_big", "1001"),
         ("/users/a%20b/messages", r#"{"data":1}"#, 422, "bad_room", "inbox"),
+        ("/users/all/messages", r#"{"data":1}"#, 422, "bad_room", "everybody"),
         ("/users/%FF/disconnect", "", 400, "malformed", "UTF-8"),
         ("/connections/xyz/disconnect", "", 400, "malformed", "16 hex"),
         ("/connections/ffff000000000000/disconnect", "", 400, "malformed", "16 hex"),
