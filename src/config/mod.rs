@@ -197,11 +197,17 @@ impl Config {
         self.limits.check().map_err(|why| format!("[limits] contradict each other: {why}"))
     }
 
-    /// Says what is not wrong and does nothing.
-    fn in_vain(&self) -> Vec<String> {
+    /// Says what is not wrong and probably not meant.
+    fn not_meant(&self) -> Vec<String> {
         let cookie_in_vain = self.tokens.carriers.cookie.is_some() && !self.origins.has_list();
         let protocol_in_vain = self.proxies.protocol && self.proxies.trusted.is_empty();
+        let anybody_for_anybody =
+            self.tokens.jwks.len() > 1 && self.tokens.jwks.iter().any(|jwks| jwks.issuer.is_none());
         let all = [
+            (
+                anybody_for_anybody,
+                "of several addresses in `jwks` in [tokens] one has no `issuer`: its keys prove everybody's tokens",
+            ),
             (cookie_in_vain, "`cookie` in [tokens] is never looked at: `allow` in [origins] lists no page"),
             (protocol_in_vain, "`protocol` in [proxies] changes nothing: `trusted` names nobody"),
         ];

@@ -211,6 +211,10 @@ fn the_kinds_of_the_parts_are_the_same_in_the_file_and_in_variables() {
 fn what_does_nothing_is_warned_of() {
     let warnings = |file: &str| settle(file, &[], &[]).unwrap().warnings;
     assert!(warnings("[tokens]\ncookie = 'session'")[0].contains("never looked at"));
+    let issuers = |second: &str| {
+        warnings(&format!("[tokens]\njwks = [{{ url = 'https://a', issuer = 'a' }}, {{ url = 'https://b'{second} }}]"))
+    };
+    assert!(issuers("")[0].contains("everybody's tokens") && issuers(", issuer = 'b'").is_empty());
     assert_eq!(warnings("[tokens]\ncookie = 'session'\n[origins]\nallow = ['https://a']"), [""; 0]);
     assert!(warnings("[proxies]\nprotocol = true")[0].contains("names nobody"));
 }

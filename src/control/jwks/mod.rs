@@ -72,6 +72,10 @@ impl JwksRules {
         let uri: Uri = self.url.parse().map_err(|_| format!("the JWKS address {:?} is not a URL", self.url))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            // Not repeated: it would be sent to nobody, and told in logs and by /readyz.
+            return Err("a JWKS address has a user or a password in it, which are not sent: leave them out".to_owned());
+        }
         match uri.scheme_str() {
             _ if host.is_empty() => return Err(format!("the JWKS address {:?} names no host", self.url)),
             Some("https") => {}
@@ -100,7 +104,7 @@ impl JwksRules {
 
 /// How many tokens of unknown keys came so far; asked a few times a second.
 pub type UnknownKeys = Arc<dyn Fn() -> u64 + Send + Sync>;
-/// Takes all fetched keys, whenever some changed. Called on the fetching thread; must not wait long.
+/// Takes all fetched keys, after each fetch. Called on the fetching thread; must not wait long.
 pub type OnKeys = Arc<dyn Fn(KeySet) + Send + Sync>;
 
 /// The fetching thread at work. It ends when this is dropped or stopped.
@@ -282,7 +286,7 @@ impl Keeper {
         }
     }
 
-    /// All addresses' keys together go out when one of them changed.
+    /// All addresses' keys together go out.
     fn hand_on(&self, keys: KeySet) {
         let mut sets = self.shared.sets.lock().unwrap_or_else(PoisonError::into_inner);
         sets[self.place] = Some(keys);
