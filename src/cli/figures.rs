@@ -130,11 +130,14 @@ const PAGE_BYTES: u64 = 4_096;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use throng::control::HTTP_REFUSED;
+    use throng::control::jwks::Jwks;
     use throng::runtime::scrape::RuntimeCounts;
     use throng::runtime::turn::TurnTimes;
 
+    use super::super::reload::ReloadCounts;
     use super::*;
 
     fn counted() -> Totals {
@@ -180,10 +183,16 @@ mod tests {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let documented: Vec<(String, String)> =
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
+        let no_addresses = Jwks::start(&[], Arc::new(|| 0), Arc::new(|_| {})).unwrap();
+        let mut control = throng::control::api_families();
+        control.extend(no_addresses.status().families());
+        control.extend(ReloadCounts::default().families());
+        no_addresses.stop();
         let mut shown: Vec<(String, String)> = families(&counted())
             .iter()
             .map(|family| (family.name, family.kind, family.help))
             .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])
+            .chain(control.iter().map(|family| (family.name, family.kind, family.help)))
             .map(|(name, kind, help)| {
                 (if kind == Kind::Counter { format!("{name}_total") } else { name.to_owned() }, help.to_owned())
             })

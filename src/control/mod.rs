@@ -39,7 +39,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tower_service::Service;
 
 pub use admin::{AdminRules, AdminSettings};
-pub use api::document as api_document;
+pub use api::{document as api_document, families as api_families};
 pub use desk::Desk;
 pub use front::FrontDoor;
 pub use hangup::Hangups;

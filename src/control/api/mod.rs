@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use document::document;
 pub(super) use guard::ApiCounts;
+pub use guard::families;
 pub(super) use problem::Problem;
 
 use super::admin::AdminRules;
