@@ -56,11 +56,13 @@ function talk() {
   throng.on("frame", showFrame);
   throng.on("error", ({ message }) => showProblem(message));
   seat.on("message", showMessage);
+  // What the backend says to everybody, or to this user, comes without a join.
+  throng.on("message", (message) => message.room !== room && showMessage(message));
   seat.on("gap", (gap) => showNote(gapSentence(gap), "gap"));
   seat.on("members", showMembers);
   seat.on("joined", ({ users }) => showNote(`${names(users)} came in`));
   seat.on("left", ({ users }) => showNote(`${names(users)} left`));
-  seat.on("removed", () => showProblem("Not in the room any more: the new token does not grant it."));
+  seat.on("removed", () => showProblem("Not in the room any more: what this user may do was narrowed."));
   seat.on("error", ({ message }) => showProblem(`Not in the room: ${message}`));
   seat.on("join", ({ again }) => {
     hideProblem();
@@ -142,11 +144,12 @@ function showMembers({ members, count }) {
   byId("members").replaceChildren(...rows);
 }
 
-function showMessage({ from, at, offset, event, data }) {
+function showMessage({ room: where, from, at, offset, event, data }) {
   const row = element("li", from.user === user ? "message mine" : "message");
   const head = element("div", "head");
   head.append(element("span", "name", displayName(from)), element("time", "hint", clock(at)));
   if (event) head.append(element("span", "hint", event));
+  if (where !== room) head.append(element("span", "hint", where === "@all" ? "to everybody" : "to you"));
   const text = typeof data === "string" ? data : typeof data?.text === "string" ? data.text : JSON.stringify(data);
   const bubble = element("div", "bubble");
   bubble.append(head, element("div", "text", text));
