@@ -1,18 +1,19 @@
 //! One client: the real wire in both directions, and a book of what it asked and what it was told.
 
-use std::collections::{BTreeMap, VecDeque};
+mod hears;
+mod says;
 
-use throng::base::{Encoding, Epoch, Offset, Position, RoomName};
-use throng::wire::client::{CommandOut, Reply, ServerEvent, read_event, write_command};
-use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::diary;
+use throng::base::{Encoding, Now, Position, RoomName};
+use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, write_close, write_frame};
+
+use crate::deeds::{Deeds, Since};
 use crate::dice::Dice;
-use crate::frames;
-use crate::reference::{Heard, Reference};
+use crate::reference::Reference;
 use crate::tally::{Lived, Tally};
-use crate::tokens::FORBIDDEN_ROOM;
-use crate::view::{JoinAnswer, View, Wish};
+use crate::tokens::{FORBIDDEN, FORBIDDEN_ROOM, Paper};
+use crate::view::{View, Wish};
 use crate::weather::Weather;
 
 /// What the answer with a certain `id` belongs to.
@@ -23,8 +24,19 @@ pub(crate) enum Asked {
     Publish(usize, usize),
     Presence(usize),
     Ping,
+    /// Another token, which must be refused with this.
+    Refresh(Box<Paper>, Option<Refusal>),
     /// A command that must be refused with this.
     Wrong(Refusal),
+}
+
+/// A command that waits for its answer.
+#[derive(Clone, Debug)]
+struct Sent {
+    asked: Asked,
+    /// Which of its tokens held when it was sent; later ones may have been taken before it was read.
+    papers: usize,
+    since: Since,
 }
 
 /// How something is said to a room.
@@ -65,10 +77,16 @@ pub(crate) struct RollCall {
 pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) user: usize,
+    pub(crate) shard: usize,
     pub(crate) name: String,
     pub(crate) encoding: Encoding,
     pub(crate) stage: Stage,
-    pub(crate) short_token: bool,
+    /// The tokens it was let in and goes on with; none: a stranger.
+    pub(crate) papers: Vec<Paper>,
+    /// What its shard had lived through when it came, and has by now.
+    pub(crate) came_since: Since,
+    pub(crate) since: Since,
+    came_unix_ms: u64,
     /// Reads nothing for now.
     pub(crate) deaf: bool,
     /// Never says anything again, not even a pong.
@@ -80,6 +98,8 @@ pub(crate) struct Client {
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
     pub(crate) roll_calls: Vec<RollCall>,
+    /// What it heard without a seat, by room.
+    pub(crate) announced: BTreeMap<usize, BTreeSet<usize>>,
     /// What it was told, a line each: a scene reads it, a failure shows the end of it.
     pub(crate) diary: Vec<String>,
     head: Vec<u8>,
@@ -88,38 +108,61 @@ pub(crate) struct Client {
     warned: bool,
     /// Commands are numbered in the order they are sent, with `id` or without.
     sequence: u64,
-    outstanding: BTreeMap<u64, Asked>,
+    outstanding: BTreeMap<u64, Sent>,
     pings: VecDeque<Vec<u8>>,
 }
 
 /// What a client needs to know of the world while it reads.
 pub(crate) struct Surroundings<'a> {
     pub(crate) weather: &'a Weather,
+    pub(crate) deeds: &'a Deeds,
+    pub(crate) now: Now,
     pub(crate) reference: &'a mut Reference,
     pub(crate) tally: &'a mut Tally,
     pub(crate) dice: &'a mut Dice,
 }
 
 pub(crate) fn room_name(room: usize) -> String {
-    if room == FORBIDDEN { FORBIDDEN_ROOM.to_owned() } else { format!("r:{room}") }
+    match room {
+        FORBIDDEN => FORBIDDEN_ROOM.to_owned(),
+        EVERYBODY => "@all".to_owned(),
+        room if room >= INBOXES => format!("@{}", crate::tokens::name(room - INBOXES)),
+        room => format!("r:{room}"),
+    }
 }
 
 fn room_number(name: &str) -> Option<usize> {
-    name.strip_prefix("r:")?.parse().ok()
+    if name == "@all" {
+        return Some(EVERYBODY);
+    }
+    match name.strip_prefix("@user-") {
+        Some(user) => Some(inbox_of(user.parse().ok()?)),
+        None => name.strip_prefix("r:")?.parse().ok(),
+    }
 }
 
-/// The number of the room where nobody may do anything.
-pub(crate) const FORBIDDEN: usize = 99;
+/// The room in which the backend speaks to one user.
+pub(crate) fn inbox_of(user: usize) -> usize {
+    INBOXES + user
+}
+
+/// The number of the room in which the backend speaks to everybody.
+pub(crate) const EVERYBODY: usize = 100;
+const INBOXES: usize = 200;
 
 impl Client {
-    pub(crate) fn new(number: usize, user: usize, encoding: Encoding) -> Self {
+    pub(crate) fn new(number: usize, shard: usize, user: usize, encoding: Encoding, now: Now, since: Since) -> Self {
         Self {
             number,
             user,
+            shard,
             name: crate::tokens::name(user),
             encoding,
             stage: Stage::Opening,
-            short_token: false,
+            papers: Vec::new(),
+            came_since: since,
+            since,
+            came_unix_ms: now.unix_ms,
             deaf: false,
             mute: false,
             misbehaved: false,
@@ -127,6 +170,7 @@ impl Client {
             told_slot: false,
             views: BTreeMap::new(),
             roll_calls: Vec::new(),
+            announced: BTreeMap::new(),
             diary: Vec::new(),
             head: Vec::new(),
             partial: Partial::default(),
@@ -136,81 +180,6 @@ impl Client {
             outstanding: BTreeMap::new(),
             pings: VecDeque::new(),
         }
-    }
-
-    /// Sends one command; returns the envelope's bytes as frames.
-    pub(crate) fn ask(&mut self, asked: Asked, with_id: bool, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
-        let wish = if let Asked::Join(_, wish) = &asked { Some(*wish) } else { None };
-        let command = |room: &str| match &asked {
-            Asked::Join(_, wish) => envelope(
-                self.encoding,
-                self.id(with_id),
-                &CommandOut::Join {
-                    room,
-                    since: wish.since,
-                    history: (wish.history > 0).then_some(wish.history),
-                    presence: wish.presence,
-                },
-            ),
-            Asked::Leave(_) => envelope(self.encoding, self.id(with_id), &CommandOut::Leave { room }),
-            Asked::Presence(_) => envelope(self.encoding, self.id(true), &CommandOut::Presence { room }),
-            Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
-            Asked::Publish(..) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
-        };
-        let room = match &asked {
-            Asked::Join(room, _) | Asked::Leave(room) | Asked::Presence(room) | Asked::Publish(room, _) => *room,
-            Asked::Ping | Asked::Wrong(_) => 0,
-        };
-        let bytes = command(&room_name(room));
-        if !with_id && room != FORBIDDEN {
-            match (&asked, wish) {
-                (Asked::Join(..), Some(_)) => self.views.entry(room).or_default().join_silently(),
-                (Asked::Leave(_), _) => self.views.entry(room).or_default().leave_silently(),
-                _ => {}
-            }
-        }
-        self.send(&bytes, with_id.then_some(asked), out, dice, pieces);
-    }
-
-    /// Sends a message to a room.
-    pub(crate) fn publish(&mut self, words: &Words, out: &mut Vec<u8>, around: &mut Surroundings<'_>) {
-        let Words { room, with_id, echo, filler, pieces } = *words;
-        let tag = around.reference.next_tag();
-        let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
-        let event = tag.is_multiple_of(3).then_some("note");
-        let skip_own = echo.map_or(with_id, |echo| !echo);
-        around.reference.posted(self.number, room, &self.name, event, &json, (with_id, skip_own));
-        let mut payload = Vec::new();
-        prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
-        let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
-        let command = CommandOut::Publish { room: &room_name(room), data, event, echo };
-        let bytes = envelope(self.encoding, self.id(with_id), &command);
-        self.send(&bytes, with_id.then_some(Asked::Publish(room, tag)), out, around.dice, pieces);
-    }
-
-    /// Sends an envelope that is well framed and refused all the same.
-    pub(crate) fn ask_wrongly(&mut self, kind: usize, out: &mut Vec<u8>, dice: &mut Dice) {
-        let id = self.sequence + 1;
-        let (text, refusal) = match kind {
-            0 => (format!("{{\"type\":\"dance\",\"id\":{id}}}"), Refusal::UnknownCommand),
-            1 => (format!("{{\"type\":\"join\",\"id\":{id}}}"), Refusal::Malformed),
-            2 => (format!("{{\"type\":\"join\",\"id\":{id},\"room\":\"no room\"}}"), Refusal::BadRoom),
-            _ => (format!("{{\"type\":\"leave\",\"id\":{id},\"room\":\"r:77\"}}"), Refusal::NotJoined),
-        };
-        let mut bytes = Vec::new();
-        prove(Encoding::Json, text.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut bytes);
-        self.send(&bytes, Some(Asked::Wrong(refusal)), out, dice, 1);
-    }
-
-    pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
-        write_close(out, 1000, "bye", Some(dice.mask()));
-        self.stage = Stage::Leaving;
-    }
-
-    pub(crate) fn ping(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
-        let payload = dice.roll().to_be_bytes()[..dice.between(0, 8)].to_vec();
-        write_frame(out, FrameKind::Ping, &payload, Some(dice.mask()));
-        self.pings.push_back(payload);
     }
 
     /// Reads bytes as they come off the socket; what it answers goes to `out`.
@@ -231,7 +200,7 @@ impl Client {
     /// C1: every command with an id has had its answer.
     pub(crate) fn has_all_answers(&self) -> Result<(), String> {
         match self.outstanding.iter().next() {
-            Some((id, asked)) => Err(format!("C1 nobody answered {id} ({asked:?})")),
+            Some((id, sent)) => Err(format!("C1 nobody answered {id} ({:?})", sent.asked)),
             None => Ok(()),
         }
     }
@@ -241,7 +210,7 @@ impl Client {
         if self.close_code != Some(1012) {
             return Ok(());
         }
-        for asked in self.outstanding.values() {
+        for Sent { asked, .. } in self.outstanding.values() {
             if let Asked::Publish(_, tag) = asked
                 && reference.was_accepted(*tag)
             {
@@ -255,32 +224,39 @@ impl Client {
         self.stage == Stage::Open
     }
 
+    /// The end of what it was told, for whoever looks into a failure.
+    pub(crate) fn told_last(&self) -> String {
+        let last = self.diary.len().saturating_sub(12);
+        self.diary[last..].join(", ")
+    }
+
+    pub(crate) fn is_welcomed(&self) -> bool {
+        self.welcomed
+    }
+
+    /// Whether its token, as far as it knows, ends while the world goes on.
+    pub(crate) fn has_short_token(&self) -> bool {
+        self.papers.last().is_some_and(|paper| paper.short)
+    }
+
+    /// Whether another token is on its way, so that nobody can say which one holds.
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.outstanding.values().any(|sent| matches!(sent.asked, Asked::Refresh(..)))
+    }
+
     pub(crate) fn view(&mut self, room: usize) -> &mut View {
         self.views.entry(room).or_default()
     }
 
     /// Whether a join or leave of this room has no answer yet.
     pub(crate) fn is_asking(&self, room: usize) -> bool {
-        let about = |asked: &Asked| matches!(asked, Asked::Join(of, _) | Asked::Leave(of) if *of == room);
+        let about = |sent: &Sent| matches!(sent.asked, Asked::Join(of, _) | Asked::Leave(of) if of == room);
         self.outstanding.values().any(about)
     }
 
     /// Positions of the newest messages it has, by room.
     pub(crate) fn positions(&self) -> impl Iterator<Item = (usize, Position)> + '_ {
         self.views.iter().filter_map(|(room, view)| Some((*room, view.position()?)))
-    }
-
-    fn id(&self, with_id: bool) -> Option<u64> {
-        with_id.then_some(self.sequence + 1)
-    }
-
-    fn send(&mut self, envelope: &[u8], asked: Option<Asked>, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
-        self.sequence += 1;
-        if let Some(asked) = asked {
-            self.outstanding.insert(self.sequence, asked);
-        }
-        let pings = frames::write_message(out, self.encoding, envelope, pieces, dice);
-        self.pings.extend(pings);
     }
 
     fn read_head(&mut self, bytes: &[u8], out: &mut Vec<u8>, around: &mut Surroundings<'_>) -> Result<(), String> {
@@ -349,7 +325,10 @@ impl Client {
             Some(1012) => self.told_slot,
             Some(4001) => true,
             Some(4002) => true,
-            Some(4003) => self.short_token || !self.welcomed,
+            Some(4003) => self.has_short_token() || !self.welcomed,
+            Some(4004) => around.deeds.user_max_ever > 0,
+            Some(code @ (4006 | 4501)) => around.deeds.may_have_kicked(self, code),
+            Some(4500) => self.papers.last().is_some_and(|paper| around.deeds.has_revoked(self.shard, paper)),
             Some(4005 | 4503 | 4505) => !self.welcomed,
             Some(_) | None => false,
         };
@@ -365,149 +344,6 @@ impl Client {
         around.tally.add(Lived::Closes, 1);
         Ok(())
     }
-
-    fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
-        let event = read_event(self.encoding, message).map_err(|error| format!("W5 {error}: {message:?}"))?;
-        match (&event, self.welcomed) {
-            (ServerEvent::Welcome(welcome), false) if welcome.user == self.name => self.welcomed = true,
-            (ServerEvent::Welcome(_), _) => return Err(format!("W6 {event:?}")),
-            (_, false) => return Err(format!("W6 before the welcome came {event:?}")),
-            (_, true) => {}
-        }
-        let room = |name: &str| room_number(name).ok_or_else(|| format!("W5 no room of ours: {name}"));
-        self.diary.push(diary::line(&event));
-        match event {
-            ServerEvent::Welcome(_) => Ok(()),
-            ServerEvent::Reply(reply) => self.on_reply(&reply, around),
-            ServerEvent::Error { id, refusal, .. } => self.on_error(id, refusal, around),
-            ServerEvent::Message(message) => {
-                let room = room(&message.room)?;
-                around.tally.add(Lived::Messages, 1);
-                let mut json = Vec::new();
-                message.data.write_as(Encoding::Json, &mut json);
-                let json = String::from_utf8(json).map_err(|_| "W5 a payload that is not UTF-8")?;
-                let view = self.views.entry(room).or_default();
-                let heard = Heard {
-                    room,
-                    epoch: view.epoch,
-                    offset: message.offset,
-                    at_unix_ms: message.at_unix_ms,
-                    user: &message.from.user,
-                    event: message.event.as_deref(),
-                    json: &json,
-                };
-                around.reference.heard(self.number, &heard)?;
-                view.on_message(self.number, room, message.offset, around.reference)
-            }
-            ServerEvent::Gap { room: name, epoch, from, to, why } => {
-                let room = room(&name)?;
-                around.tally.add(Lived::Gaps, 1);
-                let number = self.number;
-                self.view(room).on_gap(number, room, (epoch, from, to, why), around.reference)
-            }
-            ServerEvent::PresenceJoined { room: name, users, version, .. }
-            | ServerEvent::PresenceLeft { room: name, users, version, .. } => {
-                around.tally.add(Lived::PresenceNews, 1);
-                let room = room(&name)?;
-                if users.is_empty() { Err("V5 news of nobody".into()) } else { self.view(room).on_presence(version) }
-            }
-            // W7: only who has a token that ends soon is told so, and once.
-            ServerEvent::Expiring { .. } if self.short_token && !self.warned => {
-                self.warned = true;
-                Ok(())
-            }
-            ServerEvent::Expiring { in_ms } => Err(format!("W7 a token that ends in {in_ms}")),
-            ServerEvent::Removed { .. } => Err(format!("W5 {event:?} and nobody refreshed")),
-            ServerEvent::Drain { .. } if self.told_slot => Err("D1 its slot was told twice".into()),
-            ServerEvent::Drain { .. } => {
-                self.told_slot = true;
-                around.tally.add(Lived::Slots, 1);
-                Ok(())
-            }
-            ServerEvent::Unknown { kind } => Err(format!("W5 an event {kind}")),
-        }
-    }
-
-    /// C2: an answer has the id of a command that has none yet, and fits it.
-    fn on_reply(&mut self, reply: &Reply<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
-        let asked = self.outstanding.remove(&reply.id).ok_or_else(|| format!("C2 nobody asked {reply:?}"))?;
-        let told = reply.room.as_deref().and_then(room_number);
-        let missing = || format!("C2 {asked:?} was answered by {reply:?}");
-        match asked {
-            Asked::Join(room, wish) if told == Some(room) => {
-                let (epoch, head): (Epoch, Offset) =
-                    (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
-                around.tally.add(Lived::Joins, 1);
-                let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
-                self.view(room).on_joined(&wish, &answer, around.weather)?;
-                if wish.presence { self.on_members(room, reply, around) } else { Ok(()) }
-            }
-            Asked::Leave(room) if told == Some(room) => {
-                self.view(room).on_left(reply.id);
-                Ok(())
-            }
-            Asked::Publish(room, tag) if told == Some(room) => {
-                let position = reply.position().ok_or_else(missing)?;
-                around.tally.add(Lived::Acks, 1);
-                around.reference.acked(tag, position)
-            }
-            Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
-            Asked::Ping => Ok(()),
-            Asked::Join(..) | Asked::Leave(_) | Asked::Publish(..) | Asked::Presence(_) | Asked::Wrong(_) => {
-                Err(missing())
-            }
-        }
-    }
-
-    fn on_members(&mut self, room: usize, reply: &Reply<'_>, around: &Surroundings<'_>) -> Result<(), String> {
-        let (Some(members), Some(count)) = (&reply.members, reply.count) else {
-            return Err(format!("C2 no members: {reply:?}"));
-        };
-        let members: Vec<(String, u64)> = members.iter().map(|m| (m.person.user.to_string(), m.connections)).collect();
-        let listed = (count as usize).min(around.weather.limits.members_max);
-        if members.len() != listed || !members.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(format!("C3 a roll of {count} lists {members:?}"));
-        }
-        self.roll_calls.push(RollCall { room, members, count });
-        Ok(())
-    }
-
-    fn on_error(&mut self, id: Option<u64>, refusal: Refusal, around: &mut Surroundings<'_>) -> Result<(), String> {
-        if refusal == Refusal::Busy {
-            around.tally.add(Lived::Busy, 1);
-        }
-        let Some(id) = id else { return Ok(()) };
-        let asked = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
-        let fits = match (&asked, refusal) {
-            (Asked::Wrong(expected), _) => refusal == *expected,
-            (Asked::Join(FORBIDDEN, _) | Asked::Publish(FORBIDDEN, _) | Asked::Presence(FORBIDDEN), _) => {
-                refusal == Refusal::Forbidden
-            }
-            (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
-            (Asked::Join(room, _), Refusal::AlreadyJoined) => {
-                // A join that is still unanswered is what the server means.
-                if !self.is_asking(*room) {
-                    self.view(*room).on_already_joined();
-                }
-                true
-            }
-            (Asked::Join(room, _), Refusal::NotJoined) => self.view(*room).left_after(id),
-            (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
-            (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
-            (Asked::Presence(_), Refusal::Busy) => true,
-            _ => false,
-        };
-        if let Asked::Publish(FORBIDDEN, tag) = asked {
-            around.reference.refused(tag)?;
-        }
-        if fits { Ok(()) } else { Err(format!("C2 {asked:?} was refused as {refusal:?}")) }
-    }
-}
-
-fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_command(&mut bytes, encoding, id, command);
-    bytes
 }
 
 /// Checked once here, so that every room of a world is one the server takes.
