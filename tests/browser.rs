@@ -189,6 +189,7 @@ fn assert_nothing_bad(browser: &Browser) {
 fn told(words: &[&str]) -> String {
     format!(
         "document.getElementById('state')?.dataset.state === 'closed' && !document.getElementById('problem').hidden &&
+         !document.getElementById('text').placeholder.includes('Waiting') &&
          {}.every((words) => document.getElementById('problem').textContent.includes(words))",
         json!(words)
     )

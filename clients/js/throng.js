@@ -616,12 +616,14 @@ export class Throng extends Emitter {
       return isFinal(error) ? this.emit("error", told) : again(told);
     }
     if (this.#link !== link || !token) return;
+    // Those that this very token takes away come behind.
+    const without = [...this.#rooms.values()].filter((room) => room.isOut);
     this.#ask("refresh", { token }, (error, reply) => {
       if (this.#link !== link) return;
       if (!error) {
         this.emit("refresh", { reply });
         // It may grant what the one before did not. A listener may have closed.
-        if (this.#link === link) for (const room of [...this.#rooms.values()]) room.enterAgain();
+        if (this.#link === link) for (const room of without) room.enterAgain();
         return;
       }
       if (error.code === "busy" || error.code === "timeout") again(error);
@@ -1094,6 +1096,14 @@ export class Room extends Emitter {
       else this.#seated(reply, again);
     };
     this.#core.ask("join", { room: this.name, ...from, presence }, done, null);
+  }
+
+  /**
+   * Whether the seat was refused or taken away, or there is no connection.
+   * @internal
+   */
+  get isOut() {
+    return this.#seat === "out";
   }
 
   /**

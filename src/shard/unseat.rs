@@ -29,6 +29,10 @@ impl Shard {
                 return;
             }
             let Some(index) = self.unseating.next(&self.connections) else { return };
+            #[cfg(feature = "planted-bugs")]
+            if self.config.planted == Some(super::PlantedBug::SeatsOutliveGrants) {
+                continue;
+            }
             let row = self.connections.at(index);
             if row.stage == Stage::Open && row.grants == GrantTable::DEFAULT {
                 let conn = row.key(index);

@@ -262,6 +262,13 @@ test("what was refused or taken away is asked for again by join, and when a new 
   );
   it.socket.seat(7);
   assert.deepEqual([hall.seated, (await hall.ready).offset], [true, 7]);
+  // What the new token itself takes away is not asked for at once.
+  it.socket.say({ type: "expiring", in_ms: 60_000 });
+  await settle();
+  it.socket.say({ type: "removed", room: "hall", why: "grants" });
+  it.socket.reply("refresh", { expires_in_ms: 3_600_000 });
+  await settle();
+  assert.equal(it.socket.of("join").length, 5);
 });
 
 test("the backend speaks to everybody and to us without a join", async () => {

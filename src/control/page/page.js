@@ -9,12 +9,17 @@ const EXPIRED = 4003;
 const ANOTHER = "Make another: throng token --user U. Or open this page without #token=, and the server gives one.";
 const ENDS = {
   [EXPIRED]: ["The token has expired", ANOTHER],
-  4500: ["The token was revoked", ANOTHER],
+  4500: ["Not welcome any more", ANOTHER],
   4501: ["This user is shut out", "Whoever runs the server can change that."],
   4502: ["Another connection took over", "Go on there, or load this page again."],
   4503: ["The token was not accepted", ANOTHER],
   4504: ["Pages from here may not connect", `Whoever runs the server can allow the origin ${location.origin}.`],
   4505: ["The server speaks another version", "Load this page again."],
+};
+
+const PLACEHOLDERS = {
+  open: (user) => `Say something as ${user}`,
+  closed: () => "The connection is closed: see above.",
 };
 
 const query = new URLSearchParams(location.search);
@@ -113,7 +118,7 @@ function showState(state, sentence, more = "") {
   pill.dataset.state = state;
   pill.textContent = sentence;
   byId("say").querySelector("button").disabled = state !== "open";
-  byId("text").placeholder = state === "open" ? `Say something as ${user}` : "Waiting for the connection…";
+  byId("text").placeholder = PLACEHOLDERS[state]?.(user) ?? "Waiting for the connection…";
 }
 
 /** A connection, or a try, ended. */
