@@ -75,7 +75,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let rulebook = Rulebook::new(config.clone())?;
     let scrape = boot::Scrapes::new(Arc::clone(&rulebook));
-    let operators = Operators::bind(config.admin.listen, config.admin_chosen, config.dev)?;
+    let or_elsewhere = config.dev && !config.admin_chosen;
+    let operators = Operators::bind(config.admin.listen, config.takeover, or_elsewhere, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
     let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
@@ -125,6 +126,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     tracing::info!(signal, budget_s, "leaving: everybody gets a slot to come back in; a second signal ends at once");
     notify.stopping(config.drain_budget);
     rulebook.stop();
+    control.leave();
     let left = running.leave(config.drain_budget);
     control.join();
     left
@@ -146,6 +148,7 @@ impl ServeConfig {
         let listen = settled.listen().ok_or_else(|| Failure::Misused(NO_LISTEN.to_owned()))?;
         let (secret, secret_whence) = find_secret(settled, kept)?.unzip();
         let (keys, warnings) = find_keys(settled, secret.as_ref())?;
+        config.tokens.jwks.iter().try_for_each(JwksRules::check_files).map_err(Failure::Misused)?;
         let nobody_said = || if dev { Grants::everything() } else { Grants::nothing() };
         let origins = config.origins.clone();
         Ok(Self {
