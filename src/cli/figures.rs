@@ -4,14 +4,15 @@
 //! by its name.
 
 use throng::control::{Family, Histogram, Kind, Sample, Value};
+use throng::runtime::engine::Engine;
 use throng::runtime::scrape::{Shown, Totals};
 use throng::runtime::turn::TURN_BUCKETS_US;
 use throng::shard::{Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
 use throng::wire::{CloseReason, Command, Event, Refusal};
 
 /// All metrics of the data plane, and of the process around it.
-pub(crate) fn families(totals: &Totals) -> Vec<Family> {
-    let mut families = vec![messages(totals), latency(totals)];
+pub(crate) fn families(engine: Engine, totals: &Totals) -> Vec<Family> {
+    let mut families = vec![messages(totals), latency(totals), runs_on(engine)];
     families.extend(
         Gauges::ALL
             .iter()
@@ -78,6 +79,14 @@ fn histogram(
     let buckets = ends.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
     let value = Value::Histogram(Histogram { buckets, sum });
     Family { name, help, kind: Kind::Histogram, samples: vec![Sample { labels: Vec::new(), value }] }
+}
+
+/// One for the engine that runs, none for the other.
+fn runs_on(engine: Engine) -> Family {
+    let runs = Engine::ALL.map(|one| (one.name(), u64::from(one == engine)));
+    let samples = labelled("engine", runs.iter().map(|(name, runs)| (*name, runs)));
+    let help = "1 for the engine that carries the sockets, 0 for the other";
+    Family { name: "throng_engine", help, kind: Kind::Gauge, samples }
 }
 
 fn refusals(totals: &Totals) -> Family {
@@ -151,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_counter_has_a_name_of_its_own_and_its_own_number() {
-        let all = families(&counted());
+        let all = families(Engine::IoUring, &counted());
         let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
         let value = |name: &str, label: &str| {
@@ -180,7 +189,7 @@ mod tests {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let documented: Vec<(String, String)> =
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
-        let mut shown: Vec<(String, String)> = families(&counted())
+        let mut shown: Vec<(String, String)> = families(Engine::IoUring, &counted())
             .iter()
             .map(|family| (family.name, family.kind, family.help))
             .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])
