@@ -1,14 +1,14 @@
 //! A server to which io_uring is forbidden as docker's default profile does it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::filter::{Otherwise, confine};
-use crate::{get, process, support, talk};
+use crate::{Mortal, get, process, support, talk};
 
 /// `throng serve --dev` without io_uring; its stderr is kept.
-fn serve_without_rings(more: &[&str]) -> Child {
+fn serve_without_rings(more: &[&str]) -> Mortal {
     let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
     command
         .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--shards", "2"])
@@ -18,14 +18,14 @@ fn serve_without_rings(more: &[&str]) -> Child {
         .stderr(Stdio::piped());
     let rings = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
     confine(&mut command, &rings, libc::EPERM, Otherwise::Allow);
-    command.spawn().unwrap()
+    Mortal(command.spawn().unwrap())
 }
 
 #[test]
 fn where_io_uring_is_forbidden_the_first_run_works_says_why_and_two_people_talk() {
     let mut server = serve_without_rings(&[]);
     let mut banner = Vec::new();
-    for line in BufReader::new(server.stdout.take().unwrap()).lines() {
+    for line in BufReader::new(server.0.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
         let last = line.contains("THRONG_API_KEY=");
         banner.push(line);
@@ -57,10 +57,9 @@ fn where_io_uring_is_forbidden_the_first_run_works_says_why_and_two_people_talk(
         assert!(scrape.lines().any(|found| found == line), "{scrape}");
     }
 
-    process::signal(server.id(), "TERM");
-    assert_eq!(server.wait().unwrap().code(), Some(0));
-    let mut said = String::new();
-    server.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    process::signal(server.0.id(), "TERM");
+    let (status, said) = server.ended();
+    assert_eq!(status.code(), Some(0), "{said}");
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("epoll engine")).collect();
     assert_eq!(warnings.len(), 1, "one warning: {said}");
     for part in ["WARN", "refused to this process", "--security-opt seccomp=", "`--engine epoll`"] {
@@ -70,9 +69,8 @@ fn where_io_uring_is_forbidden_the_first_run_works_says_why_and_two_people_talk(
 
 #[test]
 fn who_insists_on_io_uring_is_told_why_it_cannot_be() {
-    let refused = serve_without_rings(&["--engine", "io_uring"]).wait_with_output().unwrap();
-    assert_eq!(refused.status.code(), Some(1));
-    let said = String::from_utf8(refused.stderr).unwrap();
+    let (status, said) = serve_without_rings(&["--engine", "io_uring"]).ended();
+    assert_eq!(status.code(), Some(1));
     for part in ["--engine io_uring: ", "refused to this process", "`--engine auto` or `epoll`"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
@@ -81,12 +79,11 @@ fn who_insists_on_io_uring_is_told_why_it_cannot_be() {
 #[test]
 fn who_asks_for_epoll_is_not_warned() {
     let mut server = serve_without_rings(&["--engine", "epoll", "--drain-budget-ms", "0"]);
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("epoll, flush eager")));
     // The rest of the banner must find a reader.
     std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
-    process::signal(server.id(), "TERM");
-    let ended = server.wait_with_output().unwrap();
-    let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(ended.status.success() && !said.contains("WARN"), "{said}");
+    process::signal(server.0.id(), "TERM");
+    let (status, said) = server.ended();
+    assert!(status.success() && !said.contains("WARN"), "{said}");
 }

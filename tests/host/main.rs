@@ -4,7 +4,6 @@
 mod confined;
 mod filter;
 #[path = "../process/mod.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
 mod process;
 mod profile;
 mod proxies;
@@ -14,9 +13,31 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ExitStatus};
 
 use support::{hear, say};
 use tungstenite::WebSocket;
+
+/// A process that never outlives its test.
+pub(crate) struct Mortal(pub(crate) Child);
+
+impl Mortal {
+    /// How it ended, and what it said on stderr if that is kept; waits until it has.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut said).unwrap();
+        }
+        (self.0.wait().unwrap(), said)
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
 
 /// Status and body of an answer.
 pub(crate) fn get(address: SocketAddr, path: &str) -> (String, String) {

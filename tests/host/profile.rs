@@ -1,18 +1,18 @@
 //! `tuning/container/seccomp.json`: what it says, and a server that lives under it on either engine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 use throng::runtime::engine::{Engine, choose};
 
 use crate::filter::{Otherwise, confine};
 use crate::support::{FAR_FUTURE, open, token};
-use crate::{get, process, talk};
+use crate::{Mortal, get, process, talk};
 
 fn profile() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tuning/container/seccomp.json");
@@ -71,7 +71,7 @@ fn a_server_lives_under_the_profile_though_every_other_call_would_kill_it() {
 }
 
 /// What a server does in its life: people, plain HTTP, the page, the API, keys fetched by a name, new settings, leaving.
-fn live_under_the_profile(engine: Engine) -> std::process::ExitStatus {
+fn live_under_the_profile(engine: Engine) -> ExitStatus {
     // Somebody who takes the fetch of keys and hangs up.
     let issuer = TcpListener::bind("127.0.0.1:0").unwrap();
     let jwks = format!("http://localhost:{}/jwks.json", issuer.local_addr().unwrap().port());
@@ -85,14 +85,15 @@ fn live_under_the_profile(engine: Engine) -> std::process::ExitStatus {
     let numbers = numbers();
     let calls: Vec<libc::c_long> = allowed().iter().filter_map(|name| numbers[name.as_str()]).collect();
     confine(&mut command, &calls, 0, Otherwise::Kill);
-    let mut server = command.spawn().unwrap();
-    let Some((at, admin, key)) = addresses(&mut server) else { return server.wait().unwrap() };
+    let mut server = Mortal(command.spawn().unwrap());
+    let Some((at, admin, key)) = addresses(&mut server) else { return server.ended().0 };
 
     let (mut ann, mut bob) = (open(at, &token("ann", FAR_FUTURE, None)), open(at, &token("bob", FAR_FUTURE, None)));
     talk(&mut ann, &mut bob);
-    for (address, path) in [(at, "/"), (at, "/healthz"), (admin, "/metrics"), (admin, "/readyz")] {
+    for (address, path) in [(at, "/"), (at, "/healthz"), (admin, "/metrics")] {
         assert_eq!(get(address, path).0, "200", "{path}");
     }
+    assert!(get(admin, "/readyz").1.contains("dependency"), "the keys of the issuer are not there");
     let said = Command::new(env!("CARGO_BIN_EXE_throng"))
         .args(["who", "hall", "--admin", &format!("http://{admin}")])
         .env("THRONG_API_KEY", key)
@@ -101,8 +102,7 @@ fn live_under_the_profile(engine: Engine) -> std::process::ExitStatus {
         .unwrap();
     assert!(String::from_utf8_lossy(&said.stdout).contains("ann"), "{said:?}");
     drop(issuer.accept().unwrap());
-    process::signal(server.id(), "HUP");
-    // A reload asks the issuer again, at once or when it may.
+    process::signal(server.0.id(), "HUP");
     while !reloaded(admin) {
         std::thread::yield_now();
     }
@@ -110,8 +110,8 @@ fn live_under_the_profile(engine: Engine) -> std::process::ExitStatus {
     ann.close(None).unwrap();
     socket2::SockRef::from(bob.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(bob);
-    process::signal(server.id(), "TERM");
-    server.wait().unwrap()
+    process::signal(server.0.id(), "TERM");
+    server.ended().0
 }
 
 fn reloaded(admin: SocketAddr) -> bool {
@@ -119,8 +119,8 @@ fn reloaded(admin: SocketAddr) -> bool {
 }
 
 /// Where the server listens, where operators look, and the key for the API, by its banner. `None`: it ended.
-fn addresses(server: &mut Child) -> Option<(SocketAddr, SocketAddr, String)> {
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+fn addresses(server: &mut Mortal) -> Option<(SocketAddr, SocketAddr, String)> {
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map_while(Result::ok);
     let mut address = |word: &str, scheme: &str, path: &str| -> Option<SocketAddr> {
         let url = lines.find_map(|line| line.trim().strip_prefix(word).map(|rest| rest.trim().to_owned()))?;
         url.strip_prefix(scheme)?.strip_suffix(path)?.parse().ok()

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use engine::engine;
+pub(crate) use engine::engine;
 use throng::base::{Limits, ShardId};
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
 use throng::runtime::{Give, Given};
