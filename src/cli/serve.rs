@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throng::base::{Classes, Limits};
-use throng::config::{AdminListen, RoomSettings, Settled};
+use throng::config::{AdminListen, EngineWish, RoomSettings, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
@@ -37,6 +37,7 @@ pub(crate) struct ServeConfig {
     /// `None`: as many as this host can hold.
     pub(crate) connections_max: Option<u64>,
     pub(crate) flush: Flush,
+    pub(crate) engine: EngineWish,
     /// `None`: tokens are proved by other keys.
     pub(crate) secret: Option<Secret>,
     /// The secret's and those of all files.
@@ -110,6 +111,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         listen: running.listen(),
         shards: config.shards,
         flush: flush_name(config.flush),
+        engine: running.engine().name(),
         capacity: &running.capacity(),
         secret: &config.keys_whence,
         dev_token: guest.as_deref(),
@@ -117,7 +119,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         admin_key: dev_key.as_ref().map(|(_, text)| text.as_str()),
     };
     println!("{banner}");
-    tracing::info!(listen = %running.listen(), shards = config.shards, flush = flush_name(config.flush), "serving");
+    let (shards, engine, flush) = (config.shards, running.engine().name(), flush_name(config.flush));
+    tracing::info!(listen = %running.listen(), shards, engine, flush, "serving");
 
     notify.ready(&format!("serving at {}", running.listen()));
 
@@ -158,6 +161,7 @@ impl ServeConfig {
             backlog: config.server.backlog,
             connections_max: config.server.max_connections,
             flush: config.server.flush,
+            engine: config.server.engine,
             secret,
             keys,
             jwks: config.tokens.jwks.clone(),

@@ -117,6 +117,13 @@ fn server() -> Vec<Setting> {
              the tick, in fewer and larger writes.",
         )
         .flag("flush", "MODE"),
+        setting(
+            "server.engine",
+            |c| &mut c.server.engine,
+            "What carries the sockets: \"io_uring\" (Linux 6.8 or later); \"epoll\" for hosts that forbid it, as containers \
+             do by default, at more CPU per message; \"auto\" tries io_uring and says why where it takes epoll.",
+        )
+        .flag("engine", "ENGINE"),
         setting("server.node", |c| &mut c.server.node, "This server's name in `welcome`: 1 to 128 bytes.")
             .flag("node", "NAME")
             .unset("the host's name", "\"eu-1\""),

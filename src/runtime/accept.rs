@@ -83,7 +83,7 @@ pub fn is_shared(listener: &TcpListener) -> io::Result<bool> {
 pub struct DoorTotals {
     /// Connections that were seated.
     pub accepted: u64,
-    /// Answered 503: no row, no ring for it, or too many handshakes under way.
+    /// Answered 503: no row, no room for it in the engine, or too many handshakes under way.
     pub refused_full: u64,
     /// Answered 429: too many connections or handshakes from one address.
     pub refused_address: u64,
@@ -114,7 +114,7 @@ impl Door {
     /// # Errors
     /// `EMFILE`: not even the reserve could be made.
     pub fn new(listener: TcpListener, sockets: &mut Sockets) -> io::Result<Self> {
-        sockets.watch_listener(listener.as_fd());
+        sockets.watch_listener(listener.as_fd())?;
         let reserve = Some(EventFd::new()?);
         Ok(Self {
             listener: Some(listener),
@@ -131,7 +131,7 @@ impl Door {
         let Some(listener) = &self.listener else { return };
         self.waiting = true;
         if !watching {
-            sockets.watch_listener(listener.as_fd());
+            sockets.watch_listener_again(listener.as_fd());
         }
     }
 
@@ -158,7 +158,7 @@ impl Door {
         {
             // The poll holds the file: without this the listener would go on listening after its close.
             let _was_listening = SockRef::from(&listener).shutdown(Shutdown::Both);
-            sockets.unwatch_listener();
+            sockets.unwatch_listener(listener.as_fd());
             self.waiting = false;
         }
         if self.reserve.is_none() {
@@ -172,7 +172,7 @@ impl Door {
     }
 
     /// Accepts at most `most`. `open` gives each a place or says why not, which is answered by HTTP; connections it gave
-    /// a place that the rings could not take are answered 503 too and stand in `homeless`, for the owner to forget.
+    /// a place that the engine could not take are answered 503 too and stand in `homeless`, for the owner to forget.
     pub fn turn(
         &mut self,
         most: usize,
@@ -204,15 +204,16 @@ impl Door {
         open: &mut impl FnMut(IpAddr) -> Result<ConnKey, CloseReason>,
         homeless: &mut Vec<ConnKey>,
     ) {
-        let seated = open(peer.ip()).and_then(|conn| {
-            sockets.adopt(&socket, conn).map_err(|_| {
+        let seated = match open(peer.ip()) {
+            Ok(conn) => sockets.adopt(socket, conn).map_err(|(socket, _)| {
                 homeless.push(conn);
-                CloseReason::Full
-            })
-        });
+                (socket, CloseReason::Full)
+            }),
+            Err(reason) => Err((socket, reason)),
+        };
         match seated {
             Ok(()) => self.totals.accepted += 1,
-            Err(reason) => {
+            Err((socket, reason)) => {
                 match reason.http_status() {
                     Some(429) => self.totals.refused_address += 1,
                     Some(_) | None => self.totals.refused_full += 1,
