@@ -43,7 +43,8 @@ impl Scrapes {
         let (counts, reloads) = (Arc::clone(&self.counts), Arc::clone(&self.reloads));
         let rulebook = Arc::clone(&self.rulebook);
         Arc::new(move || {
-            let families = |(engine, counts): &(Engine, Counts)| figures::families(*engine, &counts.totals());
+            let families =
+                |(engine, counts): &(Engine, Counts)| figures::families(*engine, &counts.totals(), &rulebook.classes());
             let mut families = counts.get().map(families).unwrap_or_default();
             families.extend(reloads.families());
             families.extend(rulebook.families());
