@@ -5,14 +5,15 @@
 
 use throng::base::Classes;
 use throng::control::{Family, Histogram, Kind, Sample, Value};
+use throng::runtime::engine::Engine;
 use throng::runtime::scrape::{Shown, Totals};
 use throng::runtime::turn::TURN_BUCKETS_US;
 use throng::shard::{ClassCount, Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
 use throng::wire::{CloseReason, Command, Event, Refusal};
 
 /// All metrics of the data plane, and of the process around it.
-pub(crate) fn families(totals: &Totals, classes: &Classes) -> Vec<Family> {
-    let mut families = vec![messages(totals), latency(totals)];
+pub(crate) fn families(engine: Engine, totals: &Totals, classes: &Classes) -> Vec<Family> {
+    let mut families = vec![messages(totals), latency(totals), runs_on(engine)];
     families.extend(
         Gauges::ALL
             .iter()
@@ -89,6 +90,14 @@ fn of_classes(totals: &Totals, classes: &Classes) -> impl Iterator<Item = Family
         let cells = totals.cells[Counters::CLASSES_AT + nth..].iter().step_by(ClassCount::LEN);
         Family { name, help, kind: Kind::Counter, samples: labelled("class", classes.names().zip(cells)) }
     })
+}
+
+/// One for the engine that runs, none for the other.
+fn runs_on(engine: Engine) -> Family {
+    let runs = Engine::ALL.map(|one| (one.name(), u64::from(one == engine)));
+    let samples = labelled("engine", runs.iter().map(|(name, runs)| (*name, runs)));
+    let help = "1 for the engine that carries the sockets, 0 for the other";
+    Family { name: "throng_engine", help, kind: Kind::Gauge, samples }
 }
 
 fn refusals(totals: &Totals) -> Family {
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_counter_has_a_name_of_its_own_and_its_own_number() {
-        let all = families(&counted(), &classes());
+        let all = families(Engine::IoUring, &counted(), &classes());
         let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
         let value = |name: &str, label: &str| {
@@ -208,7 +217,7 @@ mod tests {
         control.extend(no_addresses.status().families());
         control.extend(ReloadCounts::default().families());
         no_addresses.stop();
-        let mut shown: Vec<(String, String)> = families(&counted(), &classes())
+        let mut shown: Vec<(String, String)> = families(Engine::IoUring, &counted(), &classes())
             .iter()
             .map(|family| (family.name, family.kind, family.help))
             .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])

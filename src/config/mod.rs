@@ -78,6 +78,7 @@ pub struct Server {
     /// Connections of all shards together. `None`: as many as this host can hold.
     pub max_connections: Option<u64>,
     pub flush: Flush,
+    pub engine: EngineWish,
     /// This server's name in `welcome`. `None`: the host's.
     pub node: Option<String>,
     /// Share the address with a server that is about to leave.
@@ -95,10 +96,20 @@ impl Default for Server {
             backlog: 4_096,
             max_connections: None,
             flush: Flush::default(),
+            engine: EngineWish::Auto,
             node: None,
             takeover: false,
         }
     }
+}
+
+/// Which way of the kernel shall carry the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineWish {
+    /// io_uring where it works, else epoll.
+    Auto,
+    IoUring,
+    Epoll,
 }
 
 /// `[admin]`: where operators and backends ask, and by which keys.

@@ -35,7 +35,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tower_service::Service;
 
 pub use admin::{AdminRules, AdminSettings};
@@ -79,6 +79,7 @@ pub struct ControlConfig {
 #[derive(Debug)]
 pub struct Control {
     thread: JoinHandle<()>,
+    leaving: watch::Sender<bool>,
 }
 
 /// The way to the control plane. A clone is a pointer; every shard has one.
@@ -96,14 +97,20 @@ impl Control {
         let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
         let refused = Arc::clone(&handover.refused);
         let (desk, answers) = Desk::new(config.admin_rules.clone());
-        let at_work = desk.clone();
+        let (at_work, (leaving, told)) = (desk.clone(), watch::channel(false));
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::spawn(at_work.clone().listen(answers));
-                serve(config, handed, refused, at_work).await;
+                serve(config, handed, refused, at_work, told).await;
             });
         })?;
-        Ok((Self { thread }, handover, desk))
+        Ok((Self { thread, leaving }, handover, desk))
+    }
+
+    /// The server leaves. The admin listener goes on, and says so, unless another server has its address, too: then
+    /// operators are left to that one.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
     }
 
     /// Blocks until the last answer is given. Every [`HandOver`] must be gone, or this never returns.
@@ -127,7 +134,13 @@ impl HandOver {
     }
 }
 
-async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused: Arc<AtomicU64>, desk: Desk) {
+async fn serve(
+    config: ControlConfig,
+    mut handed: mpsc::Receiver<Given>,
+    refused: Arc<AtomicU64>,
+    desk: Desk,
+    leaving: watch::Receiver<bool>,
+) {
     let counts = Arc::new(api::ApiCounts::default());
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
@@ -137,7 +150,7 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
     }
     let operators = Arc::new(Semaphore::new(admin::CONNECTIONS_MAX));
     if let Some(listener) = config.admin {
-        let served = admin::serve(listener, admin, Arc::clone(&operators));
+        let served = admin::serve(listener, admin, Arc::clone(&operators), leaving);
         tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the admin listener ended");

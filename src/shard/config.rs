@@ -32,9 +32,13 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// Default grants are narrowed, and who sits where they do not reach stays.
+    SeatsOutliveGrants,
+    /// Who is revoked while it is connected goes on.
+    RevokedGoOn,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 2] = [Self::SkipsAtTheSeam, Self::GhostAfterCut];
+    pub const ALL: [Self; 4] = [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::SeatsOutliveGrants, Self::RevokedGoOn];
 }

@@ -40,6 +40,7 @@ mod patrol;
 mod refresh;
 mod replies;
 mod revocation;
+mod round;
 mod row;
 mod rules;
 mod seats;
@@ -47,6 +48,7 @@ mod tally;
 mod tickets;
 #[cfg(test)]
 mod token_tests;
+mod unseat;
 mod users;
 
 use std::collections::VecDeque;
@@ -82,6 +84,7 @@ use grants::GrantTable;
 use marks::Marks;
 use patrol::Patrol;
 use revocation::Revocations;
+use round::Round;
 use row::Work;
 use seats::Seats;
 use tally::Tally;
@@ -108,6 +111,8 @@ pub struct Shard {
     grants: GrantTable,
     marks: Marks,
     revocations: Revocations,
+    /// After other default grants came.
+    unseating: Round,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -168,6 +173,7 @@ impl Shard {
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
+            unseating: Round::default(),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -383,6 +389,7 @@ impl Shard {
         self.errands.on_tick();
         self.patrol(now);
         self.sweep_revoked(now);
+        self.unseat_by_default();
         self.forget_old_tickets(now);
         self.leave_on(now);
         let before = self.rooms.forgotten();

@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -49,6 +50,8 @@ pub struct JwksRules {
     pub body_bytes_max: usize,
     /// Take keys without TLS from elsewhere, too: whoever sits in between can then make tokens.
     pub plain_http: bool,
+    /// Certificates (PEM) of those who may vouch for this address, instead of the system's. Read when fetching starts.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for JwksRules {
@@ -62,6 +65,7 @@ impl Default for JwksRules {
             timeout_ms: 5_000,
             body_bytes_max: 256 << 10,
             plain_http: false,
+            ca_file: None,
         }
     }
 }
@@ -94,11 +98,20 @@ impl JwksRules {
             (self.backoff_max_s >= 1, "the longest wait after failures must be at least 1 s"),
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),
             (self.body_bytes_max >= 1, "the bytes of a set must be above 0"),
+            (
+                self.ca_file.is_none() || uri.scheme_str() == Some("https"),
+                "ca_file says who vouches for an https address, and this is none",
+            ),
         ];
         match bounds.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err(format!("JWKS {}: {why}", self.url)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the files these rules name can be used; else why not, as a sentence.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.ca_file.as_deref().map_or(Ok(()), |path| fetch::vouched_for_by(path).map(drop))
     }
 }
 
