@@ -161,8 +161,9 @@ async fn serve(
     let guests = Guests::default();
     while let Some(Given { socket, read, client }) = handed.recv().await {
         let peer = client.or_else(|| socket.peer_addr().ok().map(|peer| peer.ip()));
-        let guest = peer.map(|peer| guests.take_in(&config.front, peer));
-        let (Ok(permit), Some(Ok(guest))) = (Arc::clone(&permits).try_acquire_owned(), guest) else {
+        // Whose peer is not known any more is gone: that is found out below, and is no refusal.
+        let guest = peer.map(|peer| guests.take_in(&config.front, peer)).transpose();
+        let (Ok(permit), Ok(guest)) = (Arc::clone(&permits).try_acquire_owned(), guest) else {
             refuse(&socket, &refused);
             continue;
         };
