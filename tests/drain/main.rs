@@ -73,7 +73,7 @@ fn operators_are_always_answered_and_by_the_next_server_as_soon_as_one_leaves() 
     // An hour: nothing here happens because the time is over.
     let options = |more: &[&'static str]| {
         let own = ["--shards", "1", "--drain-budget-ms", "3600000", "--admin-listen"].map(str::to_owned);
-        [&own[..], &[admin.clone()], &more.iter().map(ToString::to_string).collect::<Vec<_>>()].concat()
+        [&own[..], std::slice::from_ref(&admin), &more.iter().map(ToString::to_string).collect::<Vec<_>>()].concat()
     };
     let start = |more: &[&'static str]| {
         let options = options(more);

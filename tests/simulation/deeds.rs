@@ -39,6 +39,8 @@ pub(crate) enum Kicked {
 #[derive(Debug)]
 pub(crate) struct Deeds {
     defaults: Vec<Vec<Reach>>,
+    /// Ticks of each shard when its newest default came to hold.
+    default_at_tick: Vec<u64>,
     pub(crate) revoked: Vec<Vec<Revoked>>,
     /// Ticks each shard took.
     pub(crate) ticks: Vec<u64>,
@@ -51,6 +53,7 @@ impl Deeds {
     pub(crate) fn new(shards: usize, default: Reach, user_max: u32) -> Self {
         Self {
             defaults: vec![vec![default]; shards],
+            default_at_tick: vec![0; shards],
             revoked: (0..shards).map(|_| Vec::new()).collect(),
             ticks: vec![0; shards],
             kicked: Vec::new(),
@@ -64,6 +67,13 @@ impl Deeds {
 
     pub(crate) fn grant_by_default(&mut self, shard: usize, reach: Reach) {
         self.defaults[shard].push(reach);
+        self.default_at_tick[shard] = self.ticks[shard];
+    }
+
+    /// The default grants of a shard, if they came to hold just so many ticks ago.
+    pub(crate) fn default_since(&self, shard: usize, ticks: u64) -> Option<Reach> {
+        let is_due = self.ticks[shard] == self.default_at_tick[shard] + ticks;
+        self.defaults[shard].last().copied().filter(|_| is_due)
     }
 
     pub(crate) fn limit_users(&mut self, max: u32) {

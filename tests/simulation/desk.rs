@@ -8,7 +8,7 @@ use throng::shard::{
     Revoked as Outcome,
 };
 use throng::wire::client::{ServerEvent, read_event};
-use throng::wire::{CloseReason, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove};
+use throng::wire::{CloseReason, FrameLimits, Incoming, Partial, Reader, Refusal, Role, Verb, prove};
 
 use crate::client::{EVERYBODY, inbox_of, room_name};
 use crate::deeds::{Kicked, Revoked};
@@ -289,10 +289,30 @@ impl World {
 
     /// K2: within so many ticks nobody goes on whose token was revoked.
     pub(crate) fn revocations_hold(&self, shard: usize) -> Result<(), String> {
-        let due = |at_tick: u64| self.deeds.ticks[shard] == at_tick + REVOKED_WITHIN_TICKS;
+        let due = |at_tick: u64| self.deeds.ticks[shard] == at_tick + HELD_WITHIN_TICKS;
         let all = self.deeds.revoked[shard].iter().enumerate();
         let mut due = all.filter(|(_, revoked)| revoked.remembered && due(revoked.at_tick));
         due.try_for_each(|(at, _)| self.nobody_revoked_stays(shard, at))
+    }
+
+    /// K3: within so many ticks nobody sits where the default grants do not reach who came with them.
+    pub(crate) fn default_grants_hold(&self, shard: usize) -> Result<(), String> {
+        let Some(reach) = self.deeds.default_since(shard, HELD_WITHIN_TICKS) else { return Ok(()) };
+        for room in (0..self.weather.rooms).filter(|room| !reach.allows(Verb::Join, *room)) {
+            for name in self.shards[shard].seated(&room_name(room)) {
+                // A connection of the same user at this shard that may have a token with grants of its own.
+                let may_have_others = |number: &usize| {
+                    let client = &self.clients[*number];
+                    let by_default = client.papers.last().is_some_and(|paper| paper.reach.is_none());
+                    client.name == name && !(by_default && client.is_welcomed() && !client.is_refreshing())
+                };
+                let here = self.sockets.iter().filter(|(_, socket)| socket.shard == shard).map(|(number, _)| number);
+                if !here.into_iter().any(may_have_others) {
+                    return Err(format!("K3 {name} sits in room {room}, and the default is {reach:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn nobody_revoked_stays(&self, shard: usize, at: usize) -> Result<(), String> {
@@ -385,4 +405,4 @@ fn identity(user: &str) -> Identity {
 }
 
 /// A round takes five ticks; a table that grows meanwhile takes a little more.
-const REVOKED_WITHIN_TICKS: u64 = 7;
+const HELD_WITHIN_TICKS: u64 = 7;

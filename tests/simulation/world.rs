@@ -191,7 +191,11 @@ impl World {
         // The others are plain values nobody has touched.
         let valid = self.shards[shard].check();
         valid.map_err(|broken| format!("{:?} {broken}", self.shards[shard].id()))?;
-        if happenings.contains(&Happening::Tick) { self.revocations_hold(shard) } else { Ok(()) }
+        if happenings.contains(&Happening::Tick) {
+            self.revocations_hold(shard)?;
+            self.default_grants_hold(shard)?;
+        }
+        Ok(())
     }
 
     /// A client reads at most so many bytes, and notices its end.
