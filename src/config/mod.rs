@@ -78,6 +78,8 @@ pub struct Server {
     pub node: Option<String>,
     /// Share the address with a server that is about to leave.
     pub takeover: bool,
+    /// Whether `/echo` is there.
+    pub echo: bool,
 }
 
 impl Default for Server {
@@ -93,6 +95,7 @@ impl Default for Server {
             flush: Flush::default(),
             node: None,
             takeover: false,
+            echo: false,
         }
     }
 }

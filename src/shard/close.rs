@@ -84,7 +84,7 @@ impl Shard {
                     }
                     self.fail(now, conn, CloseReason::GoingAway);
                 }
-                Stage::Greeting => self.fail(now, conn, CloseReason::GoingAway),
+                Stage::Greeting | Stage::Echo => self.fail(now, conn, CloseReason::GoingAway),
                 Stage::Opening | Stage::Parked => self.give_up(conn, CloseReason::GoingAway),
                 Stage::Free | Stage::Closing | Stage::Gone => {}
             }

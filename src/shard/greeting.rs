@@ -146,8 +146,10 @@ impl Shard {
             Stage::Parked => self.keep_early_bytes(now, conn, bytes),
             Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // If what was answered is HTTP, what follows is not taken for something else.
-            Stage::Open | Stage::Closing if !row.flags.has(Flags::CLOSE_HEARD) => self.on_frame_bytes(now, conn, bytes),
-            Stage::Open | Stage::Closing | Stage::Opening | Stage::Free | Stage::Gone => {}
+            Stage::Open | Stage::Echo | Stage::Closing if !row.flags.has(Flags::CLOSE_HEARD) => {
+                self.on_frame_bytes(now, conn, bytes)
+            }
+            Stage::Open | Stage::Echo | Stage::Closing | Stage::Opening | Stage::Free | Stage::Gone => {}
         }
     }
 

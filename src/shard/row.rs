@@ -20,6 +20,8 @@ pub(crate) enum Stage {
     Greeting,
     /// A session.
     Open,
+    /// Upgraded at `/echo`: nobody's session, whatever is said comes back.
+    Echo,
     /// Our close frame or our refusal is on its way; only the peer's close is read.
     Closing,
     /// The runtime is letting go of the socket.

@@ -25,13 +25,15 @@ pub struct Rules {
     pub proxies: Proxies,
     /// By which ways a token may come, beside those that are always open.
     pub carriers: Carriers,
+    /// Whether `/echo` is there. Asked at each handshake.
+    pub echo: bool,
 }
 
 impl Rules {
     /// These, and the defaults of everything else.
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
-        Self { limits, verifier, default_grants, origins, proxies, carriers }
+        Self { limits, verifier, default_grants, origins, proxies, carriers, echo: false }
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
