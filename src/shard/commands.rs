@@ -8,7 +8,6 @@ use crate::wire::{
     Verb, decode,
 };
 
-use super::greeting::violation_reason;
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
@@ -26,6 +25,7 @@ impl Shard {
             Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // Behind a close frame, or a request that was refused, comes nothing that could mean anything.
             Stage::Open | Stage::Echo | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
+            Stage::Closing if row.work.as_ref().is_some_and(|work| work.deaf) => {}
             Stage::Open | Stage::Echo | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
             Stage::Free | Stage::Gone => unreachable!("row_mut gives neither"),
         }
@@ -49,7 +49,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
+                    self.on_violation(now, conn, violation);
                     return;
                 }
             }

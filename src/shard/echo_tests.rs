@@ -212,6 +212,35 @@ fn messages_are_bounded_like_everybodys() {
 }
 
 #[test]
+fn who_breaks_the_framing_hears_why_however_much_is_still_to_come() {
+    let limits = Limits { message_bytes_max: 10, ..Limits::default() };
+    let mut house = House::new(limits, |_| {});
+    let conn = house.enters();
+    let mut long = Vec::new();
+    write_frame(&mut long, FrameKind::Binary, &[0xff; 50_000], Some([1, 2, 3, 4]));
+    // All in one turn: nothing is written in between.
+    for piece in long.chunks(4_000) {
+        house.shard.handle(house.now, Input::Received { conn, bytes: &mut piece.to_vec() });
+    }
+    let heard = house.takes(Input::Received { conn, bytes: &mut long });
+    assert_eq!((&heard[..1], &heard[2..4]), (&b"\x88"[..], &1009_u16.to_be_bytes()[..]));
+    // It may still be sending; the socket is not closed in its face.
+    assert_eq!(house.closed, []);
+    assert_eq!(house.takes(Input::Ended { conn }), b"");
+    assert_eq!(house.closed, [CloseReason::TooBig]);
+}
+
+#[test]
+fn a_bad_goodbye_is_answered_and_the_socket_closed_at_once() {
+    for bad in [&b"\x03"[..], b"\x03\xed", b"\x03\xe8\xff"] {
+        let mut house = House::new(Limits::default(), |_| {});
+        let conn = house.enters();
+        assert_eq!(house.says(conn, FrameKind::Close, bad)[..1], b"\x88"[..]);
+        assert_eq!(house.closed.len(), 1);
+    }
+}
+
+#[test]
 fn it_takes_a_place_of_its_address_like_everybody() {
     let limits = Limits { connections_per_address_max: 1, uncounted: Nets::none(), ..Limits::default() };
     let mut house = House::new(limits, |_| {});

@@ -44,7 +44,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
+                    self.on_violation(now, conn, violation);
                     return;
                 }
             }
@@ -166,14 +166,5 @@ impl Shard {
             self.counters.add(super::Count::HandedOver, 1);
             self.effects.push(super::Effect::HandOver { conn, read, client });
         }
-    }
-}
-
-/// The close reason of a broken frame.
-pub(super) fn violation_reason(close_code: u16) -> CloseReason {
-    match close_code {
-        1007 => CloseReason::NotUtf8,
-        1009 => CloseReason::TooBig,
-        _ => CloseReason::Protocol,
     }
 }

@@ -146,6 +146,8 @@ pub(crate) struct Work {
     pub(crate) progress_mono_ms: u64,
     /// Why we are closing, for the log and the counters once it is done.
     pub(crate) closing: Option<CloseReason>,
+    /// It broke the framing: what still comes means nothing and is not looked at.
+    pub(crate) deaf: bool,
 }
 
 impl Work {

@@ -66,8 +66,9 @@ impl Case {
         if heard != self.hears {
             return Err(format!("{}: heard {heard:?}, expected {:?}", self.id, self.hears));
         }
-        // A peer that has closed sees the server close TCP, and nothing more said.
+        // A peer that ends sees the server end TCP, and nothing more said.
         raw.send(&close(b""));
+        let _gone_already = raw.stream.shutdown(std::net::Shutdown::Write);
         match raw.frame() {
             None => Ok(()),
             Some((opcode, _)) => Err(format!("{}: opcode {opcode} after the close", self.id)),

@@ -148,15 +148,17 @@ fn limits() -> Vec<Case> {
     let most = vec![b'x'; MESSAGE_BYTES_MAX];
     let claims = |first: u8, len: u64| [&[first, 0x80 | 127][..], &len.to_be_bytes(), &MASK].concat();
     let halves = [frame(BINARY, &most[1..]), frame(0, b"x")];
+    let empty = [vec![frame(BINARY, b"")], vec![frame(0, b""); FRAGMENTS_MAX]].concat();
     let many = |count: usize| fragments(BINARY, &vec![7; count], 1);
     vec![
         Case::good("own.longest", &[text(&most)], &[says(&most)]),
         Case::fails("own.too-long", &[claims(FIN | TEXT, most.len() as u64 + 1)], &[], 1009),
+        Case::fails("own.too-long-with-all-its-bytes", &[binary(vec![0xff; 4 << 20])], &[], 1009),
         Case::fails("own.too-long-in-sum", &[&halves[..], &[frame(FIN, b"x")]].concat(), &[], 1009),
         Case::fails("own.longest-there-is", &[claims(FIN | BINARY, u64::MAX >> 1)], &[], 1009),
         Case::good("own.most-fragments", &many(FRAGMENTS_MAX), &[Heard::Binary(vec![7; FRAGMENTS_MAX])]).at_once(),
         Case::fails("own.too-many-fragments", &many(FRAGMENTS_MAX + 1), &[], 1009).at_once(),
-        Case::fails("own.too-many-empty", &vec![frame(0, b""); FRAGMENTS_MAX + 1], &[], 1002).at_once(),
+        Case::fails("own.too-many-empty", &empty, &[], 1009).at_once(),
         Case::fails("own.unmasked", &[b"\x81\x02hi".to_vec()], &[], 1002),
         Case::fails("own.highest-bit", &[claims(FIN | BINARY, 1 << 63)], &[], 1002),
         Case::fails("own.not-shortest-64", &[claims(FIN | BINARY, 65_535)], &[], 1002),
