@@ -30,7 +30,7 @@ pub(crate) enum Heard {
 impl Case {
     /// The server must answer our close, code 1000, after everything else.
     pub(crate) fn good(id: impl Into<String>, frames: &[Vec<u8>], hears: &[Heard]) -> Self {
-        let sends = frames.iter().cloned().chain([close(&1000_u16.to_be_bytes())]).collect();
+        let sends = frames.iter().cloned().chain([close(1000_u16.to_be_bytes())]).collect();
         Self { id: id.into(), sends, hears: [hears, &[Heard::Close(1000)]].concat() }
     }
 
