@@ -218,7 +218,7 @@ fn show(file: &Path) -> String {
 }
 
 fn all_rust_files() -> Vec<PathBuf> {
-    let roots = ["src", "loadgen/src", "loadgen/tests", "tests", "benches", "loadgen/benches"];
+    let roots = ["src", "loadgen/src", "loadgen/tests", "tests", "benches", "loadgen/benches", "fuzz/src"];
     roots.iter().flat_map(|folder| rust_files(&root().join(folder))).collect()
 }
 

@@ -54,6 +54,7 @@ pub(crate) struct ServeConfig {
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
     pub(crate) takeover: bool,
+    pub(crate) echo: bool,
     pub(crate) drain_budget: Duration,
     pub(crate) admin: AdminSettings,
     /// The admin listener's address was asked for.
@@ -175,6 +176,7 @@ impl ServeConfig {
             limits: config.limits.clone(),
             dev,
             takeover: config.server.takeover,
+            echo: config.server.echo,
             drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(if dev {
                 DEV_DRAIN_BUDGET_MS
             } else {
@@ -198,7 +200,8 @@ impl ServeConfig {
     pub(crate) fn rules(&self, ring: &KeyRing, classes: Classes) -> Rules {
         let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));
         let (origins, proxies, carriers) = (self.origins.clone(), self.proxies.clone(), self.carriers.clone());
-        Rules { classes, origins, proxies, carriers, ..Rules::new(limits, verifier, self.default_grants.clone()) }
+        let echo = self.echo;
+        Rules { classes, origins, proxies, carriers, echo, ..Rules::new(limits, verifier, self.default_grants.clone()) }
     }
 
     /// Likewise, of the API. `dev_key` is the one made for this run.

@@ -133,6 +133,14 @@ fn server() -> Vec<Setting> {
             "Share the address with a server that is about to leave: start this one, then send the other SIGTERM.",
         )
         .flag("takeover", "BOOL"),
+        setting(
+            "server.echo",
+            |c| &mut c.server.echo,
+            "Mounts `/echo`, which sends every message back, for conformance suites and measurements. No token is asked \
+             for there: not on a server that strangers reach.",
+        )
+        .flag("echo", "BOOL")
+        .live(),
     ]
 }
 

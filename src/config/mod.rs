@@ -83,6 +83,8 @@ pub struct Server {
     pub node: Option<String>,
     /// Share the address with a server that is about to leave.
     pub takeover: bool,
+    /// Whether `/echo` is there.
+    pub echo: bool,
 }
 
 impl Default for Server {
@@ -99,6 +101,7 @@ impl Default for Server {
             engine: EngineWish::Auto,
             node: None,
             takeover: false,
+            echo: false,
         }
     }
 }

@@ -25,6 +25,9 @@ mod door;
 #[cfg(test)]
 mod door_tests;
 mod drain;
+mod echo;
+#[cfg(test)]
+mod echo_tests;
 mod errands;
 mod flush;
 mod gather;

@@ -30,6 +30,8 @@ pub struct Rules {
     pub proxies: Proxies,
     /// By which ways a token may come, beside those that are always open.
     pub carriers: Carriers,
+    /// Whether `/echo` is there. Asked at each handshake.
+    pub echo: bool,
 }
 
 impl Rules {
@@ -37,7 +39,7 @@ impl Rules {
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
         let classes = Classes::of(&limits);
-        Self { limits, classes, verifier, default_grants, origins, proxies, carriers }
+        Self { limits, classes, verifier, default_grants, origins, proxies, carriers, echo: false }
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in

@@ -41,7 +41,7 @@ fn but(without: &str, with: &[&'static str]) -> Vec<&'static str> {
 
 fn refusal(bytes: &[u8]) -> (u16, &'static str) {
     match asked_by(bytes) {
-        Asked::BadUpgrade { status, message } => (status, message),
+        Asked::BadUpgrade { status, message, endpoint: _ } => (status, message),
         other @ (Asked::Upgrade(_) | Asked::Elsewhere) => panic!("{other:?}"),
     }
 }
