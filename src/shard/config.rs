@@ -32,9 +32,21 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// A room that was forgotten comes back with the epoch it had, and gives its offsets again.
+    OffsetsAfterEviction,
+    /// A key of one user is taken for the same key of another.
+    WrongDedupScope,
+    /// A reader that pulls is given the log of another room.
+    ForeignRoom,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 2] = [Self::SkipsAtTheSeam, Self::GhostAfterCut];
+    pub const ALL: [Self; 5] = [
+        Self::SkipsAtTheSeam,
+        Self::GhostAfterCut,
+        Self::OffsetsAfterEviction,
+        Self::WrongDedupScope,
+        Self::ForeignRoom,
+    ];
 }

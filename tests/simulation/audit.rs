@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use throng::base::Offset;
 
 use crate::client::{Asked, room_name};
+use crate::fleeting;
 use crate::view::Wish;
 use crate::world::World;
 
@@ -126,6 +127,10 @@ impl World {
                 .map_err(|error| format!("client {}: {error}", client.number))?;
         }
         self.reference.settle()?;
+        let open = (0..self.clients.len()).filter(|n| self.is_alive(*n) && self.clients[*n].is_open());
+        if self.weather.plain_log() {
+            fleeting::agree(open.map(|number| &self.clients[number]))?;
+        }
         self.call_the_roll()
     }
 

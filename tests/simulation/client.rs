@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use throng::base::{Encoding, Epoch, Offset, Position, RoomName};
 use throng::wire::client::{CommandOut, Reply, ServerEvent, read_event, write_command};
-use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame};
+use throng::wire::{
+    FrameKind, FrameLimits, HistoryFrom, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame,
+};
 
 use crate::diary;
 use crate::dice::Dice;
+use crate::fleeting::{self, EPHEMERAL, LATEST, Seat};
 use crate::frames;
 use crate::reference::{Heard, Reference};
 use crate::tally::{Lived, Tally};
@@ -22,6 +25,9 @@ pub(crate) enum Asked {
     Leave(usize),
     Publish(usize, usize),
     Presence(usize),
+    History(usize),
+    /// Something said in a room without offsets.
+    Fleeting(usize),
     Ping,
     /// A command that must be refused with this.
     Wrong(Refusal),
@@ -37,6 +43,16 @@ pub(crate) struct Words {
     pub(crate) filler: usize,
     /// Fragments of the WebSocket message.
     pub(crate) pieces: usize,
+    pub(crate) key: Key,
+}
+
+/// Whether what is said can be said again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Key {
+    None,
+    New,
+    /// The post of this number once more.
+    Again(usize),
 }
 
 /// Where a client is in its life.
@@ -79,6 +95,8 @@ pub(crate) struct Client {
     /// It was told its slot: the server leaves.
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
+    /// Rooms without offsets.
+    pub(crate) fleeting: BTreeMap<usize, Seat>,
     pub(crate) roll_calls: Vec<RollCall>,
     /// What it was told, a line each: a scene reads it, a failure shows the end of it.
     pub(crate) diary: Vec<String>,
@@ -101,10 +119,18 @@ pub(crate) struct Surroundings<'a> {
 }
 
 pub(crate) fn room_name(room: usize) -> String {
-    if room == FORBIDDEN { FORBIDDEN_ROOM.to_owned() } else { format!("r:{room}") }
+    match fleeting::name(room) {
+        Some(name) => name.to_owned(),
+        None if room == FORBIDDEN => FORBIDDEN_ROOM.to_owned(),
+        None => format!("r:{room}"),
+    }
 }
 
 fn room_number(name: &str) -> Option<usize> {
+    let fleeting = [LATEST, EPHEMERAL].into_iter().find(|room| fleeting::name(*room) == Some(name));
+    if fleeting.is_some() {
+        return fleeting;
+    }
     name.strip_prefix("r:")?.parse().ok()
 }
 
@@ -126,6 +152,7 @@ impl Client {
             close_code: None,
             told_slot: false,
             views: BTreeMap::new(),
+            fleeting: BTreeMap::new(),
             roll_calls: Vec::new(),
             diary: Vec::new(),
             head: Vec::new(),
@@ -141,7 +168,7 @@ impl Client {
     /// Sends one command; returns the envelope's bytes as frames.
     pub(crate) fn ask(&mut self, asked: Asked, with_id: bool, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
         let wish = if let Asked::Join(_, wish) = &asked { Some(*wish) } else { None };
-        let command = |room: &str| match &asked {
+        let mut command = |room: &str| match &asked {
             Asked::Join(_, wish) => envelope(
                 self.encoding,
                 self.id(with_id),
@@ -155,10 +182,24 @@ impl Client {
             Asked::Leave(_) => envelope(self.encoding, self.id(with_id), &CommandOut::Leave { room }),
             Asked::Presence(_) => envelope(self.encoding, self.id(true), &CommandOut::Presence { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
-            Asked::Publish(..) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
+            Asked::History(_) => {
+                let from = match dice.below(3) {
+                    0 => HistoryFrom::Newest,
+                    1 => HistoryFrom::Before(Offset(dice.roll() % 60)),
+                    _ => HistoryFrom::After { epoch: Some(Epoch(dice.roll())), offset: Offset(dice.roll() % 60) },
+                };
+                let history = CommandOut::History { room, from, messages_max: Some(dice.below(30) as u32) };
+                envelope(self.encoding, self.id(true), &history)
+            }
+            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
         };
         let room = match &asked {
-            Asked::Join(room, _) | Asked::Leave(room) | Asked::Presence(room) | Asked::Publish(room, _) => *room,
+            Asked::Join(room, _)
+            | Asked::Leave(room)
+            | Asked::Presence(room)
+            | Asked::History(room)
+            | Asked::Fleeting(room)
+            | Asked::Publish(room, _) => *room,
             Asked::Ping | Asked::Wrong(_) => 0,
         };
         let bytes = command(&room_name(room));
@@ -174,16 +215,28 @@ impl Client {
 
     /// Sends a message to a room.
     pub(crate) fn publish(&mut self, words: &Words, out: &mut Vec<u8>, around: &mut Surroundings<'_>) {
-        let Words { room, with_id, echo, filler, pieces } = *words;
-        let tag = around.reference.next_tag();
-        let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
-        let event = tag.is_multiple_of(3).then_some("note");
-        let skip_own = echo.map_or(with_id, |echo| !echo);
-        around.reference.posted(self.number, room, &self.name, event, &json, (with_id, skip_own));
+        let Words { room, with_id, filler, pieces, .. } = *words;
+        let echo = if words.key == Key::None { words.echo } else { Some(true) };
+        let (tag, key, event, json) = match words.key {
+            Key::Again(tag) => {
+                let (key, event, json) = around.reference.again(tag);
+                (tag, Some(key), event, json)
+            }
+            Key::None | Key::New => {
+                let tag = around.reference.next_tag();
+                let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
+                let event = tag.is_multiple_of(3).then(|| "note".to_owned());
+                let skip_own = echo.map_or(with_id, |echo| !echo);
+                around.reference.posted(self.number, room, &self.name, event.as_deref(), &json, (with_id, skip_own));
+                let key = (words.key == Key::New).then(|| around.reference.by_key(self.encoding));
+                (tag, key, event, json)
+            }
+        };
         let mut payload = Vec::new();
         prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
         let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
-        let command = CommandOut::Publish { room: &room_name(room), data, event, echo };
+        let (event, key) = (event.as_deref(), key.as_deref());
+        let command = CommandOut::Publish { room: &room_name(room), data, event, echo, key };
         let bytes = envelope(self.encoding, self.id(with_id), &command);
         self.send(&bytes, with_id.then_some(Asked::Publish(room, tag)), out, around.dice, pieces);
     }
@@ -270,11 +323,18 @@ impl Client {
         self.views.iter().filter_map(|(room, view)| Some((*room, view.position()?)))
     }
 
-    fn id(&self, with_id: bool) -> Option<u64> {
+    pub(crate) fn id(&self, with_id: bool) -> Option<u64> {
         with_id.then_some(self.sequence + 1)
     }
 
-    fn send(&mut self, envelope: &[u8], asked: Option<Asked>, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
+    pub(crate) fn send(
+        &mut self,
+        envelope: &[u8],
+        asked: Option<Asked>,
+        out: &mut Vec<u8>,
+        dice: &mut Dice,
+        pieces: usize,
+    ) {
         self.sequence += 1;
         if let Some(asked) = asked {
             self.outstanding.insert(self.sequence, asked);
@@ -386,6 +446,10 @@ impl Client {
                 let mut json = Vec::new();
                 message.data.write_as(Encoding::Json, &mut json);
                 let json = String::from_utf8(json).map_err(|_| "W5 a payload that is not UTF-8")?;
+                if fleeting::name(room).is_some() {
+                    let seat = self.fleeting.entry(room).or_default();
+                    return seat.on_message(room, message.offset.0, message.key.as_deref(), &json);
+                }
                 let view = self.views.entry(room).or_default();
                 let heard = Heard {
                     room,
@@ -434,6 +498,16 @@ impl Client {
         let told = reply.room.as_deref().and_then(room_number);
         let missing = || format!("C2 {asked:?} was answered by {reply:?}");
         match asked {
+            Asked::Join(room, _) if told == Some(room) && fleeting::name(room).is_some() => {
+                self.fleeting.entry(room).or_default().joined();
+                Ok(())
+            }
+            Asked::Leave(room) if told == Some(room) && fleeting::name(room).is_some() => {
+                self.fleeting.entry(room).or_default().left();
+                Ok(())
+            }
+            Asked::Fleeting(room) if told == Some(room) && reply.position().is_none() => Ok(()),
+            Asked::History(room) if told == Some(room) => self.on_history(room, reply, around),
             Asked::Join(room, wish) if told == Some(room) => {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
@@ -449,13 +523,19 @@ impl Client {
             Asked::Publish(room, tag) if told == Some(room) => {
                 let position = reply.position().ok_or_else(missing)?;
                 around.tally.add(Lived::Acks, 1);
-                around.reference.acked(tag, position)
+                let dup = reply.dup == Some(true);
+                around.tally.add(Lived::Dups, u64::from(dup));
+                around.reference.acked(tag, position, dup)
             }
             Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
             Asked::Ping => Ok(()),
-            Asked::Join(..) | Asked::Leave(_) | Asked::Publish(..) | Asked::Presence(_) | Asked::Wrong(_) => {
-                Err(missing())
-            }
+            Asked::Join(..)
+            | Asked::Leave(_)
+            | Asked::Publish(..)
+            | Asked::Presence(_)
+            | Asked::History(_)
+            | Asked::Fleeting(_)
+            | Asked::Wrong(_) => Err(missing()),
         }
     }
 
@@ -484,6 +564,8 @@ impl Client {
                 refusal == Refusal::Forbidden
             }
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
+            (Asked::Fleeting(_) | Asked::History(_), Refusal::Busy) => true,
+            (Asked::History(FORBIDDEN), Refusal::Forbidden) => true,
             (Asked::Join(room, _), Refusal::AlreadyJoined) => {
                 // A join that is still unanswered is what the server means.
                 if !self.is_asking(*room) {
@@ -504,7 +586,7 @@ impl Client {
     }
 }
 
-fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
+pub(crate) fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_command(&mut bytes, encoding, id, command);
     bytes

@@ -9,8 +9,10 @@ mod client;
 mod crowd;
 mod diary;
 mod dice;
+mod fleeting;
 mod frames;
 mod leaving;
+mod pages;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
@@ -49,8 +51,19 @@ fn whatever_happens_everybody_hears_everything_once_and_in_order() {
     }
     assert!(swarm.failures.is_empty(), "{} of {} seeds failed", swarm.failures.len(), seeds.len());
     if seeds.len() >= 50 {
-        for lived in [Lived::Joins, Lived::Bounced, Lived::Gaps, Lived::Stretched, Lived::HalfWritten, Lived::SentAway]
-        {
+        for lived in [
+            Lived::Joins,
+            Lived::Bounced,
+            Lived::Gaps,
+            Lived::Stretched,
+            Lived::HalfWritten,
+            Lived::SentAway,
+            Lived::Forgotten,
+            Lived::Dups,
+            Lived::Overtaken,
+            Lived::Dropped,
+            Lived::Histories,
+        ] {
             let n = swarm.least(lived);
             assert!(n > 0, "fifty seeds in which {lived:?} never came to pass prove nothing about it");
         }

@@ -8,6 +8,8 @@ use throng::shard::Rules;
 use throng::wire::token::sign_hs256;
 use throng::wire::{Claims, Grants, TokenVerifier};
 
+use crate::fleeting;
+
 /// The wall clock of every world begins here.
 pub(crate) const START_UNIX_S: u64 = 1_800_000_000;
 /// When a short token ends, leeway not counted.
@@ -37,7 +39,8 @@ impl Tokens {
 
     /// Rules by which these tokens are good.
     pub(crate) fn rules(&self, limits: Limits) -> Rules {
-        Rules::new(limits, Arc::clone(&self.verifier), self.default_grants.clone())
+        let classes = fleeting::classes(&limits);
+        Rules { classes, ..Rules::new(limits, Arc::clone(&self.verifier), self.default_grants.clone()) }
     }
 
     fn sign() -> Self {
@@ -82,5 +85,6 @@ fn rooms(user: usize) -> Option<Value> {
 }
 
 fn everything_in(pattern: &str) -> Value {
-    json!([{ "match": pattern, "can": ["join", "publish", "presence", "history"] }])
+    let can = ["join", "publish", "presence", "history"];
+    json!([{ "match": pattern, "can": can }, { "match": "l:*", "can": can }, { "match": "e:*", "can": can }])
 }
