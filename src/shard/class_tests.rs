@@ -214,7 +214,8 @@ fn keys_are_bounded_by_room_and_by_shard_and_can_be_switched_off() {
     assert!(house.publishes(ann, "few", &key(0), "1").contains("dup"));
     assert!(house.publishes(ann, "off", &key(0), "1").contains("unsupported"));
     let home = house.shards[0].home_of("few").index();
-    let full: Vec<String> = (0..40).map(|n| format!("r{n}")).filter(|r| house.shards[0].home_of(r).index() == home).collect();
+    let full: Vec<String> =
+        (0..40).map(|n| format!("r{n}")).filter(|r| house.shards[0].home_of(r).index() == home).collect();
     let told: Vec<String> = full.iter().map(|room| house.publishes(ann, room, &key(0), "1")).collect();
     assert!(told[0].contains(r#""offset":1"#) && told[1].contains("busy"), "{told:?}");
     assert_eq!(house.shards[home].gauges().idempotency_keys, 3);

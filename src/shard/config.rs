@@ -38,15 +38,21 @@ pub enum PlantedBug {
     WrongDedupScope,
     /// A reader that pulls is given the log of another room.
     ForeignRoom,
+    /// Default grants are narrowed, and who sits where they do not reach stays.
+    SeatsOutliveGrants,
+    /// Who is revoked while it is connected goes on.
+    RevokedGoOn,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::SkipsAtTheSeam,
         Self::GhostAfterCut,
         Self::OffsetsAfterEviction,
         Self::WrongDedupScope,
         Self::ForeignRoom,
+        Self::SeatsOutliveGrants,
+        Self::RevokedGoOn,
     ];
 }

@@ -54,6 +54,7 @@ counts! {
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
     Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
     RatesUncounted "throng_rates_uncounted" "What passed uncounted because the table of rates was full",
+    Unseated "throng_seats_taken" "Seats taken because the token, or the default grants, do not grant the room any more",
     UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
     Revocations "throng_revocations" "Revocations taken in, each once per shard",
     RevocationsFull "throng_revocations_full" "Revocations that ended connections and could not be remembered",

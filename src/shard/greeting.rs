@@ -102,7 +102,7 @@ impl Shard {
             Asking::Asked => {
                 self.move_to(conn, Stage::Parked);
                 if let Some(work) = self.work_mut(conn) {
-                    work.parked = Some(Box::new(upgrade));
+                    work.parked = Some(Box::new(upgrade.without_carriers()));
                 }
             }
             Asking::Nobody => {

@@ -2,6 +2,7 @@
 
 use super::row::{Flags, Stage};
 use super::{Count, Shard};
+use crate::base::ConnKey;
 
 impl Shard {
     /// The numbered invariants of one shard. Says which one is broken and where.
@@ -130,13 +131,19 @@ impl Shard {
         self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
     }
 
+    /// Whether this connection is a session: let in, and not sent away.
+    pub fn is_session(&self, conn: ConnKey) -> bool {
+        self.connections.row(conn).is_some_and(|row| row.stage == Stage::Open)
+    }
+
     /// Whether everything that was said has been written and told: nothing is pending, owed, behind or unsent.
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
-        nothing_unsent && nothing_untold && nothing_to_do && self.outgoing.iter().all(Vec::is_empty)
+        let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
+        nothing_unsent && nothing_untold && nothing_to_do && nobody_to_go && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.

@@ -16,6 +16,8 @@ mod ask;
 mod ask_tests;
 mod batch;
 mod catch_up;
+#[cfg(test)]
+mod class_tests;
 mod close;
 mod commands;
 mod config;
@@ -42,6 +44,7 @@ mod rates;
 mod refresh;
 mod replies;
 mod revocation;
+mod round;
 mod row;
 mod rules;
 mod seats;
@@ -49,6 +52,7 @@ mod tally;
 mod tickets;
 #[cfg(test)]
 mod token_tests;
+mod unseat;
 mod users;
 
 use std::collections::VecDeque;
@@ -86,6 +90,7 @@ use marks::Marks;
 use patrol::Patrol;
 use rates::Rates;
 use revocation::Revocations;
+use round::Round;
 use row::Work;
 use seats::Seats;
 use tally::Tally;
@@ -112,6 +117,8 @@ pub struct Shard {
     grants: GrantTable,
     marks: Marks,
     revocations: Revocations,
+    /// After other default grants came.
+    unseating: Round,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -173,6 +180,7 @@ impl Shard {
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
+            unseating: Round::default(),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -399,6 +407,7 @@ impl Shard {
         self.errands.on_tick();
         self.patrol(now);
         self.sweep_revoked(now);
+        self.unseat_by_default();
         self.forget_old_tickets(now);
         self.leave_on(now);
         let before = self.rooms.forgotten();

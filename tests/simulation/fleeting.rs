@@ -1,6 +1,6 @@
 //! Rooms without offsets: what a reader may hear of them, and what everybody must have at quiet.
 //!
-//! `l:0` keeps the last value of each key, `e:0` keeps nothing. The reference here is as naive as the other one: each
+//! One keeps the last value of each key, the other keeps nothing. The reference here is as naive as the other one: each
 //! message has a number that rises with the moment it was sent.
 
 use std::collections::BTreeMap;
@@ -13,25 +13,22 @@ use crate::client::{Asked, Client, envelope, room_name};
 use crate::dice::Dice;
 
 /// The numbers of these rooms; all others are reliable.
-pub(crate) const LATEST: usize = 200;
-pub(crate) const EPHEMERAL: usize = 300;
+pub(crate) const LATEST: usize = 60;
+pub(crate) const EPHEMERAL: usize = 70;
 
 /// Values of the room that keeps the last of each.
 pub(crate) const KEYS: [&str; 3] = ["a", "b", "c"];
 
-/// Their names, as they are matched by [`classes`].
-pub(crate) fn name(room: usize) -> Option<&'static str> {
-    match room {
-        LATEST => Some("l:0"),
-        EPHEMERAL => Some("e:0"),
-        _ => None,
-    }
+/// Whether a room is one of these.
+pub(crate) fn is(room: usize) -> bool {
+    room == LATEST || room == EPHEMERAL
 }
 
 /// The classes of every world.
 pub(crate) fn classes(limits: &Limits) -> Classes {
     let class = |delivery| RoomClass { delivery, ..RoomClass::of(limits) };
-    let given = [("l:*", class(Delivery::Latest)), ("e:*", class(Delivery::Ephemeral))];
+    let (latest, ephemeral) = (room_name(LATEST), room_name(EPHEMERAL));
+    let given = [(&*latest, class(Delivery::Latest)), (&*ephemeral, class(Delivery::Ephemeral))];
     Classes::new(limits, &given, None).expect("good patterns")
 }
 

@@ -27,6 +27,15 @@ pub(crate) struct Weather {
     pub(crate) connect: usize,
     pub(crate) stranger: usize,
     pub(crate) short_token: usize,
+    /// Another token, at each burst of commands.
+    pub(crate) refreshes: usize,
+    /// Asks of the control plane, at each turn.
+    pub(crate) asks: usize,
+    pub(crate) revokes: usize,
+    /// Other rules.
+    pub(crate) reloads: usize,
+    /// Addresses that are counted, beside that of this host.
+    pub(crate) addresses: usize,
     pub(crate) cut: usize,
     pub(crate) cut_everybody: usize,
     pub(crate) goodbye: usize,
@@ -66,6 +75,11 @@ impl Weather {
             connect: dice.between(60, 400),
             stranger: dice.pick(&[0, 60]),
             short_token: dice.pick(&[0, 50, 300]),
+            refreshes: dice.pick(&[0, 20, 100]),
+            asks: dice.pick(&[0, 20, 100]),
+            revokes: dice.pick(&[0, 0, 1, 4]),
+            reloads: dice.pick(&[0, 0, 2, 8]),
+            addresses: dice.pick(&[0, 0, 1, 3]),
             cut: dice.pick(&[0, 1, 8]),
             cut_everybody: dice.pick(&[0, 0, 1, 4]),
             goodbye: dice.pick(&[0, 5, 20]),
@@ -105,6 +119,11 @@ impl Weather {
             connect: 0,
             stranger: 0,
             short_token: 0,
+            refreshes: 0,
+            asks: 0,
+            revokes: 0,
+            reloads: 0,
+            addresses: 0,
             cut: 0,
             cut_everybody: 0,
             goodbye: 0,
@@ -133,7 +152,7 @@ impl Weather {
 fn draw_limits(dice: &mut Dice) -> Limits {
     let outbox_soft_bytes_max = dice.between(200, 2_000);
     let limits = Limits {
-        message_bytes_max: dice.between(400, 900),
+        message_bytes_max: dice.between(700, 950),
         fragments_max: 6,
         handshake_ms: 3_000,
         rooms_per_connection_max: dice.between(2, 6),
@@ -156,8 +175,10 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
-        // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
-        connections_per_user_max: 0,
+        connections_per_user_max: dice.pick(&[0, 0, 1, 3]),
+        connections_per_address_max: dice.pick(&[1_000, 3, 12]),
+        handshakes_per_address_per_s: dice.pick(&[0, 2, 50]),
+        revocations_max: dice.pick(&[3, 50_000]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

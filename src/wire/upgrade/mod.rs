@@ -104,6 +104,12 @@ impl Upgrade {
         self.token.with_cookie(&self.cookies, name)
     }
 
+    /// The same for whoever has to wait: what a stranger sent along is not kept meanwhile.
+    #[must_use]
+    pub fn without_carriers(self) -> Self {
+        Self { token: Carried::None, origin: None, host: None, cookies: Cookies::default(), ..self }
+    }
+
     /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token.
     pub fn write_accept(&self, out: &mut Vec<u8>) {
         answer::write_accept(out, &self.accept, self.answered.as_deref());
@@ -195,8 +201,11 @@ fn asked(path: &str, query: &str, headers: &HeaderMap, fault: Option<Fault>) -> 
 
 /// The rules of RFC 6455, 4.2.1, beyond method and version; gives `Sec-WebSocket-Accept`.
 fn check(headers: &HeaderMap) -> Result<String, Fault> {
-    if !headers.contains_key(header::HOST) {
-        return Err((400, "the Host header is missing"));
+    match headers.get_all(header::HOST).iter().count() {
+        0 => return Err((400, "the Host header is missing")),
+        1 => {}
+        // RFC 9112, 3.2: one of them is what a proxy looked at, and nobody knows which.
+        _ => return Err((400, "there is more than one Host header")),
     }
     if !lists(headers, header::CONNECTION, "upgrade") {
         return Err((400, "the Connection header does not name Upgrade; a proxy in front must pass it on"));
@@ -204,8 +213,8 @@ fn check(headers: &HeaderMap) -> Result<String, Fault> {
     if !lists(headers, header::UPGRADE, "websocket") {
         return Err((400, "the Upgrade header does not name websocket; a proxy in front must pass it on"));
     }
-    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if length || headers.contains_key(header::TRANSFER_ENCODING) {
+    let has_length = headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_length || headers.contains_key(header::TRANSFER_ENCODING) {
         return Err((400, "a WebSocket upgrade has no body"));
     }
     let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter().peekable();

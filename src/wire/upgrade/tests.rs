@@ -134,6 +134,8 @@ fn an_upgrade_of_ws_that_breaks_a_rule_is_told_which() {
         assert!(get(&headers).1.contains("base64"), "{key}");
     }
     assert!(get(&[&GOOD[..], &["Content-Length: 5"]].concat()).1.contains("body"));
+    assert!(get(&[&GOOD[..], &["Content-Length: 0", "Content-Length: 5"]].concat()).1.contains("body"));
+    assert!(get(&[&GOOD[..], &["Host: elsewhere"]].concat()).1.contains("more than one Host"));
     assert!(get(&[&GOOD[..], &["Transfer-Encoding: chunked"]].concat()).1.contains("body"));
 }
 
