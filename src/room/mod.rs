@@ -5,11 +5,14 @@
 //! carries the answers.
 
 mod home;
+mod keys;
 mod log;
 mod people;
 mod table;
+mod values;
 
-pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use home::{Appended, Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use keys::{KeyUse, Keys, Seen};
 pub use log::{Entry, Log};
 pub use people::{Changes, People, Roll};
 pub use table::Rooms;

@@ -32,6 +32,12 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// A room that was forgotten comes back with the epoch it had, and gives its offsets again.
+    OffsetsAfterEviction,
+    /// A key of one user is taken for the same key of another.
+    WrongDedupScope,
+    /// A reader that pulls is given the log of another room.
+    ForeignRoom,
     /// Default grants are narrowed, and who sits where they do not reach stays.
     SeatsOutliveGrants,
     /// Who is revoked while it is connected goes on.
@@ -40,5 +46,13 @@ pub enum PlantedBug {
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 4] = [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::SeatsOutliveGrants, Self::RevokedGoOn];
+    pub const ALL: [Self; 7] = [
+        Self::SkipsAtTheSeam,
+        Self::GhostAfterCut,
+        Self::OffsetsAfterEviction,
+        Self::WrongDedupScope,
+        Self::ForeignRoom,
+        Self::SeatsOutliveGrants,
+        Self::RevokedGoOn,
+    ];
 }

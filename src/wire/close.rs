@@ -35,6 +35,8 @@ pub enum CloseReason {
     NoHello,
     /// An operator or a backend ended it; it may come back.
     Kicked,
+    /// It went on after having been refused as too often, again and again.
+    Flooding,
     /// The token, its user or everything issued so early was revoked.
     Revoked,
     /// An operator or a backend ended it, and it is not wanted back.
@@ -71,7 +73,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -86,6 +88,7 @@ impl CloseReason {
         Self::UserFull,
         Self::NoHello,
         Self::Kicked,
+        Self::Flooding,
         Self::Revoked,
         Self::Banned,
         Self::BadToken,
@@ -121,6 +124,7 @@ impl CloseReason {
             Self::UserFull => Some(4004),
             Self::NoHello => Some(4005),
             Self::Kicked => Some(4006),
+            Self::Flooding => Some(4007),
             Self::Revoked => Some(4500),
             Self::Banned => Some(4501),
             Self::BadToken => Some(4503),
@@ -157,6 +161,7 @@ impl CloseReason {
             Self::UserFull => "user_full",
             Self::NoHello => "no_hello",
             Self::Kicked => "kicked",
+            Self::Flooding => "flooding",
             Self::Revoked => "revoked",
             Self::Banned => "banned",
             Self::BadToken => "bad_token",
@@ -193,6 +198,7 @@ impl CloseReason {
             Self::UserFull => "this user has as many connections as it may: close another one",
             Self::NoHello => "no hello{token} in time",
             Self::Kicked => "the server's operator ended this connection: come back",
+            Self::Flooding => "it went on after having been told that it is too often",
             Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
             Self::BadToken => "the token was not accepted",
@@ -240,6 +246,9 @@ impl CloseReason {
             Self::NoHello => "Send `hello` with a token as the first message, at once after the connection opens.",
             Self::Kicked => {
                 "Come back, with backoff. It was ended by hand, or by your backend: nothing is wrong with the token."
+            }
+            Self::Flooding => {
+                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`. The operator's limit is `strikes_per_minute`."
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
@@ -293,6 +302,7 @@ impl CloseReason {
             | Self::UserFull
             | Self::NoHello
             | Self::Kicked
+            | Self::Flooding
             | Self::Banned
             | Self::Version
             | Self::Gone
@@ -324,6 +334,7 @@ impl CloseReason {
             | Self::UserFull
             | Self::NoHello
             | Self::Kicked
+            | Self::Flooding
             | Self::Banned
             | Self::Revoked
             | Self::BadToken
@@ -351,6 +362,7 @@ impl CloseReason {
             | Self::Silent
             | Self::Expired
             | Self::Kicked
+            | Self::Flooding
             | Self::UserFull
             | Self::NoHello
             | Self::Gone

@@ -220,7 +220,7 @@ impl World {
             let Some(Waiting::Announce(at)) = self.desk.waiting.get(&(shard, id)) else {
                 return Err(format!("P2 {id:?} was announced, and nobody asked"));
             };
-            return self.reference.acked(self.desk.spoken[*at].tag, position);
+            return self.reference.acked(self.desk.spoken[*at].tag, position, false);
         }
         let waiting = self.desk.waiting.remove(&(shard, id));
         let waiting = waiting.ok_or_else(|| format!("P2 {answer:?} to {id:?}, which shard {shard} was not asked"))?;
@@ -230,7 +230,7 @@ impl World {
                     match outcome {
                         Ok(position) => {
                             self.tally.add(Lived::ApiPublishes, 1);
-                            self.reference.acked(tag, position)?;
+                            self.reference.acked(tag, position, false)?;
                         }
                         Err(Refusal::Busy) => self.reference.refused(tag)?,
                         Err(refusal) => return Err(format!("P2 the backend was refused as {refusal:?}")),

@@ -11,8 +11,10 @@ mod deeds;
 mod desk;
 mod diary;
 mod dice;
+mod fleeting;
 mod frames;
 mod leaving;
+mod pages;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
@@ -58,6 +60,11 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::ApiCloses,
     Lived::ApiLooks,
     Lived::ApiHistory,
+    Lived::Forgotten,
+    Lived::Dups,
+    Lived::Histories,
+    Lived::Overtaken,
+    Lived::Dropped,
 ];
 
 #[test]

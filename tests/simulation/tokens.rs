@@ -9,6 +9,7 @@ use throng::wire::token::{Algorithm, sign_hmac};
 use throng::wire::{Grants, TokenVerifier, Verb};
 
 use crate::dice::Dice;
+use crate::fleeting;
 
 /// The wall clock of every world begins here.
 pub(crate) const START_UNIX_S: u64 = 1_800_000_000;
@@ -151,7 +152,8 @@ impl Paper {
 pub(crate) fn rules(limits: Limits, default: Reach) -> Rules {
     static VERIFIER: OnceLock<Arc<TokenVerifier>> = OnceLock::new();
     let verifier = VERIFIER.get_or_init(|| Arc::new(TokenVerifier::hs256(SECRET, &Limits::default())));
-    Rules::new(limits, Arc::clone(verifier), default.grants())
+    let classes = fleeting::classes(&limits);
+    Rules { classes, ..Rules::new(limits, Arc::clone(verifier), default.grants()) }
 }
 
 /// A token that ended before any world began.

@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// The newest message each user had in each room when a connection of theirs ended.
     pub(crate) last_seen: BTreeMap<(usize, usize), Position>,
+    /// Messages in rooms without offsets.
+    pub(crate) uttered: usize,
     sessions: BTreeSet<usize>,
     seed: [u64; 2],
     trace: DefaultHasher,
@@ -107,6 +109,7 @@ impl World {
             reference: Reference::default(),
             tally: Tally::default(),
             last_seen: BTreeMap::new(),
+            uttered: 0,
             sessions: BTreeSet::new(),
             seed,
             trace: DefaultHasher::new(),

@@ -29,7 +29,7 @@ fn keys_come_in_any_order_and_spacing_and_unknown_ones_are_passed_over() {
     let nulls = r#"{"type":"join","room":"a","id":null,"since":null,"history":null,"presence":null}"#;
     assert_eq!(json(nulls), Ok(Envelope { id: None, command: join }));
     let data = prove(JSON, b"null", 0).unwrap();
-    let publish = Command::Publish { room: room(), data, event: None, echo: None };
+    let publish = Command::Publish { room: room(), data, event: None, echo: None, key: None };
     assert_eq!(json(r#"{"type":"publish","room":"a","data":null}"#), Ok(Envelope { id: None, command: publish }));
 }
 

@@ -8,6 +8,7 @@ use throng::wire::{Refusal, Verb};
 use super::{Asked, Client, EVERYBODY, RollCall, Sent, Surroundings, inbox_of, room_number};
 use crate::deeds::Since;
 use crate::diary;
+use crate::fleeting;
 use crate::reference::Heard;
 use crate::tally::Lived;
 use crate::tokens::Paper;
@@ -79,6 +80,10 @@ impl Client {
         let mut json = Vec::new();
         message.data.write_as(Encoding::Json, &mut json);
         let json = String::from_utf8(json).map_err(|_| "W5 a payload that is not UTF-8")?;
+        if fleeting::is(room) {
+            let seat = self.fleeting.entry(room).or_default();
+            return seat.on_message(room, message.offset.0, message.key.as_deref(), &json);
+        }
         let epoch = self.views.get(&room).and_then(|view| view.epoch);
         let heard = Heard {
             room,
@@ -112,6 +117,10 @@ impl Client {
     /// G1: a seat is taken only from who sits, or is about to, where some token or default of its time does not reach.
     fn on_removed(&mut self, room: usize, around: &mut Surroundings<'_>) -> Result<(), String> {
         around.tally.add(Lived::Removed, 1);
+        if fleeting::is(room) {
+            self.fleeting.entry(room).or_default().left();
+            return Ok(());
+        }
         let asking = self.is_asking(room);
         let view = self.views.entry(room).or_default();
         if !view.seated && !view.joined_silently && !asking {
@@ -175,7 +184,8 @@ impl Client {
                 let more = more.into_iter().filter(|(asked, _)| *asked).map(|(_, verb)| verb);
                 (*room, [Verb::Join].into_iter().chain(more).collect())
             }
-            Asked::Publish(room, _) => (*room, vec![Verb::Publish]),
+            Asked::Publish(room, _) | Asked::Fleeting(room) => (*room, vec![Verb::Publish]),
+            Asked::History(room) => (*room, vec![Verb::History]),
             Asked::Presence(room) => (*room, vec![Verb::Presence]),
             Asked::Leave(_) | Asked::Ping | Asked::Refresh(..) | Asked::Wrong(_) => return (true, false),
         };
@@ -198,6 +208,16 @@ impl Client {
             return Err(format!("G3 {asked:?} was carried out, and no token of {} allows it", self.name));
         }
         match asked {
+            Asked::Join(room, _) if told == Some(room) && fleeting::is(room) => {
+                self.fleeting.entry(room).or_default().joined();
+                Ok(())
+            }
+            Asked::Leave(room) if told == Some(room) && fleeting::is(room) => {
+                self.fleeting.entry(room).or_default().left();
+                Ok(())
+            }
+            Asked::Fleeting(room) if told == Some(room) && reply.position().is_none() => Ok(()),
+            Asked::History(room) if told == Some(room) => self.on_history(room, reply, around),
             Asked::Join(room, wish) if told == Some(room) => {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
@@ -213,7 +233,9 @@ impl Client {
             Asked::Publish(room, tag) if told == Some(room) => {
                 let position = reply.position().ok_or_else(missing)?;
                 around.tally.add(Lived::Acks, 1);
-                around.reference.acked(tag, position)
+                let dup = reply.dup == Some(true);
+                around.tally.add(Lived::Dups, u64::from(dup));
+                around.reference.acked(tag, position, dup)
             }
             Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
             Asked::Ping => Ok(()),
@@ -223,6 +245,8 @@ impl Client {
             | Asked::Leave(_)
             | Asked::Publish(..)
             | Asked::Presence(_)
+            | Asked::History(_)
+            | Asked::Fleeting(_)
             | Asked::Wrong(_) => Err(missing()),
         }
     }
@@ -260,7 +284,11 @@ impl Client {
             // G2: whoever is refused is not granted it, and whoever is not granted it is refused.
             (Asked::Publish(_, tag), Refusal::Forbidden) if may_not => return around.reference.refused(*tag),
             // Until its seat is taken, somebody may sit where it may not join any more.
-            (Asked::Join(..) | Asked::Presence(_), Refusal::Forbidden) => may_not,
+            (Asked::Join(..) | Asked::Presence(_) | Asked::History(_) | Asked::Fleeting(_), Refusal::Forbidden) => {
+                may_not
+            }
+            // Its seat was taken on the way.
+            (Asked::Join(room, _) | Asked::Leave(room), Refusal::NotJoined) if fleeting::is(*room) => true,
             // Room for the answer is asked for with the first grant, before the others.
             _ if !may && refusal != Refusal::Busy => false,
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
@@ -274,7 +302,7 @@ impl Client {
             (Asked::Join(room, _), Refusal::NotJoined) => self.view(*room).left_after(id),
             (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
             (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
-            (Asked::Presence(_), Refusal::Busy) => true,
+            (Asked::Presence(_) | Asked::History(_) | Asked::Fleeting(_), Refusal::Busy) => true,
             _ => false,
         };
         if fits { Ok(()) } else { Err(format!("C2 {asked:?} was refused as {refusal:?}")) }
