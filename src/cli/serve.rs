@@ -2,6 +2,7 @@
 //!
 //! Promises: without `--dev` nothing that matters for safety has a default: no key, no address, no grants.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,10 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         admin: admin_at,
         admin_key: dev_key.as_ref().map(|(_, text)| text.as_str()),
     };
-    println!("{banner}");
+    // Whoever started it may listen no more; it serves all the same.
+    if let Err(error) = writeln!(io::stdout(), "{banner}") {
+        tracing::warn!(%error, "the banner could not be printed");
+    }
     let (shards, engine, flush) = (config.shards, running.engine().name(), flush_name(config.flush));
     tracing::info!(listen = %running.listen(), shards, engine, flush, "serving");
 
