@@ -81,7 +81,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let or_elsewhere = config.dev && !config.admin_chosen;
     let operators = Operators::bind(config.admin.listen, config.takeover, or_elsewhere, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
-    let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let broken = |what: &str, error: io::Error| Failure::Broken(format!("{what}: {error}"));
     let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
     let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
     let patience = watchdog(supervisor.watchdog_usec, supervisor.watchdog_pid);
