@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::args::{RunArgs, Switch};
 use crate::latency::Latencies;
-use crate::orders::{Order, Parted, PhaseResult, Progress, Ready, Wire, WorkerReport};
+use crate::orders::{Order, Parted, Progress, Ready, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
-use crate::report::{Asked, Opened, Report, Server};
-use crate::schedule::Arrivals;
+use crate::report::{Asked, Measured, Opened, Report, Server};
+use crate::stage::Stage;
 use crate::sys::{self, Epoll};
 
 /// From the order to run until the first message may be due: every worker must have read it.
@@ -23,7 +23,19 @@ pub(crate) fn run(args: RunArgs) -> Result<Report> {
     let plan = Plan::new(args)?;
     eprint!("plan\n{}", plan.describe());
     let mut crowd = Standing::open(&plan)?;
-    let report = crowd.phase(plan.rate)?;
+    let mut measured = Vec::new();
+    for stage in &plan.stages {
+        measured.push(crowd.measure(stage)?);
+        // Whoever was lost in a phase would be missing in the next, and be blamed on it.
+        if measured.last().is_some_and(Measured::is_broken) {
+            break;
+        }
+    }
+    let mut report = crowd.report(&measured)?;
+    let left_out: Vec<&str> = plan.stages[measured.len()..].iter().map(|stage| stage.name.as_str()).collect();
+    if !left_out.is_empty() {
+        report.reasons.push(format!("not run after that: {}", left_out.join(", ")));
+    }
     crowd.dismiss()?;
     Ok(report)
 }
@@ -55,6 +67,8 @@ struct Watched {
     process: Process,
     memory_before: u64,
     memory_joined: u64,
+    /// Of each phase's measured time, since the last report.
+    cpu_ns: Vec<u64>,
 }
 
 impl<'a> Standing<'a> {
@@ -87,19 +101,25 @@ impl<'a> Standing<'a> {
         Ok(crowd)
     }
 
-    /// One measured phase at `rate` messages a second.
-    pub(crate) fn phase(&mut self, rate: f64) -> Result<Report> {
+    /// One measured phase by itself.
+    pub(crate) fn phase(&mut self, stage: &Stage) -> Result<Report> {
+        let measured = self.measure(stage)?;
+        self.report(&[measured])
+    }
+
+    /// Puts the crowd through a phase and waits until everything owed has come, or has not.
+    pub(crate) fn measure(&mut self, stage: &Stage) -> Result<Measured> {
         let plan = self.plan;
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
-        let span_ms = (plan.warmup_s + plan.duration_s) * 1e3;
+        let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
         let heartbeat_needed = plan.args.hold.is_some() && span_ms >= 2.0 * self.opened.heartbeat_ms as f64;
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            let phase = plan.phase(index, self.phases, rate, start_ns, heartbeat_needed);
+            let phase = plan.phase(index, self.phases, stage, start_ns, heartbeat_needed);
             worker.order(&Order::Run(phase))?;
         }
         self.phases += 1;
-        let window_from_ns = plan.origin_ns + start_ns + (plan.warmup_s * 1e9) as u64;
-        let window_to_ns = window_from_ns + (plan.duration_s * 1e9) as u64;
+        let window_from_ns = plan.origin_ns + start_ns + (stage.warmup_s * 1e9) as u64;
+        let window_to_ns = window_from_ns + (stage.duration_s * 1e9) as u64;
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
@@ -108,9 +128,18 @@ impl<'a> Standing<'a> {
             | WorkerReport::Parted(_)
             | WorkerReport::Failed { .. } => None,
         })?;
-        self.rest(plan.args.rest)?;
-        let server = self.server_report(&edges, &results)?;
-        Ok(Report::new(self.asked(rate), self.opened.clone(), self.memory, server, &results))
+        if let Some(server) = &mut self.server {
+            server.cpu_ns.push(edges.cpu_ns().context("the server's process ended during the run")?);
+        }
+        let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
+        Ok(Measured { stage: stage.clone(), window_s: (since(window_from_ns), since(window_to_ns)), results })
+    }
+
+    /// Merges and judges the phases since the last report.
+    pub(crate) fn report(&mut self, measured: &[Measured]) -> Result<Report> {
+        self.rest(self.plan.args.rest)?;
+        let server = self.server_report(measured)?;
+        Ok(Report::new(self.asked(measured), self.opened.clone(), self.memory, server, measured))
     }
 
     /// Closes every connection, half of them with a close frame and half by a reset.
@@ -217,17 +246,19 @@ impl<'a> Standing<'a> {
         }
     }
 
-    fn server_report(&self, edges: &Edges, results: &[PhaseResult]) -> Result<Option<Server>> {
-        let Some(watched) = &self.server else { return Ok(None) };
+    fn server_report(&mut self, measured: &[Measured]) -> Result<Option<Server>> {
+        let Some(watched) = &mut self.server else { return Ok(None) };
         let memory_after = watched.memory()?;
-        let cpu_s = edges.cpu_ns().context("the server's process ended during the run")? as f64 / 1e9;
-        let deliveries: u64 = results.iter().map(|result| result.received_in_window).sum();
+        let cpu_s = std::mem::take(&mut watched.cpu_ns).iter().sum::<u64>() as f64 / 1e9;
+        let results = measured.iter().flat_map(|phase| &phase.results);
+        let deliveries: u64 = results.map(|result| result.received_in_window).sum();
+        let seconds: f64 = measured.iter().map(|phase| phase.stage.duration_s).sum();
         let per_connection =
             |bytes: u64| bytes.saturating_sub(watched.memory_before) as f64 / f64::from(self.plan.args.connections);
         Ok(Some(Server {
             pid: watched.pid,
             cpu_s,
-            cores_busy: cpu_s / self.plan.duration_s,
+            cores_busy: cpu_s / seconds,
             cpu_s_per_million_deliveries: (deliveries > 0).then(|| cpu_s * 1e6 / deliveries as f64),
             memory_before: watched.memory_before,
             memory_joined: watched.memory_joined,
@@ -237,9 +268,13 @@ impl<'a> Standing<'a> {
         }))
     }
 
-    fn asked(&self, rate: f64) -> Asked {
+    fn asked(&self, measured: &[Measured]) -> Asked {
         let (plan, args) = (self.plan, &self.plan.args);
+        let stages = || measured.iter().map(|phase| &phase.stage);
+        let duration_s: f64 = stages().map(|stage| stage.duration_s).sum();
+        let rate = stages().map(|stage| stage.rate * stage.duration_s).sum::<f64>() / duration_s;
         Asked {
+            scenario: args.scenario.clone(),
             url: args.url.clone(),
             connections: args.connections,
             rooms: plan.rooms,
@@ -247,17 +282,11 @@ impl<'a> Standing<'a> {
             publishers_per_room: plan.publishers,
             rate_per_s: rate,
             deliveries_per_s: rate * f64::from(plan.hearers()),
-            warmup_s: plan.warmup_s,
-            duration_s: plan.duration_s,
+            warmup_s: stages().map(|stage| stage.warmup_s).sum(),
+            duration_s,
             payload_bytes: args.payload,
-            encoding: match args.encoding {
-                Wire::Msgpack => "msgpack",
-                Wire::Json => "json",
-            },
-            arrivals: match args.arrivals {
-                Arrivals::Even => "even",
-                Arrivals::Poisson => "poisson",
-            },
+            encoding: args.encoding,
+            arrivals: args.arrivals,
             acks: plan.rules.acks,
             own_copies: plan.rules.own_copy,
             presence: args.presence == Switch::On,
@@ -265,6 +294,7 @@ impl<'a> Standing<'a> {
             workers: plan.crowds.len(),
             seed: plan.seed,
             run: plan.run.clone(),
+            slo: plan.slo.clone(),
             slo_p99_ms: args.slo_p99_ms,
             lateness_p99_ms_max: args.lateness_p99_ms,
         }
@@ -338,7 +368,7 @@ impl Drop for Worker {
 impl Watched {
     fn new(pid: u32) -> Result<Self> {
         let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
-        let mut watched = Self { pid, process, memory_before: 0, memory_joined: 0 };
+        let mut watched = Self { pid, process, memory_before: 0, memory_joined: 0, cpu_ns: Vec::new() };
         watched.memory_before = watched.memory()?;
         Ok(watched)
     }

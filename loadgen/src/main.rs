@@ -17,15 +17,19 @@ mod coordinator;
 mod floor;
 mod latency;
 mod mix;
+mod nearest;
 mod orders;
 mod payload;
 mod plan;
 mod proc;
 mod proof;
 mod report;
+mod scenario;
 mod schedule;
 mod siege;
+mod slo;
 mod source;
+mod stage;
 mod sys;
 mod token;
 mod worker;
@@ -35,10 +39,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use serde::Serialize;
 
-use args::{Cli, Command};
+use args::Command;
+use scenario::Wrong;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -47,9 +51,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SET_UP: u8 = 4;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match scenario::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Wrong::Scenario(problems)) => {
+            problems.iter().for_each(|problem| eprintln!("throng-load: {problem}"));
+            return ExitCode::from(SET_UP);
+        }
+        Err(Wrong::Clap(error)) => {
             let code = if error.use_stderr() { SET_UP } else { 0 };
             error.print().unwrap_or_default();
             return ExitCode::from(code);
@@ -71,6 +79,14 @@ fn command(command: Command) -> Result<u8> {
             let report = coordinator::run(*args)?;
             publish(json.as_deref(), &report)?;
             Ok(report.exit_code)
+        }
+        Command::List => {
+            print!("{}", scenario::list());
+            Ok(0)
+        }
+        Command::Show { name } => {
+            print!("{}", scenario::show(&name).map_err(anyhow::Error::msg)?);
+            Ok(0)
         }
         Command::Bisect(args) => {
             let json = args.run.json.clone();

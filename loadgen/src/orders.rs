@@ -7,7 +7,7 @@ use throng::base::Encoding;
 
 use crate::latency::Latencies;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Slope};
 use crate::source::Sources;
 
 /// How envelopes are written; the form of [`Encoding`] that the command line and JSON know.
@@ -60,6 +60,7 @@ pub(crate) struct Crew {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Phase {
     pub(crate) arrivals: Arrivals,
+    pub(crate) slope: Slope,
     pub(crate) start_ns: u64,
     /// Sent and proved, but not measured.
     pub(crate) warmup_ns: u64,

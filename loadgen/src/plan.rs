@@ -10,7 +10,10 @@ use crate::mix::{Random, mix};
 use crate::orders::{Crew, Phase};
 use crate::proc;
 use crate::proof::{Crowd, Rules};
+use crate::schedule::Slope;
+use crate::slo::Slo;
 use crate::source::{Net, Sources};
+use crate::stage::Stage;
 use crate::sys;
 use crate::worker::FILES_BESIDE;
 
@@ -38,6 +41,9 @@ pub(crate) struct Plan {
     pub(crate) rate: f64,
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
+    pub(crate) slo: Slo,
+    /// What the crowd goes through; at least one.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) seed: u64,
     /// Names rooms and users, so that no other run is mistaken for this one.
     pub(crate) run: String,
@@ -79,6 +85,8 @@ impl Plan {
         let warmup_s = args.warmup.unwrap_or(if hold { 0.0 } else { 2.0 });
         let default_rate = if hold { f64::from(rooms) / duration_s } else { f64::from(rooms) };
         let rate = args.rate.unwrap_or(default_rate);
+        let slo = args.slo.clone().unwrap_or_default();
+        let slo = slo.and(&args.slo_p99_ms.map(Slo::p99_ms).unwrap_or_default());
         let origin_ns = sys::monotonic_ns();
         let seed = args.seed.unwrap_or_else(|| mix(origin_ns) >> 11);
         // The run's name must be fresh even when the seed is given again: a server may still know its rooms.
@@ -94,7 +102,7 @@ impl Plan {
             None if loopback => Some("127.0.0.0/8".parse().map_err(anyhow::Error::msg)?),
             None => None,
         };
-        let plan = Self {
+        let mut plan = Self {
             server,
             host,
             target,
@@ -105,6 +113,8 @@ impl Plan {
             rate,
             warmup_s,
             duration_s,
+            slo,
+            stages: Vec::new(),
             seed,
             run,
             crowds,
@@ -112,8 +122,45 @@ impl Plan {
             origin_ns,
             args,
         };
+        plan.stages = plan.decide_stages()?;
         plan.check_room_for_sockets()?;
         Ok(plan)
+    }
+
+    fn decide_stages(&self) -> Result<Vec<Stage>> {
+        let args = &self.args;
+        if args.phase.is_empty() {
+            return Ok(vec![self.stage(self.rate)]);
+        }
+        ensure!(args.hold.is_none(), "--hold is a phase of its own: it cannot stand beside --phase");
+        ensure!(args.warmup.is_none(), "--warmup cannot stand beside --phase: a phase has a `warmup` of its own");
+        let decided = args.phase.iter().map(|spec| {
+            let (from, to) = spec.times;
+            let mean = f64::midpoint(from, to);
+            Stage {
+                name: spec.name.clone(),
+                rate: self.rate * mean,
+                slope: Slope { from: from / mean, to: to / mean },
+                warmup_s: spec.warmup_s,
+                duration_s: spec.duration_s,
+                arrivals: spec.arrivals.unwrap_or(args.arrivals),
+                slo: spec.slo.clone().unwrap_or_else(|| self.slo.clone()),
+            }
+        });
+        Ok(decided.collect())
+    }
+
+    /// The one phase of a run without any, at `rate`.
+    pub(crate) fn stage(&self, rate: f64) -> Stage {
+        Stage {
+            name: if self.args.hold.is_some() { "hold" } else { "run" }.to_owned(),
+            rate,
+            slope: Slope::FLAT,
+            warmup_s: self.warmup_s,
+            duration_s: self.duration_s,
+            arrivals: self.args.arrivals,
+            slo: self.slo.clone(),
+        }
     }
 
     /// What worker `index` must know.
@@ -145,16 +192,25 @@ impl Plan {
         }
     }
 
-    /// Worker `index`'s share of a phase at `rate`, the `number`th of this crowd.
-    pub(crate) fn phase(&self, index: usize, number: u64, rate: f64, start_ns: u64, heartbeat_needed: bool) -> Phase {
+    /// Worker `index`'s share of a phase, the `number`th of this crowd.
+    pub(crate) fn phase(
+        &self,
+        index: usize,
+        number: u64,
+        stage: &Stage,
+        start_ns: u64,
+        heartbeat_needed: bool,
+    ) -> Phase {
         let crowd = self.crowds[index];
         let share = f64::from(crowd.rooms) / f64::from(self.rooms);
+        let Stage { rate, warmup_s, duration_s, .. } = *stage;
         Phase {
-            arrivals: self.args.arrivals,
+            arrivals: stage.arrivals,
+            slope: stage.slope,
             start_ns,
-            warmup_ns: (self.warmup_s * 1e9) as u64,
-            duration_ns: (self.duration_s * 1e9) as u64,
-            messages: (rate * (self.warmup_s + self.duration_s) * share).round().max(1.0) as u64,
+            warmup_ns: (warmup_s * 1e9) as u64,
+            duration_ns: (duration_s * 1e9) as u64,
+            messages: (rate * (warmup_s + duration_s) * share).round().max(1.0) as u64,
             seed: mix(self.seed ^ mix(number << 16 | index as u64)),
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
@@ -187,15 +243,11 @@ impl Plan {
         );
         line(
             "traffic",
-            format!(
-                "{:.1} messages/s in ({:?} arrivals), {:.0} deliveries/s out asked, {} bytes each",
-                self.rate,
-                args.arrivals,
-                self.rate * f64::from(self.hearers()),
-                args.payload
-            ),
+            format!("{:.1} messages/s, {} bytes each, {} hear one", self.rate, args.payload, self.hearers()),
         );
-        line("time", format!("{} s measured after {} s of warm-up", self.duration_s, self.warmup_s));
+        for stage in &self.stages {
+            line(&stage.name, stage.describe(self.hearers()));
+        }
         let on = |on| if on { "on" } else { "off" };
         line(
             "wire",
@@ -343,17 +395,8 @@ mod tests {
 
     fn plan(options: &str) -> Result<Plan> {
         let words = ["throng-load", "run", "--secret", "s"].into_iter().chain(options.split_whitespace());
-        match Cli::try_parse_from(words)?.command {
-            Command::Run(args) => Plan::new(*args),
-            Command::Bisect(_)
-            | Command::Churn(_)
-            | Command::Floor(_)
-            | Command::Siege(_)
-            | Command::Sink(_)
-            | Command::Worker => {
-                bail!("not a run")
-            }
-        }
+        let Command::Run(args) = Cli::try_parse_from(words)?.command else { bail!("not a run") };
+        Plan::new(*args)
     }
 
     #[test]
@@ -361,7 +404,7 @@ mod tests {
         let plan = plan("--connections 1050 --room-size 50 --workers 4 --rate 1000 --connecting 12").expect("a plan");
         assert_eq!(plan.crowds.iter().map(|crowd| crowd.rooms).collect::<Vec<_>>(), [6, 5, 5, 5]);
         assert_eq!(plan.crowds.iter().map(|crowd| crowd.first_room).collect::<Vec<_>>(), [0, 6, 11, 16]);
-        let messages: u64 = (0..4).map(|index| plan.phase(index, 0, plan.rate, 0, false).messages).sum();
+        let messages: u64 = (0..4).map(|index| plan.phase(index, 0, &plan.stages[0], 0, false).messages).sum();
         assert!((11_998..=12_002).contains(&messages), "{messages}");
         assert_eq!((0..4).map(|index| plan.crew(index).connecting).sum::<usize>(), 12);
     }
@@ -370,8 +413,19 @@ mod tests {
     fn a_hold_asks_for_one_message_per_room_heard_by_everybody() {
         let plan = plan("--connections 1000 --room-size 50 --hold 20").expect("a plan");
         assert_eq!((plan.publishers, plan.hearers()), (1, 50));
-        assert_eq!(plan.phase(0, 0, plan.rate, 0, true).messages, 20);
+        assert_eq!(plan.phase(0, 0, &plan.stages[0], 0, true).messages, 20);
         assert!((plan.warmup_s, plan.duration_s) == (0.0, 20.0));
+    }
+
+    #[test]
+    fn phases_multiply_the_rate_and_have_their_own_slo_or_the_runs() {
+        let plan = plan("--rate 100 --slo p99<50ms --phase name=up,times=0.5..1.5,duration=4 --phase name=spike,times=5,duration=2,warmup=1,slo=p99<1s")
+            .expect("a plan");
+        let [up, spike] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
+        assert_eq!((up.rate, up.slope, up.slo.to_string().as_str()), (100.0, Slope { from: 0.5, to: 1.5 }, "p99<50ms"));
+        assert_eq!((spike.rate, spike.slope, spike.slo.to_string().as_str()), (500.0, Slope::FLAT, "p99<1000ms"));
+        assert_eq!(plan.phase(0, 0, spike, 0, false).messages, 1_500);
+        assert!(plan.describe().contains("spike"));
     }
 
     #[test]
@@ -385,6 +439,8 @@ mod tests {
             "--connections 4000000000 --room-size 1000",
             "--source 10.0.0.0/8",
             "--connections 100000 --room-size 50 --workers 1",
+            "--hold 3 --phase duration=1",
+            "--warmup 3 --phase duration=1",
         ] {
             assert!(plan(bad).is_err(), "{bad}");
         }

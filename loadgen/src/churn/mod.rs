@@ -159,6 +159,7 @@ impl ChurnArgs {
             duration: 1.0,
             warmup: None,
             hold: None,
+            phase: Vec::new(),
             rest: 0.0,
             payload: 64,
             encoding: Wire::Msgpack,
@@ -177,10 +178,12 @@ impl ChurnArgs {
             pin: self.pin.clone(),
             json: None,
             seed: None,
+            slo: None,
             slo_p99_ms: None,
             lateness_p99_ms: 10.0,
             settle: self.settle,
             server_pid: None,
+            scenario: None,
         }
     }
 }

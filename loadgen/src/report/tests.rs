@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::proof::Judgement;
+use crate::schedule::Slope;
+use crate::stage::Stage;
 
 fn asked() -> Asked {
     Asked {
+        scenario: None,
         url: "ws://127.0.0.1:1/ws".to_owned(),
         connections: 100,
         rooms: 2,
@@ -15,8 +18,8 @@ fn asked() -> Asked {
         warmup_s: 0.0,
         duration_s: 10.0,
         payload_bytes: 128,
-        encoding: "msgpack",
-        arrivals: "even",
+        encoding: Wire::Msgpack,
+        arrivals: Arrivals::Even,
         acks: true,
         own_copies: false,
         presence: false,
@@ -24,6 +27,7 @@ fn asked() -> Asked {
         workers: 1,
         seed: 1,
         run: "00000001".to_owned(),
+        slo: Slo::p99_ms(100.0),
         slo_p99_ms: Some(100.0),
         lateness_p99_ms_max: 10.0,
     }
@@ -64,8 +68,25 @@ fn good() -> PhaseResult {
 }
 
 fn report(asked: Asked, result: PhaseResult) -> Report {
-    let opened = Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 };
-    Report::new(asked, opened, (0, 0.0), None, &[result])
+    let measured = phase("run", &asked, result);
+    Report::new(asked, opened(), (0, 0.0), None, &[measured])
+}
+
+fn opened() -> Opened {
+    Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 }
+}
+
+fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
+    let stage = Stage {
+        name: name.to_owned(),
+        rate: asked.rate_per_s,
+        slope: Slope::FLAT,
+        warmup_s: asked.warmup_s,
+        duration_s: asked.duration_s,
+        arrivals: asked.arrivals,
+        slo: asked.slo.clone(),
+    };
+    Measured { stage, window_s: (0.0, asked.duration_s), results: vec![result] }
 }
 
 fn slow() -> PhaseResult {
@@ -99,7 +120,8 @@ fn every_kind_of_fault_fails_the_proof_even_if_the_generator_was_late() {
 fn silence_is_not_a_pass() {
     let mut result = good();
     result.judgement = Judgement::default();
-    assert_eq!(report(asked(), result).exit_code, 2);
+    let nothing = report(asked(), result);
+    assert_eq!((nothing.verdict, nothing.exit_code), (Verdict::Unknown, 2));
     let mut result = good();
     result.judgement.deliveries_min = 0;
     assert_eq!(report(asked(), result.clone()).exit_code, 0, "a lone publisher without echo hears nothing, rightly");
@@ -109,7 +131,7 @@ fn silence_is_not_a_pass() {
 #[test]
 fn a_missed_p99_is_the_servers_unless_the_generator_was_late_or_saturated() {
     assert_eq!(report(asked(), slow()).verdict, Verdict::SloMissed);
-    assert_eq!(report(Asked { slo_p99_ms: None, ..asked() }, slow()).verdict, Verdict::Passed);
+    assert_eq!(report(Asked { slo: Slo::default(), ..asked() }, slow()).verdict, Verdict::Passed);
     let mut late = slow();
     (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
     assert_eq!(report(asked(), late).exit_code, 3);
@@ -131,4 +153,37 @@ fn a_rate_that_was_not_sent_or_not_accepted_is_missed() {
     let mut result = good();
     (result.judgement.accepted, result.judgement.refused) = (900, 100);
     assert_eq!(report(asked(), result).verdict, Verdict::SloMissed);
+}
+
+#[test]
+fn too_little_to_judge_is_unknown() {
+    let mut result = good();
+    (result.judgement.expected, result.judgement.received) = (99, 99);
+    let few = report(asked(), result.clone());
+    assert_eq!((few.verdict, few.exit_code), (Verdict::Unknown, 2));
+    assert!(few.reasons[0].contains("99 deliveries"), "{:?}", few.reasons);
+    let hold = report(Asked { hold: true, slo: Slo::default(), ..asked() }, result);
+    assert_eq!(hold.verdict, Verdict::Passed, "in a hold one each is enough");
+    let mut result = good();
+    result.delivery = Latencies::new();
+    (0..999).for_each(|_| result.delivery.record_ns(5_000_000));
+    let asked = Asked { slo: "p99.9<1s".parse().expect("an SLO"), ..asked() };
+    assert_eq!(report(asked, result).verdict, Verdict::Unknown, "999 deliveries have no p99.9");
+}
+
+#[test]
+fn the_worst_phase_is_the_runs_verdict_and_each_is_judged_by_its_own() {
+    let mut lenient = phase("spike", &asked(), slow());
+    lenient.stage.slo = Slo::p99_ms(1_000.0);
+    let phases = [phase("before", &asked(), good()), lenient, phase("after", &asked(), slow())];
+    let report = Report::new(asked(), opened(), (0, 0.0), None, &phases);
+    let verdicts: Vec<Verdict> = report.phases.iter().map(|phase| phase.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Passed, Verdict::SloMissed]);
+    assert_eq!((report.verdict, report.exit_code), (Verdict::SloMissed, 1));
+    assert!(report.reasons.len() == 1 && report.reasons[0].starts_with("after: p99"), "{:?}", report.reasons);
+    assert_eq!((report.proof.sent, report.proof.open_at_end), (3_000, 100));
+    assert!(report.to_string().contains("spike"));
+    let text = serde_json::to_string(&report).expect("writes");
+    let read: Report = serde_json::from_str(&text).expect("reads");
+    assert_eq!(serde_json::to_string(&read).expect("writes"), text, "what is kept can be read again");
 }

@@ -65,7 +65,14 @@ impl Running {
         let span_ns = phase.warmup_ns + phase.duration_ns;
         Self {
             phase,
-            schedule: Schedule::new(phase.arrivals, phase.start_ns, span_ns, phase.messages, publishers, phase.seed),
+            schedule: Schedule::new(
+                (phase.arrivals, phase.slope),
+                phase.start_ns,
+                span_ns,
+                phase.messages,
+                publishers,
+                phase.seed,
+            ),
             delivery: Latencies::new(),
             delivery_from_send: Latencies::new(),
             ack: Latencies::new(),
@@ -294,6 +301,7 @@ mod tests {
     fn a_send_within_the_allowed_lateness_counts_for_the_rate() {
         let phase = |lateness_ns_max| Phase {
             arrivals: crate::schedule::Arrivals::Even,
+            slope: crate::schedule::Slope::FLAT,
             start_ns: 0,
             warmup_ns: 1_000,
             duration_ns: 9_000,
