@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::churn::ChurnArgs;
+use crate::find::FindArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
 use crate::schedule::Arrivals;
@@ -30,6 +31,12 @@ pub(crate) enum Command {
     /// every option here is a key of it.
     #[command(override_usage = "throng-load run [SCENARIO|FILE.toml] [OPTIONS]")]
     Run(Box<RunArgs>),
+    /// What a run needs of this host and of the server, without any traffic.
+    #[command(override_usage = "throng-load plan [SCENARIO|FILE.toml] [OPTIONS]")]
+    Plan(Box<RunArgs>),
+    /// The largest value that keeps an SLO: doubled, bisected, confirmed with repeats; and what was the limit above it.
+    #[command(override_usage = "throng-load find <WHAT> [SCENARIO|FILE.toml] --slo <SLO> [OPTIONS]")]
+    Find(Box<FindArgs>),
     /// The scenarios that come with the program.
     List,
     /// A scenario as TOML to edit, with every other key as a comment.
@@ -56,8 +63,17 @@ pub(crate) enum Command {
 impl Cli {
     /// Notes the scenario that moved the defaults, for the report.
     pub(crate) fn name_scenario(&mut self, name: Option<String>) {
-        if let Command::Run(args) = &mut self.command {
-            args.scenario = name;
+        match &mut self.command {
+            Command::Run(args) | Command::Plan(args) => args.scenario = name,
+            Command::Find(args) => args.run.scenario = name,
+            Command::Bisect(_)
+            | Command::Churn(_)
+            | Command::Floor(_)
+            | Command::List
+            | Command::Show { .. }
+            | Command::Siege(_)
+            | Command::Sink(_)
+            | Command::Worker => {}
         }
     }
 }

@@ -3,6 +3,8 @@
 //! One standing crowd serves all probes; a probe that cost it a connection, or left an account open, is followed by
 //! a fresh one, so that no probe pays for the one before.
 
+use std::rc::Rc;
+
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -37,9 +39,9 @@ pub(crate) struct Probe {
     generator_busiest_worker: f64,
 }
 
-struct Search<'a> {
-    plan: &'a Plan,
-    crowd: Option<Standing<'a>>,
+struct Search {
+    plan: Rc<Plan>,
+    crowd: Option<Standing>,
     probes: Vec<Probe>,
 }
 
@@ -48,9 +50,9 @@ pub(crate) fn bisect(args: BisectArgs) -> Result<Found> {
     ensure!(from < to, "--from {from} must be below --to {to}");
     ensure!(run.phase.is_empty(), "bisecting measures one phase at a time: without --phase");
     ensure!(run.slo_p99_ms.is_some(), "--slo-p99-ms is what bisecting goes by");
-    let plan = Plan::new(run)?;
+    let plan = Rc::new(Plan::new(run)?);
     eprint!("plan (the rate is bisected from {from} to {to})\n{}", plan.describe());
-    let mut search = Search { plan: &plan, crowd: None, probes: Vec::new() };
+    let mut search = Search { plan, crowd: None, probes: Vec::new() };
     let found = search.find(from, to, steps, keep)?;
     if let Some(crowd) = search.crowd {
         crowd.dismiss()?;
@@ -58,7 +60,7 @@ pub(crate) fn bisect(args: BisectArgs) -> Result<Found> {
     Ok(found)
 }
 
-impl Search<'_> {
+impl Search {
     fn find(&mut self, from: f64, to: f64, steps: u32, keep: f64) -> Result<Found> {
         let slo_p99_ms = self.plan.args.slo_p99_ms.unwrap_or(f64::INFINITY);
         let first = self.probe(from)?;
@@ -99,7 +101,7 @@ impl Search<'_> {
     fn probe(&mut self, rate: f64) -> Result<Report> {
         let mut crowd = match self.crowd.take() {
             Some(crowd) => crowd,
-            None => Standing::open(self.plan)?,
+            None => Standing::open(self.plan.clone())?,
         };
         let report = crowd.phase(&self.plan.stage(rate))?;
         if report.crowd_is_whole() {

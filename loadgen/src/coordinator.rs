@@ -2,10 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
 use crate::args::{RunArgs, Switch};
+use crate::edges::{Edges, Spent};
 use crate::latency::Latencies;
 use crate::orders::{Order, Parted, Progress, Ready, WorkerReport};
 use crate::plan::Plan;
@@ -20,9 +22,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// One crowd, one phase.
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
-    let plan = Plan::new(args)?;
+    let plan = Rc::new(Plan::new(args)?);
     eprint!("plan\n{}", plan.describe());
-    let mut crowd = Standing::open(&plan)?;
+    let mut crowd = Standing::open(plan.clone())?;
     let mut measured = Vec::new();
     for stage in &plan.stages {
         measured.push(crowd.measure(stage)?);
@@ -41,14 +43,16 @@ pub(crate) fn run(args: RunArgs) -> Result<Report> {
 }
 
 /// A crowd that sits in its rooms and can be put under load, more than once.
-pub(crate) struct Standing<'a> {
-    plan: &'a Plan,
+pub(crate) struct Standing {
+    plan: Rc<Plan>,
     workers: Vec<Worker>,
     epoll: Epoll,
     opened: Opened,
     /// Private bytes of all workers, and per connection above an empty worker.
     memory: (u64, f64),
     server: Option<Watched>,
+    /// CPU time of each phase since the last report.
+    spent: Vec<Spent>,
     phases: u64,
     line: ProgressLine,
 }
@@ -67,23 +71,22 @@ struct Watched {
     process: Process,
     memory_before: u64,
     memory_joined: u64,
-    /// Of each phase's measured time, since the last report.
-    cpu_ns: Vec<u64>,
 }
 
-impl<'a> Standing<'a> {
+impl Standing {
     /// Starts the workers and waits until everybody sits.
-    pub(crate) fn open(plan: &'a Plan) -> Result<Self> {
+    pub(crate) fn open(plan: Rc<Plan>) -> Result<Self> {
         let mut server = plan.args.server_pid.map(Watched::new).transpose()?;
         let epoll = Epoll::new(plan.crowds.len())?;
         let mut workers = Vec::new();
         for index in 0..plan.crowds.len() {
-            workers.push(Worker::start(plan, index, &epoll)?);
+            workers.push(Worker::start(&plan, index, &epoll)?);
         }
         let opened =
             Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
-        let line = ProgressLine::new();
-        let mut crowd = Self { plan, workers, epoll, opened, memory: (0, 0.0), server: None, phases: 0, line };
+        let (line, rest_s) = (ProgressLine::new(), plan.args.rest);
+        let mut crowd =
+            Self { plan, workers, epoll, opened, memory: (0, 0.0), server: None, spent: Vec::new(), phases: 0, line };
         let from_ns = sys::monotonic_ns();
         let ready = crowd.collect(|report| match report {
             WorkerReport::Ready(ready) => Some(*ready),
@@ -93,12 +96,16 @@ impl<'a> Standing<'a> {
             | WorkerReport::Failed { .. } => None,
         })?;
         crowd.on_ready(&ready, (sys::monotonic_ns() - from_ns) as f64 / 1e9);
-        crowd.rest(plan.args.rest)?;
+        crowd.rest(rest_s)?;
         if let Some(server) = &mut server {
             server.memory_joined = server.memory()?;
         }
         crowd.server = server;
         Ok(crowd)
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// One measured phase by itself.
@@ -109,7 +116,7 @@ impl<'a> Standing<'a> {
 
     /// Puts the crowd through a phase and waits until everything owed has come, or has not.
     pub(crate) fn measure(&mut self, stage: &Stage) -> Result<Measured> {
-        let plan = self.plan;
+        let plan = self.plan.clone();
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
         let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
         let heartbeat_needed = plan.args.hold.is_some() && span_ms >= 2.0 * self.opened.heartbeat_ms as f64;
@@ -128,9 +135,7 @@ impl<'a> Standing<'a> {
             | WorkerReport::Parted(_)
             | WorkerReport::Failed { .. } => None,
         })?;
-        if let Some(server) = &mut self.server {
-            server.cpu_ns.push(edges.cpu_ns().context("the server's process ended during the run")?);
-        }
+        self.spent.push(edges.spent());
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         Ok(Measured { stage: stage.clone(), window_s: (since(window_from_ns), since(window_to_ns)), results })
     }
@@ -138,8 +143,10 @@ impl<'a> Standing<'a> {
     /// Merges and judges the phases since the last report.
     pub(crate) fn report(&mut self, measured: &[Measured]) -> Result<Report> {
         self.rest(self.plan.args.rest)?;
-        let server = self.server_report(measured)?;
-        Ok(Report::new(self.asked(measured), self.opened.clone(), self.memory, server, measured))
+        let spent = std::mem::take(&mut self.spent);
+        let server = self.server_report(&spent, measured)?;
+        let host = Spent::host(&spent);
+        Ok(Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured))
     }
 
     /// Closes every connection, half of them with a close frame and half by a reset.
@@ -246,10 +253,11 @@ impl<'a> Standing<'a> {
         }
     }
 
-    fn server_report(&mut self, measured: &[Measured]) -> Result<Option<Server>> {
-        let Some(watched) = &mut self.server else { return Ok(None) };
+    fn server_report(&self, spent: &[Spent], measured: &[Measured]) -> Result<Option<Server>> {
+        let Some(watched) = &self.server else { return Ok(None) };
         let memory_after = watched.memory()?;
-        let cpu_s = std::mem::take(&mut watched.cpu_ns).iter().sum::<u64>() as f64 / 1e9;
+        let cpu_ns: Option<u64> = spent.iter().map(|spent| spent.cpu_ns).sum();
+        let cpu_s = cpu_ns.context("the server's process ended during the run")? as f64 / 1e9;
         let results = measured.iter().flat_map(|phase| &phase.results);
         let deliveries: u64 = results.map(|result| result.received_in_window).sum();
         let seconds: f64 = measured.iter().map(|phase| phase.stage.duration_s).sum();
@@ -265,11 +273,12 @@ impl<'a> Standing<'a> {
             memory_after,
             bytes_per_connection_joined: per_connection(watched.memory_joined),
             bytes_per_connection_after: per_connection(memory_after),
+            busiest_thread: Spent::busiest_thread(spent, seconds),
         }))
     }
 
     fn asked(&self, measured: &[Measured]) -> Asked {
-        let (plan, args) = (self.plan, &self.plan.args);
+        let (plan, args) = (&*self.plan, &self.plan.args);
         let stages = || measured.iter().map(|phase| &phase.stage);
         let duration_s: f64 = stages().map(|stage| stage.duration_s).sum();
         let rate = stages().map(|stage| stage.rate * stage.duration_s).sum::<f64>() / duration_s;
@@ -368,7 +377,7 @@ impl Drop for Worker {
 impl Watched {
     fn new(pid: u32) -> Result<Self> {
         let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
-        let mut watched = Self { pid, process, memory_before: 0, memory_joined: 0, cpu_ns: Vec::new() };
+        let mut watched = Self { pid, process, memory_before: 0, memory_joined: 0 };
         watched.memory_before = watched.memory()?;
         Ok(watched)
     }
@@ -378,40 +387,6 @@ impl Watched {
         self.process
             .memory_bytes()
             .with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
-    }
-}
-
-/// Reads the server's CPU time at the window's edges.
-struct Edges {
-    process: Option<Process>,
-    at_ns: [u64; 2],
-    cpu_ns: [Option<u64>; 2],
-    passed: usize,
-}
-
-impl Edges {
-    fn new(process: Option<Process>, from_ns: u64, to_ns: u64) -> Self {
-        Self { process, at_ns: [from_ns, to_ns], cpu_ns: [None; 2], passed: 0 }
-    }
-
-    fn none() -> Self {
-        Self::new(None, 0, 0)
-    }
-
-    fn wake_ns(&self) -> u64 {
-        self.process.and_then(|_| self.at_ns.get(self.passed).copied()).unwrap_or(u64::MAX)
-    }
-
-    fn pass(&mut self, now_ns: u64) {
-        let Some(process) = self.process else { return };
-        while self.at_ns.get(self.passed).is_some_and(|at_ns| *at_ns <= now_ns) {
-            self.cpu_ns[self.passed] = process.cpu_ns();
-            self.passed += 1;
-        }
-    }
-
-    fn cpu_ns(&self) -> Option<u64> {
-        Some(self.cpu_ns[1]?.saturating_sub(self.cpu_ns[0]?))
     }
 }
 

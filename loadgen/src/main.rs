@@ -14,10 +14,13 @@ mod args;
 mod bisect;
 mod churn;
 mod coordinator;
+mod edges;
+mod find;
 mod floor;
 mod latency;
 mod mix;
 mod nearest;
+mod needs;
 mod orders;
 mod payload;
 mod plan;
@@ -79,6 +82,18 @@ fn command(command: Command) -> Result<u8> {
             let report = coordinator::run(*args)?;
             publish(json.as_deref(), &report)?;
             Ok(report.exit_code)
+        }
+        Command::Plan(args) => {
+            let json = args.json.clone();
+            let needs = needs::needs(*args)?;
+            publish(json.as_deref(), &needs)?;
+            Ok(needs.exit_code)
+        }
+        Command::Find(args) => {
+            let json = args.run.json.clone();
+            let found = find::find(*args)?;
+            publish(json.as_deref(), &found)?;
+            Ok(found.exit_code)
         }
         Command::List => {
             print!("{}", scenario::list());

@@ -98,10 +98,7 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
     let mut list = vec![
         format!("[server] max_connections: at least {}", args.connections),
         format!("`ulimit -n`: about {} open files", u64::from(args.connections) + SERVER_FILES_BESIDE),
-        format!(
-            "[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)",
-            args.connecting
-        ),
+        format!("[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)", args.connecting),
     ];
     let mut raise = |key: &str, needed: u64, default: u64| {
         if needed > default {
@@ -138,11 +135,22 @@ impl Display for Needs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, text: String| writeln!(f, "{name:<12} {text}");
         line("connections", format!("{} in {} rooms of {}", self.connections, self.rooms, self.room_size))?;
-        line("processes", format!("{} workers, {} open files each of {} allowed", self.workers, self.files_per_worker, self.files_limit))?;
-        line("addresses", match self.addresses {
-            Some(addresses) => format!("{addresses} local ones, {} ports on each at most", self.ports_per_address),
-            None => "chosen by the kernel: about 28,000 connections to one server port, more with --source".to_owned(),
-        })?;
+        line(
+            "processes",
+            format!(
+                "{} workers, {} open files each of {} allowed",
+                self.workers, self.files_per_worker, self.files_limit
+            ),
+        )?;
+        line(
+            "addresses",
+            match self.addresses {
+                Some(addresses) => format!("{addresses} local ones, {} ports on each at most", self.ports_per_address),
+                None => {
+                    "chosen by the kernel: about 28,000 connections to one server port, more with --source".to_owned()
+                }
+            },
+        )?;
         let memory = &self.memory;
         let free = self.memory_free.map_or_else(|| "unknown".to_owned(), mib);
         line(
@@ -192,10 +200,10 @@ mod tests {
 
     fn of(options: &str) -> Needs {
         let words = ["throng-load", "plan"].into_iter().chain(options.split_whitespace());
-        match Cli::try_parse_from(words).expect("a command line").command {
-            Command::Plan(args) => needs(*args).expect("needs"),
-            _ => panic!("not a plan"),
-        }
+        let Command::Plan(args) = Cli::try_parse_from(words).expect("a command line").command else {
+            panic!("not a plan")
+        };
+        needs(*args).expect("needs")
     }
 
     #[test]
@@ -212,7 +220,11 @@ mod tests {
     #[test]
     fn what_must_be_raised_is_named_with_its_default() {
         let shown = of("--url ws://192.0.2.1:80/ws --connections 20000 --room-size 50 --rate 10000 --ramp-rate 500 --payload 60000").to_string();
-        for part in ["connections_per_address_max: at least 20000 (default 1000)", "handshakes_per_address_per_s: at least 500", "sends_per_tick"] {
+        for part in [
+            "connections_per_address_max: at least 20000 (default 1000)",
+            "handshakes_per_address_per_s: at least 500",
+            "sends_per_tick",
+        ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 
 use crate::args::{Publishers, RunArgs, Switch};
 use crate::mix::{Random, mix};
@@ -12,7 +13,7 @@ use crate::proc;
 use crate::proof::{Crowd, Rules};
 use crate::schedule::Slope;
 use crate::slo::Slo;
-use crate::source::{Net, Sources};
+use crate::source::{Net, PORTS_PER_ADDRESS, Sources};
 use crate::stage::Stage;
 use crate::sys;
 use crate::worker::FILES_BESIDE;
@@ -27,6 +28,17 @@ const SERVER_BYTES_PER_CONNECTION: u64 = 512;
 /// Messages sent and heard in a second by one worker above which it paces its turns.
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
+
+/// Bytes of memory a crowd takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) generator: u64,
+    /// At both ends.
+    pub(crate) kernel: u64,
+    pub(crate) server: u64,
+    /// On this host.
+    pub(crate) here: u64,
+}
 
 /// A run, decided.
 pub(crate) struct Plan {
@@ -55,13 +67,20 @@ pub(crate) struct Plan {
 impl Plan {
     /// Says in a sentence what is wrong when the run cannot be.
     pub(crate) fn new(args: RunArgs) -> Result<Self> {
+        let secret = secret(&args)?;
+        let plan = Self { secret, ..Self::decide(args)? };
+        plan.check_room_for_sockets()?;
+        Ok(plan)
+    }
+
+    /// Decides everything, without a secret to sign by and whether or not this host can do it.
+    pub(crate) fn decide(args: RunArgs) -> Result<Self> {
         let (host, target) = split_url(&args.url)?;
         let server = host
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
             .with_context(|| format!("--url: cannot resolve {host}"))?;
-        let secret = secret(&args)?;
         let (connections, room_size) = (args.connections, args.room_size);
         ensure!(connections > 0 && room_size > 0, "--connections and --room-size must be at least 1");
         ensure!(
@@ -106,7 +125,7 @@ impl Plan {
             server,
             host,
             target,
-            secret,
+            secret: Vec::new(),
             rooms,
             publishers,
             rules,
@@ -123,7 +142,6 @@ impl Plan {
             args,
         };
         plan.stages = plan.decide_stages()?;
-        plan.check_room_for_sockets()?;
         Ok(plan)
     }
 
@@ -267,7 +285,7 @@ impl Plan {
         line("sources", sources);
         line(
             "memory",
-            format!("about {} for sockets and processes, {} free", mib(self.memory_estimate()), self.free_text()),
+            format!("about {} for sockets and processes, {} free", mib(self.memory().here), self.free_text()),
         );
         line("seed", format!("{} (run {})", self.seed, self.run));
         text
@@ -277,19 +295,18 @@ impl Plan {
         proc::free_memory_bytes().map_or_else(|| "unknown".to_owned(), mib)
     }
 
-    /// On this host: kernel at both ends if the server is here too, and user memory of both.
-    fn memory_estimate(&self) -> u64 {
+    /// By the figures measured at rest; the server's are promises of throng's.
+    pub(crate) fn memory(&self) -> Memory {
         let connections = u64::from(self.args.connections);
-        let per_connection = if self.server.ip().is_loopback() {
-            KERNEL_BYTES_PER_PAIR + OWN_BYTES_PER_CONNECTION + SERVER_BYTES_PER_CONNECTION
-        } else {
-            KERNEL_BYTES_PER_PAIR / 2 + OWN_BYTES_PER_CONNECTION
-        };
-        connections * per_connection + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER
+        let generator = connections * OWN_BYTES_PER_CONNECTION + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER;
+        let (kernel, server) = (connections * KERNEL_BYTES_PER_PAIR, connections * SERVER_BYTES_PER_CONNECTION);
+        let here = if self.server.ip().is_loopback() { generator + kernel + server } else { generator + kernel / 2 };
+        Memory { generator, kernel, server, here }
     }
 
-    fn check_room_for_sockets(&self) -> Result<()> {
-        let (need, free) = (self.memory_estimate(), proc::free_memory_bytes());
+    /// Whether this host has the memory and the addresses.
+    pub(crate) fn check_room_for_sockets(&self) -> Result<()> {
+        let (need, free) = (self.memory().here, proc::free_memory_bytes());
         if let Some(free) = free.filter(|free| *free < need) {
             bail!(
                 "this host has {} free and {} connections need about {}: take fewer",
@@ -307,6 +324,21 @@ impl Plan {
             );
         }
         Ok(())
+    }
+
+    /// How many addresses are bound explicitly; none: the kernel chooses.
+    pub(crate) fn addresses_bound(&self) -> Option<u32> {
+        self.source.map(|_| self.addresses())
+    }
+
+    /// What the server sees from one address, at most.
+    pub(crate) fn connections_per_address(&self) -> u32 {
+        match self.source {
+            Some(_) => {
+                self.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0).min(PORTS_PER_ADDRESS / 2)
+            }
+            None => self.args.connections,
+        }
     }
 
     fn addresses(&self) -> u32 {

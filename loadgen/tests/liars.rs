@@ -1,6 +1,8 @@
 //! The prover against servers that keep the promises and servers that break one: the binary itself, by its exit code.
 
 mod fake;
+#[path = "prover/finding.rs"]
+mod finding;
 #[path = "prover/scenarios.rs"]
 mod scenarios;
 

@@ -9,6 +9,7 @@ mod scrape;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -224,7 +225,7 @@ struct Churn<'a> {
 impl Churn<'_> {
     fn round(&mut self, connections: u32) -> Result<Round> {
         let plan = Plan::new(self.args.round(connections))?;
-        let mut crowd = Standing::open(&plan)?;
+        let mut crowd = Standing::open(Rc::new(plan))?;
         let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
         let memory_joined = self.memory()?;
         let parted = crowd.part()?;

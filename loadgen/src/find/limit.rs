@@ -46,7 +46,8 @@ impl Limit {
         }
         if let Some(server) = &report.server {
             if let Some(thread) = server.busiest_thread.as_ref().filter(|thread| thread.share >= BUSY) {
-                let sentence = format!("its thread {} used {:.0} % of a core ({why})", thread.name, thread.share * 100.0);
+                let sentence =
+                    format!("its thread {} used {:.0} % of a core ({why})", thread.name, thread.share * 100.0);
                 return Self::ServerCpu { sentence };
             }
             if let Some(host) = report.host.as_ref().filter(|host| host.idle <= IDLE_LEFT) {

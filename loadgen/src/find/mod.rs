@@ -7,6 +7,8 @@ mod limit;
 mod search;
 mod table;
 
+use std::rc::Rc;
+
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -113,8 +115,14 @@ pub(crate) fn find(args: FindArgs) -> Result<Found> {
     let mut confirmed = Vec::new();
     while let Step::Try { value, confirms } = search.step(args.repeats) {
         let report = finder.probe(value, confirms)?;
-        let held = finder.probes.last().is_some_and(|probe| probe.verdict == Some(Verdict::Passed));
-        search.take(held);
+        let verdict = finder.probes.last().and_then(|probe| probe.verdict);
+        let held = verdict == Some(Verdict::Passed);
+        if verdict == Some(Verdict::Unknown) {
+            // With too little to judge here, there is less still at anything smaller.
+            search.stop();
+        } else {
+            search.take(held);
+        }
         if !(confirms && held) {
             confirmed.clear();
         }
@@ -145,12 +153,13 @@ impl What {
         }
     }
 
-    /// Values are multiples of this.
-    fn grain(self, plan: &Plan) -> f64 {
+    /// What values are multiples of, and the least there is.
+    fn grain(self, plan: &Plan) -> (f64, f64) {
         match self {
-            Self::Rate | Self::ConnectRate => 0.0,
-            Self::Connections => f64::from(plan.args.room_size),
-            Self::RoomSize => 1.0,
+            Self::Rate | Self::ConnectRate => (0.0, 0.0),
+            Self::Connections => (f64::from(plan.args.room_size), f64::from(plan.args.room_size)),
+            // In a room of one there must be an own copy to be heard.
+            Self::RoomSize => (1.0, if plan.rules.own_copy { 1.0 } else { 2.0 }),
         }
     }
 
@@ -181,14 +190,20 @@ impl What {
     }
 }
 
+/// The lowest value that did not hold, how, and why.
+struct Failed {
+    value: f64,
+    exit_code: u8,
+    limit: Limit,
+}
+
 struct Finder<'a> {
     args: &'a FindArgs,
     plan: Plan,
     /// Kept between probes where only the rate changes.
     crowd: Option<Standing>,
     probes: Vec<Probe>,
-    /// The lowest value that did not hold, and why.
-    failed: Option<(f64, Limit)>,
+    failed: Option<Failed>,
 }
 
 impl Finder<'_> {
@@ -212,9 +227,11 @@ impl Finder<'_> {
             }
         };
         eprintln!("probe  {}", probe.line());
-        let held = probe.verdict == Some(Verdict::Passed);
-        if !held && self.failed.as_ref().is_none_or(|(lowest, _)| value <= *lowest) {
-            self.failed = Some((value, limit));
+        // Where there was too little to judge, nothing was a limit.
+        let failed = !matches!(probe.verdict, Some(Verdict::Passed | Verdict::Unknown));
+        if failed && self.failed.as_ref().is_none_or(|lowest| value <= lowest.value) {
+            let exit_code = probe.verdict.map_or(crate::SET_UP, Verdict::exit_code);
+            self.failed = Some(Failed { value, exit_code, limit });
         }
         self.probes.push(probe);
         Ok(report)
@@ -224,7 +241,7 @@ impl Finder<'_> {
         let kept = self.crowd.take();
         let mut crowd = match kept {
             Some(crowd) => crowd,
-            None => Standing::open(Plan::new(self.args.what.run(&self.plan, value))?)?,
+            None => Standing::open(Rc::new(Plan::new(self.args.what.run(&self.plan, value))?))?,
         };
         let stage = match self.args.what {
             What::Rate => crowd.plan().stage(value),
@@ -248,17 +265,12 @@ impl Finder<'_> {
     }
 
     fn found(self, slo: String, value: Option<f64>, confirmed: Vec<Report>) -> Found {
-        let limit = match self.failed {
-            Some((_, limit)) => limit,
-            None => Limit::NotReached,
-        };
+        let nothing = Failed { value: 0.0, exit_code: Verdict::Unknown.exit_code(), limit: Limit::NotReached };
+        let Failed { exit_code: failed_with, limit, .. } = self.failed.unwrap_or(nothing);
         let exit_code = match (&value, &limit) {
             (Some(_), Limit::Generator { .. }) => Verdict::GeneratorLimited.exit_code(),
             (Some(_), _) => 0,
-            (None, _) => {
-                let first = self.probes.last().and_then(|probe| probe.verdict);
-                first.map_or(crate::SET_UP, |verdict| verdict.exit_code().max(1))
-            }
+            (None, _) => failed_with,
         };
         let measured = if confirmed.is_empty() { Vec::new() } else { spreads(&confirmed) };
         let report = confirmed.into_iter().next_back();
@@ -266,8 +278,11 @@ impl Finder<'_> {
     }
 }
 
+/// A figure of a run; NaN where it is not known.
+type Figure = fn(&Report) -> f64;
+
 fn spreads(reports: &[Report]) -> Vec<Spread> {
-    let figures: [(&str, fn(&Report) -> f64); 6] = [
+    let figures: [(&str, Figure); 6] = [
         ("deliveries/s", |report| report.rates.deliveries_per_s),
         ("p50 ms", |report| report.latency.delivery.p50_ms),
         ("p99 ms", |report| report.latency.delivery.p99_ms),
@@ -277,7 +292,7 @@ fn spreads(reports: &[Report]) -> Vec<Spread> {
             report.server.as_ref().and_then(|server| server.cpu_s_per_million_deliveries).unwrap_or(f64::NAN)
         }),
     ];
-    let spread = |(name, of): (&'static str, fn(&Report) -> f64)| Spread::of(name, reports.iter().map(of).collect());
+    let spread = |(name, of): (&'static str, Figure)| Spread::of(name, reports.iter().map(of).collect());
     figures.into_iter().filter_map(spread).collect()
 }
 
@@ -338,7 +353,8 @@ mod tests {
 
     #[test]
     fn a_spread_is_median_least_and_greatest_or_nothing() {
-        let of = |values: &[f64]| Spread::of("x", values.to_vec()).map(|spread| (spread.median, spread.min, spread.max));
+        let of =
+            |values: &[f64]| Spread::of("x", values.to_vec()).map(|spread| (spread.median, spread.min, spread.max));
         assert_eq!(of(&[5.0, 1.0, 3.0]), Some((3.0, 1.0, 5.0)));
         assert_eq!(of(&[5.0, 1.0, 3.0, 4.0]), Some((3.5, 1.0, 5.0)));
         assert_eq!(of(&[]), None);

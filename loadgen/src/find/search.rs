@@ -18,6 +18,7 @@ pub(super) struct Search {
     to: f64,
     precision: f64,
     grain: f64,
+    least: f64,
     confirming: bool,
     held_again: u32,
     halvings: u32,
@@ -31,8 +32,8 @@ const HALVINGS_MAX: u32 = 10;
 const LOWERINGS_MAX: u32 = 20;
 
 impl Search {
-    /// From `from`, at most to `to`; values are multiples of `grain` (0: any).
-    pub(super) fn new(from: f64, to: Option<f64>, precision: f64, grain: f64) -> Self {
+    /// From `from`, at most to `to`; values are multiples of `grain` (0: any) and at least `least`.
+    pub(super) fn new(from: f64, to: Option<f64>, precision: f64, (grain, least): (f64, f64)) -> Self {
         let mut search = Self {
             next: from,
             low: None,
@@ -40,6 +41,7 @@ impl Search {
             to: to.unwrap_or(f64::INFINITY),
             precision,
             grain,
+            least,
             confirming: false,
             held_again: 0,
             halvings: 0,
@@ -72,6 +74,11 @@ impl Search {
                 self.aim();
             }
         }
+    }
+
+    /// Nothing more can be told: what was found is what is confirmed by now, which is nothing.
+    pub(super) fn stop(&mut self) {
+        (self.done, self.low) = (true, None);
     }
 
     /// What was found.
@@ -113,7 +120,7 @@ impl Search {
         self.lowerings += 1;
         let less = self.on_grain(self.next * (1.0 - self.precision.min(0.5)));
         let less = if less >= self.next { self.next - self.grain } else { less };
-        if self.lowerings > LOWERINGS_MAX || less <= 0.0 {
+        if self.lowerings > LOWERINGS_MAX || less <= 0.0 || less < self.least {
             (self.done, self.low) = (true, None);
             return;
         }
@@ -122,13 +129,15 @@ impl Search {
     }
 
     fn on_grain(&self, value: f64) -> f64 {
-        if self.grain > 0.0 { ((value / self.grain).floor() * self.grain).max(self.grain) } else { value }
+        if self.grain > 0.0 { ((value / self.grain).floor() * self.grain).max(self.least) } else { value }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ANY: (f64, f64) = (0.0, 0.0);
 
     /// Searches where exactly values up to `limit` hold; gives what was found and how often was tried.
     fn search(mut search: Search, limit: f64) -> (Option<f64>, u32) {
@@ -144,7 +153,7 @@ mod tests {
     #[test]
     fn the_limit_is_found_within_the_precision_from_below_and_from_above() {
         for (from, limit) in [(100.0, 7_300.0), (7_300.0, 7_300.0), (50_000.0, 7_300.0), (7_200.0, 7_300.0)] {
-            let (found, tries) = search(Search::new(from, None, 0.05, 0.0), limit);
+            let (found, tries) = search(Search::new(from, None, 0.05, ANY), limit);
             let found = found.expect("it is found");
             assert!(found <= limit && found > limit * 0.94, "{from}: {found}");
             assert!(tries <= 30, "{from}: {tries}");
@@ -153,22 +162,23 @@ mod tests {
 
     #[test]
     fn values_stay_on_the_grain_and_below_the_end() {
-        let (found, _) = search(Search::new(120.0, None, 0.05, 50.0), 777.0);
+        let (found, _) = search(Search::new(120.0, None, 0.05, (50.0, 50.0)), 777.0);
         assert!(found.is_some_and(|found| found % 50.0 == 0.0 && (700.0..=777.0).contains(&found)), "{found:?}");
-        assert_eq!(search(Search::new(100.0, Some(500.0), 0.05, 0.0), f64::INFINITY).0, Some(500.0));
-        assert_eq!(search(Search::new(2.0, Some(8.0), 0.05, 1.0), 1.0).0, Some(1.0), "room sizes are whole");
+        assert_eq!(search(Search::new(100.0, Some(500.0), 0.05, ANY), f64::INFINITY).0, Some(500.0));
+        assert_eq!(search(Search::new(2.0, Some(8.0), 0.05, (1.0, 2.0)), 1.0).0, None, "none smaller is tried");
+        assert_eq!(search(Search::new(2.0, Some(8.0), 0.05, (1.0, 2.0)), 3.5).0, Some(3.0), "room sizes are whole");
     }
 
     #[test]
     fn where_nothing_holds_nothing_is_found_and_soon() {
-        let (found, tries) = search(Search::new(100.0, None, 0.05, 0.0), 0.0);
+        let (found, tries) = search(Search::new(100.0, None, 0.05, ANY), 0.0);
         assert!(found.is_none() && tries <= HALVINGS_MAX + 2);
-        assert_eq!(search(Search::new(50.0, None, 0.05, 50.0), 0.0), (None, 1), "there is nothing smaller");
+        assert_eq!(search(Search::new(50.0, None, 0.05, (50.0, 50.0)), 0.0), (None, 1), "there is nothing smaller");
     }
 
     #[test]
     fn what_held_by_luck_is_lowered_until_it_holds_again() {
-        let mut search = Search::new(100.0, Some(100.0), 0.05, 0.0);
+        let mut search = Search::new(100.0, Some(100.0), 0.05, ANY);
         let (mut lucky, mut confirmed) = (true, 0);
         while let Step::Try { value, confirms } = search.step(5) {
             let held = std::mem::take(&mut lucky) || value <= 90.0;

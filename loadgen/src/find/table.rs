@@ -31,7 +31,12 @@ impl Display for Found {
         match self.value {
             Some(value) => {
                 let repeats = self.probes.iter().rev().take_while(|probe| probe.confirms).count();
-                writeln!(f, "\nFOUND      {} {value:.1}, held with {} ({repeats} times more)", self.what.words(), self.slo)?;
+                writeln!(
+                    f,
+                    "\nFOUND      {} {value:.1}, held with {} ({repeats} times more)",
+                    self.what.words(),
+                    self.slo
+                )?;
                 for spread in &self.measured {
                     writeln!(
                         f,

@@ -157,6 +157,25 @@ pub(crate) struct Server {
     pub(crate) memory_after: u64,
     pub(crate) bytes_per_connection_joined: f64,
     pub(crate) bytes_per_connection_after: f64,
+    /// Of the measured time; the busiest of its threads.
+    #[serde(default)]
+    pub(crate) busiest_thread: Option<Thread>,
+}
+
+/// A thread and the share of a core it used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    pub(crate) share: f64,
+}
+
+/// The host of the generator in the measured time: shares of all its cores.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Host {
+    pub(crate) cores: usize,
+    pub(crate) idle: f64,
+    /// Kept by the host of a virtual machine for others.
+    pub(crate) stolen: f64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -178,6 +197,8 @@ pub(crate) struct Report {
     pub(crate) latency: LatencyReport,
     pub(crate) generator: Generator,
     pub(crate) server: Option<Server>,
+    #[serde(default)]
+    pub(crate) host: Option<Host>,
 }
 
 /// The form of a report's JSON; goes up when a field changes its meaning or goes.
@@ -197,6 +218,7 @@ impl Report {
         opened: Opened,
         memory: (u64, f64),
         server: Option<Server>,
+        host: Option<Host>,
         measured: &[Measured],
     ) -> Self {
         let phases: Vec<PhaseReport> =
@@ -230,6 +252,7 @@ impl Report {
             latency,
             generator,
             server,
+            host,
         }
     }
 

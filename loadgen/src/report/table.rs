@@ -160,12 +160,24 @@ impl Report {
             mib(generator.memory_bytes),
             generator.memory_per_connection
         )?;
+        if let Some(host) = &self.host {
+            writeln!(
+                f,
+                "host       {} cores, idle {:.1} %, taken by other guests {:.1} %",
+                host.cores,
+                host.idle * 100.0,
+                host.stolen * 100.0
+            )?;
+        }
         let Some(server) = &self.server else { return Ok(()) };
         let per_million =
             server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
+        let busiest = server.busiest_thread.as_ref();
+        let busiest = busiest
+            .map_or_else(String::new, |thread| format!("; {} {:.0} % of one", thread.name, thread.share * 100.0));
         writeln!(
             f,
-            "server     {:.2} s CPU ({:.2} cores), {per_million} s per million deliveries\n           private dirty {} before, {} joined ({:.0} B a connection), {} after ({:.0} B)",
+            "server     {:.2} s CPU ({:.2} cores{busiest}), {per_million} s per million deliveries\n           private dirty {} before, {} joined ({:.0} B a connection), {} after ({:.0} B)",
             server.cpu_s,
             server.cores_busy,
             mib(server.memory_before),

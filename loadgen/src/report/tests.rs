@@ -69,7 +69,7 @@ fn good() -> PhaseResult {
 
 fn report(asked: Asked, result: PhaseResult) -> Report {
     let measured = phase("run", &asked, result);
-    Report::new(asked, opened(), (0, 0.0), None, &[measured])
+    Report::new(asked, opened(), (0, 0.0), None, None, &[measured])
 }
 
 fn opened() -> Opened {
@@ -176,7 +176,7 @@ fn the_worst_phase_is_the_runs_verdict_and_each_is_judged_by_its_own() {
     let mut lenient = phase("spike", &asked(), slow());
     lenient.stage.slo = Slo::p99_ms(1_000.0);
     let phases = [phase("before", &asked(), good()), lenient, phase("after", &asked(), slow())];
-    let report = Report::new(asked(), opened(), (0, 0.0), None, &phases);
+    let report = Report::new(asked(), opened(), (0, 0.0), None, None, &phases);
     let verdicts: Vec<Verdict> = report.phases.iter().map(|phase| phase.verdict).collect();
     assert_eq!(verdicts, [Verdict::Passed, Verdict::Passed, Verdict::SloMissed]);
     assert_eq!((report.verdict, report.exit_code), (Verdict::SloMissed, 1));

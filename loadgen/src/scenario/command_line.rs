@@ -10,7 +10,7 @@ use crate::args::Cli;
 use crate::nearest::or_nearest;
 
 /// Commands that take a scenario, and how many words stand before its name.
-const TAKE_SCENARIOS: &[(&str, usize)] = &[("run", 0)];
+const TAKE_SCENARIOS: &[(&str, usize)] = &[("run", 0), ("plan", 0), ("find", 1)];
 
 /// What went wrong: clap's own words, or sentences of ours.
 pub(crate) enum Wrong {
@@ -40,10 +40,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Wr
 /// Where a scenario's name stands: directly behind the command.
 fn place_of_name(words: &[OsString]) -> Option<usize> {
     let command = words.get(1)?.to_str()?;
+    let is_name = |word: &OsString| word.to_str().is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
     let (_, before) = TAKE_SCENARIOS.iter().find(|(known, _)| *known == command)?;
     let at = 2 + before;
-    let word = words.get(at)?.to_str()?;
-    (!word.is_empty() && !word.starts_with('-')).then_some(at)
+    words.get(2..=at)?.iter().all(is_name).then_some(at)
 }
 
 fn read_words(program: Command, words: Vec<OsString>, scenario: Option<String>) -> Result<Cli, Wrong> {
@@ -161,6 +161,18 @@ mod tests {
         assert!(wrong("[[phase]]\ndurations = 1").contains("did you mean `duration`?"));
         assert!(wrong("rate 5").contains("file.toml:1: this is not TOML"));
         assert!(wrong("scenario = \"idle\"").contains("unknown key"));
+    }
+
+    #[test]
+    fn other_commands_take_scenarios_that_are_runs() {
+        let find = parse(words("find rate pairs --slo p99<50ms --to 9000")).ok().map(|cli| cli.command);
+        let Some(Asked::Find(find)) = find else { panic!("not a find") };
+        assert_eq!((find.run.room_size, find.run.scenario.as_deref()), (2, Some("pairs")));
+        assert_eq!(find.run.slo.map(|slo| slo.to_string()).as_deref(), Some("p99<50ms"));
+        assert!(matches!(parse(words("plan whale")), Ok(Cli { command: Asked::Plan(_) })));
+        assert!(
+            matches!(parse(words("plan churn")), Err(Wrong::Scenario(problems)) if problems[0].contains("`plan` needs one for `run`"))
+        );
     }
 
     #[test]

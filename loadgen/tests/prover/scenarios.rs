@@ -10,12 +10,12 @@ use super::fake::{Fake, Lie, SECRET};
 /// These tests run beside others on whatever cores there are: being late is no fault here.
 const CALM: &str = "--settle 1 --lateness-p99-ms 60000 --slo p99<60s --json -";
 
-fn throng_load(line: &str) -> Output {
+pub(crate) fn throng_load(line: &str) -> Output {
     let words = line.split_whitespace();
     Command::new(env!("CARGO_BIN_EXE_throng-load")).args(words).output().expect("the prover runs")
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
