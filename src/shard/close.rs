@@ -25,6 +25,7 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        self.charge_failure(now, conn, reason);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, reason);
