@@ -13,6 +13,7 @@
 //! them the turn is one. Glommio appears in `engine` and `thread` (and one constructor in `sys`) only.
 
 pub mod accept;
+mod alarm;
 pub mod asks;
 pub mod boot;
 pub mod clock;
