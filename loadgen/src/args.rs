@@ -1,5 +1,6 @@
 //! The command line; every option is also an environment variable `THRONG_LOAD_…`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +9,7 @@ use crate::churn::ChurnArgs;
 use crate::find::FindArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
+use crate::report::ReportArgs;
 use crate::schedule::Arrivals;
 use crate::siege::SiegeArgs;
 use crate::slo::Slo;
@@ -37,6 +39,8 @@ pub(crate) enum Command {
     /// The largest value that keeps an SLO: doubled, bisected, confirmed with repeats; and what was the limit above it.
     #[command(override_usage = "throng-load find <WHAT> [SCENARIO|FILE.toml] --slo <SLO> [OPTIONS]")]
     Find(Box<FindArgs>),
+    /// One result as a table, or two beside each other; as HTML; and whether the second got worse.
+    Report(ReportArgs),
     /// The scenarios that come with the program.
     List,
     /// A scenario as TOML to edit, with every other key as a comment.
@@ -70,6 +74,7 @@ impl Cli {
             | Command::Churn(_)
             | Command::Floor(_)
             | Command::List
+            | Command::Report(_)
             | Command::Show { .. }
             | Command::Siege(_)
             | Command::Sink(_)
@@ -191,6 +196,15 @@ pub(crate) struct RunArgs {
     /// The server's process on this host: reports its CPU time and private memory.
     #[arg(long, env = "THRONG_LOAD_SERVER_PID")]
     pub(crate) server_pid: Option<u32>,
+    /// The server's admin listener: its `/metrics` is asked once a second and goes into the report.
+    #[arg(long, env = "THRONG_LOAD_ADMIN")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Writes the report there as one HTML file that needs nothing else.
+    #[arg(long, env = "THRONG_LOAD_HTML")]
+    pub(crate) html: Option<PathBuf>,
+    /// What is tested, for the report's header. Default: the commit of the git checkout this is started in.
+    #[arg(long, env = "THRONG_LOAD_COMMIT")]
+    pub(crate) commit: Option<String>,
     /// The scenario whose values were defaults.
     #[arg(skip)]
     pub(crate) scenario: Option<String>,

@@ -6,19 +6,22 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::about::About;
 use crate::args::{RunArgs, Switch};
 use crate::edges::{Edges, Spent};
 use crate::latency::Latencies;
-use crate::orders::{Order, Parted, Progress, Ready, WorkerReport};
+use crate::live::Live;
+use crate::orders::{Order, Parted, Ready, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Measured, Opened, Report, Server};
 use crate::stage::Stage;
 use crate::sys::{self, Epoll};
+use crate::timeline::Timeline;
+use crate::watch::Watch;
 
 /// From the order to run until the first message may be due: every worker must have read it.
 const LEAD_NS: u64 = 500_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// One crowd, one phase.
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
@@ -54,7 +57,10 @@ pub(crate) struct Standing {
     /// CPU time of each phase since the last report.
     spent: Vec<Spent>,
     phases: u64,
-    line: ProgressLine,
+    about: About,
+    timeline: Timeline,
+    watch: Watch,
+    live: Live,
 }
 
 struct Worker {
@@ -62,7 +68,6 @@ struct Worker {
     orders: Option<ChildStdin>,
     reports: ChildStdout,
     unread: Vec<u8>,
-    progress: Progress,
 }
 
 /// The server's process and what it was before and after the joins.
@@ -84,10 +89,22 @@ impl Standing {
         }
         let opened =
             Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
-        let (line, rest_s) = (ProgressLine::new(), plan.args.rest);
-        let mut crowd =
-            Self { plan, workers, epoll, opened, memory: (0, 0.0), server: None, spent: Vec::new(), phases: 0, line };
-        let from_ns = sys::monotonic_ns();
+        let (rest_s, from_ns) = (plan.args.rest, sys::monotonic_ns());
+        let process = server.as_ref().map(|server| server.process);
+        let mut crowd = Self {
+            about: About::now(plan.args.commit.as_deref()),
+            timeline: Timeline::new(workers.len()),
+            watch: Watch::new(process, plan.args.admin, plan.origin_ns)?,
+            live: Live::new(plan.origin_ns, from_ns, plan.args.connections),
+            plan,
+            workers,
+            epoll,
+            opened,
+            memory: (0, 0.0),
+            server: None,
+            spent: Vec::new(),
+            phases: 0,
+        };
         let ready = crowd.collect(|report| match report {
             WorkerReport::Ready(ready) => Some(*ready),
             WorkerReport::Progress(_)
@@ -127,6 +144,7 @@ impl Standing {
         self.phases += 1;
         let window_from_ns = plan.origin_ns + start_ns + (stage.warmup_s * 1e9) as u64;
         let window_to_ns = window_from_ns + (stage.duration_s * 1e9) as u64;
+        self.live.begin(stage, plan.origin_ns + start_ns, window_to_ns);
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
@@ -146,7 +164,10 @@ impl Standing {
         let spent = std::mem::take(&mut self.spent);
         let server = self.server_report(&spent, measured)?;
         let host = Spent::host(&spent);
-        Ok(Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured))
+        let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
+        report.about = Some(self.about.clone());
+        report.timeline = self.timeline.seconds();
+        Ok(report)
     }
 
     /// Closes every connection, half of them with a close frame and half by a reset.
@@ -209,14 +230,14 @@ impl Standing {
         while picked.iter().any(Option::is_none) {
             let now_ns = sys::monotonic_ns();
             edges.pass(now_ns);
-            self.line.print(now_ns, &self.workers);
-            let wake_ns = edges.wake_ns().min(self.line.at_ns);
+            self.look(now_ns);
+            let wake_ns = edges.wake_ns().min(self.live.at_ns());
             let found = self.epoll.wait(wake_ns.saturating_sub(now_ns))?;
             for event in 0..found {
                 let index = self.epoll.event(event).token as usize;
                 for report in self.workers[index].read_reports()? {
                     match report {
-                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
                         other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
                             if let Some(report) = pick(other) {
@@ -230,6 +251,14 @@ impl Standing {
         Ok(picked.into_iter().flatten().collect())
     }
 
+    /// Once a second: what is seen of the server, and what is shown of the run.
+    fn look(&mut self, now_ns: u64) {
+        if now_ns >= self.live.at_ns() {
+            self.watch.look(now_ns - self.plan.origin_ns, &mut self.timeline);
+        }
+        self.live.show(now_ns, &self.timeline);
+    }
+
     /// Lets time pass; a worker that fails meanwhile ends the run.
     fn rest(&mut self, seconds: f64) -> Result<()> {
         let until_ns = sys::monotonic_ns() + (seconds * 1e9) as u64;
@@ -238,13 +267,13 @@ impl Standing {
             if now_ns >= until_ns {
                 return Ok(());
             }
-            self.line.print(now_ns, &self.workers);
-            let found = self.epoll.wait(until_ns.min(self.line.at_ns).saturating_sub(now_ns))?;
+            self.look(now_ns);
+            let found = self.epoll.wait(until_ns.min(self.live.at_ns()).saturating_sub(now_ns))?;
             for event in 0..found {
                 let index = self.epoll.event(event).token as usize;
                 for report in self.workers[index].read_reports()? {
                     match report {
-                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
                         WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_) => {}
                     }
@@ -323,7 +352,7 @@ impl Worker {
         let orders = child.stdin.take();
         sys::set_nonblocking(&reports)?;
         epoll.add(&reports, index as u64)?;
-        let mut worker = Self { child, orders, reports, unread: Vec::new(), progress: Progress::default() };
+        let mut worker = Self { child, orders, reports, unread: Vec::new() };
         worker.order(&Order::Open(Box::new(plan.crew(index))))?;
         Ok(worker)
     }
@@ -387,49 +416,5 @@ impl Watched {
         self.process
             .memory_bytes()
             .with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
-    }
-}
-
-/// One line a second on standard error.
-struct ProgressLine {
-    start_ns: u64,
-    at_ns: u64,
-    before: Progress,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        let start_ns = sys::monotonic_ns();
-        Self { start_ns, at_ns: start_ns + SECOND_NS, before: Progress::default() }
-    }
-
-    fn print(&mut self, now_ns: u64, workers: &[Worker]) {
-        if now_ns < self.at_ns {
-            return;
-        }
-        self.at_ns = now_ns + SECOND_NS;
-        let mut all = Progress::default();
-        for progress in workers.iter().map(|worker| &worker.progress) {
-            all.open += progress.open;
-            all.cut += progress.cut;
-            all.sent += progress.sent;
-            all.received += progress.received;
-            all.refused += progress.refused;
-            all.faults += progress.faults;
-        }
-        let before = std::mem::replace(&mut self.before, all);
-        eprintln!(
-            "{:>6.1} s  open {} ({:+})  sent {} ({}/s)  heard {} ({}/s)  refused {}  cut {}  faults {}",
-            (now_ns - self.start_ns) as f64 / 1e9,
-            all.open,
-            all.open as i64 - before.open as i64,
-            all.sent,
-            all.sent - before.sent,
-            all.received,
-            all.received - before.received,
-            all.refused,
-            all.cut,
-            all.faults
-        );
     }
 }

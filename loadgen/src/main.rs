@@ -10,6 +10,7 @@
 //! Uses `wire` and `base` of the house and nothing above. Must never pass what it could not judge, and never call
 //! its own limit the server's.
 
+mod about;
 mod args;
 mod bisect;
 mod churn;
@@ -18,6 +19,7 @@ mod edges;
 mod find;
 mod floor;
 mod latency;
+mod live;
 mod mix;
 mod nearest;
 mod needs;
@@ -34,7 +36,9 @@ mod slo;
 mod source;
 mod stage;
 mod sys;
+mod timeline;
 mod token;
+mod watch;
 mod worker;
 
 use std::fmt::Display;
@@ -78,8 +82,11 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => {
-            let json = args.json.clone();
+            let (json, html) = (args.json.clone(), args.html.clone());
             let report = coordinator::run(*args)?;
+            if let Some(html) = &html {
+                report::write_html(html, &[&report])?;
+            }
             publish(json.as_deref(), &report)?;
             Ok(report.exit_code)
         }
@@ -90,11 +97,15 @@ fn command(command: Command) -> Result<u8> {
             Ok(needs.exit_code)
         }
         Command::Find(args) => {
-            let json = args.run.json.clone();
+            let (json, html) = (args.run.json.clone(), args.run.html.clone());
             let found = find::find(*args)?;
+            if let (Some(html), Some(report)) = (&html, &found.report) {
+                report::write_html(html, &[report])?;
+            }
             publish(json.as_deref(), &found)?;
             Ok(found.exit_code)
         }
+        Command::Report(args) => report::command(&args),
         Command::List => {
             print!("{}", scenario::list());
             Ok(0)
@@ -104,8 +115,11 @@ fn command(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Bisect(args) => {
-            let json = args.run.json.clone();
+            let (json, html) = (args.run.json.clone(), args.run.html.clone());
             let found = bisect::bisect(*args)?;
+            if let (Some(html), Some(best)) = (&html, &found.best) {
+                report::write_html(html, &[best])?;
+            }
             publish(json.as_deref(), &found)?;
             Ok(found.exit_code)
         }

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use throng::base::Limits;
 
@@ -51,6 +51,7 @@ struct Traffic {
 
 /// Decides the run and adds it up.
 pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
+    ensure!(args.html.is_none(), "--html: a plan is no report");
     let plan = Plan::decide(args)?;
     let frame_bytes = frame(plan.args.encoding, plan.args.payload as usize)?.len();
     let phases: Vec<Traffic> = plan

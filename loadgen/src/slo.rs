@@ -71,6 +71,14 @@ impl Slo {
         !self.0.iter().any(|condition| !matches!(condition, Condition::No(_)))
     }
 
+    /// What 99 of 100 deliveries must be below, if that is asked.
+    pub(crate) fn p99_bound_ms(&self) -> Option<f64> {
+        self.0.iter().find_map(|condition| match condition {
+            Condition::Below { what: What::Delivery, quantile: Quantile::P99, ms } => Some(*ms),
+            Condition::Below { .. } | Condition::No(_) | Condition::NoRefusal => None,
+        })
+    }
+
     /// These conditions and those.
     pub(crate) fn and(mut self, more: &Self) -> Self {
         self.0.extend(more.0.iter().filter(|condition| !self.0.contains(condition)).cloned().collect::<Vec<_>>());

@@ -3,6 +3,8 @@
 mod fake;
 #[path = "prover/finding.rs"]
 mod finding;
+#[path = "prover/reports.rs"]
+mod reports;
 #[path = "prover/scenarios.rs"]
 mod scenarios;
 

@@ -4,7 +4,7 @@
 //! close frame, half by a reset. Then the server must say itself that nobody is there, and its memory is read.
 //! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
 
-mod scrape;
+pub(crate) mod scrape;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
@@ -184,6 +184,9 @@ impl ChurnArgs {
             lateness_p99_ms: 10.0,
             settle: self.settle,
             server_pid: None,
+            admin: None,
+            html: None,
+            commit: None,
             scenario: None,
         }
     }

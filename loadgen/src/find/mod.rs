@@ -3,7 +3,6 @@
 //! Doubles until it no longer holds, bisects, and confirms with repeats: a value that holds once is luck. The limit is
 //! named from figures of the lowest value that did not hold, never from a guess.
 
-mod limit;
 mod search;
 mod table;
 
@@ -16,8 +15,7 @@ use serde::Serialize;
 use crate::args::{Publishers, RunArgs, positive};
 use crate::coordinator::Standing;
 use crate::plan::Plan;
-use crate::report::{Report, Verdict};
-pub(crate) use limit::Limit;
+use crate::report::{Limit, Report, Verdict};
 use search::{Search, Step};
 
 /// What is looked for.

@@ -3,6 +3,9 @@
 //! Promises: the verdict follows from the figures printed and nothing else; a broken promise outranks everything;
 //! a generator that was itself the limit is never passed off as the server's figure; too little to judge is unknown.
 
+mod compare;
+mod html;
+mod limit;
 mod phase;
 mod table;
 
@@ -10,11 +13,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
 use crate::schedule::Arrivals;
 use crate::slo::Slo;
+use crate::timeline::Second;
+pub(crate) use compare::{ReportArgs, command};
+pub(crate) use html::write as write_html;
+pub(crate) use limit::Limit;
 pub(crate) use phase::{Measured, PhaseReport};
 
 /// What a run came to; the exit code of the process.
@@ -126,6 +134,9 @@ pub(crate) struct Rates {
 pub(crate) struct LatencyReport {
     /// The headline: from the time the schedule wanted.
     pub(crate) delivery: Quantiles,
+    /// The headline's quantiles (0 to 1) and milliseconds, for its curve.
+    #[serde(default)]
+    pub(crate) delivery_points: Vec<(f64, f64)>,
     pub(crate) delivery_from_send: Quantiles,
     pub(crate) ack: Quantiles,
     /// The generator's own.
@@ -183,6 +194,8 @@ pub(crate) struct Report {
     /// The form of this; 0: before it was counted.
     #[serde(default)]
     pub(crate) schema: u32,
+    #[serde(default)]
+    pub(crate) about: Option<About>,
     pub(crate) verdict: Verdict,
     pub(crate) exit_code: u8,
     /// Each a sentence: what was missed or broken.
@@ -199,6 +212,12 @@ pub(crate) struct Report {
     pub(crate) server: Option<Server>,
     #[serde(default)]
     pub(crate) host: Option<Host>,
+    /// What the limit was, where not everything held.
+    #[serde(default)]
+    pub(crate) limit: Option<Limit>,
+    /// From the run's origin on.
+    #[serde(default)]
+    pub(crate) timeline: Vec<Second>,
 }
 
 /// The form of a report's JSON; goes up when a field changes its meaning or goes.
@@ -239,8 +258,9 @@ impl Report {
             .iter()
             .flat_map(|phase| phase.reasons.iter().map(move |why| format!("{}{why}", name(phase))))
             .collect();
-        Self {
+        let mut report = Self {
             schema: SCHEMA,
+            about: None,
             verdict,
             exit_code: verdict.exit_code(),
             reasons,
@@ -253,7 +273,13 @@ impl Report {
             generator,
             server,
             host,
+            limit: None,
+            timeline: Vec::new(),
+        };
+        if !matches!(verdict, Verdict::Passed | Verdict::Unknown) {
+            report.limit = Some(Limit::of(&report));
         }
+        report
     }
 
     /// Whether every connection is still there and every account is settled: the crowd can be used again.
@@ -267,13 +293,15 @@ impl LatencyReport {
         let merged = |pick: fn(&PhaseResult) -> &Latencies| {
             let mut all = Latencies::new();
             results.iter().for_each(|result| all.add(pick(result)));
-            all.quantiles()
+            all
         };
+        let delivery = merged(|result| &result.delivery);
         Self {
-            delivery: merged(|result| &result.delivery),
-            delivery_from_send: merged(|result| &result.delivery_from_send),
-            ack: merged(|result| &result.ack),
-            lateness: merged(|result| &result.lateness),
+            delivery: delivery.quantiles(),
+            delivery_points: delivery.points(),
+            delivery_from_send: merged(|result| &result.delivery_from_send).quantiles(),
+            ack: merged(|result| &result.ack).quantiles(),
+            lateness: merged(|result| &result.lateness).quantiles(),
         }
     }
 }

@@ -72,6 +72,18 @@ fn report(asked: Asked, result: PhaseResult) -> Report {
     Report::new(asked, opened(), (0, 0.0), None, None, &[measured])
 }
 
+/// For the tests of what is made of a report.
+pub(super) fn passed() -> Report {
+    report(asked(), good())
+}
+
+/// Something was lost.
+pub(super) fn broken() -> Report {
+    let mut result = slow();
+    result.judgement.faults.insert(Fault::Lost, 3);
+    report(asked(), result)
+}
+
 fn opened() -> Opened {
     Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 }
 }
@@ -186,4 +198,50 @@ fn the_worst_phase_is_the_runs_verdict_and_each_is_judged_by_its_own() {
     let text = serde_json::to_string(&report).expect("writes");
     let read: Report = serde_json::from_str(&text).expect("reads");
     assert_eq!(serde_json::to_string(&read).expect("writes"), text, "what is kept can be read again");
+}
+
+#[test]
+fn what_failed_says_whose_limit_it_was_and_what_passed_has_none() {
+    assert_eq!(passed().limit, None);
+    assert!(matches!(broken().limit, Some(Limit::Promise { .. })));
+    assert!(matches!(report(asked(), slow()).limit, Some(Limit::Slo { .. })));
+    let mut late = slow();
+    (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
+    assert!(matches!(report(asked(), late).limit, Some(Limit::Generator { .. })));
+}
+
+#[test]
+fn the_busiest_thread_and_an_idle_less_host_are_limits() {
+    let mut missed = report(asked(), slow());
+    missed.server = Some(Server {
+        pid: 1,
+        cpu_s: 9.5,
+        cores_busy: 0.95,
+        cpu_s_per_million_deliveries: None,
+        memory_before: 0,
+        memory_joined: 0,
+        memory_after: 0,
+        bytes_per_connection_joined: 0.0,
+        bytes_per_connection_after: 0.0,
+        busiest_thread: Some(Thread { name: "shard-0".to_owned(), share: 0.95 }),
+    });
+    let Limit::ServerCpu { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
+    assert!(sentence.contains("shard-0 used 95 %"), "{sentence}");
+    missed.server.iter_mut().for_each(|server| server.busiest_thread = None);
+    missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
+    assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
+    missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
+    assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
+}
+
+#[test]
+fn a_second_run_is_worse_only_beyond_what_is_allowed() {
+    let (first, mut second) = (passed(), passed());
+    let allowed = |text: &str| vec![text.parse().expect("an allowance")];
+    second.latency.delivery.p99_ms = first.latency.delivery.p99_ms * 1.2;
+    assert_eq!(compare::regressed(&first, &second, &allowed("p99=25%")).len(), 0);
+    assert_eq!(compare::regressed(&first, &second, &allowed("p99=10%")).len(), 1);
+    assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
+    assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
+    assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
 }

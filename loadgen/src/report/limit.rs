@@ -5,12 +5,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::report::{Report, Verdict};
+use super::{Report, Verdict};
 
 /// Who could do no more.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "who")]
 pub(crate) enum Limit {
     /// Everything tried held.
@@ -36,7 +36,7 @@ const IDLE_LEFT: f64 = 0.05;
 
 impl Limit {
     /// By the figures of a run that did not hold.
-    pub(super) fn of(report: &Report) -> Self {
+    pub(crate) fn of(report: &Report) -> Self {
         let why = report.reasons.join("; ");
         if report.verdict == Verdict::ProofFailed {
             return Self::Promise { sentence: why };
