@@ -4,6 +4,7 @@
 //! an accepted message reaches every shard that has seats.
 
 use super::log::{Entry, Log};
+use super::parting::Gone;
 use super::people::People;
 use crate::base::{
     ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
@@ -113,9 +114,9 @@ impl Room {
         self.people.enter(who, announced);
     }
 
-    pub fn leave(&mut self, who: &Identity) {
+    pub fn leave(&mut self, gone: &Gone) {
         let announced = self.watchers() > 0;
-        self.people.leave(who, announced);
+        self.people.leave(&gone.who, announced);
     }
 
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.

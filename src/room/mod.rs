@@ -6,10 +6,12 @@
 
 mod home;
 mod log;
+mod parting;
 mod people;
 mod table;
 
 pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
 pub use log::{Entry, Log};
+pub use parting::{Gone, Parting};
 pub use people::{Changes, People, Roll};
 pub use table::Rooms;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
+use crate::room::Parting;
 use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
 };
@@ -199,7 +200,7 @@ impl Shard {
         let Some(place) = self.seat_of(conn, room) else { return Err(Refusal::NotJoined) };
         self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
         let name = self.seats.room(place.room).name.clone();
-        self.give_up_seat(conn, place.room);
+        self.give_up_seat(conn, place.room, Parting::OnPurpose);
         self.answer_left(conn, id, &name);
         Ok(())
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Encoding, HomePlace, Identity, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
-use crate::room::{Attendance, People, Post, Room, SeatCounts};
+use crate::room::{Attendance, Gone, People, Post, Room, SeatCounts};
 use crate::wire::{Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
@@ -46,7 +46,7 @@ impl Shard {
         name: &RoomName,
         local: LocalPlace,
         seats: SeatCounts,
-        gone: &[Identity],
+        gone: &[Gone],
     ) {
         let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
         let had_news = room.people().has_news();

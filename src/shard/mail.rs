@@ -9,7 +9,7 @@ use super::ask::Announcement;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
-use crate::room::{Changes, Page, Roll, SeatCounts, Start};
+use crate::room::{Changes, Gone, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
 /// One letter.
@@ -22,7 +22,7 @@ pub enum Mail {
         room: RoomName,
         local: LocalPlace,
         seats: SeatCounts,
-        gone: Vec<Identity>,
+        gone: Vec<Gone>,
     },
     Publish(Box<Publish>),
     /// A reader that is behind asks for the next piece of the log.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::row::{Flags, SeatRef};
 use super::{Count, Shard, seconds};
 use crate::base::{ConnKey, Now};
+use crate::room::Parting;
 use crate::wire::{Event, Refusal, RemovedWhy, Verb, Verified};
 
 impl Shard {
@@ -90,7 +91,7 @@ impl Shard {
             let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(at)) else { continue };
             if !may(Verb::Join) {
                 self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
-                self.give_up_seat(conn, at);
+                self.give_up_seat(conn, at, Parting::OnPurpose);
                 self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
             } else if !may(Verb::Presence) && self.seats.room_mut(at).stop_watching(place.seat) {
                 self.tell_counts(at);

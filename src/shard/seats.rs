@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::base::{
-    ConnKey, Encoding, HomePlace, Identity, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
+    ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
 };
-use crate::room::SeatCounts;
+use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
 
 /// One reader in one room: 8 bytes.
@@ -144,7 +144,7 @@ pub(crate) struct LocalRoom {
     /// The tick it was last flushed in.
     pub(crate) window: u32,
     /// People whose leaving the home has not been told yet.
-    pub(crate) gone: Vec<Identity>,
+    pub(crate) gone: Vec<Gone>,
     /// The home must be told the counts.
     pub(crate) untold: bool,
 }

@@ -39,6 +39,8 @@ pub enum CloseReason {
     Revoked,
     /// An operator or a backend ended it, and it is not wanted back.
     Banned,
+    /// The session goes on by another socket.
+    TakenOver,
     /// The token was not accepted, or there was none.
     BadToken,
     /// The page's origin is not allowed.
@@ -71,7 +73,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -88,6 +90,7 @@ impl CloseReason {
         Self::Kicked,
         Self::Revoked,
         Self::Banned,
+        Self::TakenOver,
         Self::BadToken,
         Self::Origin,
         Self::Version,
@@ -123,6 +126,7 @@ impl CloseReason {
             Self::Kicked => Some(4006),
             Self::Revoked => Some(4500),
             Self::Banned => Some(4501),
+            Self::TakenOver => Some(4502),
             Self::BadToken => Some(4503),
             Self::Origin => Some(4504),
             Self::Version => Some(4505),
@@ -159,6 +163,7 @@ impl CloseReason {
             Self::Kicked => "kicked",
             Self::Revoked => "revoked",
             Self::Banned => "banned",
+            Self::TakenOver => "taken_over",
             Self::BadToken => "bad_token",
             Self::Origin => "origin",
             Self::Version => "version",
@@ -195,6 +200,7 @@ impl CloseReason {
             Self::Kicked => "the server's operator ended this connection: come back",
             Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
+            Self::TakenOver => "this session goes on by another connection",
             Self::BadToken => "the token was not accepted",
             Self::Origin => "this page's origin is not allowed here: the operator lists origins",
             Self::Version => "no version of ours among the subprotocols",
@@ -243,6 +249,9 @@ impl CloseReason {
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
+            }
+            Self::TakenOver => {
+                "Nothing, if it was you who resumed: this socket is the old one. Two clients (a tab that was duplicated) must not share one session: let each have its own."
             }
             Self::Revoked => {
                 "Do not come back with this token. A new one is good if it was issued after the revocation."
@@ -294,6 +303,7 @@ impl CloseReason {
             | Self::NoHello
             | Self::Kicked
             | Self::Banned
+            | Self::TakenOver
             | Self::Version
             | Self::Gone
             | Self::BadProxy
@@ -325,6 +335,7 @@ impl CloseReason {
             | Self::NoHello
             | Self::Kicked
             | Self::Banned
+            | Self::TakenOver
             | Self::Revoked
             | Self::BadToken
             | Self::Origin
@@ -366,6 +377,7 @@ impl CloseReason {
             | Self::NotUtf8
             | Self::TooBig
             | Self::Banned
+            | Self::TakenOver
             | Self::Revoked
             | Self::BadToken
             | Self::Origin
@@ -375,6 +387,12 @@ impl CloseReason {
             | Self::BadProxy
             | Self::HandedOver => false,
         }
+    }
+
+    /// Whether the session of a connection that ended this way is kept for a while, so that it can be resumed: it was lost,
+    /// or is invited back. One too many of its user was never let in.
+    pub fn keeps_session(self) -> bool {
+        self.may_retry() && self != Self::UserFull
     }
 
     /// The place in a table of all reasons.
