@@ -53,7 +53,7 @@ pub struct Start {
     /// The next offset the joiner is owed.
     pub cursor: Offset,
     pub gap: Option<Gap>,
-    /// Only for joins with `since`.
+    /// Only for joins with `since`, and for rooms of a resume.
     pub recovered: Option<bool>,
 }
 
@@ -242,6 +242,13 @@ impl Room {
         Start { cursor: wanted, gap: None, recovered: Some(true) }
     }
 
+    /// Where somebody begins who sat here before and does not know how far it had come.
+    pub fn start_unknown(&self, history: usize, limits: &Limits) -> Start {
+        let start = self.start(None, history, limits);
+        let gap = Gap { from: Offset(1), to: Offset(start.cursor.0 - 1), why: GapWhy::Unknown };
+        Start { gap: Some(gap), recovered: Some(false), ..start }
+    }
+
     pub fn name(&self) -> &RoomName {
         &self.name
     }
@@ -322,6 +329,9 @@ mod tests {
         let lost = room.start(at(7, 2), 0, &limits);
         assert_eq!(lost.gap, Some(Gap { from: Offset(3), to: Offset(5), why: GapWhy::Retention }));
         assert_eq!((lost.cursor, lost.recovered), (Offset(6), Some(false)));
+        let unknown = room.start_unknown(2, &limits);
+        assert_eq!(unknown.gap, Some(Gap { from: Offset(1), to: Offset(13), why: GapWhy::Unknown }));
+        assert_eq!((unknown.cursor, unknown.recovered), (Offset(14), Some(false)));
         for other_life in [at(8, 9), at(7, 99)] {
             let start = room.start(other_life, 0, &limits);
             assert_eq!((start.cursor, start.recovered), (Offset(12), Some(false)));

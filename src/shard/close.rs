@@ -26,6 +26,9 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn, reason.parting());
         self.note_closing(conn, reason);
@@ -45,8 +48,12 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        let parting = goodbye_parting(code);
+        if parting == Parting::SocketDied {
+            self.keep_session(conn);
+        }
         self.move_to(conn, Stage::Closing);
-        self.give_up_seats(conn, goodbye_parting(code));
+        self.give_up_seats(conn, parting);
         self.note_closing(conn, CloseReason::Bye);
         self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
     }
@@ -64,6 +71,7 @@ impl Shard {
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
+        self.keep_session(conn);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn, CloseReason::Gone.parting());
         self.note_closing(conn, CloseReason::Gone);
@@ -99,6 +107,9 @@ impl Shard {
         }
         #[cfg(feature = "planted-bugs")]
         let told = self.untold.len();
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
         self.give_up_seats(conn, reason.parting());
         #[cfg(feature = "planted-bugs")]
         self.planted_ghost(told);

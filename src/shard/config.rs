@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::Rules;
+#[cfg(feature = "planted-bugs")]
+use crate::base::Offset;
 use crate::base::ShardId;
+#[cfg(feature = "planted-bugs")]
+use crate::room::Start;
 
 /// When a reader is written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,9 +44,38 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// A resumed room begins one message too late.
+    SkipsOneOnResume,
+    /// A connection whose session was taken over lives on: its person hears everything twice.
+    TwiceOnTakeover,
+    /// What is missing is not said.
+    ForgetsAGap,
+    /// Who has left a room still hears it.
+    DeliversAfterLeave,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 2] = [Self::SkipsAtTheSeam, Self::GhostAfterCut];
+    pub const ALL: [Self; 6] = [
+        Self::SkipsAtTheSeam,
+        Self::GhostAfterCut,
+        Self::SkipsOneOnResume,
+        Self::TwiceOnTakeover,
+        Self::ForgetsAGap,
+        Self::DeliversAfterLeave,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+impl ShardConfig {
+    /// Planted bugs: a seat that begins one too late, and a gap that nobody hears of.
+    pub(super) fn plant_start(&self, mut start: Start, resumes: bool, head: Offset) -> Start {
+        if self.planted == Some(PlantedBug::SkipsOneOnResume) && resumes && start.cursor <= head {
+            start.cursor = start.cursor.next();
+        }
+        if self.planted == Some(PlantedBug::ForgetsAGap) {
+            start.gap = None;
+        }
+        start
+    }
 }

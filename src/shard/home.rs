@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{
-    ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
-};
+use crate::base::{ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId};
 use crate::room::{Attendance, Gone, People, Post, Room, SeatCounts};
 use crate::wire::{Refusal, SharedFrame};
 
@@ -21,13 +19,20 @@ impl Shard {
         room.enter(&join.identity);
         let news = !had_news && room.people().has_news();
         trim(room, now, limits);
+        let history = join.history as usize;
+        let start = match join.since {
+            None if join.resumes => room.start_unknown(history, limits),
+            since => room.start(since, history, limits),
+        };
+        #[cfg(feature = "planted-bugs")]
+        let start = self.config.plant_start(start, join.resumes, room.head());
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
             id: join.id,
             epoch: room.epoch(),
             head: room.head(),
-            start: room.start(join.since, join.history as usize, limits),
+            start,
             roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
             room: join.local,
             home_at: at,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::ask::Announcement;
+use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
@@ -56,6 +57,19 @@ pub enum Mail {
     Redeemed {
         conn: ConnKey,
         verified: Option<Box<Verified>>,
+    },
+    // To the shard of a session, and back.
+    /// Somebody of this user goes on with it.
+    TakeOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        session: SessionCode,
+        user: Identity,
+    },
+    TakenOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        resumed: bool,
     },
     /// "Say when you have answered everything I sent before this."
     Fence {
@@ -111,6 +125,8 @@ impl Mail {
             | Self::TooManyOfUser { .. }
             | Self::Redeem { .. }
             | Self::Redeemed { .. }
+            | Self::TakeOver { .. }
+            | Self::TakenOver { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::Fence { .. }
@@ -139,6 +155,8 @@ pub struct Join {
     pub since: Option<Position>,
     pub history: u32,
     pub presence: bool,
+    /// It sat here before: without a position it is told that something may be missing.
+    pub resumes: bool,
 }
 
 /// A seat.

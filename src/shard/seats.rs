@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::base::{
-    ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
-};
+use crate::base::{ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId};
 use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
 

@@ -30,6 +30,12 @@ pub enum CommandOut<'a> {
         event: Option<&'a str>,
         echo: Option<bool>,
     },
+    Send {
+        user: &'a str,
+        data: Data<'a>,
+        event: Option<&'a str>,
+        echo: Option<bool>,
+    },
     Presence {
         room: &'a str,
     },
@@ -37,10 +43,25 @@ pub enum CommandOut<'a> {
     /// The first message of a connection that brought no token otherwise.
     Hello {
         token: &'a str,
+        session: Option<&'a str>,
     },
     Refresh {
         token: &'a str,
     },
+    Resume {
+        session: Option<&'a str>,
+        rooms: &'a [ResumeOut<'a>],
+    },
+}
+
+/// A room of a `resume`, answered like a join if it has an `id`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ResumeOut<'a> {
+    pub room: &'a str,
+    pub id: Option<u64>,
+    pub since: Option<Position>,
+    pub history: Option<u32>,
+    pub presence: bool,
 }
 
 /// What a client hears. Types and fields it does not know are no error.
@@ -119,6 +140,7 @@ pub struct Reply<'a> {
     pub count: Option<u64>,
     pub version: Option<u64>,
     pub expires_in_ms: Option<u64>,
+    pub resumed: Option<bool>,
 }
 
 impl Reply<'_> {
@@ -162,10 +184,14 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         CommandOut::Publish { event, echo, .. } => {
             ("publish", 2 + usize::from(event.is_some()) + usize::from(echo.is_some()))
         }
+        CommandOut::Send { event, echo, .. } => {
+            ("send", 2 + usize::from(event.is_some()) + usize::from(echo.is_some()))
+        }
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Ping => ("ping", 0),
         CommandOut::Refresh { .. } => ("refresh", 1),
-        CommandOut::Hello { .. } => ("hello", 1),
+        CommandOut::Hello { session, .. } => ("hello", 1 + usize::from(session.is_some())),
+        CommandOut::Resume { session, .. } => ("resume", 1 + usize::from(session.is_some())),
     };
     w.map(1 + usize::from(id.is_some()) + more);
     w.text_field("type", kind);
@@ -189,8 +215,8 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
                 w.boolean_field("presence", true);
             }
         }
-        CommandOut::Publish { room, data, event, echo } => {
-            w.text_field("room", room);
+        CommandOut::Publish { room: to, data, event, echo } | CommandOut::Send { user: to, data, event, echo } => {
+            w.text_field(if kind == "send" { "user" } else { "room" }, to);
             if let Some(event) = event {
                 w.text_field("event", event);
             }
@@ -200,9 +226,47 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             w.data_field("data", data);
         }
         CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
-        CommandOut::Hello { token } => w.text_field("token", token),
+        CommandOut::Hello { token, session } => {
+            w.text_field("token", token);
+            if let Some(session) = session {
+                w.text_field("session", session);
+            }
+        }
+        CommandOut::Resume { session, rooms } => {
+            if let Some(session) = session {
+                w.text_field("session", session);
+            }
+            w.key("rooms");
+            w.array(rooms.len());
+            for room in rooms {
+                w.element();
+                write_resume_room(w, room);
+            }
+            w.end_array();
+        }
         CommandOut::Ping => {}
         CommandOut::Refresh { token } => w.text_field("token", token),
+    }
+    w.end_map();
+}
+
+fn write_resume_room(w: &mut Writer<'_>, entry: &ResumeOut<'_>) {
+    let ResumeOut { room, id, since, history, presence } = *entry;
+    let position = 2 * usize::from(since.is_some());
+    w.map(1 + usize::from(id.is_some()) + position + usize::from(history.is_some()) + usize::from(presence));
+    w.text_field("room", room);
+    if let Some(id) = id {
+        w.unsigned_field("id", id);
+    }
+    if let Some(Position { epoch, offset }) = since {
+        w.text_field("epoch", &epoch.to_string());
+        w.unsigned_field("offset", offset.0);
+    }
+    if let Some(history) = history {
+        w.unsigned_field("history", u64::from(history));
+    }
+    if presence {
+        w.boolean_field("presence", true);
     }
     w.end_map();
 }
@@ -351,6 +415,7 @@ impl<'a> Fields<'a> {
             count: self.optional("count", Value::unsigned)?,
             version: self.optional("version", Value::unsigned)?,
             expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
+            resumed: self.optional("resumed", Value::boolean)?,
         })
     }
 }

@@ -99,7 +99,7 @@ impl World {
                 .collect();
             let mut out = Vec::new();
             for room in unknown {
-                let wish = Wish { since: None, history: 0, presence: false };
+                let wish = Wish { since: None, history: 0, presence: false, ..Wish::default() };
                 client.ask(Asked::Join(room, wish), true, &mut out, &mut self.dice, 1);
             }
             self.send(*number, &out);
@@ -125,6 +125,7 @@ impl World {
                 .was_answered_before_the_goodbye(&self.reference)
                 .map_err(|error| format!("client {}: {error}", client.number))?;
         }
+        self.nobody_lives_twice()?;
         self.reference.settle()?;
         self.call_the_roll()
     }
@@ -174,9 +175,9 @@ impl World {
     /// Q4: everybody who asks is told the truth.
     fn call_the_roll(&mut self) -> Result<(), String> {
         for room in 0..self.weather.rooms {
-            let Some(number) = (0..self.clients.len()).find(|n| self.is_alive(*n) && self.clients[*n].is_open()) else {
-                return Ok(());
-            };
+            let may_ask =
+                |n: &usize| self.is_alive(*n) && self.clients[*n].is_open() && self.clients[*n].may_sit_in(room);
+            let Some(number) = (0..self.clients.len()).find(may_ask) else { continue };
             let mut out = Vec::new();
             let expected = self.told_to_sit_in(room);
             self.clients[number].roll_calls.clear();

@@ -25,6 +25,8 @@ pub(crate) enum Asked {
     Ping,
     /// A command that must be refused with this.
     Wrong(Refusal),
+    /// With the ids of its rooms.
+    Resume(Vec<u64>),
 }
 
 /// How something is said to a room.
@@ -69,6 +71,19 @@ pub(crate) struct Client {
     pub(crate) encoding: Encoding,
     pub(crate) stage: Stage,
     pub(crate) short_token: bool,
+    /// Its token grants two rooms only.
+    pub(crate) narrow: bool,
+    /// Its handle, of `welcome`.
+    pub(crate) session: Option<String>,
+    /// Whose session it goes on with.
+    pub(crate) resumes: Option<usize>,
+    /// What it was told about that.
+    pub(crate) resume_told: Option<bool>,
+    /// It said hello with that session.
+    pub(crate) greets: bool,
+    /// Somebody goes on with its session.
+    pub(crate) succeeded: bool,
+    pub(crate) said_goodbye: bool,
     /// Reads nothing for now.
     pub(crate) deaf: bool,
     /// Never says anything again, not even a pong.
@@ -84,11 +99,11 @@ pub(crate) struct Client {
     pub(crate) diary: Vec<String>,
     head: Vec<u8>,
     partial: Partial,
-    welcomed: bool,
+    pub(crate) welcomed: bool,
     warned: bool,
     /// Commands are numbered in the order they are sent, with `id` or without.
-    sequence: u64,
-    outstanding: BTreeMap<u64, Asked>,
+    pub(crate) sequence: u64,
+    pub(crate) outstanding: BTreeMap<u64, Asked>,
     pings: VecDeque<Vec<u8>>,
 }
 
@@ -120,6 +135,13 @@ impl Client {
             encoding,
             stage: Stage::Opening,
             short_token: false,
+            narrow: false,
+            session: None,
+            resumes: None,
+            resume_told: None,
+            greets: false,
+            succeeded: false,
+            said_goodbye: false,
             deaf: false,
             mute: false,
             misbehaved: false,
@@ -155,11 +177,11 @@ impl Client {
             Asked::Leave(_) => envelope(self.encoding, self.id(with_id), &CommandOut::Leave { room }),
             Asked::Presence(_) => envelope(self.encoding, self.id(true), &CommandOut::Presence { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
-            Asked::Publish(..) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
+            Asked::Publish(..) | Asked::Wrong(_) | Asked::Resume(_) => unreachable!("these have ways of their own"),
         };
         let room = match &asked {
             Asked::Join(room, _) | Asked::Leave(room) | Asked::Presence(room) | Asked::Publish(room, _) => *room,
-            Asked::Ping | Asked::Wrong(_) => 0,
+            Asked::Ping | Asked::Wrong(_) | Asked::Resume(_) => 0,
         };
         let bytes = command(&room_name(room));
         if !with_id && room != FORBIDDEN {
@@ -205,6 +227,7 @@ impl Client {
     pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
         write_close(out, 1000, "bye", Some(dice.mask()));
         self.stage = Stage::Leaving;
+        self.said_goodbye = true;
     }
 
     pub(crate) fn ping(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
@@ -274,7 +297,14 @@ impl Client {
         with_id.then_some(self.sequence + 1)
     }
 
-    fn send(&mut self, envelope: &[u8], asked: Option<Asked>, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
+    pub(crate) fn send(
+        &mut self,
+        envelope: &[u8],
+        asked: Option<Asked>,
+        out: &mut Vec<u8>,
+        dice: &mut Dice,
+        pieces: usize,
+    ) {
         self.sequence += 1;
         if let Some(asked) = asked {
             self.outstanding.insert(self.sequence, asked);
@@ -346,11 +376,13 @@ impl Client {
         let deserved = match code {
             Some(1000) => self.stage == Stage::Leaving,
             Some(1002 | 1003 | 1007 | 1009) => self.misbehaved,
-            Some(1012) => self.told_slot,
+            Some(1012) => self.told_slot || self.greets && !self.welcomed,
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.short_token || !self.welcomed,
             Some(4005 | 4503 | 4505) => !self.welcomed,
+            Some(1013) => self.greets && !self.welcomed,
+            Some(4502) => self.succeeded,
             Some(_) | None => false,
         };
         if !deserved {
@@ -369,7 +401,15 @@ impl Client {
     fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
         let event = read_event(self.encoding, message).map_err(|error| format!("W5 {error}: {message:?}"))?;
         match (&event, self.welcomed) {
-            (ServerEvent::Welcome(welcome), false) if welcome.user == self.name => self.welcomed = true,
+            (ServerEvent::Welcome(welcome), false) if welcome.user == self.name => {
+                self.welcomed = true;
+                self.session = Some(welcome.session.to_string());
+                if self.greets {
+                    self.resume_told = Some(welcome.resumed);
+                } else if welcome.resumed {
+                    return Err("W6 resumed before it was asked".into());
+                }
+            }
             (ServerEvent::Welcome(_), _) => return Err(format!("W6 {event:?}")),
             (_, false) => return Err(format!("W6 before the welcome came {event:?}")),
             (_, true) => {}
@@ -438,6 +478,10 @@ impl Client {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
                 around.tally.add(Lived::Joins, 1);
+                let recovered = wish.resumes && reply.recovered == Some(true);
+                around.tally.add(Lived::Recovered, u64::from(recovered));
+                let unknown = wish.resumes && (wish.since.is_none() || wish.blind);
+                around.tally.add(Lived::UnknownGaps, u64::from(unknown));
                 let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
                 if wish.presence { self.on_members(room, reply, around) } else { Ok(()) }
@@ -453,9 +497,16 @@ impl Client {
             }
             Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
             Asked::Ping => Ok(()),
-            Asked::Join(..) | Asked::Leave(_) | Asked::Publish(..) | Asked::Presence(_) | Asked::Wrong(_) => {
-                Err(missing())
+            Asked::Resume(_) if self.greets == reply.resumed.is_none() => {
+                self.resume_told = self.resume_told.or(reply.resumed);
+                Ok(())
             }
+            Asked::Join(..)
+            | Asked::Leave(_)
+            | Asked::Publish(..)
+            | Asked::Presence(_)
+            | Asked::Wrong(_)
+            | Asked::Resume(_) => Err(missing()),
         }
     }
 
@@ -484,6 +535,16 @@ impl Client {
                 refusal == Refusal::Forbidden
             }
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
+            (Asked::Join(..) | Asked::Publish(..) | Asked::Presence(_), Refusal::Forbidden) if self.lacks(&asked) => {
+                if let Asked::Publish(_, tag) = asked {
+                    around.reference.refused(tag)?;
+                }
+                true
+            }
+            (Asked::Resume(rooms), Refusal::Busy) => {
+                rooms.iter().for_each(|id| drop(self.outstanding.remove(id)));
+                true
+            }
             (Asked::Join(room, _), Refusal::AlreadyJoined) => {
                 // A join that is still unanswered is what the server means.
                 if !self.is_asking(*room) {
@@ -504,7 +565,7 @@ impl Client {
     }
 }
 
-fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
+pub(crate) fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_command(&mut bytes, encoding, id, command);
     bytes

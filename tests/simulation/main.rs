@@ -6,6 +6,7 @@
 
 mod audit;
 mod client;
+mod coming_back;
 mod crowd;
 mod diary;
 mod dice;
@@ -14,6 +15,7 @@ mod leaving;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
+mod resuming;
 mod scene;
 mod scenes;
 mod socket;
@@ -49,8 +51,20 @@ fn whatever_happens_everybody_hears_everything_once_and_in_order() {
     }
     assert!(swarm.failures.is_empty(), "{} of {} seeds failed", swarm.failures.len(), seeds.len());
     if seeds.len() >= 50 {
-        for lived in [Lived::Joins, Lived::Bounced, Lived::Gaps, Lived::Stretched, Lived::HalfWritten, Lived::SentAway]
-        {
+        let all = [
+            Lived::Joins,
+            Lived::Bounced,
+            Lived::Gaps,
+            Lived::Stretched,
+            Lived::HalfWritten,
+            Lived::SentAway,
+            Lived::Resumed,
+            Lived::NotResumed,
+            Lived::TakenOver,
+            Lived::Recovered,
+            Lived::UnknownGaps,
+        ];
+        for lived in all {
             let n = swarm.least(lived);
             assert!(n > 0, "fifty seeds in which {lived:?} never came to pass prove nothing about it");
         }

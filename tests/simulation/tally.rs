@@ -36,6 +36,12 @@ lived! {
     Slots "slots told",
     SentAway "sent away in their slot",
     LeftUnread "commands of those whose slot had come",
+    Resumed "sessions resumed",
+    NotResumed "resumes of no session",
+    TakenOver "taken over",
+    SessionsForgotten "sessions forgotten",
+    Recovered "rooms recovered by resume",
+    UnknownGaps "rooms resumed without a position",
 }
 
 /// Counts by name.
@@ -74,6 +80,10 @@ impl Tally {
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
             (Lived::LeftUnread, Count::LeftUnread),
+            (Lived::Resumed, Count::Resumed),
+            (Lived::NotResumed, Count::NotResumed),
+            (Lived::TakenOver, Count::TakenOver),
+            (Lived::SessionsForgotten, Count::SessionsForgotten),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         self.add(Lived::Slow, counters.closes(CloseReason::Slow));

@@ -21,6 +21,7 @@ pub(crate) struct Tokens {
     default_grants: Grants,
     long: Vec<String>,
     short: Vec<String>,
+    narrow: Vec<String>,
     pub(crate) expired: String,
     pub(crate) forged: String,
 }
@@ -35,6 +36,11 @@ impl Tokens {
         if short { &self.short[user] } else { &self.long[user] }
     }
 
+    /// One that lost most of its grants: everything in the first room, all but the log in the second.
+    pub(crate) fn narrow(&self, user: usize) -> &str {
+        &self.narrow[user]
+    }
+
     /// Rules by which these tokens are good.
     pub(crate) fn rules(&self, limits: Limits) -> Rules {
         Rules::new(limits, Arc::clone(&self.verifier), self.default_grants.clone())
@@ -47,12 +53,22 @@ impl Tokens {
             let claims = Claims { sub: &name, exp, info: info.as_ref(), rooms: rooms.as_ref() };
             sign_hs256(secret, &claims).expect("claims are plain values")
         };
+        let narrow = |user: usize| {
+            let rooms = json!([
+                { "match": "r:0", "can": ["join", "publish", "presence", "history"] },
+                { "match": "r:1", "can": ["join", "publish", "presence"] },
+            ]);
+            let (name, info) = (name(user), info(user));
+            let claims = Claims { sub: &name, exp: START_UNIX_S + 1_000_000, info: info.as_ref(), rooms: Some(&rooms) };
+            sign_hs256(secret, &claims).expect("claims are plain values")
+        };
         let all = |exp| (0..USERS).map(|user| token(user, exp, secret)).collect();
         Self {
             verifier: Arc::new(TokenVerifier::hs256(secret, &Limits::default())),
             default_grants: Grants::from_claim(&everything_in("r:*")).expect("a claim written here"),
             long: all(START_UNIX_S + 1_000_000),
             short: all(START_UNIX_S + SHORT_S),
+            narrow: (0..USERS).map(narrow).collect(),
             expired: token(0, START_UNIX_S - 100, secret),
             forged: token(0, START_UNIX_S + 1_000_000, b"another-secret-of-somebody-else-entirely"),
         }

@@ -27,6 +27,13 @@ pub(crate) struct Weather {
     pub(crate) connect: usize,
     pub(crate) stranger: usize,
     pub(crate) short_token: usize,
+    /// Of those who come, how many go on with a session.
+    pub(crate) resume: usize,
+    /// Of those, whose session still has a connection, and who have lost grants.
+    pub(crate) take_over: usize,
+    pub(crate) narrow_token: usize,
+    /// Who comes back with a hello, without a position, with a wish for presence.
+    pub(crate) whim: usize,
     pub(crate) cut: usize,
     pub(crate) cut_everybody: usize,
     pub(crate) goodbye: usize,
@@ -66,6 +73,10 @@ impl Weather {
             connect: dice.between(60, 400),
             stranger: dice.pick(&[0, 60]),
             short_token: dice.pick(&[0, 50, 300]),
+            resume: dice.pick(&[100, 500, 900]),
+            take_over: dice.pick(&[50, 400]),
+            narrow_token: dice.pick(&[0, 200]),
+            whim: dice.pick(&[50, 300]),
             cut: dice.pick(&[0, 1, 8]),
             cut_everybody: dice.pick(&[0, 0, 1, 4]),
             goodbye: dice.pick(&[0, 5, 20]),
@@ -105,6 +116,10 @@ impl Weather {
             connect: 0,
             stranger: 0,
             short_token: 0,
+            resume: 0,
+            take_over: 0,
+            narrow_token: 0,
+            whim: 0,
             cut: 0,
             cut_everybody: 0,
             goodbye: 0,
@@ -158,6 +173,8 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         grant_sets_max: dice.between(1, 6),
         // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
         connections_per_user_max: 0,
+        resume_window_ms: dice.pick(&[600_000, 600_000, 1_500]),
+        sessions_kept_max: dice.pick(&[100_000, 100_000, 3]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

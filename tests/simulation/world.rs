@@ -53,6 +53,8 @@ pub(crate) struct World {
     /// The newest message each user had in each room when a connection of theirs ended.
     pub(crate) last_seen: BTreeMap<(usize, usize), Position>,
     sessions: BTreeSet<usize>,
+    /// Clients whose sessions went on elsewhere.
+    pub(crate) resumed: BTreeSet<usize>,
     seed: [u64; 2],
     trace: DefaultHasher,
     batch: Batch,
@@ -92,6 +94,7 @@ impl World {
             tally: Tally::default(),
             last_seen: BTreeMap::new(),
             sessions: BTreeSet::new(),
+            resumed: BTreeSet::new(),
             seed,
             trace: DefaultHasher::new(),
             batch: Batch::default(),
@@ -153,7 +156,7 @@ impl World {
         if socket.let_go && socket.down.is_empty() {
             self.client_ends(number);
         }
-        Ok(())
+        self.is_rightly_resumed(number)
     }
 
     /// The network breaks: both directions are lost, the shard will hear of it.

@@ -11,7 +11,7 @@ mod hear;
 mod opening;
 mod parting;
 mod phase;
-mod upgrade;
+pub(crate) mod upgrade;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, StdinLock, Write};

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::entries::{Entries, Flaw, Value};
+use super::resume::{ResumeRoom, read_room};
 use crate::base::{Encoding, Epoch, Limits, Offset, Position, RoomName};
 use crate::wire::payload::{Broken, Data};
 use crate::wire::refusal::Refusal;
@@ -38,6 +39,13 @@ pub enum Command<'a> {
         event: Option<Cow<'a, str>>,
         echo: Option<bool>,
     },
+    /// A message for one user's inbox.
+    Send {
+        user: Cow<'a, str>,
+        data: Data<'a>,
+        event: Option<Cow<'a, str>>,
+        echo: Option<bool>,
+    },
     /// Always with an `id`.
     Presence {
         room: Cow<'a, str>,
@@ -46,10 +54,17 @@ pub enum Command<'a> {
     /// Who somebody is, as the first message of a connection that brought no token otherwise.
     Hello {
         token: TokenText<'a>,
+        /// The session to go on with.
+        session: Option<Cow<'a, str>>,
     },
     /// A new token for the same user.
     Refresh {
         token: TokenText<'a>,
+    },
+    /// Goes on with a session that lost its connection: all its rooms at once.
+    Resume {
+        session: Option<Cow<'a, str>>,
+        rooms: Vec<ResumeRoom<'a>>,
     },
 }
 
@@ -65,7 +80,8 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 7] = ["join", "leave", "publish", "presence", "ping", "hello", "refresh"];
+    pub const NAMES: [&'static str; 9] =
+        ["join", "leave", "publish", "presence", "ping", "hello", "refresh", "resume", "send"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -77,6 +93,8 @@ impl Command<'_> {
             Command::Ping => 4,
             Command::Hello { .. } => 5,
             Command::Refresh { .. } => 6,
+            Command::Resume { .. } => 7,
+            Command::Send { .. } => 8,
         }
     }
 
@@ -116,13 +134,13 @@ pub fn decode<'a>(encoding: Encoding, message: &'a [u8], limits: &Limits) -> Res
 }
 
 /// A refusal on its way up, before it is known which `id` it belongs to.
-struct No {
+pub(super) struct No {
     refusal: Refusal,
     detail: Option<String>,
 }
 
 impl No {
-    fn malformed(sentence: impl Into<String>) -> Self {
+    pub(super) fn malformed(sentence: impl Into<String>) -> Self {
         Self { refusal: Refusal::Malformed, detail: Some(sentence.into()) }
     }
 }
@@ -147,10 +165,13 @@ enum Field {
     Echo,
     Key,
     Token,
+    Session,
+    Rooms,
+    User,
 }
 
 impl Field {
-    const COUNT: usize = 11;
+    const COUNT: usize = 14;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
@@ -165,6 +186,9 @@ impl Field {
             "echo" => Self::Echo,
             "key" => Self::Key,
             "token" => Self::Token,
+            "session" => Self::Session,
+            "rooms" => Self::Rooms,
+            "user" => Self::User,
             _ => return None,
         })
     }
@@ -220,7 +244,7 @@ impl<'a> Fields<'a> {
         };
         match value.unsigned().filter(|id| *id <= ID_MAX) {
             Some(id) => Ok(Some(id)),
-            None => Err(No::malformed("`id` is not an integer from 0 to 2^53-1")),
+            None => Err(No::malformed(NO_ID)),
         }
     }
 
@@ -247,9 +271,11 @@ impl<'a> Fields<'a> {
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
-            "hello" => Ok(Command::Hello { token: self.token()? }),
+            "send" => self.send(),
+            "hello" => Ok(Command::Hello { token: self.token()?, session: self.session()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
-            "resume" | "send" | "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
+            "resume" => Ok(Command::Resume { session: self.session()?, rooms: self.rooms(limits)? }),
+            "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
         }
     }
@@ -262,12 +288,52 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn session(&self) -> Result<Option<Cow<'a, str>>, No> {
+        match self.optional(Field::Session).map(|value| value.text()) {
+            Some(None) => Err(No::malformed("`session` is not a string")),
+            Some(session) => Ok(session),
+            None => Ok(None),
+        }
+    }
+
+    fn rooms(&self, limits: &Limits) -> Result<Vec<ResumeRoom<'a>>, No> {
+        let Some(value) = self.optional(Field::Rooms) else { return Ok(Vec::new()) };
+        let Some(mut elements) = value.array(limits.depth_max) else {
+            return Err(No::malformed("`rooms` is not an array"));
+        };
+        let mut rooms = Vec::new();
+        while let Some(value) = elements.next_element().map_err(no_envelope)? {
+            if rooms.len() >= limits.rooms_per_connection_max {
+                return Err(Refusal::TooManyRooms.into());
+            }
+            rooms.push(read_room(&value, limits.depth_max)?);
+        }
+        Ok(rooms)
+    }
+
+    fn send(&self) -> Result<Command<'a>, No> {
+        let Some(user) = self.optional(Field::User) else {
+            return Err(No::malformed("`user` is missing"));
+        };
+        let Some(user) = user.text() else {
+            return Err(No::malformed("`user` is not a string"));
+        };
+        let Words { data, event, echo } = self.words()?;
+        Ok(Command::Send { user, data, event, echo })
+    }
+
     fn publish(&self) -> Result<Command<'a>, No> {
+        let room = self.room()?;
+        let Words { data, event, echo } = self.words()?;
+        Ok(Command::Publish { room, data, event, echo })
+    }
+
+    /// What is said, whoever hears it.
+    fn words(&self) -> Result<Words<'a>, No> {
         if self.optional(Field::Key).is_some() {
             let detail = Some("`key` is not carried out by this version".to_owned());
             return Err(No { refusal: Refusal::Unsupported, detail });
         }
-        let room = self.room()?;
         let event = self.event()?;
         let echo = self.boolean(Field::Echo, "`echo` is not a boolean")?;
         let Some(value) = self.known[Field::Data as usize] else {
@@ -279,20 +345,11 @@ impl<'a> Fields<'a> {
                 No { refusal: Refusal::Unportable, detail: Some(format!("byte {at}: {why}")) }
             }
         })?;
-        Ok(Command::Publish { room, data, event, echo })
+        Ok(Words { data, event, echo })
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
-        let Some(value) = self.optional(Field::Room) else {
-            return Err(No::malformed("`room` is missing"));
-        };
-        let Some(room) = value.text() else {
-            return Err(No::malformed("`room` is not a string"));
-        };
-        match RoomName::check(&room) {
-            Ok(()) => Ok(room),
-            Err(_) => Err(Refusal::BadRoom.into()),
-        }
+        room_of(self.optional(Field::Room))
     }
 
     fn event(&self) -> Result<Option<Cow<'a, str>>, No> {
@@ -337,6 +394,26 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// What a publish and a direct message have in common.
+struct Words<'a> {
+    data: Data<'a>,
+    event: Option<Cow<'a, str>>,
+    echo: Option<bool>,
+}
+
+pub(super) fn room_of<'a>(value: Option<Value<'a>>) -> Result<Cow<'a, str>, No> {
+    let Some(value) = value else {
+        return Err(No::malformed("`room` is missing"));
+    };
+    let Some(room) = value.text() else {
+        return Err(No::malformed("`room` is not a string"));
+    };
+    match RoomName::check(&room) {
+        Ok(()) => Ok(room),
+        Err(_) => Err(Refusal::BadRoom.into()),
+    }
+}
+
 /// `{epoch, offset}`; `None` when it is something else.
 fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Broken> {
     let Some(mut entries) = value.map(depth_max) else {
@@ -358,12 +435,13 @@ fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Bro
     Ok(epoch.zip(offset).map(|(epoch, offset)| Position { epoch, offset: Offset(offset) }))
 }
 
-fn no_envelope(broken: Broken) -> No {
+pub(super) fn no_envelope(broken: Broken) -> No {
     No::malformed(format!("byte {}: {}", broken.at, broken.why))
 }
 
 /// The largest integer every client holds exactly.
-const ID_MAX: u64 = (1 << 53) - 1;
+pub(super) const ID_MAX: u64 = (1 << 53) - 1;
+pub(super) const NO_ID: &str = "`id` is not an integer from 0 to 2^53-1";
 const EVENT_BYTES_MAX: usize = 64;
 /// Each is compared with all before it, so there cannot be many.
 const UNKNOWN_KEYS_MAX: usize = 32;
