@@ -7,7 +7,7 @@ use super::log::{Entry, Log};
 use super::parting::Gone;
 use super::people::People;
 use crate::base::{
-    ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ClassId, ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
 use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
 
@@ -85,11 +85,13 @@ pub struct Room {
     attendance: Vec<Attendance>,
     people: People,
     idle_mark: u64,
+    class: ClassId,
 }
 
 impl Room {
-    pub fn new(name: RoomName, epoch: Epoch) -> Self {
-        Self { name, epoch, log: Log::default(), attendance: Vec::new(), people: People::default(), idle_mark: 0 }
+    pub fn new(name: RoomName, epoch: Epoch, class: ClassId) -> Self {
+        let (log, people) = (Log::default(), People::default());
+        Self { name, epoch, log, attendance: Vec::new(), people, idle_mark: 0, class }
     }
 
     /// Sets a shard's seats to this absolute value; none ends its attendance.
@@ -200,6 +202,10 @@ impl Room {
         self.idle_mark = mark;
     }
 
+    pub(super) fn set_class(&mut self, class: ClassId) {
+        self.class = class;
+    }
+
     pub fn people_mut(&mut self) -> &mut People {
         &mut self.people
     }
@@ -253,6 +259,10 @@ impl Room {
         &self.name
     }
 
+    pub fn class(&self) -> ClassId {
+        self.class
+    }
+
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -295,7 +305,7 @@ mod tests {
     const HERE: ShardId = ShardId(0);
 
     fn room_with(messages: u64, limits: &Limits) -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7));
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT);
         for _ in 0..messages {
             say(&mut room, limits);
         }

@@ -9,15 +9,7 @@ use crate::base::ShardId;
 #[cfg(feature = "planted-bugs")]
 use crate::room::Start;
 
-/// When a reader is written to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Flush {
-    /// At the end of the turn while this tick's budget lasts, else on the tick.
-    #[default]
-    Eager,
-    /// Only on the tick: a flat wait of up to one tick, for the fewest writes.
-    Tick,
-}
+pub use crate::base::Flush;
 
 /// One shard's place in the process, and the rules all shards share.
 #[derive(Clone, Debug)]

@@ -7,13 +7,13 @@ use crate::room::{Attendance, Gone, People, Post, Room, SeatCounts};
 use crate::wire::{Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
-use super::{Count, Mail, Shard};
+use super::{ClassCount, Count, Mail, Shard};
 
 impl Shard {
     pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
-        let (at, room) = self.rooms.open(&join.room);
+        let (at, room) = self.rooms.open(&join.room, &rules.classes);
         let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
         room.set_seats(from, join.local, join.seats);
         room.enter(&join.identity);
@@ -37,6 +37,8 @@ impl Shard {
             room: join.local,
             home_at: at,
         };
+        let class = room.class();
+        self.counters.add_of(class, ClassCount::Joins, 1);
         self.rooms.account(at, bytes_before);
         if news {
             self.presence_news.push(at);
@@ -90,7 +92,7 @@ impl Shard {
         let limits = &rules.limits;
         let has_room = self.rooms.has_room(limits);
         let (at, room) = match room {
-            RoomRef::Named(name) => self.rooms.open(name),
+            RoomRef::Named(name) => self.rooms.open(name, &rules.classes),
             RoomRef::At(place) => match self.rooms.at_mut(*place) {
                 Some(room) => (place.at, room),
                 None => {
@@ -111,8 +113,10 @@ impl Shard {
             return Err(Refusal::Busy);
         }
         let offset = room.append(now, post, limits, &mut self.scratch);
-        let position = Position { epoch: room.epoch(), offset };
+        let (position, class) = (Position { epoch: room.epoch(), offset }, room.class());
         self.counters.add(Count::Publishes, 1);
+        self.counters.add_of(class, ClassCount::Publishes, 1);
+        self.counters.add_of(class, ClassCount::PublishedBytes, post.payload.bytes().len() as u64);
         Ok(Accepted { at, position, bytes_before })
     }
 
