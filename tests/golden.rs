@@ -266,9 +266,10 @@ fn frozen_commands_are_understood_and_come_back() {
             let read = decode(encoding, &golden.bytes, &Limits::default()).unwrap();
             assert_eq!(read.id, id, "{case}");
             assert_eq!(case.split('-').next(), Some(read.command.name()));
-            let rooms: Vec<ResumeOut<'_>> = match &read.command {
-                Command::Resume { rooms, .. } => rooms.iter().map(resume_out).collect(),
-                _ => Vec::new(),
+            let rooms: Vec<ResumeOut<'_>> = if let Command::Resume { rooms, .. } = &read.command {
+                rooms.iter().map(resume_out).collect()
+            } else {
+                Vec::new()
             };
             let again = match &read.command {
                 Command::Join { room, since, history, presence } => {

@@ -24,6 +24,7 @@ mod tally;
 mod tokens;
 mod view;
 mod weather;
+mod words;
 mod world;
 
 use std::io::Write;
