@@ -21,12 +21,17 @@
  * @typedef {{user: string, info?: any}} User `info` is what the token says about the user.
  * @typedef {{user: string, info?: any, connections?: number}} Member
  * @typedef {{members: Member[], count: number, version: number}} Roll `count` is true even when the list is cut short.
- * @typedef {{room: string, epoch: string, offset: number, at: number, from: User, event?: string, data: any}} Message
+ * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, key?: string, data: any}} Message
+ *   Without `epoch`: spoken to us by the server's backend, in `@all` or in `@` and our own name, where we do not sit.
+ *   In rooms that keep no order ("latest", "ephemeral") without `offset`; there `key` says which value it is.
+ * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string}}} Page
+ *   `offset`: the newest there is. Messages are oldest first.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch", "unknown".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
- * @typedef {{room: string, why: string}} Removed `why`: "grants".
- * @typedef {{room: string, epoch: string, offset: number, level: string}} Receipt
+ * @typedef {{room: string, why: string}} Removed `why`: "grants" (a new token, or the server's rules, do not grant it).
+ * @typedef {{room: string, epoch: string, offset: number, level: string, dup?: boolean}} Receipt `dup`: it was there
+ *   already, by its key. Where messages have no offset, neither has it, and `level` is "none".
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
  *   version?: number}} JoinReply
  * @typedef {{session: string, resumed: boolean, user: string, node: string, heartbeat_ms: number,
@@ -45,7 +50,8 @@
  * @property {Ended} connect_error A try failed.
  * @property {{attempt: number}} reconnect_attempt A try begins that is not the first.
  * @property {{welcome: Welcome, attempts: number}} reconnect It stands again. Comes after its `connect`.
- * @property {Message} message In any room; the same event comes to the `Room`.
+ * @property {Message} message In any room; the same event comes to the `Room`. And what the backend says to everybody or
+ *   to us, without a join.
  * @property {Gap} gap As above.
  * @property {ComeOrGo} joined As above.
  * @property {ComeOrGo} left As above.
@@ -65,7 +71,8 @@
  * @property {{reply: JoinReply, again: boolean}} join We sit in the room; `again`: after the connection was lost.
  * @property {ComeOrGo} joined With `presence`: users came.
  * @property {ComeOrGo} left With `presence`: users went.
- * @property {Removed} removed The server took the seat away: a new token does not grant it. The next connection asks again.
+ * @property {Removed} removed The server took the seat away: it is not granted any more. Asked for again by the next
+ *   connection, by `join`, and when a new token was taken.
  * @property {Roll} members With `presence`: who is here, whenever it changed.
  * @property {ThrongError} error What did not work: a refused or late join, an uncertain list of members.
  *
@@ -107,14 +114,19 @@
  * @property {Position} [since] Everything after this position (a `room.position` that was kept); wins over `history`.
  * @property {boolean} [presence] Keep a list of who is here.
  *
- * @typedef {{event?: string, echo?: boolean}} PublishOptions `event`: a name for what it is. `echo`: the message comes
- *   back as everybody sees it; otherwise the receipt is all.
+ * @typedef {{event?: string, echo?: boolean, key?: string}} PublishOptions `event`: a name for what it is. `echo`: the
+ *   message comes back as everybody sees it; otherwise the receipt is all. `key`: makes it safe to send again, which is
+ *   done when the connection is lost before the answer; in a room of values it says which value this is.
+ *
+ * @typedef {{before?: number, since?: Position, limit?: number}} HistoryOptions The newest before an offset, the oldest
+ *   behind a position, or the newest.
  *
  * The server's codes, and ours: `timeout`, `disconnected` (both: it may have been done all the same), `not_connected`,
  * `queue_full`, `closed`, `too_big`, `unencodable`, `left` (none of these was done).
  * @typedef {"malformed" | "unknown_command" | "unsupported" | "bad_room" | "forbidden" | "already_joined" | "not_joined"
- *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "timeout" | "disconnected" | "not_connected" | "queue_full"
- *   | "closed" | "too_big" | "unencodable" | "left" | "token" | (string & {})} ErrorCode
+ *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "too_often" | "too_long" | "room_full" | "key_reused"
+ *   | "bad_token" | "other_user" | "timeout" | "disconnected" | "not_connected" | "queue_full" | "closed" | "too_big"
+ *   | "unencodable" | "left" | "token" | (string & {})} ErrorCode
  */
 
 /** What went wrong, by `code`; the message is for people. */
@@ -384,14 +396,17 @@ export class Throng extends Emitter {
 
   /**
    * Sits in a room from now on, also after the connection was lost and came back. The same room twice is the same `Room`;
-   * the options of the first time hold.
+   * the options of the first time hold, and a seat that was refused or taken away is asked for again.
    * @param {string} name
    * @param {JoinOptions} [options]
    * @returns {Room}
    */
   join(name, options = {}) {
     const known = this.#rooms.get(name);
-    if (known) return known;
+    if (known) {
+      if (this.#state === "open") known.enterAgain();
+      return known;
+    }
     /** @type {Room} */
     const room = new Room(name, options, {
       runtime: this.#runtime,
@@ -447,17 +462,18 @@ export class Throng extends Emitter {
    * @param {PublishOptions} options
    * @returns {Promise<Receipt>}
    */
-  #say(type, to, data, { event, echo }) {
+  #say(type, to, data, { event, echo, key }) {
     return new Promise((resolve, reject) => {
       if (this.#state === "closed") return reject(new ThrongError("closed", "The connection was closed for good."));
-      const frame = this.#encode(type, { ...to, event, echo, data });
+      const frame = this.#encode(type, { ...to, event, key, echo, data });
       if (frame instanceof ThrongError) return reject(frame);
       this.#outbox.put({
         frame,
         patient: false,
+        repeatable: key !== undefined,
         done: (error, receipt) => {
           if (error) return reject(error);
-          if (!echo) this.#rooms.get(receipt.room)?.receipt(receipt);
+          if (!echo && receipt.offset !== undefined) this.#rooms.get(receipt.room)?.receipt(receipt);
           resolve(receipt);
         },
       });
@@ -471,6 +487,18 @@ export class Throng extends Emitter {
    */
   presence(room) {
     return this.request("presence", { room });
+  }
+
+  /**
+   * A piece of what was said in a room, joined or not: one page. Ask on with `before` its first message, or `since` its
+   * last one.
+   * @param {string} room
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<Page>}
+   */
+  history(room, options = {}) {
+    const { before, since, limit } = options;
+    return this.request("history", { room, before, since, limit });
   }
 
   /**
@@ -583,10 +611,27 @@ export class Throng extends Emitter {
       case "drain":
         this.#slotAt = this.#runtime.now() + envelope.reconnect_in_ms;
         return this.emit("drain", envelope);
-      default:
-        // Of a room, or of a later version: what is not known is not an error.
-        return this.#rooms.get(envelope.room)?.receive(envelope);
+      case "message":
+      case "gap":
+      case "joined":
+      case "left":
+      case "removed": {
+        const room = this.#rooms.get(envelope.room);
+        if (room) return room.receive(envelope, this.#isSpokenToUs(envelope));
+        // Of a seat that was left there may still be something on its way.
+        if (this.#isSpokenToUs(envelope)) this.emit("message", envelope);
+        return;
+      }
+      // Of a later version: what is not known is not an error.
     }
+  }
+
+  /**
+   * Whether it may come without a join: from the backend, to everybody or to us.
+   * @param {any} envelope
+   */
+  #isSpokenToUs({ type, room }) {
+    return type === "message" && (room === "@all" || room === `@${this.#link?.welcome?.user}`);
   }
 
   /**
@@ -668,9 +713,16 @@ export class Throng extends Emitter {
       return isFinal(error) ? this.emit("error", told) : again(told);
     }
     if (this.#link !== link || !token) return;
+    // Those that this very token takes away come behind.
+    const without = [...this.#rooms.values()].filter((room) => room.isOut);
     this.#ask("refresh", { token }, (error, reply) => {
       if (this.#link !== link) return;
-      if (!error) return this.emit("refresh", { reply });
+      if (!error) {
+        this.emit("refresh", { reply });
+        // It may grant what the one before did not. A listener may have closed.
+        if (this.#link === link) for (const room of without) room.enterAgain();
+        return;
+      }
       if (error.code === "busy" || error.code === "timeout") again(error);
       else this.emit("error", error);
     });
@@ -706,8 +758,9 @@ export class Throng extends Emitter {
     const now = this.#runtime.now();
     // One that falls as soon as it stands is as bad as one that never stood.
     if (stood && now - link.welcomedAt >= this.#options.backoff.maxMs) this.#doublings = 0;
-    const slotInMs = Math.ceil((this.#slotAt ?? now) - now);
-    const slot = slotInMs > 0;
+    const slotInMs = Math.max(0, Math.ceil((this.#slotAt ?? now) - now));
+    // "Restart" in our slot or behind it: it has come, and another server may have the address.
+    const slot = slotInMs > 0 || (this.#slotAt !== null && stood && why.code === RESTART);
     const retryInMs = slot ? slotInMs : this.#delay(this.#doublings++);
     this.#state = "waiting";
     this.#slotRuns = slot;
@@ -840,12 +893,13 @@ export class Throng extends Emitter {
  * A command as bytes or text; encoded when it was given, so that later changes of its data change nothing.
  * @typedef {{id: number, data: string | Uint8Array}} Frame
  * @typedef {(error: ThrongError | null, reply?: any) => void} Done
- * @typedef {{frame: Frame, done: Done, patient: boolean}} Parcel `patient`: it waited, and may wait again.
+ * @typedef {{frame: Frame, done: Done, patient: boolean, repeatable: boolean, lost?: ThrongError}} Parcel
+ *   `patient`: it waited, and may wait again. `repeatable`: it may be sent twice. `lost`: it was sent, and no answer came.
  */
 
 /**
  * Publishes that wait, in order and bounded; those under way are bounded too. Nothing is sent twice unless the server
- * said that it did not take it.
+ * said that it did not take it, or it has a key by which the server knows it again.
  */
 class Outbox {
   #options;
@@ -897,7 +951,7 @@ class Outbox {
   /** @param {ThrongError} error */
   rejectAll(error) {
     this.pause();
-    for (const { done } of this.#waiting.splice(0)) done(error);
+    for (const { done, lost } of this.#waiting.splice(0)) done(lost ?? error);
   }
 
   #maySend() {
@@ -909,11 +963,26 @@ class Outbox {
     this.#inFlight += 1;
     this.#options.send(parcel.frame, (error, reply) => {
       this.#inFlight -= 1;
+      // Its key says that it is the same when it comes again.
+      if (error?.code === "disconnected" && parcel.repeatable) {
+        parcel.patient = true;
+        parcel.lost = error;
+        return this.#putBack(parcel);
+      }
       // What waited could not be told that it is too much at once: it waits a little longer, at its place.
-      if (error?.code === "busy" && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
+      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
       parcel.done(error, reply);
       this.flush();
     });
+  }
+
+  /**
+   * At its place.
+   * @param {Parcel} parcel
+   */
+  #putBack(parcel) {
+    const place = this.#waiting.findIndex(({ frame }) => frame.id > parcel.frame.id);
+    this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
   }
 
   /**
@@ -921,8 +990,7 @@ class Outbox {
    * @param {number} afterMs
    */
   #again(parcel, afterMs) {
-    const place = this.#waiting.findIndex(({ frame }) => frame.id > parcel.frame.id);
-    this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
+    this.#putBack(parcel);
     if (this.#pauseTimer !== null) return;
     const { runtime } = this.#options;
     this.#pauseTimer = runtime.setTimeout(
@@ -1032,6 +1100,8 @@ export class Room extends Emitter {
   #rollTimer = /** @type {any} */ (null);
   /** @type {{promise: Promise<JoinReply>, resolve: (r: JoinReply) => void, reject: (e: ThrongError) => void}} */
   #ready = deferred();
+  /** `ready` was rejected by the server. */
+  #wasRefused = false;
 
   /**
    * @internal
@@ -1101,6 +1171,19 @@ export class Room extends Emitter {
   }
 
   /**
+   * As `Throng.history`, here.
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<Page>}
+   */
+  history(options = {}) {
+    const { before, since, limit } = options;
+    return new Promise((resolve, reject) => {
+      const fields = { room: this.name, before, since, limit };
+      this.#core.ask("history", fields, (error, page) => (error ? reject(error) : resolve(page)));
+    });
+  }
+
+  /**
    * Leaves for good. Done at once when there is no connection.
    * @returns {Promise<void>}
    */
@@ -1159,16 +1242,37 @@ export class Room extends Emitter {
     };
   }
 
+  /**
+   * Whether the seat was refused or taken away, or there is no connection.
+   * @internal
+   */
+  get isOut() {
+    return this.#seat === "out";
+  }
+
+  /**
+   * Asks for a seat that was refused or taken away; what it asked for may be granted by now.
+   * @internal
+   */
+  enterAgain() {
+    if (this.#seat !== "out") return;
+    this.#core.runtime.clearTimeout(this.#joinTimer);
+    if (this.#wasRefused) this.#ready = deferred();
+    this.#wasRefused = false;
+    this.enter();
+  }
+
   /** @param {ThrongError} error */
   #refused(error) {
-    this.#seat = "out";
-    // The next connection sits down again.
-    if (error.code === "disconnected" || error.code === "not_connected") return;
     if (error.code === "busy") {
       const { runtime } = this.#core;
       this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
       return;
     }
+    this.#seat = "out";
+    // The next connection sits down again.
+    if (error.code === "disconnected" || error.code === "not_connected") return;
+    this.#wasRefused = true;
     this.#ready.reject(error);
     this.emit("error", error);
   }
@@ -1206,10 +1310,18 @@ export class Room extends Emitter {
    * An envelope of this room.
    * @internal
    * @param {any} envelope
+   * @param {boolean} isSpokenToUs it may have come without a join
    */
-  receive(envelope) {
-    // Of a seat that was left: the new one begins with its reply.
-    if (this.#seat !== "seated") return;
+  receive(envelope, isSpokenToUs) {
+    if (this.#seat !== "seated") {
+      // The seat that is asked for will bring it again, where it begins before it.
+      const comesAgain = this.#seat === "asked" && (this.#position !== null || Boolean(this.options.history));
+      // Of a seat that was left: the new one begins with its reply.
+      if (!isSpokenToUs || comesAgain) return;
+      // Another seat that began at the old position would bring it once more.
+      this.#position = null;
+      return this.#pass(envelope);
+    }
     switch (envelope.type) {
       case "message":
         return this.#hear(envelope);
@@ -1239,15 +1351,26 @@ export class Room extends Emitter {
 
   /** @param {any} message */
   #hear(message) {
+    if (message.offset === undefined) {
+      // A room that keeps no order: there is nothing to be had twice.
+      const detail = { ...message, epoch: this.#epoch };
+      this.emit("message", detail);
+      this.#core.tell("message", detail);
+      return;
+    }
     if (!this.#position || this.#position.epoch !== this.#epoch) this.#position = { epoch: this.#epoch, offset: 0 };
     const { epoch, offset } = this.#position;
     // At least once from the server; once from here.
     if (message.offset <= offset) return;
     this.#position = { epoch, offset: message.offset };
     this.#advance();
-    const detail = { ...message, epoch };
-    this.emit("message", detail);
-    this.#core.tell("message", detail);
+    this.#pass({ ...message, epoch });
+  }
+
+  /** @param {Message} message */
+  #pass(message) {
+    this.emit("message", message);
+    this.#core.tell("message", message);
   }
 
   /** @param {Gap} gap */
@@ -1336,6 +1459,8 @@ export class Room extends Emitter {
 
 /** How we close what we take for dead: a code of ours, so that the session may be resumed if it was alive after all. */
 const LOST = 4900;
+/** The close code of a server that is being replaced. */
+const RESTART = 1012;
 /** Receipts kept of own messages between which somebody else's are missing still. */
 const RECEIPTS_MAX = 1_024;
 /** Until a list that does not fit its count is asked for again. */

@@ -234,9 +234,19 @@ impl Classes {
         &self.0.classes[id.index()]
     }
 
+    /// All there are, former ones included.
+    pub fn ids(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (0..self.0.classes.len() as u8).map(ClassId)
+    }
+
     /// The names of all, by id, former ones included: a closed set of labels.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.classes.iter().map(|class| &*class.name)
+    }
+
+    /// Whether all rooms are of the default class.
+    pub fn is_plain(&self) -> bool {
+        self.0.patterns.is_empty()
     }
 
     /// Whether every room has the class it had.

@@ -5,12 +5,15 @@
 //! carries the answers.
 
 mod home;
+mod keys;
 mod log;
 mod parting;
 mod people;
 mod table;
+mod values;
 
-pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use home::{Appended, Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use keys::{KeyUse, Keys, Seen};
 pub use log::{Entry, Log};
 pub use parting::{Gone, Parting};
 pub use people::{Changes, People, Roll};

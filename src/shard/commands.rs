@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
+use crate::base::{ClassId, ConnKey, Encoding, Now, Position, RoomClass, RoomName};
 use crate::room::Parting;
 use crate::wire::{
-    CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb,
-    decode, inbox_of, is_inbox_of,
+    CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role,
+    Verb, decode, inbox_of, is_inbox_of,
 };
 
-use super::greeting::violation_reason;
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
@@ -26,6 +25,14 @@ pub(super) struct Wish<'a> {
     pub(super) resumes: bool,
 }
 
+/// What somebody wants to say.
+struct Said<'a> {
+    data: &'a Data<'a>,
+    event: Option<&'a str>,
+    echo: Option<bool>,
+    key: Option<&'a str>,
+}
+
 impl Shard {
     pub(super) fn on_received(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
         self.counters.add(Count::BytesIn, bytes.len() as u64);
@@ -38,8 +45,9 @@ impl Shard {
             Stage::Parked => self.keep_early_bytes(now, conn, bytes),
             Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // Behind a close frame, or a request that was refused, comes nothing that could mean anything.
-            Stage::Open | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
-            Stage::Open | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
+            Stage::Open | Stage::Echo | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
+            Stage::Closing if row.work.as_ref().is_some_and(|work| work.deaf) => {}
+            Stage::Open | Stage::Echo | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
             Stage::Free | Stage::Gone => unreachable!("row_mut gives neither"),
         }
     }
@@ -50,7 +58,7 @@ impl Shard {
             fragments_max: self.limits().fragments_max,
         };
         let Some(row) = self.connections.row_mut(conn) else { return };
-        if row.stage == Stage::Open {
+        if row.stage != Stage::Closing {
             row.heard_mono_s = seconds(now);
             row.flags.set(Flags::PINGED, false);
         }
@@ -62,7 +70,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
+                    self.on_violation(now, conn, violation);
                     return;
                 }
             }
@@ -81,8 +89,8 @@ impl Shard {
     }
 
     fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
-        let row = self.connections.row(conn);
-        let closing = row.is_some_and(|row| row.stage == Stage::Closing);
+        let stage = self.stage_of(conn);
+        let closing = stage == Some(Stage::Closing);
         let leaving = self.is_called(conn);
         match incoming {
             Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
@@ -91,6 +99,8 @@ impl Shard {
             Incoming::Pong(_) => {}
             Incoming::Text(_) | Incoming::Binary(_) if leaving => self.counters.add(Count::LeftUnread, 1),
             Incoming::Ping(payload) => self.pong(conn, payload),
+            Incoming::Text(text) if stage == Some(Stage::Echo) => self.echo(conn, FrameKind::Text, text.as_bytes()),
+            Incoming::Binary(bytes) if stage == Some(Stage::Echo) => self.echo(conn, FrameKind::Binary, bytes),
             Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
             Incoming::Text(_) => self.fail_with(
@@ -123,16 +133,21 @@ impl Shard {
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
         let outcome = match command {
             Command::Join { room, since, history, presence } => {
-                self.ask_join(conn, id, &Wish { room: &room, since, history, presence, resumes: false })
+                self.ask_join(now, conn, id, &Wish { room: &room, since, history, presence, resumes: false })
             }
             Command::Leave { room } => self.ask_leave(conn, id, &room),
-            Command::Publish { room, data, event, echo } => {
-                self.ask_publish(conn, id, &room, &data, event.as_deref(), echo)
+            Command::Publish { room, data, event, echo, key } => {
+                let said = Said { data: &data, event: event.as_deref(), echo, key: key.as_deref() };
+                self.ask_publish(now, conn, id, &room, &said)
             }
-            Command::Send { user, data, event, echo } => match inbox_of(&user) {
-                Some(inbox) => self.ask_publish(conn, id, &inbox, &data, event.as_deref(), echo),
+            Command::Send { user, data, event, echo, key } => match inbox_of(&user) {
+                Some(inbox) => {
+                    let said = Said { data: &data, event: event.as_deref(), echo, key: key.as_deref() };
+                    self.ask_publish(now, conn, id, &inbox, &said)
+                }
                 None => Err(Refusal::BadRoom),
             },
+            Command::History { room, from, messages_max } => self.ask_history(conn, id, &room, from, messages_max),
             Command::Presence { room } => self.ask_presence(conn, id, &room),
             Command::Ping => {
                 self.answer_ping(conn, id);
@@ -156,7 +171,13 @@ impl Shard {
         self.settle(now);
     }
 
-    pub(super) fn ask_join(&mut self, conn: ConnKey, id: Option<u64>, wish: &Wish<'_>) -> Result<(), Refusal> {
+    pub(super) fn ask_join(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        id: Option<u64>,
+        wish: &Wish<'_>,
+    ) -> Result<(), Refusal> {
         let Wish { room, since, history, presence, resumes } = *wish;
         self.require(conn, Verb::Join, room)?;
         if presence {
@@ -177,6 +198,11 @@ impl Shard {
         // Who opens its letter box without a word about how much of it gets the newest page.
         let is_inbox = since.is_none() && is_inbox_of(room, identity.user());
         let history = history.unwrap_or(if is_inbox { u32::MAX } else { 0 });
+        if let Err(retry_after_ms) = self.may_join(now, identity.user()) {
+            self.refuse_too_often(now, conn, id, retry_after_ms);
+            return Ok(());
+        }
+        let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);
         let (encoding, ticket) = (row.encoding(), row.ticket);
         let home = self.home_of(room);
@@ -215,12 +241,11 @@ impl Shard {
 
     fn ask_publish(
         &mut self,
+        now: Now,
         conn: ConnKey,
         id: Option<u64>,
         room: &str,
-        data: &Data<'_>,
-        event: Option<&str>,
-        echo: Option<bool>,
+        said: &Said<'_>,
     ) -> Result<(), Refusal> {
         self.require(conn, Verb::Publish, room)?;
         let known = self.room_near(conn, room).map(|at| self.seats.room(at));
@@ -238,15 +263,20 @@ impl Shard {
             None => RoomRef::Named(named().map_err(|_| Refusal::BadRoom)?),
         };
         let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
+        if let Err(retry_after_ms) = self.may_send(now, identity.user(), said.data.raw().len()) {
+            self.refuse_too_often(now, conn, id, retry_after_ms);
+            return Ok(());
+        }
         let publish = Publish {
             room: place,
             conn,
             ack,
             identity,
             // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
-            skip_own: !echo.unwrap_or_else(|| id.is_none()),
-            event: event.map(Box::from),
-            payload: data.to_payload(),
+            skip_own: !said.echo.unwrap_or_else(|| id.is_none()),
+            event: said.event.map(Box::from),
+            key: said.key.map(Box::from),
+            payload: said.data.to_payload(),
         };
         self.post(home, Mail::Publish(Box::new(publish)));
         Ok(())
@@ -263,16 +293,17 @@ impl Shard {
         Ok(())
     }
 
-    /// Whether the token grants it.
+    /// Whether the token grants it, and the room's class.
     pub(super) fn may(&self, conn: ConnKey, verb: Verb, room: &str) -> bool {
-        self.connections.row(conn).is_some_and(|row| {
+        let granted = self.connections.row(conn).is_some_and(|row| {
             let user = row.identity.as_ref().map_or("", |identity| identity.user());
             self.grants.grants(row.grants).allows(verb, room, user)
-        })
+        });
+        granted && self.class_near(conn, room).can.has(verb)
     }
 
-    /// The grant, and room for the answer.
-    fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
+    /// That, and room for the answer.
+    pub(super) fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
         if !self.may(conn, verb, room) {
             return Err(Refusal::Forbidden);
         }
@@ -280,6 +311,16 @@ impl Shard {
         // Its answers pile up: what it asks for now is to be asked again when it has read some.
         let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
         if outbox_bytes > self.limits().outbox_hard_bytes_max { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    /// The class of a room; its name is looked at only where nobody sits in it.
+    fn class_near(&self, conn: ConnKey, room: &str) -> &RoomClass {
+        let classes = &self.config.rules.classes;
+        if classes.is_plain() {
+            return classes.class(ClassId::DEFAULT);
+        }
+        let known = self.room_near(conn, room).map(|at| self.seats.room(at).class);
+        classes.class(known.unwrap_or_else(|| classes.of_room(room)))
     }
 
     /// The room at this shard, if it has seats in it. Who sits in one room only mostly means that one.

@@ -44,17 +44,32 @@ pub enum PlantedBug {
     ForgetsAGap,
     /// Who has left a room still hears it.
     DeliversAfterLeave,
+    /// A room that was forgotten comes back with the epoch it had, and gives its offsets again.
+    OffsetsAfterEviction,
+    /// A key of one user is taken for the same key of another.
+    WrongDedupScope,
+    /// A reader that pulls is given the log of another room.
+    ForeignRoom,
+    /// Default grants are narrowed, and who sits where they do not reach stays.
+    SeatsOutliveGrants,
+    /// Who is revoked while it is connected goes on.
+    RevokedGoOn,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipsAtTheSeam,
         Self::GhostAfterCut,
         Self::SkipsOneOnResume,
         Self::TwiceOnTakeover,
         Self::ForgetsAGap,
         Self::DeliversAfterLeave,
+        Self::OffsetsAfterEviction,
+        Self::WrongDedupScope,
+        Self::ForeignRoom,
+        Self::SeatsOutliveGrants,
+        Self::RevokedGoOn,
     ];
 }
 

@@ -2,6 +2,7 @@
 
 use super::row::{Flags, Stage};
 use super::{Count, Shard};
+use crate::base::ConnKey;
 
 impl Shard {
     /// The numbered invariants of one shard. Says which one is broken and where.
@@ -13,7 +14,7 @@ impl Shard {
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
     /// I6 who is behind has a cursor, and only who is behind;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
-    /// I8 the bytes of all logs are accounted for;
+    /// I8 the bytes of all logs are accounted for, and the keys all rooms remember;
     /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say.
     pub fn check(&self) -> Result<(), String> {
         self.check_rooms()?;
@@ -48,6 +49,10 @@ impl Shard {
         let kept: usize = self.rooms.iter().map(|room| room.log().bytes()).sum();
         if kept != self.rooms.bytes() {
             return Err(format!("I8 logs: kept {kept}, accounted {}", self.rooms.bytes()));
+        }
+        let keys: usize = self.rooms.iter().map(|room| room.keys_len()).sum();
+        if keys != self.rooms.keys() {
+            return Err(format!("I8 keys: kept {keys}, accounted {}", self.rooms.keys()));
         }
         if unsent != self.flush.unsent_bytes {
             return Err(format!("I3 unsent: counted {unsent}, kept {}", self.flush.unsent_bytes));
@@ -126,13 +131,19 @@ impl Shard {
         self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
     }
 
+    /// Whether this connection is a session: let in, and not sent away.
+    pub fn is_session(&self, conn: ConnKey) -> bool {
+        self.connections.row(conn).is_some_and(|row| row.stage == Stage::Open)
+    }
+
     /// Whether everything that was said has been written and told: nothing is pending, owed, behind or unsent.
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
-        nothing_unsent && nothing_untold && nothing_to_do && self.outgoing.iter().all(Vec::is_empty)
+        let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
+        nothing_unsent && nothing_untold && nothing_to_do && nobody_to_go && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.
@@ -148,6 +159,25 @@ impl Shard {
         let planted = self.config.planted == Some(super::PlantedBug::SkipsAtTheSeam);
         let is_full = page_bytes + self.limits().message_bytes_max > self.limits().outbox_soft_bytes_max;
         if planted && is_full { next.next() } else { next }
+    }
+
+    /// Planted bug: a reader that pulls is given messages of another room of this home.
+    pub(super) fn planted_foreign(
+        &mut self,
+        at: u32,
+        cursor: crate::base::Offset,
+        encoding: crate::base::Encoding,
+        page: crate::room::Page,
+    ) -> crate::room::Page {
+        let planted = self.config.planted == Some(super::PlantedBug::ForeignRoom);
+        let Some(other) = self.rooms.room_mut(at ^ 1).filter(|_| planted && !page.frames.is_empty()) else {
+            return page;
+        };
+        let bytes_before = other.log().bytes();
+        let foreign = other.frame(cursor, encoding, &mut self.scratch);
+        self.rooms.account(at ^ 1, bytes_before);
+        let frames = foreign.map_or(page.frames, |(frame, _)| vec![frame]);
+        crate::room::Page { frames, ..page }
     }
 
     /// Planted bug: of the rooms noted since `told` no home hears that somebody was cut.

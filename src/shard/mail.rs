@@ -6,10 +6,13 @@
 use std::sync::Arc;
 
 use super::ask::Announcement;
+use super::history::{AskHistory, HistoryTold};
 use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
-use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
+use crate::base::{
+    ConnAddress, ConnKey, Delivery, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
+};
 use crate::room::{Changes, Gone, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
@@ -39,6 +42,7 @@ pub enum Mail {
         conn: ConnKey,
         id: Option<u64>,
     },
+    AskHistory(Box<AskHistory>),
     // From a user's shards to its home, and back.
     /// Whose connections came and went, in order.
     Users {
@@ -82,7 +86,24 @@ pub enum Mail {
         conn: ConnKey,
         ack: Ack,
         position: Position,
+        /// It was there already.
+        dup: bool,
     },
+    /// A publish that may be tried again after so long.
+    TooOften {
+        conn: ConnKey,
+        id: Option<u64>,
+        retry_after_ms: u32,
+    },
+    /// A join that gets no seat.
+    NoSeat {
+        room: LocalPlace,
+        conn: ConnKey,
+        ticket: u16,
+        id: Option<u64>,
+        refusal: Refusal,
+    },
+    HistoryTold(Box<HistoryTold>),
     Refused {
         conn: ConnKey,
         id: Option<u64>,
@@ -118,6 +139,7 @@ impl Mail {
             Self::Publish(publish) => publish.payload.bytes().len(),
             Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.len()).sum(),
             Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.len()).sum(),
+            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.len()).sum(),
             Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
@@ -129,6 +151,9 @@ impl Mail {
             | Self::TakenOver { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
+            | Self::AskHistory(_)
+            | Self::TooOften { .. }
+            | Self::NoSeat { .. }
             | Self::Fence { .. }
             | Self::Fenced { .. }
             | Self::Joined(_)
@@ -172,6 +197,7 @@ pub struct Joined {
     pub head: Offset,
     pub start: Start,
     pub roll: Option<Roll>,
+    pub delivery: Delivery,
 }
 
 /// Which room is meant.
@@ -200,6 +226,7 @@ pub struct Publish {
     /// The publisher gets no copy.
     pub skip_own: bool,
     pub event: Option<Box<str>>,
+    pub key: Option<Box<str>>,
     pub payload: Payload,
 }
 

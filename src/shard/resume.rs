@@ -38,7 +38,7 @@ impl Shard {
             None => self.answer_resume(conn, id, None),
         }
         for room in rooms {
-            if let Err(refusal) = self.resume_room(conn, room) {
+            if let Err(refusal) = self.resume_room(now, conn, room) {
                 self.refuse_room(conn, room, refusal);
             }
             self.settle(now);
@@ -88,7 +88,9 @@ impl Shard {
         self.counters.add(if resumed { Count::Resumed } else { Count::NotResumed }, 1);
         let greeted = self.connections.row_mut(conn).and_then(|row| match row.stage {
             Stage::Greeting => row.work.as_mut()?.greeted.take(),
-            Stage::Free | Stage::Opening | Stage::Parked | Stage::Open | Stage::Closing | Stage::Gone => None,
+            Stage::Free | Stage::Opening | Stage::Parked | Stage::Open | Stage::Echo | Stage::Closing | Stage::Gone => {
+                None
+            }
         });
         let Some(verified) = greeted else {
             self.answer_resume(conn, id, Some(resumed));
@@ -129,13 +131,13 @@ impl Shard {
         }
     }
 
-    fn resume_room(&mut self, conn: ConnKey, entry: &ResumeRoom<'_>) -> Result<(), Refusal> {
+    fn resume_room(&mut self, now: Now, conn: ConnKey, entry: &ResumeRoom<'_>) -> Result<(), Refusal> {
         let ResumeRoom { room, id, since, history, presence } = entry;
         // Who may sit here but not read the log is not turned away for having been here: what is missing is said.
         let may_read = self.may(conn, Verb::History, room);
         let (since, history) = if may_read { (*since, *history) } else { (None, None) };
         let wish = Wish { room, since, history, presence: *presence, resumes: true };
-        self.ask_join(conn, *id, &wish)
+        self.ask_join(now, conn, *id, &wish)
     }
 
     /// An entry is refused like a join, by its `id`; one without is told by name.
@@ -157,6 +159,10 @@ impl Shard {
             | Refusal::NotJoined
             | Refusal::Unportable
             | Refusal::TooDeep
+            | Refusal::TooOften
+            | Refusal::TooLong
+            | Refusal::RoomFull
+            | Refusal::KeyReused
             | Refusal::BadToken
             | Refusal::OtherUser => RemovedWhy::Busy,
         };

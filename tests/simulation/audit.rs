@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use throng::base::Offset;
+use throng::wire::Verb;
 
-use crate::client::{Asked, room_name};
+use crate::client::{Asked, Client, room_name};
+use crate::fleeting;
 use crate::view::Wish;
 use crate::world::World;
 
@@ -68,6 +70,9 @@ impl World {
                 return Some(format!("{:?} {:?}", shard.id(), shard.gauges()));
             }
         }
+        if let Some(shard) = (0..self.shards.len()).find(|n| !self.asks[*n].is_empty() || self.board[*n].is_some()) {
+            return Some(format!("shard {shard} has not heard of all asks and rules"));
+        }
         if let Some(inbox) = self.inboxes.iter().position(|inbox| !inbox.is_empty()) {
             return Some(format!("mail for shard {inbox}"));
         }
@@ -127,7 +132,37 @@ impl World {
         }
         self.nobody_lives_twice()?;
         self.reference.settle()?;
+        let open = (0..self.clients.len()).filter(|n| self.is_alive(*n) && self.clients[*n].is_open());
+        if self.weather.plain_log() {
+            fleeting::agree(open.map(|number| &self.clients[number]))?;
+        }
+        self.grants_and_limits_hold()?;
+        self.desk_is_clear()?;
         self.call_the_roll()
+    }
+
+    /// G5: at quiet nobody sits where it may not, whatever token it came with; U1: nobody has more connections than any
+    /// limit so far allowed.
+    fn grants_and_limits_hold(&self) -> Result<(), String> {
+        let mut users = BTreeMap::<usize, u32>::new();
+        let open = |client: &&Client| self.is_alive(client.number) && client.is_open();
+        for client in self.clients.iter().filter(open) {
+            *users.entry(client.user).or_default() += 1;
+            let Some(paper) = client.papers.last() else { continue };
+            let seats = client.views.iter().filter(|(_, view)| view.seated && !view.left_silently);
+            for (room, _) in seats {
+                if !self.deeds.allows(client.shard, paper, Verb::Join, *room) {
+                    return Err(format!("G5 client {} sits in room {room} with {paper:?}", client.number));
+                }
+            }
+        }
+        let max = self.deeds.user_max_ever;
+        match users.iter().find(|(_, count)| max > 0 && **count > max) {
+            Some((user, count)) => {
+                Err(format!("U1 user {user} has {count} connections, never more than {max} allowed"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Q2: home counts are the seats on all shards, presence is who was told to sit there; Q3: every seat has all.
@@ -175,9 +210,12 @@ impl World {
     /// Q4: everybody who asks is told the truth.
     fn call_the_roll(&mut self) -> Result<(), String> {
         for room in 0..self.weather.rooms {
-            let may_ask =
-                |n: &usize| self.is_alive(*n) && self.clients[*n].is_open() && self.clients[*n].may_sit_in(room);
-            let Some(number) = (0..self.clients.len()).find(may_ask) else { continue };
+            let may = |client: &Client| {
+                let paper = client.papers.last();
+                paper.is_some_and(|paper| self.deeds.allows(client.shard, paper, Verb::Presence, room))
+            };
+            let asks = |client: &&Client| self.is_alive(client.number) && client.is_open() && may(client);
+            let Some(number) = self.clients.iter().find(asks).map(|client| client.number) else { continue };
             let mut out = Vec::new();
             let expected = self.told_to_sit_in(room);
             self.clients[number].roll_calls.clear();

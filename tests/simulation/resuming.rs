@@ -3,10 +3,10 @@
 use throng::base::Encoding;
 use throng::wire::client::{CommandOut, ResumeOut};
 
-use crate::client::{Asked, Client, FORBIDDEN, Stage, envelope, room_name};
+use crate::client::{Asked, Client, Sent, Stage, envelope, room_name};
 use crate::crowd::upgrade;
 use crate::dice::Dice;
-use crate::tokens::Tokens;
+use crate::tokens::{Paper, Reach};
 use crate::view::Wish;
 use crate::world::World;
 
@@ -27,7 +27,6 @@ impl Client {
             history: 0,
             presence: dice.chance(whim),
             resumes: true,
-            blind: false,
         };
         let rooms = sat.take(rooms_max).map(|(room, view)| (*room, wish(view, dice))).collect();
         Some(Memory { of: self.number, session, rooms })
@@ -56,26 +55,9 @@ impl Client {
         let bytes = envelope(self.encoding, Some(id), &CommandOut::Resume { session, rooms: &rooms });
         self.send(&bytes, Some(Asked::Resume(ids.clone())), out, dice, 1);
         for ((room, wish), id) in memory.rooms.iter().zip(ids) {
-            let wish = Wish { blind: self.narrow && *room == 1, ..*wish };
-            self.outstanding.insert(id, Asked::Join(*room, wish));
+            let sent = Sent { asked: Asked::Join(*room, *wish), papers: 0, since: self.since };
+            self.outstanding.insert(id, sent);
             self.sequence = id;
-        }
-    }
-
-    /// Whether its token lets it sit in a room.
-    pub(crate) fn may_sit_in(&self, room: usize) -> bool {
-        room != FORBIDDEN && (!self.narrow || room <= 1)
-    }
-
-    /// Whether its token does not grant this.
-    pub(crate) fn lacks(&self, asked: &Asked) -> bool {
-        match asked {
-            Asked::Join(room, wish) => {
-                let reads_log = wish.since.is_some() || wish.history > 0;
-                !self.may_sit_in(*room) || self.narrow && *room == 1 && reads_log && !wish.resumes
-            }
-            Asked::Publish(room, _) | Asked::Presence(room) => !self.may_sit_in(*room),
-            Asked::Leave(_) | Asked::Ping | Asked::Wrong(_) | Asked::Resume(_) => false,
         }
     }
 }
@@ -84,7 +66,7 @@ impl World {
     /// Somebody who lost its connection, or has it still, comes to any shard. False: nobody is there who could.
     pub(crate) fn somebody_comes_back(&mut self) -> bool {
         let lives = self.dice.chance(self.weather.take_over);
-        let could = |client: &&Client| client.welcomed && (client.stage == Stage::Open) == lives;
+        let could = |client: &&Client| client.is_welcomed() && (client.stage == Stage::Open) == lives;
         let could: Vec<usize> = self.clients.iter().filter(could).map(|client| client.number).collect();
         let Some(recent) = could.len().checked_sub(1) else { return false };
         // Mostly somebody who was here a moment ago; now and then one of long ago, who may have been back since.
@@ -104,18 +86,22 @@ impl World {
         let whim = self.weather.whim;
         let memory = self.clients[of].memory(rooms_max, whim, &mut self.dice)?;
         let (user, encoding) = (self.clients[of].user, self.dice.pick(&Encoding::ALL));
-        let narrow = self.dice.chance(self.weather.narrow_token);
-        let greets = self.dice.chance(whim);
-        let tokens = Tokens::shared();
-        let token = if narrow { tokens.narrow(user) } else { tokens.of(user, false) };
-        let head = if greets { offer(encoding) } else { upgrade(encoding, Some(token)) };
+        let mut paper = Paper::draw(user, false, self.now.unix_ms / 1_000, &mut self.dice);
+        if whim == 0 {
+            paper = Paper::plain(user);
+        } else if self.dice.chance(whim) {
+            paper.reach = Some(Reach::draw(&mut self.dice));
+        }
+        let (token, greets) = (paper.signed(), self.dice.chance(whim));
+        let head = if greets { offer(encoding) } else { upgrade(encoding, Some(&token)) };
         let number = self.connect(shard, user, encoding, &head)?;
         self.clients[of].succeeded = true;
         let client = &mut self.clients[number];
-        (client.narrow, client.greets) = (narrow, greets);
+        client.greets = greets;
+        client.papers.push(paper);
         let mut out = Vec::new();
         if greets {
-            let hello = envelope(encoding, None, &CommandOut::Hello { token, session: Some(&memory.session) });
+            let hello = envelope(encoding, None, &CommandOut::Hello { token: &token, session: Some(&memory.session) });
             client.send(&hello, None, &mut out, &mut self.dice, 1);
         }
         client.resume(&memory, &mut out, &mut self.dice);
@@ -137,7 +123,11 @@ impl World {
         let (old, limits) = (&self.clients[of], &self.weather.limits);
         let kept = limits.resume_window_ms >= 600_000 && limits.sessions_kept_max >= 100_000;
         let lost = matches!(old.stage, Stage::Open | Stage::Ended) && !old.misbehaved && !old.said_goodbye;
-        if kept && lost && rivals == 0 && !self.resumed.contains(&of) {
+        // Who was revoked, sent away by somebody, or was one too many of its user has no session to go on with.
+        let sent_away = self.deeds.user_max_ever > 0
+            || [4006, 4501].iter().any(|code| self.deeds.may_have_kicked(old, *code))
+            || old.papers.iter().any(|paper| self.deeds.has_revoked(old.shard, paper));
+        if kept && lost && !sent_away && rivals == 0 && !self.resumed.contains(&of) {
             return Err(format!("F1 client {number} was not let go on with the session of client {of}"));
         }
         Ok(())

@@ -1,6 +1,9 @@
 //! What the worlds lived through, so that a run that saw nothing cannot pass.
 
-use throng::shard::{Count, Counters};
+use throng::base::Limits;
+use throng::shard::{ClassCount, Count, Counters};
+
+use crate::fleeting;
 
 macro_rules! lived {
     ($($variant:ident $name:literal,)*) => {
@@ -35,6 +38,27 @@ lived! {
     Expired "tokens expired",
     Slots "slots told",
     SentAway "sent away in their slot",
+    Dups "publishes known by their key",
+    Histories "history pages",
+    Overtaken "values overtaken",
+    Dropped "ephemeral messages dropped",
+    Refreshed "tokens refreshed",
+    RefreshedAlike "of them as wide as before",
+    RefreshedOtherwise "wider or narrower",
+    RefreshesRefused "refreshes refused",
+    Removed "put out of a room",
+    RulesChanged "rules taken in",
+    Revocations "revocations remembered",
+    RevocationsNotKept "not remembered",
+    Revoked "closed as revoked",
+    UserFull "one too many of a user",
+    AddressFull "one too many of an address",
+    AddressRate "too soon from an address",
+    ApiPublishes "published by the API",
+    Announced "announcements heard",
+    ApiCloses "closed by the API",
+    ApiLooks "looks into rooms and tables",
+    ApiHistory "messages of history pages",
     LeftUnread "commands of those whose slot had come",
     Resumed "sessions resumed",
     NotResumed "resumes of no session",
@@ -86,10 +110,16 @@ impl Tally {
             (Lived::SessionsForgotten, Count::SessionsForgotten),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
+        for class in fleeting::classes(&Limits::default()).ids() {
+            self.add(Lived::Overtaken, counters.count_of(class, ClassCount::Overtaken));
+            self.add(Lived::Dropped, counters.count_of(class, ClassCount::Dropped));
+        }
         self.add(Lived::Slow, counters.closes(CloseReason::Slow));
         self.add(Lived::Silent, counters.closes(CloseReason::Silent));
         self.add(Lived::SentAway, counters.closes(CloseReason::Restart));
         self.add(Lived::Expired, counters.closes(CloseReason::Expired));
+        self.add(Lived::Revoked, counters.closes(CloseReason::Revoked));
+        self.add(Lived::UserFull, counters.closes(CloseReason::UserFull));
     }
 }
 

@@ -14,8 +14,6 @@ pub(crate) struct Wish {
     pub(crate) presence: bool,
     /// As a room of a `resume`.
     pub(crate) resumes: bool,
-    /// Its token does not let it read the log: its position is not looked at.
-    pub(crate) blind: bool,
 }
 
 /// One seat as its owner sees it. Commands are known by the order in which they were sent.
@@ -35,6 +33,8 @@ pub(crate) struct View {
     /// The newest that such a gap may say is missing.
     head_at_join: Offset,
     left_at: u64,
+    /// The newest command sent by the time the server took the seat away.
+    removed_at: u64,
     watches: bool,
     presence_version: u64,
 }
@@ -73,7 +73,7 @@ impl View {
         if answer.recovered.is_some() != (wish.since.is_some() || wish.resumes) {
             return Err(format!("V1 {wish:?} was answered with recovered {:?}", answer.recovered));
         }
-        let Some(since) = wish.since.filter(|_| !wish.blind) else {
+        let Some(since) = wish.since else {
             if wish.resumes {
                 self.awaits_gap = Some(GapWhy::Unknown);
                 return if answer.recovered == Some(false) {
@@ -104,6 +104,16 @@ impl View {
         *self = Self { left_at: sequence, ..Self::default() };
     }
 
+    /// The server took the seat away; a join that was under way may have been meant.
+    pub(crate) fn on_removed(&mut self, sequence: u64) {
+        *self = Self { left_at: self.left_at, removed_at: sequence, ..Self::default() };
+    }
+
+    /// It may not ask any more who is there.
+    pub(crate) fn stop_watching(&mut self) {
+        self.watches = false;
+    }
+
     /// The server says we sit here already.
     pub(crate) fn on_already_joined(&mut self) {
         if !self.seated {
@@ -117,7 +127,7 @@ impl View {
     }
 
     pub(crate) fn left_after(&self, sequence: u64) -> bool {
-        self.left_at > sequence || self.left_silently
+        self.left_at > sequence || self.removed_at >= sequence || self.left_silently
     }
 
     /// Whether messages may come.

@@ -29,11 +29,19 @@ pub(crate) struct Weather {
     pub(crate) short_token: usize,
     /// Of those who come, how many go on with a session.
     pub(crate) resume: usize,
-    /// Of those, whose session still has a connection, and who have lost grants.
+    /// Of those, whose session still has a connection.
     pub(crate) take_over: usize,
-    pub(crate) narrow_token: usize,
-    /// Who comes back with a hello, without a position, with a wish for presence.
+    /// Who comes back with a hello, with another token, without a position, with a wish for presence.
     pub(crate) whim: usize,
+    /// Another token, at each burst of commands.
+    pub(crate) refreshes: usize,
+    /// Asks of the control plane, at each turn.
+    pub(crate) asks: usize,
+    pub(crate) revokes: usize,
+    /// Other rules.
+    pub(crate) reloads: usize,
+    /// Addresses that are counted, beside that of this host.
+    pub(crate) addresses: usize,
     pub(crate) cut: usize,
     pub(crate) cut_everybody: usize,
     pub(crate) goodbye: usize,
@@ -75,8 +83,12 @@ impl Weather {
             short_token: dice.pick(&[0, 50, 300]),
             resume: dice.pick(&[100, 500, 900]),
             take_over: dice.pick(&[50, 400]),
-            narrow_token: dice.pick(&[0, 200]),
             whim: dice.pick(&[50, 300]),
+            refreshes: dice.pick(&[0, 20, 100]),
+            asks: dice.pick(&[0, 20, 100]),
+            revokes: dice.pick(&[0, 0, 1, 4]),
+            reloads: dice.pick(&[0, 0, 2, 8]),
+            addresses: dice.pick(&[0, 0, 1, 3]),
             cut: dice.pick(&[0, 1, 8]),
             cut_everybody: dice.pick(&[0, 0, 1, 4]),
             goodbye: dice.pick(&[0, 5, 20]),
@@ -118,8 +130,12 @@ impl Weather {
             short_token: 0,
             resume: 0,
             take_over: 0,
-            narrow_token: 0,
             whim: 0,
+            refreshes: 0,
+            asks: 0,
+            revokes: 0,
+            reloads: 0,
+            addresses: 0,
             cut: 0,
             cut_everybody: 0,
             goodbye: 0,
@@ -148,7 +164,7 @@ impl Weather {
 fn draw_limits(dice: &mut Dice) -> Limits {
     let outbox_soft_bytes_max = dice.between(200, 2_000);
     let limits = Limits {
-        message_bytes_max: dice.between(400, 900),
+        message_bytes_max: dice.between(700, 950),
         fragments_max: 6,
         handshake_ms: 3_000,
         rooms_per_connection_max: dice.between(2, 6),
@@ -171,8 +187,10 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
-        // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
-        connections_per_user_max: 0,
+        connections_per_user_max: dice.pick(&[0, 0, 1, 3]),
+        connections_per_address_max: dice.pick(&[1_000, 3, 12]),
+        handshakes_per_address_per_s: dice.pick(&[0, 2, 50]),
+        revocations_max: dice.pick(&[3, 50_000]),
         resume_window_ms: dice.pick(&[600_000, 600_000, 1_500]),
         sessions_kept_max: dice.pick(&[100_000, 100_000, 3]),
         ..Limits::default()

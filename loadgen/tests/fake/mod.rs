@@ -218,7 +218,8 @@ impl World {
             | Command::Hello { .. }
             | Command::Resume { .. }
             | Command::Send { .. }
-            | Command::Refresh { .. } => panic!("the prover does not ask this"),
+            | Command::Refresh { .. }
+            | Command::History { .. } => panic!("the prover does not ask this"),
         }
     }
 
@@ -249,7 +250,7 @@ impl World {
         if let Some(id) = id.filter(|_| !(lie == Lie::WithholdsAck && turn)) {
             let told = Offset(offset.0 + u64::from(lie == Lie::AcksElsewhere && turn));
             let position = Position { epoch: EPOCH, offset: told };
-            say(stream, encoding, &Event::Published { id, room: &room.name, position })?;
+            say(stream, encoding, &Event::Published { id, room: &room.name, position, dup: false })?;
         }
         if lie == Lie::MutesAll || lie == Lie::ForgetsAccepted && turn {
             return Some(());
@@ -265,7 +266,8 @@ impl World {
             self.deliveries += 1;
             let turn = self.deliveries.is_multiple_of(EVERY);
             let from = if lie == Lie::Misattributes && turn { &stranger } else { user };
-            let message = MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, data: &payload };
+            let message =
+                MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, key: None, data: &payload };
             let mut frame = Vec::new();
             write_message(&mut frame, member.encoding, &message);
             let lie = if turn { lie } else { Lie::Honest };

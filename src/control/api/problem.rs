@@ -58,6 +58,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::TooOften => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::KeyReused => StatusCode::CONFLICT,
             Refusal::Forbidden | Refusal::BadToken | Refusal::OtherUser => StatusCode::FORBIDDEN,
             Refusal::Malformed | Refusal::UnknownCommand => StatusCode::BAD_REQUEST,
             Refusal::Unsupported => StatusCode::NOT_IMPLEMENTED,
@@ -65,6 +68,7 @@ impl From<Refusal> for Problem {
             | Refusal::AlreadyJoined
             | Refusal::NotJoined
             | Refusal::TooManyRooms
+            | Refusal::RoomFull
             | Refusal::Unportable
             | Refusal::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
         };

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::entries::{Entries, Flaw, Value};
-use super::resume::{ResumeRoom, read_room};
+use super::resume::{ResumeRoom, read_rooms};
 use crate::base::{Encoding, Epoch, Limits, Offset, Position, RoomName};
 use crate::wire::payload::{Broken, Data};
 use crate::wire::refusal::Refusal;
@@ -38,6 +38,8 @@ pub enum Command<'a> {
         data: Data<'a>,
         event: Option<Cow<'a, str>>,
         echo: Option<bool>,
+        /// By which it is known when it is sent again; where the last value of each key is kept, which value it is.
+        key: Option<Cow<'a, str>>,
     },
     /// A message for one user's inbox.
     Send {
@@ -45,6 +47,7 @@ pub enum Command<'a> {
         data: Data<'a>,
         event: Option<Cow<'a, str>>,
         echo: Option<bool>,
+        key: Option<Cow<'a, str>>,
     },
     /// Always with an `id`.
     Presence {
@@ -66,6 +69,26 @@ pub enum Command<'a> {
         session: Option<Cow<'a, str>>,
         rooms: Vec<ResumeRoom<'a>>,
     },
+    /// A piece of what was said before. Always with an `id`.
+    History {
+        room: Cow<'a, str>,
+        from: HistoryFrom,
+        /// Not yet cut to the limit.
+        messages_max: Option<u32>,
+    },
+}
+
+/// Which piece of what was said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HistoryFrom {
+    Newest,
+    /// The newest before this offset.
+    Before(Offset),
+    /// The oldest after this position. Without an epoch: of whatever life the room is in.
+    After {
+        epoch: Option<Epoch>,
+        offset: Offset,
+    },
 }
 
 /// A token inside a command. `Debug` never shows it.
@@ -80,8 +103,8 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 9] =
-        ["join", "leave", "publish", "presence", "ping", "hello", "refresh", "resume", "send"];
+    pub const NAMES: [&'static str; 10] =
+        ["join", "leave", "publish", "presence", "ping", "hello", "refresh", "history", "resume", "send"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -93,8 +116,9 @@ impl Command<'_> {
             Command::Ping => 4,
             Command::Hello { .. } => 5,
             Command::Refresh { .. } => 6,
-            Command::Resume { .. } => 7,
-            Command::Send { .. } => 8,
+            Command::History { .. } => 7,
+            Command::Resume { .. } => 8,
+            Command::Send { .. } => 9,
         }
     }
 
@@ -118,6 +142,11 @@ pub struct Rejected {
 pub fn is_event_name(text: &str) -> bool {
     let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
     (1..=EVENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(allows)
+}
+
+/// Whether this may be a `key`: written like the name of a room.
+pub fn is_key(text: &str) -> bool {
+    RoomName::check(text).is_ok()
 }
 
 /// Reads one message. JSON is checked to be UTF-8 here too, so that nobody else's mistake can let other text through.
@@ -165,13 +194,15 @@ enum Field {
     Echo,
     Key,
     Token,
+    Before,
+    Limit,
     Session,
     Rooms,
     User,
 }
 
 impl Field {
-    const COUNT: usize = 14;
+    const COUNT: usize = 16;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
@@ -186,6 +217,8 @@ impl Field {
             "echo" => Self::Echo,
             "key" => Self::Key,
             "token" => Self::Token,
+            "before" => Self::Before,
+            "limit" => Self::Limit,
             "session" => Self::Session,
             "rooms" => Self::Rooms,
             "user" => Self::User,
@@ -263,7 +296,7 @@ impl<'a> Fields<'a> {
             "join" => Ok(Command::Join {
                 room: self.room()?,
                 since: self.since(limits.depth_max)?,
-                history: self.history()?,
+                history: self.count(Field::History, "`history` is not an integer from 0 on")?,
                 presence: self.boolean(Field::Presence, "`presence` is not a boolean")?.unwrap_or(false),
             }),
             "leave" => Ok(Command::Leave { room: self.room()? }),
@@ -274,8 +307,17 @@ impl<'a> Fields<'a> {
             "send" => self.send(),
             "hello" => Ok(Command::Hello { token: self.token()?, session: self.session()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
-            "resume" => Ok(Command::Resume { session: self.session()?, rooms: self.rooms(limits)? }),
-            "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
+            "history" if id.is_none() => Err(No::malformed("`history` asks for an answer and needs an `id`")),
+            "history" => Ok(Command::History {
+                room: self.room()?,
+                from: self.history_from(limits.depth_max)?,
+                messages_max: self.count(Field::Limit, "`limit` is not an integer from 0 on")?,
+            }),
+            "resume" => Ok(Command::Resume {
+                session: self.session()?,
+                rooms: read_rooms(self.optional(Field::Rooms), limits)?,
+            }),
+            "typing" | "read" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
         }
     }
@@ -296,21 +338,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn rooms(&self, limits: &Limits) -> Result<Vec<ResumeRoom<'a>>, No> {
-        let Some(value) = self.optional(Field::Rooms) else { return Ok(Vec::new()) };
-        let Some(mut elements) = value.array(limits.depth_max) else {
-            return Err(No::malformed("`rooms` is not an array"));
-        };
-        let mut rooms = Vec::new();
-        while let Some(value) = elements.next_element().map_err(no_envelope)? {
-            if rooms.len() >= limits.rooms_per_connection_max {
-                return Err(Refusal::TooManyRooms.into());
-            }
-            rooms.push(read_room(&value, limits.depth_max)?);
-        }
-        Ok(rooms)
-    }
-
     fn send(&self) -> Result<Command<'a>, No> {
         let Some(user) = self.optional(Field::User) else {
             return Err(No::malformed("`user` is missing"));
@@ -318,23 +345,20 @@ impl<'a> Fields<'a> {
         let Some(user) = user.text() else {
             return Err(No::malformed("`user` is not a string"));
         };
-        let Words { data, event, echo } = self.words()?;
-        Ok(Command::Send { user, data, event, echo })
+        let Words { data, event, echo, key } = self.words()?;
+        Ok(Command::Send { user, data, event, echo, key })
     }
 
     fn publish(&self) -> Result<Command<'a>, No> {
         let room = self.room()?;
-        let Words { data, event, echo } = self.words()?;
-        Ok(Command::Publish { room, data, event, echo })
+        let Words { data, event, echo, key } = self.words()?;
+        Ok(Command::Publish { room, data, event, echo, key })
     }
 
     /// What is said, whoever hears it.
     fn words(&self) -> Result<Words<'a>, No> {
-        if self.optional(Field::Key).is_some() {
-            let detail = Some("`key` is not carried out by this version".to_owned());
-            return Err(No { refusal: Refusal::Unsupported, detail });
-        }
         let event = self.event()?;
+        let key = self.key()?;
         let echo = self.boolean(Field::Echo, "`echo` is not a boolean")?;
         let Some(value) = self.known[Field::Data as usize] else {
             return Err(No::malformed("`data` is missing"));
@@ -345,7 +369,7 @@ impl<'a> Fields<'a> {
                 No { refusal: Refusal::Unportable, detail: Some(format!("byte {at}: {why}")) }
             }
         })?;
-        Ok(Words { data, event, echo })
+        Ok(Words { data, event, echo, key })
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
@@ -362,6 +386,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn key(&self) -> Result<Option<Cow<'a, str>>, No> {
+        let Some(value) = self.optional(Field::Key) else {
+            return Ok(None);
+        };
+        match value.text().filter(|key| is_key(key)) {
+            Some(key) => Ok(Some(key)),
+            None => Err(No::malformed("`key` is not a string of 1 to 128 bytes of A-Z a-z 0-9 : _ . - @ / +")),
+        }
+    }
+
     fn boolean(&self, field: Field, otherwise: &'static str) -> Result<Option<bool>, No> {
         let Some(value) = self.optional(field) else {
             return Ok(None);
@@ -373,13 +407,25 @@ impl<'a> Fields<'a> {
     }
 
     /// More than 32 bits can hold is as good as all of them.
-    fn history(&self) -> Result<Option<u32>, No> {
-        let Some(value) = self.optional(Field::History) else {
+    fn count(&self, field: Field, otherwise: &'static str) -> Result<Option<u32>, No> {
+        let Some(value) = self.optional(field) else {
             return Ok(None);
         };
         match value.unsigned() {
-            Some(newest) => Ok(Some(u32::try_from(newest).unwrap_or(u32::MAX))),
-            None => Err(No::malformed("`history` is not an integer from 0 on")),
+            Some(count) => Ok(Some(u32::try_from(count).unwrap_or(u32::MAX))),
+            None => Err(No::malformed(otherwise)),
+        }
+    }
+
+    fn history_from(&self, depth_max: usize) -> Result<HistoryFrom, No> {
+        match (self.optional(Field::Before), self.since(depth_max)?) {
+            (None, None) => Ok(HistoryFrom::Newest),
+            (Some(before), None) => match before.unsigned() {
+                Some(offset) => Ok(HistoryFrom::Before(Offset(offset))),
+                None => Err(No::malformed("`before` is not an integer from 0 on")),
+            },
+            (None, Some(Position { epoch, offset })) => Ok(HistoryFrom::After { epoch: Some(epoch), offset }),
+            (Some(_), Some(_)) => Err(No::malformed("`before` and `since` exclude each other")),
         }
     }
 
@@ -399,6 +445,7 @@ struct Words<'a> {
     data: Data<'a>,
     event: Option<Cow<'a, str>>,
     echo: Option<bool>,
+    key: Option<Cow<'a, str>>,
 }
 
 pub(super) fn room_of<'a>(value: Option<Value<'a>>) -> Result<Cow<'a, str>, No> {

@@ -2,7 +2,8 @@
 //!
 //! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
 
-use super::writer::{Writer, frame, info_of};
+use super::message::SharedFrame;
+use super::writer::{Writer, content, frame, info_of};
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use crate::wire::refusal::Refusal;
 
@@ -56,7 +57,8 @@ impl GapWhy {
 /// Why a seat was taken away without having been given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RemovedWhy {
-    /// The token that came by `refresh` or with a `resume` does not grant the room (any more).
+    /// The token that came by `refresh` or with a `resume`, or the default grants as they are now, do not grant the room
+    /// (any more).
     Grants,
     /// A resumed room could not be joined now: join it again a little later.
     Busy,
@@ -97,8 +99,9 @@ pub enum Event<'a> {
     },
     /// Answers `leave`.
     Left { id: u64, room: &'a RoomName },
-    /// Answers `publish`: the message is in memory at this position.
-    Published { id: u64, room: &'a RoomName, position: Position },
+    /// Answers `publish`: the message is in memory at this position. Offset 0: it has none and is kept nowhere for sure.
+    /// `dup`: it was there already, by its key.
+    Published { id: u64, room: &'a RoomName, position: Position, dup: bool },
     /// Answers `presence`.
     Members { id: u64, room: &'a RoomName, members: Members<'a> },
     /// Answers `ping`.
@@ -107,6 +110,8 @@ pub enum Event<'a> {
     Resumed { id: u64, resumed: Option<bool> },
     /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
     Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
+    /// Likewise, as `too_often`: it may be tried again after so long.
+    TooOften { id: Option<u64>, retry_after_ms: u32 },
     /// These users came: their first connection.
     PresenceJoined { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// These users went: their last connection.
@@ -121,11 +126,26 @@ pub enum Event<'a> {
     Removed { room: &'a RoomName, why: RemovedWhy },
     /// The server is being replaced: in this time the connection is closed with 1012, and may come again.
     Drain { reconnect_in_ms: u64 },
+    /// Answers `history`.
+    History { id: u64, room: &'a RoomName, answer: HistoryAnswer<'a> },
+}
+
+/// A piece of what was said in a room.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryAnswer<'a> {
+    /// `None`: there is no such room now.
+    pub epoch: Option<Epoch>,
+    /// The newest offset there is.
+    pub head: Offset,
+    /// What is missing between the position asked for and the first message.
+    pub gap: Option<(Offset, Offset, GapWhy)>,
+    /// `message` frames of the reader's encoding, oldest first.
+    pub messages: &'a [SharedFrame],
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -140,6 +160,7 @@ impl Event<'_> {
         "expiring",
         "removed",
         "drain",
+        "reply_history",
         "reply_resume",
     ];
 
@@ -152,7 +173,7 @@ impl Event<'_> {
             Event::Published { .. } => 3,
             Event::Members { .. } => 4,
             Event::Pong { .. } => 5,
-            Event::Error { .. } => 6,
+            Event::Error { .. } | Event::TooOften { .. } => 6,
             Event::PresenceJoined { .. } => 7,
             Event::PresenceLeft { .. } => 8,
             Event::Gap { .. } => 9,
@@ -160,7 +181,8 @@ impl Event<'_> {
             Event::Expiring { .. } => 11,
             Event::Removed { .. } => 12,
             Event::Drain { .. } => 13,
-            Event::Resumed { .. } => 14,
+            Event::History { .. } => 14,
+            Event::Resumed { .. } => 15,
         }
     }
 
@@ -205,11 +227,18 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             }
         }
         Event::Left { id, room } => start_reply(w, id, Some(room), 0),
-        Event::Published { id, room, position } => {
-            start_reply(w, id, Some(room), 3);
+        Event::Published { id, room, position, .. } if position.offset == Offset(0) => {
+            start_reply(w, id, Some(room), 1);
+            w.text_field("level", "none");
+        }
+        Event::Published { id, room, position, dup } => {
+            start_reply(w, id, Some(room), 3 + usize::from(dup));
             w.text_field("epoch", &position.epoch.to_string());
             w.unsigned_field("offset", position.offset.0);
             w.text_field("level", "memory");
+            if dup {
+                w.boolean_field("dup", true);
+            }
         }
         Event::Members { id, room, members } => {
             start_reply(w, id, Some(room), MEMBERS_FIELDS);
@@ -223,16 +252,35 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             }
         }
         Event::Error { id, refusal, detail } => {
-            let retry_after_ms = refusal.retry_after_ms();
-            start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
-            if let Some(id) = id {
-                w.unsigned_field("id", id);
+            let sentence = detail.unwrap_or_else(|| refusal.message());
+            write_error(w, id, refusal, sentence, refusal.retry_after_ms());
+        }
+        Event::TooOften { id, retry_after_ms } => {
+            let refusal = Refusal::TooOften;
+            write_error(w, id, refusal, refusal.message(), Some(retry_after_ms));
+        }
+        Event::History { id, room, answer } => {
+            let more = usize::from(answer.epoch.is_some()) + usize::from(answer.gap.is_some());
+            start_reply(w, id, Some(room), 2 + more);
+            if let Some(epoch) = answer.epoch {
+                w.text_field("epoch", &epoch.to_string());
             }
-            w.text_field("code", refusal.code());
-            w.text_field("message", detail.unwrap_or_else(|| refusal.message()));
-            if let Some(retry_after_ms) = retry_after_ms {
-                w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
+            w.unsigned_field("offset", answer.head.0);
+            if let Some((from, to, why)) = answer.gap {
+                w.key("gap");
+                w.map(3);
+                w.unsigned_field("from", from.0);
+                w.unsigned_field("to", to.0);
+                w.text_field("why", why.name());
+                w.end_map();
             }
+            w.key("messages");
+            w.array(answer.messages.len());
+            for message in answer.messages {
+                w.element();
+                w.out.extend_from_slice(content(message));
+            }
+            w.end_array();
         }
         Event::PresenceJoined { room, users, count, version } => {
             write_presence(w, "joined", room, users, count, version);
@@ -272,6 +320,18 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
 fn start(w: &mut Writer<'_>, kind: &str, more: usize) {
     w.map(1 + more);
     w.text_field("type", kind);
+}
+
+fn write_error(w: &mut Writer<'_>, id: Option<u64>, refusal: Refusal, sentence: &str, retry_after_ms: Option<u32>) {
+    start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
+    if let Some(id) = id {
+        w.unsigned_field("id", id);
+    }
+    w.text_field("code", refusal.code());
+    w.text_field("message", sentence);
+    if let Some(retry_after_ms) = retry_after_ms {
+        w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
+    }
 }
 
 fn start_reply(w: &mut Writer<'_>, id: u64, room: Option<&RoomName>, more: usize) {
@@ -317,7 +377,10 @@ fn length_guess(event: &Event<'_>) -> usize {
         Event::Joined { members, .. } => members.map_or(0, |members| members.list.len()),
         Event::Members { members, .. } => members.list.len(),
         Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
-        Event::Welcome { .. } | Event::Error { .. } | Event::Gap { .. } => 1,
+        Event::Welcome { .. } | Event::Error { .. } | Event::TooOften { .. } | Event::Gap { .. } => 1,
+        Event::History { answer, .. } => {
+            return 200 + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+        }
         Event::Left { .. }
         | Event::Published { .. }
         | Event::Pong { .. }

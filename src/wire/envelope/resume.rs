@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::command::{ID_MAX, NO_ID, No, no_envelope, room_of};
 use super::entries::Value;
-use crate::base::{Epoch, Offset, Position};
+use crate::base::{Epoch, Limits, Offset, Position};
 use crate::wire::payload::Broken;
+use crate::wire::refusal::Refusal;
 
 /// A room of a `resume`: a join with a position, answered like one if it has an `id` of its own.
 #[derive(Clone, PartialEq, Debug)]
@@ -19,8 +20,24 @@ pub struct ResumeRoom<'a> {
     pub presence: bool,
 }
 
+/// All of them; none are as good as an empty list.
+pub(super) fn read_rooms<'a>(value: Option<Value<'a>>, limits: &Limits) -> Result<Vec<ResumeRoom<'a>>, No> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let Some(mut elements) = value.array(limits.depth_max) else {
+        return Err(No::malformed("`rooms` is not an array"));
+    };
+    let mut rooms = Vec::new();
+    while let Some(value) = elements.next_element().map_err(no_envelope)? {
+        if rooms.len() >= limits.rooms_per_connection_max {
+            return Err(Refusal::TooManyRooms.into());
+        }
+        rooms.push(read_room(&value, limits.depth_max)?);
+    }
+    Ok(rooms)
+}
+
 /// `{room, id?, epoch?, offset?, history?, presence?}`; unknown keys are passed over.
-pub(super) fn read_room<'a>(value: &Value<'a>, depth_max: usize) -> Result<ResumeRoom<'a>, No> {
+fn read_room<'a>(value: &Value<'a>, depth_max: usize) -> Result<ResumeRoom<'a>, No> {
     let Some(mut entries) = value.map(depth_max) else {
         return Err(No::malformed("`rooms` holds something that is no map"));
     };

@@ -37,7 +37,7 @@ fn keys_come_in_any_order_and_spacing_and_unknown_ones_are_passed_over() {
     assert_eq!(json(nulls), Ok(Envelope { id: None, command: resume }));
     let room = || "a".into();
     let data = prove(JSON, b"null", 0).unwrap();
-    let publish = Command::Publish { room: room(), data, event: None, echo: None };
+    let publish = Command::Publish { room: room(), data, event: None, echo: None, key: None };
     assert_eq!(json(r#"{"type":"publish","room":"a","data":null}"#), Ok(Envelope { id: None, command: publish }));
 }
 
