@@ -30,18 +30,6 @@ pub enum Delivery {
     Ephemeral,
 }
 
-/// What can be known of who is in a room.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub enum Presence {
-    /// Nothing: `presence` is refused.
-    Off,
-    /// Who is here and how many, for those who ask.
-    Counted,
-    /// Also who comes and goes, merged per tick, for those who ask for it when they join; nobody hears it unasked.
-    #[default]
-    Announced,
-}
-
 /// Bounds of one room's log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogBounds {
@@ -81,12 +69,6 @@ pub struct RoomClass {
     pub flush: Option<Flush>,
     pub delivery: Delivery,
     pub presence: Presence,
-    /// How long somebody whose connections were all lost is `away` before having left. 0: at once.
-    pub leave_delay_ms: u64,
-    /// How long a typing key lives. 0: typing is refused as `unsupported`.
-    pub typing_ms: u64,
-    /// Whether it is kept and told how far everybody has read.
-    pub receipts: bool,
     /// Connections that may sit in one room; another join is refused as `room_full`. 0: not limited.
     pub seats_max: u32,
     /// Bytes of a published payload; more is refused as `too_long`. Never above [`Limits::message_bytes_max`].
@@ -110,10 +92,6 @@ impl RoomClass {
             },
             flush: None,
             delivery: Delivery::default(),
-            presence: Presence::default(),
-            leave_delay_ms: 0,
-            typing_ms: 5_000,
-            receipts: true,
             seats_max: 0,
             message_bytes_max: limits.message_bytes_max,
             publish_rate: Rate { per_minute: 0, burst: 20 },

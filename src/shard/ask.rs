@@ -138,6 +138,7 @@ pub struct RoomFacts {
     pub name: RoomName,
     pub epoch: Epoch,
     pub head: Offset,
+    /// For a moment they may outnumber the connections: who left is named after the count that a join brings along.
     pub users: u32,
     pub connections: u64,
     pub messages_kept: u64,

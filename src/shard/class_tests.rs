@@ -52,7 +52,7 @@ impl House {
     }
 
     fn rests(&mut self) {
-        while (0..self.shards.len()).fold(false, |busy, at| self.turn(at) || busy) {}
+        while (0..self.shards.len()).filter(|at| self.turn(*at)).count() > 0 {}
     }
 
     fn turn(&mut self, at: usize) -> bool {

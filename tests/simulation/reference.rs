@@ -149,9 +149,8 @@ impl Reference {
         if post.keyed.is_none() && *post.offset.get_or_insert(heard.offset) != heard.offset {
             return Err(format!("R1 {post:?} was heard again at {:?}", heard.offset));
         }
-        match heard.epoch {
-            Some(epoch) => self.place(tag, Place { room: heard.room, epoch, offset: heard.offset })?,
-            None => {}
+        if let Some(epoch) = heard.epoch {
+            self.place(tag, Place { room: heard.room, epoch, offset: heard.offset })?;
         }
         Ok(tag)
     }

@@ -53,6 +53,9 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
         Command::Ping => CommandOut::Ping,
         Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
+        Command::History { room, from, messages_max } => {
+            CommandOut::History { room, from: *from, messages_max: *messages_max }
+        }
     };
     for to in Encoding::ALL {
         let mut again = Vec::new();

@@ -154,17 +154,22 @@ fn envelope_of(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut Vec<
             write_command(out, encoding, id, &command);
         }
         12 => {
+            let from = match options >> 6 {
+                0 => HistoryFrom::Newest,
+                1 => HistoryFrom::Before(Offset(u64::from(options & 15))),
+                _ => HistoryFrom::After { epoch: Some(Epoch(0)), offset: Offset(u64::from(options & 15)) },
+            };
+            let messages_max = (options & 32 != 0).then_some(u32::from(options & 3));
+            write_command(out, encoding, Some(9), &CommandOut::History { room, from, messages_max });
+        }
+        13 => {
             let position = Position { epoch: Epoch(u64::from(options)), offset: Offset(u64::from(options >> 4)) };
             let since = (options & 8 != 0).then_some(position);
             let entry = ResumeOut { room, id: Some(9), since, history: None, presence: options & 2 != 0 };
-            // The first connection of the first shard, mostly with a code that nobody made.
+            // A code that nobody made, of a connection that there may be.
             let session = format!("{:048x}", u64::from(options));
             let session = (options & 16 != 0).then_some(session.as_str());
             write_command(out, encoding, id, &CommandOut::Resume { session, rooms: &[entry, entry] });
-        }
-        13 => {
-            let from = if options & 8 == 0 { HistoryFrom::Newest } else { HistoryFrom::Before(Offset(3)) };
-            write_command(out, encoding, Some(8), &CommandOut::History { room, from, messages_max: None });
         }
         _ => {
             let payload = payload(feed, encoding);

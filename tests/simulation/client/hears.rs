@@ -135,10 +135,10 @@ impl Client {
             return Err(format!("G1 put out of room {room}, and does not sit there"));
         }
         view.on_removed(self.sequence);
-        let outstanding = self.outstanding.values().filter_map(|sent| match &sent.asked {
-            Asked::Refresh(paper, None) => Some(&**paper),
-            _ => None,
-        });
+        let outstanding = self
+            .outstanding
+            .values()
+            .filter_map(|sent| if let Asked::Refresh(paper, None) = &sent.asked { Some(&**paper) } else { None });
         let mut papers = self.papers.last().into_iter().chain(outstanding);
         let deeds = around.deeds;
         let lost = papers.any(|paper| {
