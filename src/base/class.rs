@@ -68,7 +68,6 @@ pub struct RoomClass {
     /// `None`: as the whole server does.
     pub flush: Option<Flush>,
     pub delivery: Delivery,
-    pub presence: Presence,
     /// Connections that may sit in one room; another join is refused as `room_full`. 0: not limited.
     pub seats_max: u32,
     /// Bytes of a published payload; more is refused as `too_long`. Never above [`Limits::message_bytes_max`].
