@@ -4,8 +4,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, Identity, LocalPlace, Now, Offset, Position, RoomClass,
-    RoomName, ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomClass, RoomName,
+    ShardId,
 };
 use crate::room::{Attendance, Gone, KeyUse, People, Post, Room, SeatCounts, Seen};
 use crate::wire::{Refusal, SharedFrame};

@@ -45,9 +45,6 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
             let (event, key) = (event.as_deref(), key.as_deref());
             CommandOut::Send { user, data: *data, event, echo: *echo, key }
         }
-        Command::History { room, from, messages_max } => {
-            CommandOut::History { room, from: *from, messages_max: *messages_max }
-        }
         Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms: &rooms },
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
