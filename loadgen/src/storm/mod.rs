@@ -384,7 +384,7 @@ impl<'a> Storm<'a> {
             }
             let room = &self.rooms[(number % self.rooms.len() as u64) as usize];
             let Ok(data) = prove(ENCODING, b"\xa5storm", 1) else { return };
-            let command = CommandOut::Publish { room, data, event: None, echo: None };
+            let command = CommandOut::Publish { room, data, event: None, echo: None, key: None };
             if let Err(lost) = self.members[publisher].publishes(PUBLISH_FROM + number, &command) {
                 self.is_lost(publisher, lost);
             }
