@@ -17,7 +17,8 @@ use super::{Count, Shard};
 use crate::base::{ConnKey, Identity, Limits, Now, Seed, SeededMap, ShardId};
 use crate::wire::CloseReason;
 
-/// A handle as it travels. Whoever does not know the shard's seed cannot make one up.
+/// A handle as it travels. Its code is made under a key that nothing else is drawn from: the shard's own numbers are told to
+/// everybody as epochs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionCode {
     /// The shard where the session lives, or lived.
@@ -39,14 +40,14 @@ impl SessionCode {
         Some(Self { shard: ShardId(part(0, 4)?), conn, code })
     }
 
-    fn of(seed: &Seed, shard: ShardId, conn: ConnKey) -> Self {
+    fn of(codes: &Seed, shard: ShardId, conn: ConnKey) -> Self {
         let mut place = [0; 12];
         place[..2].copy_from_slice(&shard.0.to_le_bytes());
         place[2..6].copy_from_slice(&conn.index().to_le_bytes());
         place[6..8].copy_from_slice(&conn.generation().to_le_bytes());
         let [high, low] = [b"hig\0", b"low\0"].map(|half| {
             place[8..].copy_from_slice(half);
-            u128::from(seed.mix(&place))
+            u128::from(codes.mix(&place))
         });
         Self { shard, conn, code: high << 64 | low }
     }
@@ -87,6 +88,8 @@ pub(crate) struct Sessions {
     /// In the order they died. Those that were resumed stand here until they would have been too old.
     died: VecDeque<(u64, ConnKey)>,
     bytes: usize,
+    /// The key of the handles.
+    codes: Seed,
     /// The time as of the last tick: what dies between two is as old as that.
     now_mono_ms: u64,
 }
@@ -94,7 +97,7 @@ pub(crate) struct Sessions {
 impl Sessions {
     pub(crate) fn new(seed: &Seed) -> Self {
         let by_conn = SeededMap::with_hasher(seed.state());
-        Self { by_conn, died: VecDeque::new(), bytes: 0, now_mono_ms: 0 }
+        Self { by_conn, died: VecDeque::new(), bytes: 0, codes: seed.derive("sessions"), now_mono_ms: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -106,10 +109,10 @@ impl Sessions {
         self.bytes + self.died.capacity() * size_of::<(u64, ConnKey)>()
     }
 
-    /// Keeps one more; gives how many had to be forgotten for it.
-    fn keep(&mut self, conn: ConnKey, identity: Identity, mark: Mark, limits: &Limits) -> u64 {
+    /// Keeps one more; gives how many had to be forgotten for it. `None`: none are kept here.
+    fn keep(&mut self, conn: ConnKey, identity: Identity, mark: Mark, limits: &Limits) -> Option<u64> {
         if limits.sessions_kept_max == 0 || limits.resume_window_ms == 0 {
-            return 0;
+            return None;
         }
         self.take(conn);
         let kept = Kept { identity, mark, died_mono_ms: self.now_mono_ms };
@@ -121,7 +124,7 @@ impl Sessions {
             let Some((died_mono_ms, conn)) = self.died.pop_front() else { break };
             forgotten += u64::from(self.forget(died_mono_ms, conn));
         }
-        forgotten
+        Some(forgotten)
     }
 
     fn take(&mut self, conn: ConnKey) -> Option<Kept> {
@@ -157,7 +160,7 @@ impl Sessions {
 impl Shard {
     /// The handle of the session that this connection is.
     pub(super) fn session_code(&self, conn: ConnKey) -> SessionCode {
-        SessionCode::of(&self.seed, self.config.id, conn)
+        SessionCode::of(&self.sessions_kept.codes, self.config.id, conn)
     }
 
     /// The connection of a session is lost, and may be followed by another.
@@ -165,7 +168,7 @@ impl Shard {
         let Some(row) = self.connections.row(conn).filter(|row| row.stage == Stage::Open) else { return };
         let Some(identity) = row.identity.clone() else { return };
         let (mark, limits) = (self.marks.of(conn.index()), &self.config.rules.limits);
-        let forgotten = self.sessions_kept.keep(conn, identity, mark, limits);
+        let Some(forgotten) = self.sessions_kept.keep(conn, identity, mark, limits) else { return };
         self.counters.add(Count::SessionsKept, 1);
         self.counters.add(Count::SessionsForgotten, forgotten);
     }
@@ -243,12 +246,14 @@ mod tests {
     fn of_too_many_the_oldest_is_forgotten_and_the_resumed_cost_nobody_anything() {
         let mut kept = Sessions::new(&Seed::new([1, 2]));
         let limits = Limits { sessions_kept_max: 2, ..Limits::default() };
-        assert_eq!((1..=3).map(|n| kept.keep(key(n), ann(), Mark::default(), &limits)).sum::<u64>(), 1);
+        assert_eq!((1..=3).filter_map(|n| kept.keep(key(n), ann(), Mark::default(), &limits)).sum::<u64>(), 1);
         assert!(kept.take(key(1)).is_none() && kept.take(key(2)).is_some());
-        assert_eq!(kept.keep(key(4), ann(), Mark::default(), &limits), 0, "the one that made room was resumed");
+        assert_eq!(kept.keep(key(4), ann(), Mark::default(), &limits), Some(0), "the one that made room was resumed");
         assert_eq!(kept.len(), 2);
         let one = Limits { sessions_kept_bytes_max: kept.bytes / 2, ..limits };
-        assert_eq!((kept.keep(key(5), ann(), Mark::default(), &one), kept.len()), (2, 1));
+        assert_eq!((kept.keep(key(5), ann(), Mark::default(), &one), kept.len()), (Some(2), 1));
+        let none = Limits { resume_window_ms: 0, ..Limits::default() };
+        assert_eq!((kept.keep(key(6), ann(), Mark::default(), &none), kept.len()), (None, 1));
     }
 
     #[test]
