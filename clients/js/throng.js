@@ -60,7 +60,7 @@
  * @property {{in_ms: number}} expiring The token ends; a new one is asked for and sent.
  * @property {{reply: any}} refresh The server took the new token.
  * @property {{resumed: boolean}} resume Whether the session of the lost connection goes on. If not, nothing is lost by it:
- *   the rooms go on from their positions all the same, but for others we were away and are new.
+ *   the rooms go on from their positions all the same.
  * @property {{reconnect_in_ms: number}} drain The server will close; this is our time to come back.
  * @property {{direction: "in" | "out", data: string | Uint8Array}} frame What crosses the wire. `out` shows the token of
  *   `hello` and `refresh`: not for logs.

@@ -25,6 +25,19 @@ pub(super) struct Wish<'a> {
     pub(super) resumes: bool,
 }
 
+/// Why a room is not joined.
+pub(super) enum NoSeat {
+    Refused(Refusal),
+    /// Its user joins too often: not for so many milliseconds. It has not been told yet.
+    TooOften(u32),
+}
+
+impl From<Refusal> for NoSeat {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// What somebody wants to say.
 struct Said<'a> {
     data: &'a Data<'a>,
@@ -133,7 +146,15 @@ impl Shard {
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
         let outcome = match command {
             Command::Join { room, since, history, presence } => {
-                self.ask_join(now, conn, id, &Wish { room: &room, since, history, presence, resumes: false })
+                let wish = Wish { room: &room, since, history, presence, resumes: false };
+                match self.ask_join(now, conn, id, &wish) {
+                    Err(NoSeat::TooOften(retry_after_ms)) => {
+                        self.refuse_too_often(now, conn, id, retry_after_ms);
+                        Ok(())
+                    }
+                    Err(NoSeat::Refused(refusal)) => Err(refusal),
+                    Ok(()) => Ok(()),
+                }
             }
             Command::Leave { room } => self.ask_leave(conn, id, &room),
             Command::Publish { room, data, event, echo, key } => {
@@ -171,13 +192,7 @@ impl Shard {
         self.settle(now);
     }
 
-    pub(super) fn ask_join(
-        &mut self,
-        now: Now,
-        conn: ConnKey,
-        id: Option<u64>,
-        wish: &Wish<'_>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn ask_join(&mut self, now: Now, conn: ConnKey, id: Option<u64>, wish: &Wish<'_>) -> Result<(), NoSeat> {
         let Wish { room, since, history, presence, resumes } = *wish;
         self.require(conn, Verb::Join, room)?;
         if presence {
@@ -189,25 +204,22 @@ impl Shard {
         let seated = self.seat_of(conn, room).is_some();
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         if seated {
-            return Err(Refusal::AlreadyJoined);
+            return Err(Refusal::AlreadyJoined.into());
         }
         if row.seats.len() >= self.config.rules.limits.rooms_per_connection_max {
-            return Err(Refusal::TooManyRooms);
+            return Err(Refusal::TooManyRooms.into());
         }
         let Some(identity) = row.identity.clone() else { return Ok(()) };
         // Who opens its letter box without a word about how much of it gets the newest page.
         let is_inbox = since.is_none() && is_inbox_of(room, identity.user());
         let history = history.unwrap_or(if is_inbox { u32::MAX } else { 0 });
-        if let Err(retry_after_ms) = self.may_join(now, identity.user()) {
-            self.refuse_too_often(now, conn, id, retry_after_ms);
-            return Ok(());
-        }
+        self.may_join(now, identity.user()).map_err(NoSeat::TooOften)?;
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);
         let (encoding, ticket) = (row.encoding(), row.ticket);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
-            return Err(Refusal::Busy);
+            return Err(Refusal::Busy.into());
         }
         let name = match self.seats.find(room) {
             Some(at) => self.seats.room(at).name.clone(),

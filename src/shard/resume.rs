@@ -17,7 +17,7 @@ use super::{Count, Mail, Shard};
 use crate::base::{ConnKey, Now, RoomName, ShardId};
 use crate::wire::{CloseReason, Event, Refusal, RemovedWhy, ResumeRoom, Verb, Verified};
 
-use super::commands::Wish;
+use super::commands::{NoSeat, Wish};
 
 impl Shard {
     pub(super) fn resume(
@@ -37,11 +37,24 @@ impl Shard {
             }
             None => self.answer_resume(conn, id, None),
         }
+        let mut too_often = false;
         for room in rooms {
-            if let Err(refusal) = self.resume_room(now, conn, room) {
-                self.refuse_room(conn, room, refusal);
+            match self.resume_room(now, conn, room) {
+                Ok(()) => {}
+                Err(NoSeat::Refused(refusal)) => self.refuse_room(conn, room, refusal),
+                Err(NoSeat::TooOften(retry_after_ms)) => {
+                    too_often = true;
+                    match room.id {
+                        Some(id) => self.tell_too_often(conn, Some(id), retry_after_ms),
+                        None => self.refuse_room(conn, room, Refusal::TooOften),
+                    }
+                }
             }
             self.settle(now);
+        }
+        // However many rooms it names, it asked once: who sat in many is not taken for somebody who does not listen.
+        if too_often {
+            self.strike(now, conn);
         }
         Ok(())
     }
@@ -131,7 +144,7 @@ impl Shard {
         }
     }
 
-    fn resume_room(&mut self, now: Now, conn: ConnKey, entry: &ResumeRoom<'_>) -> Result<(), Refusal> {
+    fn resume_room(&mut self, now: Now, conn: ConnKey, entry: &ResumeRoom<'_>) -> Result<(), NoSeat> {
         let ResumeRoom { room, id, since, history, presence } = entry;
         // Who may sit here but not read the log is not turned away for having been here: what is missing is said.
         let may_read = self.may(conn, Verb::History, room);
