@@ -29,7 +29,8 @@
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch", "unknown".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
- * @typedef {{room: string, why: string}} Removed `why`: "grants" (a new token, or the server's rules, do not grant it).
+ * @typedef {{room: string, why: string}} Removed `why`: "grants", and "busy" and "too_many_rooms"
+ *   (a new token, or the server's rules, do not grant it; a resumed room without an `id` could not be joined).
  * @typedef {{room: string, epoch: string, offset: number, level: string, dup?: boolean}} Receipt `dup`: it was there
  *   already, by its key. Where messages have no offset, neither has it, and `level` is "none".
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
@@ -1264,7 +1265,7 @@ export class Room extends Emitter {
 
   /** @param {ThrongError} error */
   #refused(error) {
-    if (error.code === "busy") {
+    if (error.code === "busy" || error.code === "too_often") {
       const { runtime } = this.#core;
       this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
       return;
