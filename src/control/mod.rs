@@ -36,7 +36,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tower_service::Service;
 
 pub use admin::{AdminRules, AdminSettings};
@@ -80,7 +80,7 @@ pub struct ControlConfig {
 #[derive(Debug)]
 pub struct Control {
     thread: JoinHandle<()>,
-    leaving: tokio::sync::watch::Sender<bool>,
+    leaving: watch::Sender<bool>,
 }
 
 /// The way to the control plane. A clone is a pointer; every shard has one.
@@ -98,7 +98,7 @@ impl Control {
         let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
         let refused = Arc::clone(&handover.refused);
         let (desk, answers) = Desk::new(config.admin_rules.clone());
-        let (at_work, (leaving, told)) = (desk.clone(), tokio::sync::watch::channel(false));
+        let (at_work, (leaving, told)) = (desk.clone(), watch::channel(false));
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::spawn(at_work.clone().listen(answers));
@@ -140,7 +140,7 @@ async fn serve(
     mut handed: mpsc::Receiver<Given>,
     refused: Arc<AtomicU64>,
     desk: Desk,
-    leaving: tokio::sync::watch::Receiver<bool>,
+    leaving: watch::Receiver<bool>,
 ) {
     let counts = Arc::new(api::ApiCounts::default());
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
