@@ -35,6 +35,7 @@ mod siege;
 mod slo;
 mod source;
 mod stage;
+mod storm;
 mod sys;
 mod timeline;
 mod token;
@@ -137,6 +138,11 @@ fn command(command: Command) -> Result<u8> {
             let found = siege::run(&args)?;
             publish(args.json.as_deref(), &found)?;
             Ok(0)
+        }
+        Command::Storm(args) => {
+            let stormed = storm::run(&args)?;
+            publish(args.json.as_deref(), &stormed)?;
+            Ok(stormed.exit_code)
         }
         Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker => worker::run().map(|()| 0),

@@ -10,7 +10,7 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!("idle" "echo" "fanout" "rooms" "pairs" "whale" "ramp-hold" "spike" "churn" "siege" "soak");
+scenarios!("idle" "echo" "fanout" "rooms" "pairs" "whale" "ramp-hold" "spike" "reconnect-storm" "churn" "siege" "soak");
 
 /// The text of a built-in scenario.
 pub(super) fn text(name: &str) -> Option<&'static str> {
@@ -25,7 +25,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn list() -> String {
     let mut lines = String::new();
     for (name, text) in BUILT_IN {
-        writeln!(lines, "{name:<10}  {}", about(text)).unwrap_or_default();
+        writeln!(lines, "{name:<15}  {}", about(text)).unwrap_or_default();
     }
     lines
 }

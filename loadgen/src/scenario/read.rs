@@ -10,7 +10,7 @@ use crate::nearest::or_nearest;
 /// The key that says which command a scenario is for.
 const DO: &str = "do";
 /// Commands that make sense under a name, with settings.
-const COMMANDS: &[&str] = &["run", "churn", "siege", "floor"];
+const COMMANDS: &[&str] = &["run", "churn", "siege", "floor", "storm"];
 /// Tables of phases: each becomes the words of a `--phase`.
 const PHASE: &str = "phase";
 

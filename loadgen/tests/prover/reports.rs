@@ -10,8 +10,9 @@ use super::scenarios::{metrics, said, secret_file, throng_load};
 /// A run in a small crowd; gives its exit code and its report.
 fn run(lie: Lie, name: &str, options: &str) -> (Option<i32>, Value) {
     let server = Fake::start(lie);
+    let duration = if options.contains("--duration") { "" } else { "--duration 0.5" };
     let output = throng_load(&format!(
-        "run --connections 20 --room-size 10 --duration 1 --warmup 0 --settle 1 {options} --json - --url ws://{}/ws --secret-file {}",
+        "run --connections 20 --room-size 10 {duration} --warmup 0 --settle 1 {options} --json - --url ws://{}/ws --secret-file {}",
         server.address,
         secret_file(name)
     ));
