@@ -54,8 +54,6 @@ pub(crate) struct Standing {
     /// Private bytes of all workers, and per connection above an empty worker.
     memory: (u64, f64),
     server: Option<Watched>,
-    /// CPU time of each phase since the last report.
-    spent: Vec<Spent>,
     phases: u64,
     about: About,
     timeline: Timeline,
@@ -102,7 +100,6 @@ impl Standing {
             opened,
             memory: (0, 0.0),
             server: None,
-            spent: Vec::new(),
             phases: 0,
         };
         let ready = crowd.collect(|report| match report {
@@ -153,17 +150,17 @@ impl Standing {
             | WorkerReport::Parted(_)
             | WorkerReport::Failed { .. } => None,
         })?;
-        self.spent.push(edges.spent());
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
-        Ok(Measured { stage: stage.clone(), window_s: (since(window_from_ns), since(window_to_ns)), results })
+        let window_s = (since(window_from_ns), since(window_to_ns));
+        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results })
     }
 
     /// Merges and judges the phases since the last report.
     pub(crate) fn report(&mut self, measured: &[Measured]) -> Result<Report> {
         self.rest(self.plan.args.rest)?;
-        let spent = std::mem::take(&mut self.spent);
+        let spent = Spent::sum(measured.iter().map(|phase| &phase.spent));
         let server = self.server_report(&spent, measured)?;
-        let host = Spent::host(&spent);
+        let host = spent.host();
         let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
@@ -282,11 +279,10 @@ impl Standing {
         }
     }
 
-    fn server_report(&self, spent: &[Spent], measured: &[Measured]) -> Result<Option<Server>> {
+    fn server_report(&self, spent: &Spent, measured: &[Measured]) -> Result<Option<Server>> {
         let Some(watched) = &self.server else { return Ok(None) };
         let memory_after = watched.memory()?;
-        let cpu_ns: Option<u64> = spent.iter().map(|spent| spent.cpu_ns).sum();
-        let cpu_s = cpu_ns.context("the server's process ended during the run")? as f64 / 1e9;
+        let cpu_s = spent.cpu_ns.context("the server's process ended during the run")? as f64 / 1e9;
         let results = measured.iter().flat_map(|phase| &phase.results);
         let deliveries: u64 = results.map(|result| result.received_in_window).sum();
         let seconds: f64 = measured.iter().map(|phase| phase.stage.duration_s).sum();
@@ -302,7 +298,7 @@ impl Standing {
             memory_after,
             bytes_per_connection_joined: per_connection(watched.memory_joined),
             bytes_per_connection_after: per_connection(memory_after),
-            busiest_thread: Spent::busiest_thread(spent, seconds),
+            busiest_thread: spent.busiest_thread(seconds),
         }))
     }
 

@@ -75,22 +75,31 @@ pub(crate) fn between(from: &BTreeMap<String, u64>, to: &BTreeMap<String, u64>) 
 }
 
 impl Spent {
-    /// The busiest thread of all phases, by its share of their `seconds`.
-    pub(crate) fn busiest_thread(phases: &[Self], seconds: f64) -> Option<Thread> {
-        let mut sums = BTreeMap::<&str, u64>::new();
-        for (name, ns) in phases.iter().flat_map(|phase| &phase.threads_ns) {
-            *sums.entry(name).or_default() += ns;
-        }
-        let (name, ns) = sums.into_iter().max_by_key(|(_, ns)| *ns)?;
-        Some(Thread { name: name.to_owned(), share: ns as f64 / 1e9 / seconds })
+    /// All phases together.
+    pub(crate) fn sum<'a>(phases: impl Iterator<Item = &'a Self>) -> Self {
+        let nothing = Self { cpu_ns: Some(0), ..Self::default() };
+        phases.fold(nothing, |mut sum, phase| {
+            sum.cpu_ns = sum.cpu_ns.zip(phase.cpu_ns).map(|(sum, more)| sum + more);
+            for (name, ns) in &phase.threads_ns {
+                *sum.threads_ns.entry(name.clone()).or_default() += ns;
+            }
+            let (host, more) = (&mut sum.host, &phase.host);
+            (host.all, host.idle, host.stolen) =
+                (host.all + more.all, host.idle + more.idle, host.stolen + more.stolen);
+            sum
+        })
     }
 
-    /// The host in all phases.
-    pub(crate) fn host(phases: &[Self]) -> Option<Host> {
-        let sum = |pick: fn(&HostTicks) -> u64| phases.iter().map(|phase| pick(&phase.host)).sum::<u64>() as f64;
-        let all = sum(|host| host.all);
+    /// The busiest thread, by its share of `seconds`.
+    pub(crate) fn busiest_thread(&self, seconds: f64) -> Option<Thread> {
+        let (name, ns) = self.threads_ns.iter().max_by_key(|(_, ns)| **ns)?;
+        Some(Thread { name: name.clone(), share: *ns as f64 / 1e9 / seconds })
+    }
+
+    pub(crate) fn host(&self) -> Option<Host> {
+        let share = |ticks: u64| ticks as f64 / self.host.all as f64;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        (all > 0.0).then(|| Host { cores, idle: sum(|host| host.idle) / all, stolen: sum(|host| host.stolen) / all })
+        (self.host.all > 0).then(|| Host { cores, idle: share(self.host.idle), stolen: share(self.host.stolen) })
     }
 }
 
@@ -107,10 +116,10 @@ mod tests {
             phase(reading(0, 5_000_000_000), reading(900_000_000, 5_100_000_000)),
             phase(reading(900_000_000, 0), reading(1_800_000_000, 1_000_000_000)),
         ];
-        let busiest = Spent::busiest_thread(&phases, 2.0).expect("there are threads");
+        let busiest = Spent::sum(phases.iter()).busiest_thread(2.0).expect("there are threads");
         assert_eq!((busiest.name.as_str(), busiest.share), ("shard-0", 0.9));
-        assert_eq!(Spent::busiest_thread(&[Spent::default()], 1.0), None);
-        assert_eq!(Spent::host(&[Spent::default()]), None);
+        assert_eq!(Spent::sum(phases.iter()).cpu_ns, None, "of a process that is gone nothing is known");
+        assert_eq!((Spent::default().busiest_thread(1.0), Spent::default().host()), (None, None));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Latencies {
         // Beyond one in so many there is nothing but the greatest.
         let known = QUANTILES.iter().filter(|quantile| (1.0 - **quantile) * self.0.len() as f64 >= 1.0);
         let points = known.map(|quantile| (*quantile, self.0.value_at_quantile(*quantile) as f64 / 1_000.0));
-        let end = (self.0.len() > 0).then(|| (1.0, self.0.max() as f64 / 1_000.0));
+        let end = (!self.0.is_empty()).then(|| (1.0, self.0.max() as f64 / 1_000.0));
         points.chain(end).collect()
     }
 

@@ -195,6 +195,15 @@ struct Failed {
     limit: Limit,
 }
 
+/// By the one phase of a probe, with what was said of connecting.
+fn limit_of(report: &mut Report) -> Limit {
+    let reasons = report.reasons.clone();
+    report.phases.first_mut().map_or(Limit::NotReached, |phase| {
+        phase.reasons = reasons;
+        Limit::of(phase)
+    })
+}
+
 struct Finder<'a> {
     args: &'a FindArgs,
     plan: Plan,
@@ -215,7 +224,7 @@ impl Finder<'_> {
                     report.verdict = Verdict::SloMissed;
                     report.reasons.push(missed.clone());
                 }
-                (Probe::of(value, confirms, &report), Limit::of(&report), Some(report))
+                (Probe::of(value, confirms, &report), limit_of(&mut report), Some(report))
             }
             // The first probe says whether anything works at all; and a smaller crowd may do what a larger one cannot.
             Err(error) if self.probes.is_empty() || self.args.what == What::Rate => return Err(error),

@@ -162,6 +162,8 @@ pub(super) fn regressed(first: &Report, second: &Report, allowed: &[Regress]) ->
     worse
 }
 
+type Of = fn(&Report) -> f64;
+
 fn table(first: &Report, second: &Report) -> String {
     let mut text = String::new();
     let mut line = |name: &str, a: String, b: String, change: String| {
@@ -170,7 +172,7 @@ fn table(first: &Report, second: &Report) -> String {
     let name = |report: &Report| report.asked.scenario.clone().unwrap_or_else(|| "run".to_owned());
     line("", name(first), name(second), "change".to_owned());
     line("verdict", first.verdict.words().to_owned(), second.verdict.words().to_owned(), String::new());
-    let asked: [(&str, fn(&Report) -> f64); 3] = [
+    let asked: [(&str, Of); 3] = [
         ("connections", |report| f64::from(report.asked.connections)),
         ("room size", |report| f64::from(report.asked.room_size)),
         ("messages/s asked", |report| report.asked.rate_per_s),

@@ -7,7 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Report, Verdict};
+use super::{PhaseReport, Verdict};
 
 /// Who could do no more.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -35,31 +35,30 @@ const BUSY: f64 = 0.9;
 const IDLE_LEFT: f64 = 0.05;
 
 impl Limit {
-    /// By the figures of a run that did not hold.
-    pub(crate) fn of(report: &Report) -> Self {
-        let why = report.reasons.join("; ");
-        if report.verdict == Verdict::ProofFailed {
+    /// By the figures of a phase that did not hold.
+    pub(crate) fn of(phase: &PhaseReport) -> Self {
+        let why = phase.reasons.join("; ");
+        if phase.verdict == Verdict::ProofFailed {
             return Self::Promise { sentence: why };
         }
-        if let Some(limit) = &report.generator.limit {
+        if let Some(limit) = &phase.generator.limit {
             return Self::Generator { sentence: limit.clone() };
         }
-        if let Some(server) = &report.server {
-            if let Some(thread) = server.busiest_thread.as_ref().filter(|thread| thread.share >= BUSY) {
-                let sentence =
-                    format!("its thread {} used {:.0} % of a core ({why})", thread.name, thread.share * 100.0);
-                return Self::ServerCpu { sentence };
-            }
-            if let Some(host) = report.host.as_ref().filter(|host| host.idle <= IDLE_LEFT) {
-                let sentence = format!(
-                    "this host was idle {:.1} % of the time, with {:.2} cores busy in the server and {:.2} in the generator, {:.1} % taken by other guests ({why})",
-                    host.idle * 100.0,
-                    server.cores_busy,
-                    report.generator.cpu_s / report.asked.duration_s,
-                    host.stolen * 100.0
-                );
-                return Self::HostCpu { sentence };
-            }
+        if let Some(thread) = phase.busiest_thread.as_ref().filter(|thread| thread.share >= BUSY) {
+            let sentence = format!("its thread {} used {:.0} % of a core ({why})", thread.name, thread.share * 100.0);
+            return Self::ServerCpu { sentence };
+        }
+        if let Some(host) = phase.host.as_ref().filter(|host| host.idle <= IDLE_LEFT) {
+            let server = phase
+                .server_cores
+                .map_or_else(String::new, |cores| format!("{cores:.2} cores busy in the server and "));
+            let sentence = format!(
+                "idle {:.1} % of the time, with {server}{:.2} in the generator, {:.1} % taken by other guests ({why})",
+                host.idle * 100.0,
+                phase.generator.cpu_s / phase.stage.duration_s,
+                host.stolen * 100.0
+            );
+            return Self::HostCpu { sentence };
         }
         Self::Slo { sentence: why }
     }

@@ -250,15 +250,19 @@ impl Report {
         }
         let rates = Rates::merge(asked.rate_per_s, asked.duration_s, &proof, &results);
         let generator = Generator::merge(asked.lateness_p99_ms_max, &latency, memory, &results);
-        let worst = phases.iter().map(|phase| phase.verdict).max_by_key(|verdict| verdict.rank());
-        let verdict = worst.unwrap_or(Verdict::Unknown);
+        // The worst phase speaks first; of equals the earliest.
+        let mut by_rank: Vec<&PhaseReport> = phases.iter().collect();
+        by_rank.sort_by_key(|phase| std::cmp::Reverse(phase.verdict.rank()));
+        let verdict = by_rank.first().map_or(Verdict::Unknown, |phase| phase.verdict);
+        let held = matches!(verdict, Verdict::Passed | Verdict::Unknown);
+        let limit = by_rank.first().filter(|_| !held).map(|phase| Limit::of(phase));
         let name =
             |phase: &PhaseReport| if phases.len() > 1 { format!("{}: ", phase.stage.name) } else { String::new() };
-        let reasons = phases
+        let reasons = by_rank
             .iter()
             .flat_map(|phase| phase.reasons.iter().map(move |why| format!("{}{why}", name(phase))))
             .collect();
-        let mut report = Self {
+        Self {
             schema: SCHEMA,
             about: None,
             verdict,
@@ -273,13 +277,9 @@ impl Report {
             generator,
             server,
             host,
-            limit: None,
+            limit,
             timeline: Vec::new(),
-        };
-        if !matches!(verdict, Verdict::Passed | Verdict::Unknown) {
-            report.limit = Some(Limit::of(&report));
         }
-        report
     }
 
     /// Whether every connection is still there and every account is settled: the crowd can be used again.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, DELIVERIES_MIN, Generator, LatencyReport, Opened, Proof, RATE_KEPT, Rates, Verdict};
+use super::{Asked, DELIVERIES_MIN, Generator, Host, LatencyReport, Opened, Proof, RATE_KEPT, Rates, Thread, Verdict};
+use crate::edges::Spent;
 use crate::orders::PhaseResult;
 use crate::schedule::Arrivals;
 use crate::slo::Figures;
@@ -13,6 +14,8 @@ pub(crate) struct Measured {
     pub(crate) stage: Stage,
     /// Where its measured time lies, in seconds since the run began.
     pub(crate) window_s: (f64, f64),
+    /// CPU time of the server and of the host in it.
+    pub(crate) spent: Spent,
     pub(crate) results: Vec<PhaseResult>,
 }
 
@@ -34,6 +37,10 @@ pub(crate) struct PhaseReport {
     pub(crate) rates: Rates,
     pub(crate) latency: LatencyReport,
     pub(crate) generator: Generator,
+    /// The server in this phase, where its process can be looked at, and the host.
+    pub(crate) server_cores: Option<f64>,
+    pub(crate) busiest_thread: Option<Thread>,
+    pub(crate) host: Option<Host>,
 }
 
 impl PhaseReport {
@@ -44,7 +51,12 @@ impl PhaseReport {
         let proof = Proof::merge(asked.hold, &results);
         let rates = Rates::merge(stage.rate, stage.duration_s, &proof, &results);
         let generator = Generator::merge(asked.lateness_p99_ms_max, &latency, memory, &results);
+        let seconds = stage.duration_s;
+        let server_cores = measured.spent.cpu_ns.map(|ns| ns as f64 / 1e9 / seconds);
         let mut phase = Self {
+            server_cores,
+            busiest_thread: measured.spent.busiest_thread(seconds),
+            host: measured.spent.host(),
             stage,
             window_s: measured.window_s,
             verdict: Verdict::Passed,

@@ -1,6 +1,7 @@
 //! Which figures lead to which verdict.
 
 use super::*;
+use crate::edges::Spent;
 use crate::proof::Judgement;
 use crate::schedule::Slope;
 use crate::stage::Stage;
@@ -98,7 +99,7 @@ fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
         arrivals: asked.arrivals,
         slo: asked.slo.clone(),
     };
-    Measured { stage, window_s: (0.0, asked.duration_s), results: vec![result] }
+    Measured { stage, window_s: (0.0, asked.duration_s), spent: Spent::default(), results: vec![result] }
 }
 
 fn slow() -> PhaseResult {
@@ -211,27 +212,27 @@ fn what_failed_says_whose_limit_it_was_and_what_passed_has_none() {
 }
 
 #[test]
-fn the_busiest_thread_and_an_idle_less_host_are_limits() {
-    let mut missed = report(asked(), slow());
-    missed.server = Some(Server {
-        pid: 1,
-        cpu_s: 9.5,
-        cores_busy: 0.95,
-        cpu_s_per_million_deliveries: None,
-        memory_before: 0,
-        memory_joined: 0,
-        memory_after: 0,
-        bytes_per_connection_joined: 0.0,
-        bytes_per_connection_after: 0.0,
-        busiest_thread: Some(Thread { name: "shard-0".to_owned(), share: 0.95 }),
-    });
+fn a_busy_thread_and_a_host_without_idle_time_are_limits() {
+    let mut missed = report(asked(), slow()).phases.remove(0);
+    missed.busiest_thread = Some(Thread { name: "shard-0".to_owned(), share: 0.95 });
     let Limit::ServerCpu { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
     assert!(sentence.contains("shard-0 used 95 %"), "{sentence}");
-    missed.server.iter_mut().for_each(|server| server.busiest_thread = None);
+    missed.busiest_thread = None;
     missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
     assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
     missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
     assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
+}
+
+#[test]
+fn the_limit_is_that_of_the_phase_that_decides() {
+    let mut late = slow();
+    (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
+    let phases = [phase("before", &asked(), late), phase("after", &asked(), slow())];
+    let report = Report::new(asked(), opened(), (0, 0.0), None, None, &phases);
+    assert_eq!(report.verdict, Verdict::SloMissed, "the second was not the generator's");
+    assert!(matches!(report.limit, Some(Limit::Slo { .. })), "{:?}", report.limit);
+    assert!(report.reasons[0].starts_with("after:"), "{:?}", report.reasons);
 }
 
 #[test]

@@ -112,14 +112,14 @@ fn draw<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, report: &Report, chart: &
         if report.phases.len() > 1 {
             let style = ("sans-serif", 12).into_font().color(&TEXT);
             let names = report.phases.iter().map(|phase| {
-                let below_top = axes.y.1 - (axes.y.1 - axes.y.0) * 0.01;
+                let below_top = axes.y.1 - (axes.y.1 - axes.y.0) * 0.03;
                 Text::new(phase.stage.name.clone(), (phase.window_s.0 + axes.x_max * 0.004, below_top), style.clone())
             });
             context.draw_series(names)?;
         }
     }
     let label = |value: &f64| value_label(*value, chart.log);
-    let x_label = |value: &f64| if chart.nines { nines_label(*value) } else { format!("{value:.0} s") };
+    let x_label = |value: &f64| if chart.nines { nines_label(*value) } else { seconds_label(*value) };
     context
         .configure_mesh()
         .disable_x_mesh()
@@ -176,6 +176,10 @@ fn value_label(value: f64, log: bool) -> String {
     }
 }
 
+fn seconds_label(seconds: f64) -> String {
+    if seconds.fract().abs() < 1e-6 { format!("{seconds:.0} s") } else { format!("{seconds:.1} s") }
+}
+
 /// `1` is 90 %, `2` is 99 %.
 fn nines_label(nines: f64) -> String {
     if nines.fract().abs() > 1e-6 {
@@ -201,6 +205,7 @@ mod tests {
             assert_eq!(value_label(value, false), said);
         }
         assert_eq!(value_label(2.0, true), "100");
+        assert_eq!([2.0, 2.5].map(seconds_label), ["2 s", "2.5 s"]);
         assert_eq!([0.0, 0.5, 1.0, 2.0, 4.0].map(nines_label), ["0 %", "", "90 %", "99 %", "99.99 %"]);
     }
 

@@ -85,7 +85,7 @@ fn header(report: &Report) -> Markup {
 fn verdict(report: &Report) -> Markup {
     let (class, word) = match report.verdict {
         Verdict::Passed => ("passed", "PASSED"),
-        Verdict::SloMissed => ("failed", "FAILED: too slow, or too little"),
+        Verdict::SloMissed => ("failed", "FAILED: the SLO was missed"),
         Verdict::ProofFailed => ("failed", "FAILED: a promise was broken"),
         Verdict::GeneratorLimited => ("unknown", "UNKNOWN: the generator was the limit"),
         Verdict::Unknown => ("unknown", "UNKNOWN: too little to judge"),

@@ -1,6 +1,6 @@
 //! The lines of the charts, out of a report's seconds.
 
-use super::super::Report;
+use super::super::{PhaseReport, Report};
 use crate::timeline::{Second, ServerSecond};
 
 /// A line: name, colour, and (x, y) where there is something to show.
@@ -84,28 +84,31 @@ fn percentiles(report: &Report) -> Vec<Line> {
 
 fn deliveries(report: &Report) -> Vec<Line> {
     let hearers = report.asked.deliveries_per_s / report.asked.rate_per_s.max(f64::MIN_POSITIVE);
-    vec![
-        dashed(offered(report, hearers)),
+    let mut lines = offered(report, hearers);
+    lines.extend([
         line(report, "heard", GREEN, |second| Some(second.received as f64)),
         dashed(line(report, "written by the server", PURPLE, |second| metric(second, "throng_deliveries_total"))),
-    ]
+    ]);
+    lines
 }
 
 fn messages(report: &Report) -> Vec<Line> {
-    vec![
-        dashed(offered(report, 1.0)),
+    let mut lines = offered(report, 1.0);
+    lines.extend([
         line(report, "sent", BLUE, |second| Some(second.sent as f64)),
         line(report, "refused", RED, |second| (second.refused > 0).then_some(second.refused as f64)),
-    ]
+    ]);
+    lines
 }
 
-/// What each phase asked for, `times` over.
-fn offered(report: &Report, times: f64) -> Line {
-    let points = report.phases.iter().flat_map(|phase| {
-        let rate = phase.stage.rate * times;
-        [(phase.window_s.0, rate * phase.stage.slope.from), (phase.window_s.1, rate * phase.stage.slope.to)]
-    });
-    Line { name: "asked".to_owned(), color: GREY, dashed: false, points: points.collect() }
+/// What each phase asked for, `times` over: a line each, all of one name.
+fn offered(report: &Report, times: f64) -> Vec<Line> {
+    let line = |phase: &PhaseReport| {
+        let (rate, slope) = (phase.stage.rate * times, phase.stage.slope);
+        let points = vec![(phase.window_s.0, rate * slope.from), (phase.window_s.1, rate * slope.to)];
+        Line { name: "asked".to_owned(), color: GREY, dashed: true, points }
+    };
+    report.phases.iter().map(line).collect()
 }
 
 fn connections(report: &Report) -> Vec<Line> {
@@ -144,6 +147,8 @@ fn trouble(report: &Report) -> Vec<Line> {
     ]
     .into_iter()
     .map(|(name, key, color)| line(report, name, color, |second| metric(second, key)))
+    // What never happened needs no line.
+    .filter(|line| line.points.iter().any(|(_, value)| *value > 0.0))
     .collect()
 }
 

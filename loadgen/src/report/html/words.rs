@@ -52,7 +52,7 @@ pub(super) fn held(report: &Report) -> Vec<String> {
     if report.latency.delivery.count > 0 {
         let delivery = &report.latency.delivery;
         lines.push(format!(
-            "p50 {} ms, p99 {} ms, max {} ms",
+            "reached p50 {} ms, p99 {} ms, max {} ms",
             ms(delivery.p50_ms),
             ms(delivery.p99_ms),
             ms(delivery.max_ms)
@@ -113,7 +113,7 @@ fn first_slow_second(report: &Report) -> Option<(&crate::timeline::Second, &str,
 
 pub(super) fn limit(report: &Report) -> Vec<String> {
     let mut lines = match (&report.limit, report.verdict) {
-        (Some(limit), _) => vec![whose(limit).to_owned(), limit.to_string()],
+        (Some(limit), _) => vec![whose(limit)],
         (None, Verdict::Passed) => vec!["nobody's: all that was asked held".to_owned()],
         (None, _) => vec!["not known: there was too little to judge".to_owned()],
     };
@@ -130,13 +130,17 @@ pub(super) fn limit(report: &Report) -> Vec<String> {
     lines
 }
 
-fn whose(limit: &Limit) -> &'static str {
+fn whose(limit: &Limit) -> String {
     match limit {
-        Limit::NotReached => "Nobody's",
-        Limit::Generator { .. } => "The generator's",
-        Limit::ServerCpu { .. } | Limit::Promise { .. } => "The server's",
-        Limit::HostCpu { .. } => "The host's",
-        Limit::Slo { .. } => "Not told by any figure",
-        Limit::SetUp { .. } => "The set-up's",
+        Limit::NotReached => "nobody's".to_owned(),
+        Limit::Generator { sentence } => format!("the generator's, so the server may do more: {sentence}"),
+        Limit::ServerCpu { sentence } => format!("the server's CPU: {sentence}"),
+        Limit::Promise { .. } => "the server's: it broke a promise".to_owned(),
+        Limit::HostCpu { sentence } => format!("the host's CPU: {sentence}"),
+        Limit::Slo { .. } => {
+            "not told by any figure: neither the generator nor a thread of the server, nor the host was at its end"
+                .to_owned()
+        }
+        Limit::SetUp { sentence } => format!("the set-up's: {sentence}"),
     }
 }
