@@ -15,7 +15,7 @@ use crate::timeline::{Second, Timeline};
 /// The view of one run.
 pub(crate) struct Live {
     origin_ns: u64,
-    /// When it is to be shown again: whole seconds since the origin.
+    /// When it is to be shown again: shortly after whole seconds since the origin.
     at_ns: u64,
     before: Progress,
     panel: Option<Panel>,
@@ -36,6 +36,7 @@ struct Panel {
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
+const HEARD_NS: u64 = 200_000_000;
 /// Seconds of the little chart.
 const SPARKS: usize = 40;
 
@@ -83,8 +84,10 @@ impl Drop for Live {
     }
 }
 
+/// The workers speak at whole seconds since the origin; a little later everybody has been heard.
 fn next(origin_ns: u64, now_ns: u64) -> u64 {
-    origin_ns + ((now_ns - origin_ns) / SECOND_NS + 1) * SECOND_NS
+    let since_ns = (now_ns - origin_ns).saturating_sub(HEARD_NS);
+    origin_ns + (since_ns / SECOND_NS + 1) * SECOND_NS + HEARD_NS
 }
 
 fn line(s: f64, all: &Progress, before: &Progress, last: Option<&Second>) -> String {
@@ -239,8 +242,9 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_whole_since_the_origin() {
-        assert_eq!(next(500, 500), 500 + SECOND_NS);
-        assert_eq!(next(500, 500 + SECOND_NS), 500 + 2 * SECOND_NS);
+    fn each_second_is_shown_shortly_after_its_end() {
+        assert_eq!(next(500, 500), 500 + SECOND_NS + HEARD_NS);
+        assert_eq!(next(500, 500 + SECOND_NS), 500 + SECOND_NS + HEARD_NS);
+        assert_eq!(next(500, 500 + SECOND_NS + HEARD_NS), 500 + 2 * SECOND_NS + HEARD_NS);
     }
 }

@@ -15,6 +15,9 @@ use crate::orders::{Interval, Progress};
 pub(crate) struct Second {
     /// Since the run's origin; the second begins there.
     pub(crate) second: u64,
+    /// Seconds it stands for: more than one when a worker had no core for longer, and could not speak.
+    #[serde(default = "one")]
+    pub(crate) span_s: u64,
     /// Connections that sat in their rooms at its end.
     pub(crate) open: u64,
     pub(crate) cut: u64,
@@ -30,6 +33,10 @@ pub(crate) struct Second {
     pub(crate) busiest_worker: f64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) server: Option<ServerSecond>,
+}
+
+fn one() -> u64 {
+    1
 }
 
 /// The server in one second.
@@ -136,6 +143,7 @@ impl Timeline {
         while let Some(first) = self.open.first_entry().filter(|first| *first.key() < beyond) {
             let mut second = first.remove().closed();
             second.open = self.totals().open;
+            second.span_s = self.closed.last().map_or(1, |last| second.second - last.second);
             self.closed.push(second);
         }
     }
@@ -184,6 +192,7 @@ mod tests {
         timeline.take(1, &interval(1, 8, 2));
         let first = timeline.last().expect("the first is closed").clone();
         assert_eq!((first.second, first.sent, first.received, first.open), (0, 12, 24, 20));
+        assert_eq!(first.span_s, 1);
         assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
         timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
         timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
@@ -203,6 +212,14 @@ mod tests {
         let seconds = timeline.seconds();
         assert_eq!(seconds.iter().map(|second| (second.second, second.sent)).collect::<Vec<_>>(), [(3, 6), (4, 0)]);
         assert_eq!(seconds[0].delivery.count, 2);
+    }
+
+    #[test]
+    fn a_worker_that_could_not_speak_has_a_long_second() {
+        let mut timeline = Timeline::new(1);
+        [2, 5, 6].into_iter().for_each(|second| timeline.take(0, &interval(second, 10 * second, 1)));
+        let spans: Vec<_> = timeline.seconds().iter().map(|second| (second.second, second.span_s, second.sent)).collect();
+        assert_eq!(spans, [(2, 1, 20), (5, 3, 30), (6, 1, 10)]);
     }
 
     #[test]

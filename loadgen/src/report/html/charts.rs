@@ -149,12 +149,15 @@ fn draw<'a>(area: &DrawingArea<SVGBackend<'a>, Shift>, report: &Report, chart: &
     area.present()
 }
 
+/// Seconds without a word that a line does not bridge.
+const GAP_S: f64 = 5.0;
+
 /// A line is cut where seconds are missing: nothing was heard, or the server did not answer.
 fn parts(line: &Line, whole: bool) -> Vec<Vec<(f64, f64)>> {
     let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
     for point in &line.points {
         match parts.last_mut() {
-            Some(part) if whole || line.dashed || part.last().is_some_and(|last| point.0 - last.0 < 1.5) => {
+            Some(part) if whole || line.dashed || part.last().is_some_and(|last| point.0 - last.0 < GAP_S) => {
                 part.push(*point)
             }
             _ => parts.push(vec![*point]),
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_where_seconds_are_missing() {
-        let points = vec![(0.5, 1.0), (1.5, 1.0), (5.5, 1.0)];
+        let points = vec![(0.5, 1.0), (1.5, 1.0), (8.5, 1.0)];
         let line = Line { name: String::new(), color: (0, 0, 0), dashed: false, points };
         assert_eq!(parts(&line, false).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(parts(&line, true).len(), 1);

@@ -86,7 +86,7 @@ fn deliveries(report: &Report) -> Vec<Line> {
     let hearers = report.asked.deliveries_per_s / report.asked.rate_per_s.max(f64::MIN_POSITIVE);
     let mut lines = offered(report, hearers);
     lines.extend([
-        line(report, "heard", GREEN, |second| Some(second.received as f64)),
+        line(report, "heard", GREEN, |second| Some(per_s(second, second.received))),
         dashed(line(report, "written by the server", PURPLE, |second| metric(second, "throng_deliveries_total"))),
     ]);
     lines
@@ -95,7 +95,7 @@ fn deliveries(report: &Report) -> Vec<Line> {
 fn messages(report: &Report) -> Vec<Line> {
     let mut lines = offered(report, 1.0);
     lines.extend([
-        line(report, "sent", BLUE, |second| Some(second.sent as f64)),
+        line(report, "sent", BLUE, |second| Some(per_s(second, second.sent))),
         line(report, "refused", RED, |second| (second.refused > 0).then_some(second.refused as f64)),
     ]);
     lines
@@ -121,7 +121,7 @@ fn connections(report: &Report) -> Vec<Line> {
 
 fn cpu(report: &Report) -> Vec<Line> {
     let mut lines = vec![
-        line(report, "generator", GREY, |second| Some(second.generator_cores)),
+        line(report, "generator", GREY, |second| Some(second.generator_cores / second.span_s.max(1) as f64)),
         dashed(line(report, "server, all threads", RED, |second| server(second).map(|server| server.cores))),
     ];
     let mut shards: Vec<&String> = report
@@ -150,6 +150,10 @@ fn trouble(report: &Report) -> Vec<Line> {
     // What never happened needs no line.
     .filter(|line| line.points.iter().any(|(_, value)| *value > 0.0))
     .collect()
+}
+
+fn per_s(second: &Second, count: u64) -> f64 {
+    count as f64 / second.span_s.max(1) as f64
 }
 
 fn server(second: &Second) -> Option<&ServerSecond> {
