@@ -68,9 +68,10 @@ impl Live {
         self.at_ns = next(self.origin_ns, now_ns);
         let totals = timeline.totals();
         let before = std::mem::replace(&mut self.before, totals);
+        let last = timeline.last();
         match &mut self.panel {
-            Some(panel) => panel.show(now_ns, &totals, &before, timeline.last()),
-            None => eprintln!("{}", line((now_ns - self.origin_ns) as f64 / 1e9, &totals, &before, timeline.last())),
+            Some(panel) => panel.show(now_ns, &totals, &before, last.as_ref()),
+            None => eprintln!("{}", line((now_ns - self.origin_ns) as f64 / 1e9, &totals, &before, last.as_ref())),
         }
     }
 }
@@ -211,6 +212,7 @@ fn sparks(values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timeline::ServerSecond;
 
     #[test]
     fn a_line_says_what_passed_in_the_second() {
@@ -233,12 +235,14 @@ mod tests {
         let all = Progress { open: 10, faults: 1, ..Progress::default() };
         let mut second = Second::default();
         (second.delivery.count, second.delivery.p99_ms) = (5, 7.0);
+        second.server = Some(ServerSecond { cores: 1.25, ..ServerSecond::default() });
         panel.show(1, &all, &Progress::default(), Some(&second));
         assert_eq!(panel.phase.position(), 1_000);
         panel.span_ns = Some((0, 4));
         panel.show(1, &all, &Progress::default(), Some(&second));
         assert_eq!((panel.phase.position(), panel.p99_ms.len()), (250, 2));
         assert!(panel.latency.message().contains("p99 7.0"));
+        assert!(panel.cost.message().contains("server 1.25 cores"));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //! message reached everyone who sat there, once, in order.
 //!
 //! ```text
-//!  main ─► plan ─► coordinator ──orders──► worker processes ─► connections, openings, phase
-//!                      │       ◄─reports──        │
-//!                    report                     proof (pure), schedule (pure), payload
+//!  main ─► scenario ─► plan ─► coordinator ──orders──► worker processes ─► connections, openings, phase
+//!                        find ─┘   │   │   ◄─reports──        │
+//!        report (table, JSON, HTML)┘   timeline, live      proof (pure), schedule (pure), payload
 //! ```
 //!
 //! Uses `wire` and `base` of the house and nothing above. Must never pass what it could not judge, and never call

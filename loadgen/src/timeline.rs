@@ -109,9 +109,10 @@ impl Timeline {
         self.server.entry(second).or_default().metrics = metrics;
     }
 
-    /// The last second that is closed.
-    pub(crate) fn last(&self) -> Option<&Second> {
-        self.closed.last()
+    /// The last second that is closed, with what is known of the server in it.
+    pub(crate) fn last(&self) -> Option<Second> {
+        let last = self.closed.last()?;
+        Some(Second { server: self.server.get(&last.second).cloned(), ..last.clone() })
     }
 
     /// All workers' totals.
@@ -190,10 +191,12 @@ mod tests {
         assert!(timeline.last().is_none(), "the other has said nothing yet");
         timeline.take(1, &interval(0, 7, 14));
         timeline.take(1, &interval(1, 8, 2));
-        let first = timeline.last().expect("the first is closed").clone();
+        let first = timeline.last().expect("the first is closed");
         assert_eq!((first.second, first.sent, first.received, first.open), (0, 12, 24, 20));
         assert_eq!(first.span_s, 1);
         assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
+        timeline.take_server(0, ServerSecond { cores: 0.5, ..ServerSecond::default() });
+        assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));
         timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
         timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
         let all = timeline.seconds();
@@ -218,7 +221,8 @@ mod tests {
     fn a_worker_that_could_not_speak_has_a_long_second() {
         let mut timeline = Timeline::new(1);
         [2, 5, 6].into_iter().for_each(|second| timeline.take(0, &interval(second, 10 * second, 1)));
-        let spans: Vec<_> = timeline.seconds().iter().map(|second| (second.second, second.span_s, second.sent)).collect();
+        let spans: Vec<_> =
+            timeline.seconds().iter().map(|second| (second.second, second.span_s, second.sent)).collect();
         assert_eq!(spans, [(2, 1, 20), (5, 3, 30), (6, 1, 10)]);
     }
 

@@ -30,7 +30,7 @@ impl Display for Found {
         self.probes.iter().try_for_each(|probe| writeln!(f, "  {}", probe.line()))?;
         match self.value {
             Some(value) => {
-                let repeats = self.probes.iter().rev().take_while(|probe| probe.confirms).count();
+                let repeats = self.probes.iter().filter(|probe| probe.confirms && probe.value == value).count();
                 writeln!(
                     f,
                     "\nFOUND      {} {value:.1}, held with {} ({repeats} times more)",
