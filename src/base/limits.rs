@@ -1,6 +1,6 @@
 //! Every bound of the house, in one place, with what happens when it is reached.
 
-use super::Nets;
+use super::{Nets, PeopleRules};
 
 /// Bounds of one server. `Default` is what runs when nothing is configured.
 #[derive(Clone, Debug)]
@@ -62,8 +62,17 @@ pub struct Limits {
     pub idle_rooms_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,
-    /// Users named in one announcement of who came and went; the rest follow with the next tick.
+    /// Users named in one tick's announcement of who came and went; when there are more, only how many are here now is
+    /// told. Reads named in one tick; the rest follow with the next.
     pub announced_max: usize,
+    /// Users of one room who can be typing at once; others are not noted.
+    pub typing_max: usize,
+    /// Users named in one `typing`; `count` is the true number.
+    pub typing_named_max: usize,
+    /// Users of one room whose read position is kept; beyond it the one who has read least far is forgotten.
+    pub receipts_max: usize,
+    /// What a room tells of its people.
+    pub people: PeopleRules,
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
@@ -132,6 +141,10 @@ impl Default for Limits {
             idle_rooms_max: 16_384,
             members_max: 1_000,
             announced_max: 100,
+            typing_max: 100,
+            typing_named_max: 10,
+            receipts_max: 1_000,
+            people: PeopleRules::default(),
             outbox_soft_bytes_max: 64 << 10,
             outbox_hard_bytes_max: 1 << 20,
             no_progress_ms: 30_000,

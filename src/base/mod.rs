@@ -6,10 +6,12 @@ mod address;
 mod keys;
 mod limits;
 mod names;
+mod people;
 mod time;
 
 pub use address::{BadNet, Net, Nets, counted_as};
 pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use names::{BadName, Encoding, Identity, RoomName};
+pub use people::{PeopleRules, Presence};
 pub use time::{Now, Seed, SeededMap, SeededState};

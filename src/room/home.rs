@@ -4,8 +4,9 @@
 //! an accepted message reaches every shard that has seats.
 
 use super::log::{Entry, Log};
-use super::parting::Gone;
 use super::people::People;
+use super::reads::Reads;
+use super::typing::Typing;
 use crate::base::{
     ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
@@ -83,13 +84,30 @@ pub struct Room {
     epoch: Epoch,
     log: Log,
     attendance: Vec<Attendance>,
-    people: People,
+    pub(super) people: People,
+    pub(super) typing: Option<Box<Typing>>,
+    pub(super) reads: Option<Box<Reads>>,
     idle_mark: u64,
+    /// When it stands to be looked at because something ends; 0: never.
+    pub(crate) alarm_mono_ms: u64,
+    /// Stands in the queue of rooms with news.
+    pub(crate) queued: bool,
 }
 
 impl Room {
     pub fn new(name: RoomName, epoch: Epoch) -> Self {
-        Self { name, epoch, log: Log::default(), attendance: Vec::new(), people: People::default(), idle_mark: 0 }
+        Self {
+            name,
+            epoch,
+            log: Log::default(),
+            attendance: Vec::new(),
+            people: People::default(),
+            typing: None,
+            reads: None,
+            idle_mark: 0,
+            alarm_mono_ms: 0,
+            queued: false,
+        }
     }
 
     /// Sets a shard's seats to this absolute value; none ends its attendance.
@@ -109,18 +127,9 @@ impl Room {
         }
     }
 
-    pub fn enter(&mut self, who: &Identity) {
-        let announced = self.watchers() > 0;
-        self.people.enter(who, announced);
-    }
-
-    pub fn leave(&mut self, gone: &Gone) {
-        let announced = self.watchers() > 0;
-        self.people.leave(&gone.who, announced);
-    }
-
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
     pub fn append(&mut self, now: Now, post: &Post<'_>, limits: &Limits, scratch: &mut Vec<u8>) -> Offset {
+        self.ends_typing(post.from);
         let offset = self.log.head().next();
         let origin = post.payload.encoding();
         let out = MessageOut {
@@ -198,10 +207,6 @@ impl Room {
     /// Which of its empty times this is, 0 when there are people; for the table of rooms.
     pub(super) fn set_idle_mark(&mut self, mark: u64) {
         self.idle_mark = mark;
-    }
-
-    pub fn people_mut(&mut self) -> &mut People {
-        &mut self.people
     }
 
     pub fn log_mut(&mut self) -> &mut Log {

@@ -1,17 +1,23 @@
 //! Floor 2: who is where, and what was said.
 //!
 //! A [`Room`] lives at its home shard only, the single writer: it gives offsets, keeps the log, counts who is
-//! present, and knows per shard how many seats there are. It has no sockets and no mail; the shard asks it and
-//! carries the answers.
+//! present, who types and how far each has read, and knows per shard how many seats there are. It has no sockets and no
+//! mail; the shard asks it and carries the answers.
 
 mod home;
 mod log;
+mod news;
 mod parting;
 mod people;
+mod reads;
 mod table;
+mod typing;
 
 pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
 pub use log::{Entry, Log};
+pub use news::{Doings, Dropped, News};
 pub use parting::{Gone, Parting};
-pub use people::{Changes, People, Roll};
+pub use people::{Changes, People, Roll, Telling};
+pub use reads::{Noted, Reads};
 pub use table::Rooms;
+pub use typing::{Typing, Typists};

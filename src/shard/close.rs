@@ -185,9 +185,12 @@ impl Shard {
                 continue;
             }
             room.untold = false;
+            let home = room.home;
+            // What they did before they went must not come after them.
+            self.tell_doings_of(at);
+            let room = self.seats.room_mut(at);
             let (seats, gone) = (room.counts, std::mem::take(&mut room.gone));
             let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };
-            let home = room.home;
             if room.seats.is_empty() {
                 let bytes = room.forget_written(room.pending.len());
                 self.flush.unsent_bytes -= bytes;

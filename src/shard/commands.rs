@@ -117,6 +117,9 @@ impl Shard {
                 self.ask_publish(conn, id, &room, &data, event.as_deref(), echo)
             }
             Command::Presence { room } => self.ask_presence(conn, id, &room),
+            Command::Typing { room, on } => self.ask_typing(conn, id, &room, on),
+            Command::Read { room, offset } => self.ask_read(conn, id, &room, offset),
+            Command::Unread { room } => self.ask_unread(conn, id, &room),
             Command::Ping => {
                 self.answer_ping(conn, id);
                 Ok(())
@@ -244,19 +247,8 @@ impl Shard {
         Ok(())
     }
 
-    fn ask_presence(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
-        self.require(conn, Verb::Presence, room)?;
-        let home = self.home_of(room);
-        if !self.has_room_for(home) {
-            return Err(Refusal::Busy);
-        }
-        let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;
-        self.post(home, Mail::AskPresence { room, conn, id });
-        Ok(())
-    }
-
     /// The grant, and room for the answer.
-    fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
+    pub(super) fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
         let Some(row) = self.connections.row(conn) else { return Err(Refusal::Forbidden) };
         let user = row.identity.as_ref().map_or("", |identity| identity.user());
         if !self.grants.grants(row.grants).allows(verb, room, user) {
@@ -273,7 +265,7 @@ impl Shard {
         first.filter(|at| self.seats.room(*at).name.as_str() == room).or_else(|| self.seats.find(room))
     }
 
-    fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
+    pub(super) fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
         let at = self.room_near(conn, room)?;
         self.connections.row(conn)?.seats.find(at)
     }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::base::{
-    ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
-};
-use crate::room::{Attendance, Gone, People, Post, Room, SeatCounts};
+use crate::base::{ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId};
+use crate::room::{Attendance, Gone, Post, Room, SeatCounts};
 use crate::wire::{Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
@@ -16,10 +14,10 @@ impl Shard {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
         let (at, room) = self.rooms.open(&join.room);
-        let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
+        let people = rules.people();
+        let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
-        room.enter(&join.identity);
-        let news = !had_news && room.people().has_news();
+        room.enter(&join.identity, people, limits);
         trim(room, now, limits);
         let joined = Joined {
             conn: join.conn,
@@ -28,14 +26,13 @@ impl Shard {
             epoch: room.epoch(),
             head: room.head(),
             start: room.start(join.since, join.history as usize, limits),
-            roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
+            read: room.read_of(&join.identity, people),
+            roll: join.presence.then(|| room.roll(false, people, limits)),
             room: join.local,
             home_at: at,
         };
         self.rooms.account(at, bytes_before);
-        if news {
-            self.presence_news.push(at);
-        }
+        self.note_news(now, at);
         self.post(from, Mail::Joined(Box::new(joined)));
     }
 
@@ -48,18 +45,14 @@ impl Shard {
         seats: SeatCounts,
         gone: &[Gone],
     ) {
-        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
-        let had_news = room.people().has_news();
-        room.set_seats(from, local, seats);
-        for who in gone {
-            room.leave(who);
-        }
-        if !had_news && room.people().has_news() {
-            self.presence_news.push(at);
-        }
         let rules = Arc::clone(&self.config.rules);
-        let limits = &rules.limits;
-        self.rooms.settle(now, at, limits);
+        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
+        room.set_seats(from, local, seats);
+        for gone in gone {
+            room.leave(now, gone, rules.people(), &rules.limits);
+        }
+        self.note_news(now, at);
+        self.rooms.settle(now, at, &rules.limits);
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
@@ -107,6 +100,10 @@ impl Shard {
         }
         let offset = room.append(now, post, limits, &mut self.scratch);
         let position = Position { epoch: room.epoch(), offset };
+        if room.has_news(now) {
+            // Whoever was typing has said it.
+            self.note_news(now, at);
+        }
         self.counters.add(Count::Publishes, 1);
         Ok(Accepted { at, position, bytes_before })
     }
@@ -142,42 +139,6 @@ impl Shard {
             Some(room) => self.post(from, Mail::Page { room, conn, cursor, page }),
             // It left meanwhile.
             None => self.counters.add(Count::StaleKeys, 1),
-        }
-    }
-
-    pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
-        if !self.has_room_for(from) {
-            self.post(from, Mail::Refused { conn, id, refusal: Refusal::Busy });
-            return;
-        }
-        let members_max = self.limits().members_max;
-        let roll = match self.rooms.find_mut(name.as_str()) {
-            Some((_, room)) => room.people_mut().roll(members_max),
-            None => People::default().roll(0),
-        };
-        self.post(from, Mail::Presence { room: name, conn, id, roll });
-    }
-
-    /// Tells those who watch who came and went since the last tick.
-    pub(super) fn announce_presence(&mut self) {
-        for at in std::mem::take(&mut self.presence_news) {
-            let Some(room) = self.rooms.room_mut(at) else { continue };
-            let watching: Vec<(ShardId, LocalPlace)> =
-                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| (a.shard, a.local)).collect();
-            if watching.iter().any(|(shard, _)| !self.has_room_for(*shard)) {
-                self.presence_news.push(at);
-                continue;
-            }
-            let announced_max = self.limits().announced_max;
-            let Some(room) = self.rooms.room_mut(at) else { continue };
-            let changes = room.people_mut().take_changes(announced_max).map(Arc::new);
-            if room.people().has_news() {
-                self.presence_news.push(at);
-            }
-            let Some(changes) = changes else { continue };
-            for (shard, room) in watching {
-                self.post(shard, Mail::PresenceChanged { room, changes: Arc::clone(&changes) });
-            }
         }
     }
 

@@ -21,6 +21,7 @@ mod commands;
 mod config;
 mod connections;
 mod counters;
+mod doings;
 mod door;
 #[cfg(test)]
 mod door_tests;
@@ -36,7 +37,9 @@ mod invariants;
 mod latency;
 mod mail;
 mod marks;
+mod news;
 mod patrol;
+mod people;
 mod refresh;
 mod replies;
 mod revocation;
@@ -49,9 +52,9 @@ mod tickets;
 mod token_tests;
 mod users;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{HomePlace, Limits, Now, Seed, ShardId};
+use crate::base::{HomePlace, Limits, LocalPlace, Now, Seed, ShardId};
 use crate::room::Rooms;
 use crate::wire::CloseReason;
 
@@ -75,11 +78,13 @@ pub use users::UserNews;
 use addresses::Addresses;
 use answers::Follower;
 use connections::Connections;
+use doings::LocalDoings;
 use drain::Leaving;
 use errands::Errands;
 use flush::FlushQueues;
 use grants::GrantTable;
 use marks::Marks;
+use news::NewsQueue;
 use patrol::Patrol;
 use revocation::Revocations;
 use row::Work;
@@ -119,8 +124,12 @@ pub struct Shard {
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
     owed: VecDeque<(HomePlace, ShardId)>,
-    /// Home rooms with news for those who watch.
-    presence_news: Vec<u32>,
+    /// Home rooms with news for those who watch, and when something in them ends.
+    news: NewsQueue,
+    /// What people here did since the last tick.
+    doings: LocalDoings,
+    /// Local rooms in which somebody was not told everything about the people, because they read too slowly.
+    missed: BTreeMap<u32, LocalPlace>,
     flush: FlushQueues,
     patrol: Patrol,
     /// Questions that wait for a message.
@@ -173,7 +182,9 @@ impl Shard {
             outgoing_bytes: vec![0; usize::from(config.shards)],
             untold: Vec::new(),
             owed: VecDeque::new(),
-            presence_news: Vec::new(),
+            news: NewsQueue::default(),
+            doings: LocalDoings::default(),
+            missed: BTreeMap::new(),
             flush: FlushQueues::default(),
             patrol: Patrol::default(),
             followers: Vec::new(),
@@ -368,7 +379,10 @@ impl Shard {
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
+            Mail::AskUnread { room, conn, id, who } => self.on_ask_unread(from, room, conn, id, &who),
+            Mail::Doings { room, doings } => self.on_doings(now, room, &doings),
+            Mail::Unread { room, conn, id, epoch, head, read } => self.on_unread(conn, id, &room, epoch, head, read),
+            Mail::News { room, news } => self.on_news(room, &news),
             Mail::Announce(announcement) => self.on_announce(*announcement),
             Mail::Fence { fence } => self.on_fence(from, fence),
             Mail::Fenced { fence } => self.on_fenced(now, fence),
@@ -378,7 +392,10 @@ impl Shard {
     fn on_tick(&mut self, now: Now) {
         self.flush_tick();
         self.retry_pulls();
-        self.announce_presence();
+        self.tell_missed();
+        self.tell_doings();
+        self.settle(now);
+        self.announce_news(now);
         self.serve_followers(now);
         self.errands.on_tick();
         self.patrol(now);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use crate::base::Limits;
+use crate::base::{Limits, PeopleRules};
 use crate::wire::{Carriers, Grants, Origins, Proxies, TokenVerifier};
 
 /// The rules all shards share. Replaced as a whole by `Input::Rules`.
@@ -32,6 +32,11 @@ impl Rules {
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
         Self { limits, verifier, default_grants, origins, proxies, carriers }
+    }
+
+    /// What a room tells of its people.
+    pub(super) fn people(&self) -> &PeopleRules {
+        &self.limits.people
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in

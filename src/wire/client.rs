@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::envelope::{Entries, GapWhy, MessageIn, Person, RemovedWhy, Value, Writer, read_message, read_person};
 use super::payload::{Broken, DEPTH_CEILING, Data};
 use super::refusal::Refusal;
-use crate::base::{Encoding, Epoch, Offset, Position};
+use crate::base::{Encoding, Epoch, Offset, Position, Presence};
 
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,6 +31,17 @@ pub enum CommandOut<'a> {
         echo: Option<bool>,
     },
     Presence {
+        room: &'a str,
+    },
+    Typing {
+        room: &'a str,
+        on: bool,
+    },
+    Read {
+        room: &'a str,
+        offset: Offset,
+    },
+    Unread {
         room: &'a str,
     },
     Ping,
@@ -66,6 +77,39 @@ pub enum ServerEvent<'a> {
         users: Vec<Person<'a>>,
         count: u64,
         version: u64,
+    },
+    PresenceAway {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    PresenceBack {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    /// Only how many are here now.
+    PresenceCounted {
+        room: Cow<'a, str>,
+        count: u64,
+        version: u64,
+    },
+    /// Something about the people of the room was left out.
+    Stale {
+        room: Cow<'a, str>,
+    },
+    /// All who are typing, as far as they are named.
+    Typing {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        ttl_ms: u64,
+    },
+    Read {
+        room: Cow<'a, str>,
+        reads: Vec<ReadIn<'a>>,
     },
     Gap {
         room: Cow<'a, str>,
@@ -118,6 +162,11 @@ pub struct Reply<'a> {
     pub members: Option<Vec<MemberIn<'a>>>,
     pub count: Option<u64>,
     pub version: Option<u64>,
+    /// What the room tells of its people.
+    pub presence: Option<Presence>,
+    pub read: Option<Offset>,
+    pub unread: Option<u64>,
+    pub reads: Option<Vec<ReadIn<'a>>>,
     pub expires_in_ms: Option<u64>,
 }
 
@@ -133,6 +182,13 @@ impl Reply<'_> {
 pub struct MemberIn<'a> {
     pub person: Person<'a>,
     pub connections: u64,
+}
+
+/// How far somebody has read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadIn<'a> {
+    pub user: Cow<'a, str>,
+    pub offset: Offset,
 }
 
 /// What came is no event of throng.v1.
@@ -163,6 +219,9 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             ("publish", 2 + usize::from(event.is_some()) + usize::from(echo.is_some()))
         }
         CommandOut::Presence { .. } => ("presence", 1),
+        CommandOut::Typing { .. } => ("typing", 2),
+        CommandOut::Read { .. } => ("read", 2),
+        CommandOut::Unread { .. } => ("unread", 1),
         CommandOut::Ping => ("ping", 0),
         CommandOut::Refresh { .. } => ("refresh", 1),
         CommandOut::Hello { .. } => ("hello", 1),
@@ -199,7 +258,17 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             }
             w.data_field("data", data);
         }
-        CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
+        CommandOut::Leave { room } | CommandOut::Presence { room } | CommandOut::Unread { room } => {
+            w.text_field("room", room);
+        }
+        CommandOut::Typing { room, on } => {
+            w.text_field("room", room);
+            w.boolean_field("on", on);
+        }
+        CommandOut::Read { room, offset } => {
+            w.text_field("room", room);
+            w.unsigned_field("offset", offset.0);
+        }
         CommandOut::Hello { token } => w.text_field("token", token),
         CommandOut::Ping => {}
         CommandOut::Refresh { token } => w.text_field("token", token),
@@ -236,6 +305,31 @@ pub fn read_event(encoding: Encoding, envelope: &[u8]) -> Result<ServerEvent<'_>
             count: fields.unsigned("count")?,
             version: fields.unsigned("version")?,
         }),
+        "away" => Ok(ServerEvent::PresenceAway {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "back" => Ok(ServerEvent::PresenceBack {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "counted" => Ok(ServerEvent::PresenceCounted {
+            room: fields.text("room")?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "stale" => Ok(ServerEvent::Stale { room: fields.text("room")? }),
+        "typing" => Ok(ServerEvent::Typing {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            ttl_ms: fields.unsigned("ttl_ms")?,
+        }),
+        "read" => Ok(ServerEvent::Read { room: fields.text("room")?, reads: fields.list("reads", read_read)? }),
         "gap" => Ok(ServerEvent::Gap {
             room: fields.text("room")?,
             epoch: fields.epoch()?.ok_or(ReadError::Field("epoch"))?,
@@ -336,10 +430,8 @@ impl<'a> Fields<'a> {
     }
 
     fn reply(&self) -> Result<Reply<'a>, ReadError> {
-        let members = match self.find("members") {
-            Some(_) => Some(self.list("members", read_member)?),
-            None => None,
-        };
+        let members = self.find("members").map(|_| self.list("members", read_member)).transpose()?;
+        let reads = self.find("reads").map(|_| self.list("reads", read_read)).transpose()?;
         Ok(Reply {
             id: self.unsigned("id")?,
             room: self.optional("room", Value::text)?,
@@ -350,6 +442,10 @@ impl<'a> Fields<'a> {
             members,
             count: self.optional("count", Value::unsigned)?,
             version: self.optional("version", Value::unsigned)?,
+            presence: self.optional("presence", |value| Presence::parse(&value.text()?))?,
+            read: self.optional("read", Value::unsigned)?.map(Offset),
+            unread: self.optional("unread", Value::unsigned)?,
+            reads,
             expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
         })
     }
@@ -365,4 +461,17 @@ fn read_member<'a>(value: &Value<'a>) -> Option<MemberIn<'a>> {
         }
     }
     Some(MemberIn { person, connections: connections? })
+}
+
+fn read_read<'a>(value: &Value<'a>) -> Option<ReadIn<'a>> {
+    let (mut user, mut offset) = (None, None);
+    let mut entries = value.map(DEPTH_CEILING)?;
+    while let Some((key, value)) = entries.next_entry().ok()? {
+        match key.as_ref() {
+            "user" => user = value.text(),
+            "offset" => offset = value.unsigned(),
+            _ => {}
+        }
+    }
+    Some(ReadIn { user: user?, offset: Offset(offset?) })
 }

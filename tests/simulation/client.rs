@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use throng::base::{Encoding, Epoch, Offset, Position, RoomName};
+use throng::base::{Encoding, Epoch, Offset, Position, Presence, RoomName};
 use throng::wire::client::{CommandOut, Reply, ServerEvent, read_event, write_command};
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, prove, write_close, write_frame};
 
@@ -22,6 +22,9 @@ pub(crate) enum Asked {
     Leave(usize),
     Publish(usize, usize),
     Presence(usize),
+    Typing(usize, bool),
+    Read(usize, Offset),
+    Unread(usize),
     Ping,
     /// A command that must be refused with this.
     Wrong(Refusal),
@@ -154,11 +157,17 @@ impl Client {
             ),
             Asked::Leave(_) => envelope(self.encoding, self.id(with_id), &CommandOut::Leave { room }),
             Asked::Presence(_) => envelope(self.encoding, self.id(true), &CommandOut::Presence { room }),
+            Asked::Typing(_, on) => envelope(self.encoding, self.id(with_id), &CommandOut::Typing { room, on: *on }),
+            Asked::Read(_, offset) => {
+                envelope(self.encoding, self.id(with_id), &CommandOut::Read { room, offset: *offset })
+            }
+            Asked::Unread(_) => envelope(self.encoding, self.id(true), &CommandOut::Unread { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
             Asked::Publish(..) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
         };
         let room = match &asked {
             Asked::Join(room, _) | Asked::Leave(room) | Asked::Presence(room) | Asked::Publish(room, _) => *room,
+            Asked::Typing(room, _) | Asked::Read(room, _) | Asked::Unread(room) => *room,
             Asked::Ping | Asked::Wrong(_) => 0,
         };
         let bytes = command(&room_name(room));
@@ -405,11 +414,16 @@ impl Client {
                 let number = self.number;
                 self.view(room).on_gap(number, room, (epoch, from, to, why), around.reference)
             }
-            ServerEvent::PresenceJoined { room: name, users, version, .. }
-            | ServerEvent::PresenceLeft { room: name, users, version, .. } => {
-                around.tally.add(Lived::PresenceNews, 1);
-                let room = room(&name)?;
-                if users.is_empty() { Err("V5 news of nobody".into()) } else { self.view(room).on_presence(version) }
+            ServerEvent::PresenceJoined { room: ref name, .. }
+            | ServerEvent::PresenceLeft { room: ref name, .. }
+            | ServerEvent::PresenceAway { room: ref name, .. }
+            | ServerEvent::PresenceBack { room: ref name, .. }
+            | ServerEvent::PresenceCounted { room: ref name, .. }
+            | ServerEvent::Stale { room: ref name }
+            | ServerEvent::Typing { room: ref name, .. }
+            | ServerEvent::Read { room: ref name, .. } => {
+                let room = room(name)?;
+                self.hear_of_people(room, &event, around)
             }
             // W7: only who has a token that ends soon is told so, and once.
             ServerEvent::Expiring { .. } if self.short_token && !self.warned => {
@@ -428,6 +442,19 @@ impl Client {
         }
     }
 
+    fn hear_of_people(
+        &mut self,
+        room: usize,
+        event: &ServerEvent<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        around.tally.add(people_event(event), 1);
+        let view = self.views.entry(room).or_default();
+        view.hears_of_people()?;
+        let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
+        view.company.hear(event, (&self.name, room), around.reference, keeps_all_reads)
+    }
+
     /// C2: an answer has the id of a command that has none yet, and fits it.
     fn on_reply(&mut self, reply: &Reply<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
         let asked = self.outstanding.remove(&reply.id).ok_or_else(|| format!("C2 nobody asked {reply:?}"))?;
@@ -439,8 +466,11 @@ impl Client {
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
                 around.tally.add(Lived::Joins, 1);
                 let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
+                let name = self.name.clone();
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
-                if wish.presence { self.on_members(room, reply, around) } else { Ok(()) }
+                self.view(room).company.on_joined(reply, &name, wish.presence)?;
+                let lists = wish.presence && around.weather.limits.people.presence == Presence::Announced;
+                if lists { self.on_members(room, reply, around) } else { Ok(()) }
             }
             Asked::Leave(room) if told == Some(room) => {
                 self.view(room).on_left(reply.id);
@@ -451,11 +481,30 @@ impl Client {
                 around.tally.add(Lived::Acks, 1);
                 around.reference.acked(tag, position)
             }
-            Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
-            Asked::Ping => Ok(()),
-            Asked::Join(..) | Asked::Leave(_) | Asked::Publish(..) | Asked::Presence(_) | Asked::Wrong(_) => {
-                Err(missing())
+            Asked::Presence(room) if told == Some(room) => {
+                if self.view(room).seated {
+                    self.view(room).company.take_roll(reply)?;
+                }
+                self.on_members(room, reply, around)
             }
+            Asked::Typing(room, _) | Asked::Read(room, _) if told == Some(room) => Ok(()),
+            // C4: what there is to read is what there is but for what was read.
+            Asked::Unread(room) if told == Some(room) => {
+                let (head, read) = (reply.offset.ok_or_else(missing)?, reply.read.ok_or_else(missing)?);
+                if read > head || reply.unread != Some(head.since(read)) {
+                    return Err(format!("C4 {reply:?}"));
+                }
+                around.reference.may_have_read(room, &self.name, read)
+            }
+            Asked::Ping => Ok(()),
+            Asked::Join(..)
+            | Asked::Leave(_)
+            | Asked::Publish(..)
+            | Asked::Presence(_)
+            | Asked::Typing(..)
+            | Asked::Read(..)
+            | Asked::Unread(_)
+            | Asked::Wrong(_) => Err(missing()),
         }
     }
 
@@ -478,11 +527,17 @@ impl Client {
         }
         let Some(id) = id else { return Ok(()) };
         let asked = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
+        let people = around.weather.limits.people;
         let fits = match (&asked, refusal) {
             (Asked::Wrong(expected), _) => refusal == *expected,
-            (Asked::Join(FORBIDDEN, _) | Asked::Publish(FORBIDDEN, _) | Asked::Presence(FORBIDDEN), _) => {
-                refusal == Refusal::Forbidden
-            }
+            (
+                Asked::Join(FORBIDDEN, _)
+                | Asked::Publish(FORBIDDEN, _)
+                | Asked::Presence(FORBIDDEN)
+                | Asked::Typing(FORBIDDEN, _)
+                | Asked::Unread(FORBIDDEN),
+                _,
+            ) => refusal == Refusal::Forbidden,
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
             (Asked::Join(room, _), Refusal::AlreadyJoined) => {
                 // A join that is still unanswered is what the server means.
@@ -494,13 +549,34 @@ impl Client {
             (Asked::Join(room, _), Refusal::NotJoined) => self.view(*room).left_after(id),
             (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
             (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
-            (Asked::Presence(_), Refusal::Busy) => true,
+            (Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..) | Asked::Read(..), Refusal::Busy) => true,
+            (Asked::Presence(_), Refusal::Unsupported) => people.presence == Presence::Off,
+            (Asked::Typing(..), Refusal::Unsupported) => people.typing_ms == 0,
+            (Asked::Read(..) | Asked::Unread(_), Refusal::Unsupported) => !people.receipts,
+            // The join may have no answer yet, or none at all.
+            (Asked::Typing(room, _) | Asked::Read(room, _), Refusal::NotJoined) => {
+                let asking = self.is_asking(*room);
+                let view = self.view(*room);
+                asking || !view.seated || view.joined_silently || view.left_silently || view.left_after(id)
+            }
             _ => false,
         };
         if let Asked::Publish(FORBIDDEN, tag) = asked {
             around.reference.refused(tag)?;
         }
         if fits { Ok(()) } else { Err(format!("C2 {asked:?} was refused as {refusal:?}")) }
+    }
+}
+
+fn people_event(event: &ServerEvent<'_>) -> Lived {
+    match event {
+        ServerEvent::PresenceAway { .. } => Lived::WentAway,
+        ServerEvent::PresenceBack { .. } => Lived::CameBack,
+        ServerEvent::PresenceCounted { .. } => Lived::Counted,
+        ServerEvent::Stale { .. } => Lived::ListsStale,
+        ServerEvent::Typing { .. } => Lived::Typing,
+        ServerEvent::Read { .. } => Lived::Reads,
+        _ => Lived::PresenceNews,
     }
 }
 

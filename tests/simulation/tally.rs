@@ -17,6 +17,14 @@ lived! {
     Gaps "gaps",
     Busy "busy",
     PresenceNews "presence news",
+    WentAway "went away",
+    CameBack "came back",
+    Counted "counted only",
+    ListsStale "lists gone stale",
+    Typing "typing told",
+    Reads "reads told",
+    ReadsForgotten "reads forgotten",
+    PeopleDropped "news of people dropped",
     Pings "pings",
     Closes "close frames",
     Cuts "cuts",
@@ -74,6 +82,8 @@ impl Tally {
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
             (Lived::LeftUnread, Count::LeftUnread),
+            (Lived::ReadsForgotten, Count::ReadsForgotten),
+            (Lived::PeopleDropped, Count::PresenceDropped),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         self.add(Lived::Slow, counters.closes(CloseReason::Slow));

@@ -3,6 +3,7 @@
 use throng::base::{Epoch, Offset, Position};
 use throng::wire::GapWhy;
 
+use crate::company::Company;
 use crate::reference::Reference;
 use crate::weather::Weather;
 
@@ -29,8 +30,7 @@ pub(crate) struct View {
     /// Asked with a position of another life: a gap must come before anything else.
     awaits_epoch_gap: bool,
     left_at: u64,
-    watches: bool,
-    presence_version: u64,
+    pub(crate) company: Company,
 }
 
 /// What an answer to a join says.
@@ -62,7 +62,7 @@ impl View {
         }
         let head = answer.head;
         (self.seated, self.joined_silently, self.left_silently) = (true, false, false);
-        (self.epoch, self.watches, self.presence_version) = (Some(answer.epoch.0), wish.presence, 0);
+        self.epoch = Some(answer.epoch.0);
         self.awaits_epoch_gap = false;
         if answer.recovered.is_some() != wish.since.is_some() {
             return Err(format!("V1 {wish:?} was answered with recovered {:?}", answer.recovered));
@@ -163,16 +163,9 @@ impl View {
         Ok(())
     }
 
-    /// V5: news of people only for who asked, never older than what is known.
-    pub(crate) fn on_presence(&mut self, version: u64) -> Result<(), String> {
-        if !self.seated || !self.watches {
-            return Err(format!("V5 presence news {version} nobody asked for"));
-        }
-        if version < self.presence_version {
-            return Err(format!("V5 presence went back from {} to {version}", self.presence_version));
-        }
-        self.presence_version = version;
-        Ok(())
+    /// V5: news of people only in a room one sits in, or has just left or joined without asking for an answer.
+    pub(crate) fn hears_of_people(&self) -> Result<(), String> {
+        if self.is_audible() { Ok(()) } else { Err("V5 news of people of a room it is not seated in".into()) }
     }
 
     /// V6: at quiet a seat has everything up to the head.

@@ -1,6 +1,6 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
-use throng::base::Limits;
+use throng::base::{Limits, PeopleRules, Presence};
 use throng::shard::Flush;
 
 use crate::dice::Dice;
@@ -156,6 +156,15 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
+        announced_max: dice.pick(&[1, 2, 100]),
+        typing_max: dice.pick(&[1, 100]),
+        receipts_max: dice.pick(&[1, 50, 50]),
+        people: PeopleRules {
+            presence: dice.pick(&[Presence::Announced, Presence::Announced, Presence::Counted, Presence::Off]),
+            leave_delay_ms: dice.pick(&[0, 400, 3_000]),
+            typing_ms: dice.pick(&[0, 500, 3_000]),
+            receipts: dice.chance(800),
+        },
         // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
         connections_per_user_max: 0,
         ..Limits::default()

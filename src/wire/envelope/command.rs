@@ -42,6 +42,20 @@ pub enum Command<'a> {
     Presence {
         room: Cow<'a, str>,
     },
+    /// The user begins to type, goes on, or stops.
+    Typing {
+        room: Cow<'a, str>,
+        on: bool,
+    },
+    /// The user has read up to here.
+    Read {
+        room: Cow<'a, str>,
+        offset: Offset,
+    },
+    /// How much there is to read in a room. Always with an `id`.
+    Unread {
+        room: Cow<'a, str>,
+    },
     Ping,
     /// Who somebody is, as the first message of a connection that brought no token otherwise.
     Hello {
@@ -65,7 +79,8 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 7] = ["join", "leave", "publish", "presence", "ping", "hello", "refresh"];
+    pub const NAMES: [&'static str; 10] =
+        ["join", "leave", "publish", "presence", "typing", "read", "unread", "ping", "hello", "refresh"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -74,9 +89,12 @@ impl Command<'_> {
             Command::Leave { .. } => 1,
             Command::Publish { .. } => 2,
             Command::Presence { .. } => 3,
-            Command::Ping => 4,
-            Command::Hello { .. } => 5,
-            Command::Refresh { .. } => 6,
+            Command::Typing { .. } => 4,
+            Command::Read { .. } => 5,
+            Command::Unread { .. } => 6,
+            Command::Ping => 7,
+            Command::Hello { .. } => 8,
+            Command::Refresh { .. } => 9,
         }
     }
 
@@ -147,10 +165,12 @@ enum Field {
     Echo,
     Key,
     Token,
+    On,
+    Offset,
 }
 
 impl Field {
-    const COUNT: usize = 11;
+    const COUNT: usize = 13;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
@@ -165,6 +185,8 @@ impl Field {
             "echo" => Self::Echo,
             "key" => Self::Key,
             "token" => Self::Token,
+            "on" => Self::On,
+            "offset" => Self::Offset,
             _ => return None,
         })
     }
@@ -246,11 +268,30 @@ impl<'a> Fields<'a> {
             "publish" => self.publish(),
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
+            "typing" => Ok(Command::Typing { room: self.room()?, on: self.on()? }),
+            "read" => Ok(Command::Read { room: self.room()?, offset: self.offset()? }),
+            "unread" if id.is_none() => Err(No::malformed("`unread` asks for an answer and needs an `id`")),
+            "unread" => Ok(Command::Unread { room: self.room()? }),
             "ping" => Ok(Command::Ping),
             "hello" => Ok(Command::Hello { token: self.token()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
-            "resume" | "send" | "typing" | "read" | "history" => Err(Refusal::Unsupported.into()),
+            "resume" | "send" | "history" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
+        }
+    }
+
+    fn on(&self) -> Result<bool, No> {
+        match self.boolean(Field::On, "`on` is not a boolean")? {
+            Some(on) => Ok(on),
+            None => Err(No::malformed("`on` is missing")),
+        }
+    }
+
+    fn offset(&self) -> Result<Offset, No> {
+        match self.optional(Field::Offset).map(|value| value.unsigned()) {
+            Some(Some(offset)) => Ok(Offset(offset)),
+            Some(None) => Err(No::malformed("`offset` is not an integer from 0 on")),
+            None => Err(No::malformed("`offset` is missing")),
         }
     }
 

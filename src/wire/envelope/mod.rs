@@ -7,6 +7,7 @@ mod command;
 mod entries;
 mod event;
 mod message;
+mod people;
 mod writer;
 
 #[cfg(test)]
@@ -15,8 +16,9 @@ mod laws;
 mod tables;
 
 pub use command::{Command, Envelope, Rejected, TokenText, decode, is_event_name};
-pub use event::{Event, GapWhy, Member, Members, RemovedWhy, write_event};
+pub use event::{Event, GapWhy, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
+pub use people::{Member, Members, ReadBy};
 
 pub(crate) use entries::{Entries, Value};
 pub(crate) use message::{read_message, read_person};
