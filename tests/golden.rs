@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, Presence, RoomName};
 use throng::wire::client::{CommandOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, Member, Members, MessageOut, RemovedWhy, decode, transcode_message, write_event,
+    Command, Event, GapWhy, Member, Members, MessageOut, ReadBy, RemovedWhy, decode, transcode_message, write_event,
     write_message,
 };
 use throng::wire::payload::{Data, prove};

@@ -4,7 +4,7 @@ mod crowd;
 
 use std::hint::black_box;
 
-use throng::base::{Encoding, Epoch, Identity, Limits, Now, Offset, RoomName};
+use throng::base::{ClassId, Encoding, Epoch, Identity, Limits, Now, Offset, RoomName};
 use throng::room::{Post, Room};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{
@@ -123,7 +123,7 @@ fn proved(name: &'static str, encoding: Encoding) -> Case {
 
 fn room_append() -> Case {
     let limits = Limits::default();
-    let mut room = Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1));
+    let mut room = Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT);
     let payload = payload(Encoding::MessagePack, 124);
     let from = Identity::new("user-0123456789abcdef012", None).expect("a good user");
     let mut scratch = Vec::new();

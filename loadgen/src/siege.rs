@@ -241,7 +241,7 @@ fn connect(server: SocketAddr) -> Option<TcpStream> {
 fn bomb() -> Vec<u8> {
     let mut bomb = b"GET /ws HTTP/1.1\r\nHost: throng\r\n".to_vec();
     for number in 0..2_048 {
-        bomb.extend_from_slice(format!("X-{number:05}: {}\r\n", "x".repeat(500)).as_bytes());
+        bomb.extend_from_slice(format!("X-{number:05}: {}\r\n", "x".repeat(501)).as_bytes());
     }
     bomb
 }

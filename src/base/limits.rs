@@ -1,6 +1,6 @@
 //! Every bound of the house, in one place, with what happens when it is reached.
 
-use super::{Nets, PeopleRules};
+use super::Nets;
 
 /// Bounds of one server. `Default` is what runs when nothing is configured.
 #[derive(Clone, Debug)]
@@ -71,8 +71,6 @@ pub struct Limits {
     pub typing_named_max: usize,
     /// Users of one room whose read position is kept; beyond it the one who has read least far is forgotten.
     pub receipts_max: usize,
-    /// What a room tells of its people.
-    pub people: PeopleRules,
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
@@ -144,7 +142,6 @@ impl Default for Limits {
             typing_max: 100,
             typing_named_max: 10,
             receipts_max: 1_000,
-            people: PeopleRules::default(),
             outbox_soft_bytes_max: 64 << 10,
             outbox_hard_bytes_max: 1 << 20,
             no_progress_ms: 30_000,

@@ -41,7 +41,8 @@ impl Scrapes {
         let (counts, reloads) = (Arc::clone(&self.counts), Arc::clone(&self.reloads));
         let rulebook = Arc::clone(&self.rulebook);
         Arc::new(move || {
-            let mut families = counts.get().map(|counts| figures::families(&counts.totals())).unwrap_or_default();
+            let mut families =
+                counts.get().map(|counts| figures::families(&counts.totals(), &rulebook.classes())).unwrap_or_default();
             families.extend(reloads.families());
             families.extend(rulebook.families());
             families

@@ -3,14 +3,15 @@
 //! Promises: closed label sets only; every counter of the shards and of the runtime is there, and in `docs/operations.md`
 //! by its name.
 
+use throng::base::Classes;
 use throng::control::{Family, Histogram, Kind, Sample, Value};
 use throng::runtime::scrape::{Shown, Totals};
 use throng::runtime::turn::TURN_BUCKETS_US;
-use throng::shard::{Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
+use throng::shard::{ClassCount, Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
 use throng::wire::{CloseReason, Command, Event, Refusal};
 
 /// All metrics of the data plane, and of the process around it.
-pub(crate) fn families(totals: &Totals) -> Vec<Family> {
+pub(crate) fn families(totals: &Totals, classes: &Classes) -> Vec<Family> {
     let mut families = vec![messages(totals), latency(totals)];
     families.extend(
         Gauges::ALL
@@ -24,6 +25,7 @@ pub(crate) fn families(totals: &Totals) -> Vec<Family> {
         let (name, help) = count.describe();
         Family::single(name, help, Kind::Counter, totals.cells[count.index()])
     }));
+    families.extend(of_classes(totals, classes));
     families.push(refusals(totals));
     families.push(closes(totals));
     families.extend(totals.runtime.shown().map(|Shown { name, help, only_rises, value }| {
@@ -54,7 +56,7 @@ fn messages(totals: &Totals) -> Family {
 }
 
 fn latency(totals: &Totals) -> Family {
-    let cells = &totals.cells[Counters::LATENCY_AT..Counters::CELLS];
+    let cells = &totals.cells[Counters::LATENCY_AT..Counters::CLASSES_AT];
     let (counts, sum_ms) = (&cells[..=LATENCY_BUCKETS_MS.len()], cells[LATENCY_BUCKETS_MS.len() + 1]);
     let ends = LATENCY_BUCKETS_MS.iter().map(|ms| *ms as f64 / 1e3);
     let help = "From a message's offset until the kernel took it for the last live reader of a shard; one sample per room, \
@@ -78,6 +80,15 @@ fn histogram(
     let buckets = ends.chain([f64::INFINITY]).zip(counts.iter().copied()).collect();
     let value = Value::Histogram(Histogram { buckets, sum });
     Family { name, help, kind: Kind::Histogram, samples: vec![Sample { labels: Vec::new(), value }] }
+}
+
+/// The labels are what the operator wrote: patterns of rooms, and `default`.
+fn of_classes(totals: &Totals, classes: &Classes) -> impl Iterator<Item = Family> {
+    ClassCount::ALL.iter().enumerate().map(|(nth, count)| {
+        let (name, help) = count.describe();
+        let cells = totals.cells[Counters::CLASSES_AT + nth..].iter().step_by(ClassCount::LEN);
+        Family { name, help, kind: Kind::Counter, samples: labelled("class", classes.names().zip(cells)) }
+    })
 }
 
 fn refusals(totals: &Totals) -> Family {
@@ -131,11 +142,17 @@ const PAGE_BYTES: u64 = 4_096;
 mod tests {
     use std::collections::BTreeSet;
 
+    use throng::base::{Limits, RoomClass};
     use throng::control::HTTP_REFUSED;
     use throng::runtime::scrape::RuntimeCounts;
     use throng::runtime::turn::TurnTimes;
 
     use super::*;
+
+    fn classes() -> Classes {
+        let limits = Limits::default();
+        Classes::new(&limits, &[("chat:*", RoomClass::of(&limits))], None).unwrap()
+    }
 
     fn counted() -> Totals {
         Totals {
@@ -151,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_counter_has_a_name_of_its_own_and_its_own_number() {
-        let all = families(&counted());
+        let all = families(&counted(), &classes());
         let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
         let value = |name: &str, label: &str| {
@@ -168,7 +185,10 @@ mod tests {
         assert_eq!(value("throng_shard_silence_seconds", ""), Value::Fraction(1.5));
         let Value::Histogram(latency) = value("websocket_message_latency_seconds", "") else { panic!("a histogram") };
         assert_eq!(latency.buckets.len(), LATENCY_BUCKETS_MS.len() + 1);
-        assert_eq!(latency.sum, (Counters::CELLS - 1) as f64 / 1e3);
+        assert_eq!(latency.sum, (Counters::CLASSES_AT - 1) as f64 / 1e3);
+        let second = |nth: usize| number(Counters::CLASSES_AT + ClassCount::LEN + nth);
+        assert_eq!(value("throng_class_joins", "chat:*"), second(0));
+        assert_eq!(value("throng_class_publishes", "chat:*"), second(1));
         assert!(all.iter().all(|family| family.help.len() > 3 && !family.help.ends_with('.')));
     }
 
@@ -180,7 +200,7 @@ mod tests {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let documented: Vec<(String, String)> =
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
-        let mut shown: Vec<(String, String)> = families(&counted())
+        let mut shown: Vec<(String, String)> = families(&counted(), &classes())
             .iter()
             .map(|family| (family.name, family.kind, family.help))
             .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])

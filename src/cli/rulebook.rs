@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use throng::base::Classes;
 use throng::control::jwks::{Jwks, JwksRules, UnknownKeys};
 use throng::control::token_keys::KeyRing;
 use throng::control::{Family, FrontDoor};
@@ -22,6 +23,8 @@ pub(crate) struct Rulebook(Mutex<Book>);
 struct Book {
     config: ServeConfig,
     ring: KeyRing,
+    /// They follow from the configuration and from those before: a pattern keeps its place.
+    classes: Classes,
     /// `None` until the shards run.
     shards: Option<(RulesChange, UnknownKeys)>,
     fetching: Option<Jwks>,
@@ -34,19 +37,26 @@ struct Book {
 /// What a change needs and may fail to get; nothing is changed yet.
 pub(crate) struct Prepared {
     config: ServeConfig,
+    classes: Classes,
     /// Other addresses than before: their thread, if there are any.
     fetching: Option<Option<Jwks>>,
 }
 
 impl Rulebook {
-    pub(crate) fn new(config: ServeConfig) -> Arc<Self> {
+    pub(crate) fn new(config: ServeConfig) -> Result<Arc<Self>, Failure> {
+        let classes = config.rooms.classes(&config.limits, None).map_err(Failure::Misused)?;
         let ring = KeyRing::new(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
-        let book = Book { config, ring, shards: None, fetching: None, generation: 0, early: None };
-        Arc::new(Self(Mutex::new(book)))
+        let book = Book { config, ring, classes, shards: None, fetching: None, generation: 0, early: None };
+        Ok(Arc::new(Self(Mutex::new(book))))
     }
 
     pub(crate) fn rules(&self) -> Rules {
         self.lock().rules()
+    }
+
+    /// For the scrape: their names are its labels.
+    pub(crate) fn classes(&self) -> Classes {
+        self.lock().classes.clone()
     }
 
     /// The public routes ask it at each request.
@@ -77,21 +87,22 @@ impl Rulebook {
 
     /// Gets ready for another configuration.
     pub(crate) fn prepare(self: &Arc<Self>, config: ServeConfig) -> Result<Prepared, Failure> {
-        let (before, next, shards) = {
+        let (before, next, shards, classes) = {
             let mut book = self.lock();
             book.early = None;
-            (book.config.jwks.clone(), book.generation + 1, book.shards.clone())
+            let classes = config.rooms.classes(&config.limits, Some(&book.classes)).map_err(Failure::Misused)?;
+            (book.config.jwks.clone(), book.generation + 1, book.shards.clone(), classes)
         };
         let fetching = match shards {
             Some((_, unknown)) if before != config.jwks => Some(self.fetch(&config.jwks, next, unknown)?),
             Some(_) | None => None,
         };
-        Ok(Prepared { config, fetching })
+        Ok(Prepared { config, classes, fetching })
     }
 
     /// From now on this holds.
     pub(crate) fn take(&self, prepared: Prepared) {
-        let Prepared { config, fetching } = prepared;
+        let Prepared { config, classes, fetching } = prepared;
         let former = {
             let mut book = self.lock();
             book.ring.reload(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
@@ -100,7 +111,7 @@ impl Rulebook {
             if !book.config.jwks.iter().all(keeps) {
                 book.ring.take_fetched(KeySet::default());
             }
-            book.config = config;
+            (book.config, book.classes) = (config, classes);
             let former = fetching.map(|fetching| {
                 book.generation += 1;
                 if let Some(keys) = book.early.take() {
@@ -162,7 +173,7 @@ impl Rulebook {
 
 impl Book {
     fn rules(&self) -> Rules {
-        self.config.rules(&self.ring)
+        self.config.rules(&self.ring, self.classes.clone())
     }
 
     fn tell(&self) {

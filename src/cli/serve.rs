@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use throng::base::Limits;
-use throng::config::{AdminListen, Settled};
+use throng::base::{Classes, Limits};
+use throng::config::{AdminListen, RoomSettings, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
@@ -49,6 +49,7 @@ pub(crate) struct ServeConfig {
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
     pub(crate) node: String,
+    pub(crate) rooms: RoomSettings,
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
     pub(crate) takeover: bool,
@@ -72,7 +73,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     for warning in settled.warnings.iter().chain(&config.warnings) {
         tracing::warn!("{warning}");
     }
-    let rulebook = Rulebook::new(config.clone());
+    let rulebook = Rulebook::new(config.clone())?;
     let scrape = boot::Scrapes::new(Arc::clone(&rulebook));
     let operators = Operators::bind(config.admin.listen, config.admin_chosen, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
@@ -163,6 +164,7 @@ impl ServeConfig {
             origins: if dev { origins.with_any_localhost() } else { origins },
             proxies: config.proxies.clone(),
             node: config.server.node.clone().unwrap_or_else(host_name),
+            rooms: config.rooms.clone(),
             limits: config.limits.clone(),
             dev,
             takeover: config.server.takeover,
@@ -186,10 +188,10 @@ impl ServeConfig {
     }
 
     /// What may change while the server runs.
-    pub(crate) fn rules(&self, ring: &KeyRing) -> Rules {
+    pub(crate) fn rules(&self, ring: &KeyRing, classes: Classes) -> Rules {
         let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));
         let (origins, proxies, carriers) = (self.origins.clone(), self.proxies.clone(), self.carriers.clone());
-        Rules { origins, proxies, carriers, ..Rules::new(limits, verifier, self.default_grants.clone()) }
+        Rules { classes, origins, proxies, carriers, ..Rules::new(limits, verifier, self.default_grants.clone()) }
     }
 
     /// Likewise, of the API. `dev_key` is the one made for this run.

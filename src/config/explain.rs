@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::list::SECTIONS;
 use super::read::Settled;
-use crate::base::RoomName;
+use super::rooms::FIELDS;
+use crate::base::{RoomClass, RoomName};
 use crate::wire::{Grants, Verb};
 
 /// Every setting with its value and where it came from. Secrets are not among the values.
@@ -37,17 +38,25 @@ pub fn explain_room(settled: &Settled, room: &str, user: Option<&str>) -> Result
     let grants = settled.config.grants.default.clone();
     let grants = grants.unwrap_or_else(|| if dev { Grants::everything() } else { Grants::nothing() });
     text.push_str(&granted(&grants, room, user));
+    let classes = settled.config.rooms.classes(limits, None)?;
+    let class = classes.class(classes.of_room(room));
+    let _infallible = match &*class.name {
+        RoomClass::DEFAULT_NAME => writeln!(text, "  no pattern in [rooms] fits: what [limits] says holds"),
+        pattern => writeln!(
+            text,
+            "  class {pattern}, the longest pattern in [rooms] that fits; what it does not say is the default"
+        ),
+    };
+    for field in FIELDS {
+        let _infallible = writeln!(text, "  {:<21} {}", field.key, field.show(class));
+    }
     let rows = [
-        ("messages kept", limits.log_messages_max as u64, "at most"),
-        ("bytes kept", limits.log_bytes_max as u64, "at most, one message always"),
-        ("kept for", limits.log_age_ms / 1_000, "seconds"),
         ("history on join", limits.history_on_join_max as u64, "messages at most"),
-        ("one message", limits.message_bytes_max as u64, "bytes at most"),
         ("nesting", limits.depth_max as u64, "levels at most"),
         ("members listed", limits.members_max as u64, "at most"),
     ];
     for (what, number, unit) in rows {
-        let _infallible = writeln!(text, "  {what:<16} {number} {unit}");
+        let _infallible = writeln!(text, "  {what:<21} {number} {unit}");
     }
     Ok(text)
 }

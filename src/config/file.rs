@@ -10,7 +10,7 @@ use super::list::{SECTIONS, settings};
 use super::nearest::nearest;
 use super::read::{Problem, Whence};
 use super::setting::{Given, Setting};
-use super::value::must_be;
+use super::value::{must_be, to_json};
 
 /// A file and its name.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,9 @@ impl File<'_> {
         for (name, section) in table.get_ref() {
             let line = self.line(name.span().start);
             let is_known = SECTIONS.iter().any(|(known, _)| known == name.get_ref());
-            if let (DeValue::Table(entries), true) = (section.get_ref(), is_known) {
+            if let (DeValue::Table(patterns), "rooms") = (section.get_ref(), name.get_ref().as_ref()) {
+                self.read_rooms(line, patterns, config, whence, problems);
+            } else if let (DeValue::Table(entries), true) = (section.get_ref(), is_known) {
                 self.read_section(name.get_ref(), entries, config, whence, problems);
             } else {
                 problems.push(self.problem(Some(line), stray(name.get_ref(), section.get_ref())));
@@ -65,6 +67,41 @@ impl File<'_> {
                     problems.push(self.problem(Some(line), format!("`{}` in [{section}] {why}", setting.key)));
                 }
             }
+        }
+    }
+
+    /// A table of tables, by pattern.
+    fn read_rooms(
+        &self,
+        line: usize,
+        patterns: &DeTable<'_>,
+        config: &mut Config,
+        whence: &mut [Whence],
+        problems: &mut Vec<Problem>,
+    ) {
+        for (pattern, fields) in patterns {
+            let (at, name) = (self.line(pattern.span().start), short(pattern.get_ref()));
+            let DeValue::Table(fields) = fields.get_ref() else {
+                let sentence = must_be("a table, because it is a pattern of room names", fields.get_ref());
+                let sentence = format!("`{name}` in [rooms] {sentence}");
+                problems.push(self.problem(Some(at), sentence));
+                continue;
+            };
+            if let Err(why) = config.rooms.open(pattern.get_ref()) {
+                problems.push(self.problem(Some(at), format!("[rooms.\"{name}\"] {why}")));
+                continue;
+            }
+            for (key, value) in fields {
+                if let Err(why) = config.rooms.put(key.get_ref(), to_json(value.get_ref())) {
+                    let sentence = format!("`{}` in [rooms.\"{name}\"] {why}", short(key.get_ref()));
+                    problems.push(self.problem(Some(self.line(key.span().start)), sentence));
+                }
+            }
+        }
+        let mut known = settings().iter().zip(whence.iter_mut());
+        let said = known.find(|(setting, _)| setting.section == "rooms").filter(|_| !patterns.is_empty());
+        if let Some((_, whence)) = said {
+            *whence = Whence::File { path: self.path.to_owned(), line };
         }
     }
 

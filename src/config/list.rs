@@ -26,6 +26,12 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("proxies", "Who stands in front of the server, and may say for whom it speaks."),
     ("drain", "How the server leaves after SIGTERM or SIGINT; a second signal ends it at once."),
     (
+        "rooms",
+        "How rooms behave, by their names: each `[rooms.\"PATTERN\"]` holds what differs from `[limits]` and the \
+             defaults. A pattern is a room's name, or a prefix with one trailing *. Of those that fit a name the longest \
+             holds, a whole name before a prefix of the same length; \"*\" is for rooms that nothing else fits.",
+    ),
+    (
         "limits",
         "Every bound of the server, and what happens when it is reached. Units stand in the names: \
          `_bytes`, `_ms`, `_s`.",
@@ -44,6 +50,7 @@ pub fn settings() -> &'static [Setting] {
         all.extend(origins());
         all.extend(proxies());
         all.extend(drain());
+        all.extend(rooms());
         all.extend(limits::all());
         all
     });
@@ -337,6 +344,19 @@ fn proxies() -> Vec<Setting> {
              closed.",
         )
         .live(),
+    ]
+}
+
+fn rooms() -> Vec<Setting> {
+    vec![
+        setting(
+            "rooms.*",
+            |c| &mut c.rooms,
+            "All of it, in a variable: a JSON object by pattern, of objects by the keys below.",
+        )
+        .variables(&["THRONG_ROOMS"])
+        .live()
+        .unset("no pattern", ""),
     ]
 }
 

@@ -17,6 +17,7 @@ mod list;
 mod nearest;
 mod read;
 mod reference;
+mod rooms;
 mod setting;
 mod table;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use explain::{explain, explain_room};
 pub use list::settings;
 pub use read::{Problems, Settled, Sources, Whence, read};
 pub use reference::{default_file, reference_page};
+pub use rooms::RoomSettings;
 pub use setting::Setting;
 pub use value::Hidden;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub origins: Origins,
     /// `[proxies]`.
     pub proxies: Proxies,
+    /// `[rooms]`.
+    pub rooms: RoomSettings,
     pub limits: Limits,
     pub drain: Drain,
 }
@@ -194,7 +198,8 @@ impl Config {
         if let Some(name) = twice(self.admin.keys.iter().map(ApiKey::name)) {
             return Err(format!("two API keys are called {name}: give each a name of its own"));
         }
-        self.limits.check().map_err(|why| format!("[limits] contradict each other: {why}"))
+        self.limits.check().map_err(|why| format!("[limits] contradict each other: {why}"))?;
+        self.rooms.classes(&self.limits, None).map(|_| ())
     }
 
     /// Says what is not wrong and does nothing.

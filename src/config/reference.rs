@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::Config;
 use super::list::{SECTIONS, settings};
+use super::rooms;
 use super::setting::Setting;
+use crate::base::RoomClass;
 
 /// What `throng default-config` prints: a file in which every setting stands behind a `#`, with its default, or with an
 /// example where there is none. Without those `#` it is a file that says what holds anyway.
@@ -13,6 +15,10 @@ pub fn default_file() -> String {
     let mut file = String::from(FILE_HEAD);
     for (section, about) in SECTIONS {
         let _infallible = write!(file, "\n{}[{section}]\n", comment(about));
+        if *section == "rooms" {
+            file.push_str(&rooms_to_begin_with());
+            continue;
+        }
         for setting in shown(section) {
             let mut words = setting.words.to_owned();
             if let Some(bounds) = setting.bounds() {
@@ -54,8 +60,36 @@ pub fn reference_page() -> String {
                 setting.words.replace('|', "\\|"),
             );
         }
+        if *section == "rooms" {
+            page.push_str(&rooms_fields());
+        }
     }
     page
+}
+
+/// An example, and every key of a pattern with what holds where nothing is said.
+fn rooms_to_begin_with() -> String {
+    let usual = RoomClass::default();
+    let mut text = String::from("#\n# Each key of a pattern, with its default:\n");
+    for field in rooms::FIELDS {
+        let mut words = format!("{} = {}: {}", field.key, field.show(&usual), field.words);
+        if let Some(bounds) = field.bounds() {
+            let _infallible = write!(words, " Bounds: {bounds}.");
+        }
+        text.push_str(&comment(&words));
+    }
+    let _infallible = write!(text, "\n#\"chat:*\" = {{ log_messages_max = 500, presence = \"counted\" }}{EXAMPLE}\n");
+    text
+}
+
+fn rooms_fields() -> String {
+    let (usual, mut text) = (RoomClass::default(), String::from(ROOMS_HEAD));
+    for field in rooms::FIELDS {
+        let bounds = field.bounds().map_or_else(String::new, |bounds| format!(" ({bounds})"));
+        let (key, value) = (code(field.key), code(&field.show(&usual)));
+        let _infallible = writeln!(text, "| {key} | {value} | {}{bounds} |", field.words.replace('|', "\\|"));
+    }
+    text
 }
 
 fn shown(section: &str) -> impl Iterator<Item = &'static Setting> {
@@ -114,6 +148,20 @@ Variables that begin with `THRONG_` and are read by nobody are warned of, not re
 ## While it runs
 
 SIGHUP reads the file and the secret files again. What has a *yes* under **reload** holds from then on; nobody is sent away by it: a new key is asked of those who come, new default grants are asked at the next command, a lower limit takes nothing away and admits no more. Of other settings that were changed a log line says that they need a restart; their old values stay. A file, or a secret, with anything wrong in it is refused whole: an error is logged, `throng_config_reloads_refused_total` counts it, and everything stays as it was. The environment and the flags are those of the start.
+";
+
+const ROOMS_HEAD: &str = "
+```toml
+[rooms.\"chat:*\"]
+log_messages_max = 500
+
+[rooms.\"ticker:*\"]
+delivery = \"latest\"
+can = [\"join\"]
+```
+
+| key of a pattern | default | |
+|---|---|---|
 ";
 
 const TABLE_HEAD: &str = "| key | default | variable | flag | reload | |\n|---|---|---|---|---|---|\n";

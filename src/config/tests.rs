@@ -115,6 +115,23 @@ fn a_wrong_value_is_refused_in_a_sentence() {
         ("[tokens]\ncookie = 'a b'", "`cookie` in [tokens]: `a b` is no name of a cookie"),
         ("[origins]\nallow = ['null']", "`allow` in [origins] holds what cannot be allowed: `null` cannot be allowed"),
         ("[proxies]\ntrusted = ['10.0.0.1/8']", "holds what is no net: `10.0.0.1/8` has bits set behind its prefix"),
+        (
+            "[rooms.'chat:*']\n\nlog_mesages_max = 5",
+            "conf/throng.toml:3: `log_mesages_max` in [rooms.\"chat:*\"] is unknown: did you mean `log_messages_max`?",
+        ),
+        ("[rooms]\nlog_messages_max = 5", "`log_messages_max` in [rooms] must be a table, because it is a pattern"),
+        ("[rooms.'a b']", "conf/throng.toml:1: [rooms.\"a b\"] the pattern holds what no room name holds"),
+        (
+            "[rooms.'a*']\nflush = 'later'",
+            "`flush` in [rooms.\"a*\"] must be one of inherit, eager, tick, not \"later\"",
+        ),
+        ("[rooms.'a*']\nseats_max = -1", "`seats_max` in [rooms.\"a*\"] must be a whole number, not -1"),
+        (
+            "[rooms.'a*']\nlog_messages_max = 0",
+            "`log_messages_max` in [rooms.\"a*\"] is 0 and must be between 1 and 65535",
+        ),
+        ("[rooms.'a*']\ncan = ['shout']", "must be a list of join, publish, presence, history"),
+        ("[rooms.'a*']\nmessage_bytes_max = 2_000_000", "raise `message_bytes_max` in [limits]"),
         ("[limits]\nheartbeat_ms = 70_000", "[limits] contradict each other: dead_after_ms must be above heartbeat_ms"),
     ];
     for (file, expected) in cases {
@@ -234,7 +251,8 @@ fn the_reference_file_says_what_holds_anyway() {
     assert_eq!(values(&settle(&file, &[], &[]).unwrap().config), values(&Config::default()));
     let (mut said, mut examples) = (String::new(), String::new());
     for line in file.lines() {
-        let setting = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        let setting =
+            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '"'));
         match setting {
             Some(setting) if setting.ends_with(EXAMPLE) => examples.push_str(setting),
             Some(setting) => said.push_str(setting),
@@ -291,7 +309,14 @@ fn a_room_is_told_what_it_gets() {
     assert!(of("x", None).contains("may here: do nothing\n") && of("x", None).contains("@{user}"));
     assert!(of("@ann", Some("ann")).contains("\"ann\" whose token has no `rooms` may here: join\n"));
     assert!(of("@ann", Some("bob")).contains("do nothing"));
-    assert!(of("x", None).contains("messages kept    100 at most"));
+    assert!(
+        of("x", None).contains("no pattern in [rooms] fits") && of("x", None).contains("log_messages_max      100\n")
+    );
+    let settled = settle("[rooms.'chat:*']\nlog_messages_max = 7\n[limits]\nlog_age_ms = 70", &[], &[]).unwrap();
+    let chat = explain_room(&settled, "chat:a", None).unwrap();
+    assert!(chat.contains("class chat:*, the longest pattern") && chat.contains("log_messages_max      7\n"), "{chat}");
+    assert!(chat.contains("log_age_ms            70\n"), "what a pattern does not say is what [limits] says: {chat}");
+    let settled = settle(grants, &[], &[]).unwrap();
     assert!(explain_room(&settled, "no room", None).unwrap_err().contains("is no room name"));
     let dev = settle("[server]\ndev = true", &[], &[]).unwrap();
     assert!(explain_room(&dev, "x", None).unwrap().contains("join, publish, presence, history"));

@@ -8,7 +8,7 @@ use super::people::People;
 use super::reads::Reads;
 use super::typing::Typing;
 use crate::base::{
-    ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ClassId, ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
 use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
 
@@ -88,6 +88,7 @@ pub struct Room {
     pub(super) typing: Option<Box<Typing>>,
     pub(super) reads: Option<Box<Reads>>,
     idle_mark: u64,
+    class: ClassId,
     /// When it stands to be looked at because something ends; 0: never.
     pub(crate) alarm_mono_ms: u64,
     /// Stands in the queue of rooms with news.
@@ -95,7 +96,7 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn new(name: RoomName, epoch: Epoch) -> Self {
+    pub fn new(name: RoomName, epoch: Epoch, class: ClassId) -> Self {
         Self {
             name,
             epoch,
@@ -105,6 +106,7 @@ impl Room {
             typing: None,
             reads: None,
             idle_mark: 0,
+            class,
             alarm_mono_ms: 0,
             queued: false,
         }
@@ -209,6 +211,10 @@ impl Room {
         self.idle_mark = mark;
     }
 
+    pub(super) fn set_class(&mut self, class: ClassId) {
+        self.class = class;
+    }
+
     pub fn log_mut(&mut self) -> &mut Log {
         &mut self.log
     }
@@ -249,6 +255,10 @@ impl Room {
 
     pub fn name(&self) -> &RoomName {
         &self.name
+    }
+
+    pub fn class(&self) -> ClassId {
+        self.class
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -293,7 +303,7 @@ mod tests {
     const HERE: ShardId = ShardId(0);
 
     fn room_with(messages: u64, limits: &Limits) -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7));
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT);
         for _ in 0..messages {
             say(&mut room, limits);
         }

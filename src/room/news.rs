@@ -9,7 +9,7 @@ use super::parting::{Gone, Parting};
 use super::people::{Changes, Roll, Telling};
 use super::reads::Noted;
 use super::typing::Typists;
-use crate::base::{Identity, Limits, Now, Offset, PeopleRules, Presence};
+use crate::base::{Identity, Limits, Now, Offset, Presence, RoomClass};
 use crate::wire::ReadBy;
 
 /// What people at one shard did since its last tick.
@@ -39,16 +39,16 @@ pub struct News {
 
 impl Room {
     /// One more seat of this user.
-    pub fn enter(&mut self, who: &Identity, rules: &PeopleRules, limits: &Limits) {
-        let telling = self.telling(rules, limits);
+    pub fn enter(&mut self, who: &Identity, class: &RoomClass, limits: &Limits) {
+        let telling = self.telling(class, limits);
         self.people.enter(who, telling);
     }
 
     /// One seat less.
-    pub fn leave(&mut self, now: Now, gone: &Gone, rules: &PeopleRules, limits: &Limits) {
-        let telling = self.telling(rules, limits);
-        let stays = gone.parting == Parting::SocketDied && rules.leave_delay_ms > 0;
-        let away_until = stays.then(|| now.mono_ms + rules.leave_delay_ms);
+    pub fn leave(&mut self, now: Now, gone: &Gone, class: &RoomClass, limits: &Limits) {
+        let telling = self.telling(class, limits);
+        let stays = gone.parting == Parting::SocketDied && class.leave_delay_ms > 0;
+        let away_until = stays.then(|| now.mono_ms + class.leave_delay_ms);
         self.people.leave(&gone.who, away_until, telling);
         if self.people.connections_of(&gone.who) == 0 {
             self.ends_typing(&gone.who);
@@ -56,20 +56,23 @@ impl Room {
     }
 
     /// Takes in what people did at some shard.
-    pub fn take_in(&mut self, now: Now, doings: &Doings, rules: &PeopleRules, limits: &Limits) -> Dropped {
+    pub fn take_in(&mut self, now: Now, doings: &Doings, class: &RoomClass, limits: &Limits) -> Dropped {
         let mut dropped = Dropped::default();
-        for (who, on) in doings.typing.iter().filter(|_| rules.typing_ms > 0) {
+        for (who, on) in doings.typing.iter().filter(|_| class.typing_ms > 0) {
             if *on {
                 let typing = self.typing.get_or_insert_default();
-                dropped.typing += u64::from(!typing.begin(now, who, rules.typing_ms, limits.typing_max));
+                dropped.typing += u64::from(!typing.begin(now, who, class.typing_ms, limits.typing_max));
             } else if let Some(typing) = &mut self.typing {
                 typing.stop(now, who);
             }
         }
         let head = self.head();
-        for (who, offset) in doings.reads.iter().filter(|_| rules.receipts && head > Offset(0)) {
+        for (who, offset) in doings.reads.iter().filter(|_| class.receipts && head > Offset(0)) {
+            // Where nobody is counted, anybody may have another connection.
+            let elsewhere = class.presence == Presence::Off || self.people.connections_of(who) > 1;
             let reads = self.reads.get_or_insert_default();
-            dropped.reads += u64::from(reads.note(who, *offset, head, limits.receipts_max) == Noted::Forgot);
+            let noted = reads.note(who, (*offset).min(head), elsewhere, limits.receipts_max);
+            dropped.reads += u64::from(noted == Noted::Forgot);
         }
         dropped
     }
@@ -82,8 +85,8 @@ impl Room {
     }
 
     /// What is over by now ends.
-    pub fn expire(&mut self, now: Now, rules: &PeopleRules, limits: &Limits) {
-        let telling = self.telling(rules, limits);
+    pub fn expire(&mut self, now: Now, class: &RoomClass, limits: &Limits) {
+        let telling = self.telling(class, limits);
         self.people.expire(now, telling);
         if let Some(typing) = &mut self.typing {
             typing.expire(now);
@@ -101,24 +104,20 @@ impl Room {
     }
 
     /// What is to be told now; `None` when that is nothing.
-    pub fn take_news(&mut self, now: Now, rules: &PeopleRules, limits: &Limits) -> Option<News> {
+    pub fn take_news(&mut self, now: Now, class: &RoomClass, limits: &Limits) -> Option<News> {
         let watched = self.watchers() > 0;
         let mut news = News::default();
         if watched {
-            news.changes = self.people.take_changes(rules.presence);
+            news.changes = self.people.take_changes(class.presence);
             let typing = self.typing.as_mut();
             news.typing =
-                typing.and_then(|typing| typing.take_change(now, rules.typing_ms.max(1), limits.typing_named_max));
+                typing.and_then(|typing| typing.take_change(now, class.typing_ms.max(1), limits.typing_named_max));
         }
         if self.typing.as_ref().is_some_and(|typing| typing.is_over()) {
             self.typing = None;
         }
         if let Some(reads) = &mut self.reads {
-            news.reads = reads.take_changes(limits.announced_max);
-            // Where nobody is counted, anybody may have another connection.
-            let counts = rules.presence != Presence::Off;
-            let elsewhere = news.reads.iter().filter(|read| !counts || self.people.connections_of(&read.who) > 1);
-            news.elsewhere = elsewhere.cloned().collect();
+            [news.reads, news.elsewhere] = reads.take_changes(limits.announced_max);
         }
         (news != News::default()).then_some(news)
     }
@@ -132,22 +131,22 @@ impl Room {
 
     /// Who is here and how far they have read, as far as the room tells: a room that only counts names people to those
     /// who `ask`, not to those who come in.
-    pub fn roll(&mut self, asked: bool, rules: &PeopleRules, limits: &Limits) -> Roll {
-        let telling = self.telling(rules, limits);
-        let names = match rules.presence {
+    pub fn roll(&mut self, asked: bool, class: &RoomClass, limits: &Limits) -> Roll {
+        let telling = self.telling(class, limits);
+        let names = match class.presence {
             Presence::Off => false,
             Presence::Counted => asked,
             Presence::Announced => true,
         };
         let mut roll = self.people.roll(names.then_some(limits.members_max), telling);
         let furthest = || self.reads.as_ref().map_or_else(Vec::new, |reads| reads.furthest(limits.members_max));
-        roll.reads = rules.receipts.then(|| furthest().into());
+        roll.reads = class.receipts.then(|| furthest().into());
         roll
     }
 
     /// How far this user has read; `None`: the room does not keep it.
-    pub fn read_of(&self, who: &Identity, rules: &PeopleRules) -> Option<Offset> {
-        rules.receipts.then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
+    pub fn read_of(&self, who: &Identity, class: &RoomClass) -> Option<Offset> {
+        class.receipts.then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
     }
 
     /// Users who are typing.
@@ -160,20 +159,21 @@ impl Room {
         self.reads.as_ref().map_or(0, |reads| reads.len())
     }
 
-    fn telling(&self, rules: &PeopleRules, limits: &Limits) -> Telling {
-        Telling { presence: rules.presence, watched: self.watchers() > 0, named_max: limits.announced_max }
+    fn telling(&self, class: &RoomClass, limits: &Limits) -> Telling {
+        Telling { presence: class.presence, watched: self.watchers() > 0, named_max: limits.announced_max }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Encoding, Epoch, LocalPlace, RoomName, ShardId};
+    use crate::base::{ClassId, Encoding, Epoch, LocalPlace, RoomName, ShardId};
     use crate::room::{Post, SeatCounts};
     use crate::wire::prove;
 
-    const RULES: PeopleRules =
-        PeopleRules { presence: Presence::Announced, leave_delay_ms: 1_000, typing_ms: 5_000, receipts: true };
+    fn class() -> RoomClass {
+        RoomClass { leave_delay_ms: 1_000, ..RoomClass::default() }
+    }
 
     fn who(name: &str) -> Identity {
         Identity::new(name, None).unwrap()
@@ -185,16 +185,16 @@ mod tests {
 
     /// A room in which one of two seats watches.
     fn room() -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7));
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT);
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], watchers: 1 });
         for name in ["ann", "bob"] {
-            room.enter(&who(name), &RULES, &Limits::default());
+            room.enter(&who(name), &class(), &Limits::default());
         }
         room
     }
 
     fn news(room: &mut Room, mono_ms: u64) -> Option<News> {
-        room.take_news(at(mono_ms), &RULES, &Limits::default())
+        room.take_news(at(mono_ms), &class(), &Limits::default())
     }
 
     fn says(room: &mut Room, name: &str) {
@@ -210,7 +210,7 @@ mod tests {
             reads: reads.iter().map(|(name, offset)| (who(name), Offset(*offset))).collect(),
         };
         let limits = Limits { typing_max: 1, receipts_max: 1, ..Limits::default() };
-        room.take_in(at(mono_ms), &doings, &RULES, &limits)
+        room.take_in(at(mono_ms), &doings, &class(), &limits)
     }
 
     #[test]
@@ -223,11 +223,11 @@ mod tests {
         assert_eq!(news(&mut room, 0).unwrap().typing.unwrap().count, 0);
         does(&mut room, 0, &[("bob", true)], &[]);
         news(&mut room, 0);
-        room.leave(at(0), &Gone { who: who("bob"), parting: Parting::SocketDied }, &RULES, &Limits::default());
+        room.leave(at(0), &Gone { who: who("bob"), parting: Parting::SocketDied }, &class(), &Limits::default());
         let told = news(&mut room, 0).unwrap();
         assert_eq!((told.typing.unwrap().count, told.changes.unwrap().away), (0, vec![who("bob")]));
         assert_eq!(room.next_due(), Some(1_000), "only that bob is away");
-        room.expire(at(1_000), &RULES, &Limits::default());
+        room.expire(at(1_000), &class(), &Limits::default());
         assert_eq!((news(&mut room, 1_000).unwrap().changes.unwrap().left, room.next_due()), (vec![who("bob")], None));
     }
 
@@ -242,12 +242,12 @@ mod tests {
         let told = news(&mut room, 0).unwrap();
         assert_eq!((told.reads[0].offset, told.elsewhere.len()), (Offset(1), 0));
         assert_eq!(does(&mut room, 0, &[], &[("bob", 1)]), Dropped { typing: 0, reads: 1 });
-        room.enter(&who("ann"), &RULES, &Limits::default());
+        room.enter(&who("ann"), &class(), &Limits::default());
         says(&mut room, "bob");
         does(&mut room, 0, &[], &[("ann", 2)]);
         assert_eq!(news(&mut room, 0).unwrap().elsewhere, [ReadBy { who: who("ann"), offset: Offset(2) }]);
-        assert_eq!(room.read_of(&who("ann"), &RULES), Some(Offset(2)));
-        assert_eq!(room.roll(false, &RULES, &Limits::default()).reads.unwrap().len(), 1);
+        assert_eq!(room.read_of(&who("ann"), &class()), Some(Offset(2)));
+        assert_eq!(room.roll(false, &class(), &Limits::default()).reads.unwrap().len(), 1);
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], watchers: 0 });
         does(&mut room, 0, &[("ann", true)], &[]);
         assert!(!room.has_news(at(0)) && news(&mut room, 0).is_none());
-        room.expire(at(5_000), &RULES, &Limits::default());
+        room.expire(at(5_000), &class(), &Limits::default());
         assert_eq!((news(&mut room, 5_000), room.next_due(), room.typing.is_none()), (None, None, true));
     }
 }

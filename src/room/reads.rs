@@ -15,8 +15,8 @@ pub struct Reads {
     by_user: BTreeMap<Identity, Offset>,
     /// The same, least far first.
     by_offset: BTreeSet<(Offset, Identity)>,
-    /// Whose position rose and was not told yet.
-    untold: BTreeSet<Identity>,
+    /// Whose position rose and was not told yet, and whether they may have other connections in the room.
+    untold: BTreeMap<Identity, bool>,
 }
 
 /// What became of a position.
@@ -30,9 +30,9 @@ pub enum Noted {
 }
 
 impl Reads {
-    /// This user has read up to `offset`, which is cut to the newest message.
-    pub fn note(&mut self, who: &Identity, offset: Offset, head: Offset, receipts_max: usize) -> Noted {
-        let offset = offset.min(head);
+    /// This user has read up to `offset`, which must not be beyond the newest message. `elsewhere`: they may have other
+    /// connections in the room, which must hear of it.
+    pub fn note(&mut self, who: &Identity, offset: Offset, elsewhere: bool, receipts_max: usize) -> Noted {
         let before = self.by_user.get(who).copied();
         if offset == Offset(0) || before.is_some_and(|before| before >= offset) {
             return Noted::Known;
@@ -54,21 +54,24 @@ impl Reads {
         }
         self.by_user.insert(who.clone(), offset);
         self.by_offset.insert((offset, who.clone()));
-        self.untold.insert(who.clone());
+        *self.untold.entry(who.clone()).or_default() |= elsewhere;
         noted
     }
 
-    /// Positions that rose since they were told last, at most so many; the rest stays news.
-    pub fn take_changes(&mut self, named_max: usize) -> Vec<ReadBy> {
-        let mut changes = Vec::new();
+    /// Positions that rose since they were told last, at most so many; the rest stays news. The second list: those of them
+    /// whose users may have other connections in the room.
+    pub fn take_changes(&mut self, named_max: usize) -> [Vec<ReadBy>; 2] {
+        let (mut changes, mut elsewhere) = (Vec::new(), Vec::new());
         while changes.len() < named_max
-            && let Some(who) = self.untold.pop_first()
+            && let Some((who, others)) = self.untold.pop_first()
         {
-            if let Some(offset) = self.by_user.get(&who).copied() {
-                changes.push(ReadBy { who, offset });
+            let read = ReadBy { offset: self.of(&who), who };
+            if others {
+                elsewhere.push(read.clone());
             }
+            changes.push(read);
         }
-        changes
+        [changes, elsewhere]
     }
 
     pub fn has_news(&self) -> bool {
@@ -100,24 +103,23 @@ impl Reads {
 mod tests {
     use super::*;
 
-    const HEAD: Offset = Offset(100);
-
     fn who(name: &str) -> Identity {
         Identity::new(name, None).unwrap()
     }
 
     fn read(reads: &mut Reads, name: &str, offset: u64) -> Noted {
-        reads.note(&who(name), Offset(offset), HEAD, 3)
+        reads.note(&who(name), Offset(offset), name == "ann", 3)
     }
 
     #[test]
-    fn a_position_rises_only_and_never_passes_the_newest_message() {
+    fn a_position_rises_only_and_is_told_once() {
         let mut reads = Reads::default();
         assert_eq!([read(&mut reads, "ann", 7), read(&mut reads, "ann", 5)], [Noted::Risen, Noted::Known]);
         assert_eq!((reads.of(&who("ann")), reads.of(&who("bob"))), (Offset(7), Offset(0)));
-        assert_eq!(read(&mut reads, "ann", 1_000), Noted::Risen);
-        assert_eq!(reads.take_changes(9), [ReadBy { who: who("ann"), offset: HEAD }]);
-        assert_eq!((read(&mut reads, "ann", 2_000), reads.has_news()), (Noted::Known, false));
+        assert_eq!(read(&mut reads, "ann", 8), Noted::Risen);
+        let told = vec![ReadBy { who: who("ann"), offset: Offset(8) }];
+        assert_eq!(reads.take_changes(9), [told.clone(), told]);
+        assert_eq!((read(&mut reads, "ann", 8), reads.has_news()), (Noted::Known, false));
         assert_eq!((read(&mut reads, "bob", 0), reads.len()), (Noted::Known, 1));
     }
 
@@ -133,7 +135,7 @@ mod tests {
         assert_eq!((reads.of(&who("dan")), reads.of(&who("bob")), reads.len()), (Offset(4), Offset(0), 3));
         let order: Vec<u64> = reads.furthest(2).iter().map(|read| read.offset.0).collect();
         assert_eq!(order, [9, 7]);
-        assert_eq!(reads.take_changes(9).len(), 3, "nothing is told of who was forgotten");
+        assert_eq!(reads.take_changes(9)[0].len(), 3, "nothing is told of who was forgotten");
     }
 
     #[test]
@@ -142,7 +144,7 @@ mod tests {
         for (name, offset) in [("ann", 7), ("bob", 3), ("cid", 9)] {
             read(&mut reads, name, offset);
         }
-        assert_eq!((reads.take_changes(2).len(), reads.has_news()), (2, true));
-        assert_eq!((reads.take_changes(2).len(), reads.has_news()), (1, false));
+        assert_eq!((reads.take_changes(2).map(|list| list.len()), reads.has_news()), ([2, 1], true));
+        assert_eq!((reads.take_changes(2).map(|list| list.len()), reads.has_news()), ([1, 0], false));
     }
 }

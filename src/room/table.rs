@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::home::Room;
-use crate::base::{Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
+use crate::base::{Classes, Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
 
 /// Homes by name.
 #[derive(Debug)]
@@ -38,12 +38,13 @@ impl Rooms {
         Self { rooms: Slab::new(), by_name, idle: VecDeque::new(), marks: 0, bytes: 0, seed, forgotten: 0 }
     }
 
-    /// The room of this name; a new one, with a new epoch, if there is none.
-    pub fn open(&mut self, name: &RoomName) -> (u32, &mut Room) {
+    /// The room of this name; a new one, with a new epoch and the class of its name, if there is none.
+    pub fn open(&mut self, name: &RoomName, classes: &Classes) -> (u32, &mut Room) {
         let at = match self.by_name.get(name) {
             Some(at) => *at,
             None => {
-                let at = self.rooms.insert(Room::new(name.clone(), Epoch(self.seed.draw()))) as u32;
+                let class = classes.of_room(name.as_str());
+                let at = self.rooms.insert(Room::new(name.clone(), Epoch(self.seed.draw()), class)) as u32;
                 self.by_name.insert(name.clone(), at);
                 at
             }
@@ -126,6 +127,14 @@ impl Rooms {
         }
     }
 
+    /// To be called when other patterns hold. Costs a look at every name.
+    pub fn classify(&mut self, classes: &Classes) {
+        for (_, room) in &mut self.rooms {
+            let class = classes.of_room(room.name().as_str());
+            room.set_class(class);
+        }
+    }
+
     /// Bytes of frames all logs keep.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -197,6 +206,10 @@ mod tests {
         Rooms::new(Seed::new([1, 2]))
     }
 
+    fn classes() -> Classes {
+        Classes::of(&Limits::default())
+    }
+
     fn name(text: &str) -> RoomName {
         RoomName::parse(text).unwrap()
     }
@@ -205,7 +218,7 @@ mod tests {
         let now = Now { mono_ms, unix_ms: 0 };
         let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
         let from = Identity::new("ann", None).unwrap();
-        let (at, home) = rooms.open(&name(room));
+        let (at, home) = rooms.open(&name(room), &classes());
         let bytes_before = home.log().bytes();
         home.append(now, &Post { from: &from, event: None, payload: &payload, skip: None }, limits, &mut Vec::new());
         let (epoch, bytes) = (home.epoch(), home.log().bytes());
@@ -218,7 +231,7 @@ mod tests {
     #[test]
     fn a_room_without_log_and_people_is_gone_and_comes_back_as_another() {
         let (mut rooms, limits) = (rooms(), Limits::default());
-        let (at, room) = rooms.open(&name("r"));
+        let (at, room) = rooms.open(&name("r"), &classes());
         let first_life = room.epoch();
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         rooms.settle(Now::default(), at, &limits);
@@ -226,7 +239,7 @@ mod tests {
         rooms.room_mut(at).unwrap().set_seats(ShardId(0), LocalPlace::default(), SeatCounts::default());
         rooms.settle(Now::default(), at, &limits);
         assert!(rooms.is_empty());
-        assert_ne!(rooms.open(&name("r")).1.epoch(), first_life);
+        assert_ne!(rooms.open(&name("r"), &classes()).1.epoch(), first_life);
     }
 
     #[test]
@@ -234,8 +247,8 @@ mod tests {
         let (mut rooms, limits) = (rooms(), Limits { idle_rooms_max: 2, ..Limits::default() });
         let epochs: Vec<Epoch> = ["a", "b", "c"].iter().map(|r| say_and_settle(&mut rooms, r, 0, &limits)).collect();
         assert_eq!((rooms.len(), rooms.forgotten()), (2, 1));
-        assert_ne!(rooms.open(&name("a")).1.epoch(), epochs[0]);
-        assert_eq!(rooms.open(&name("c")).1.epoch(), epochs[2]);
+        assert_ne!(rooms.open(&name("a"), &classes()).1.epoch(), epochs[0]);
+        assert_eq!(rooms.open(&name("c"), &classes()).1.epoch(), epochs[2]);
     }
 
     #[test]
@@ -245,7 +258,7 @@ mod tests {
         for _ in 0..10 {
             say_and_settle(&mut rooms, "loud", 0, &limits);
         }
-        assert_eq!((rooms.forgotten(), rooms.open(&name("quiet")).1.epoch()), (0, quiet));
+        assert_eq!((rooms.forgotten(), rooms.open(&name("quiet"), &classes()).1.epoch()), (0, quiet));
     }
 
     #[test]
@@ -253,8 +266,8 @@ mod tests {
         let (mut rooms, limits) = (rooms(), Limits { logs_bytes_max: 1, ..Limits::default() });
         let (a, _) = (say_and_settle(&mut rooms, "a", 0, &limits), say_and_settle(&mut rooms, "b", 0, &limits));
         assert!(rooms.has_room(&limits), "both were empty and are forgotten");
-        assert_ne!(rooms.open(&name("a")).1.epoch(), a);
-        let (at, room) = rooms.open(&name("c"));
+        assert_ne!(rooms.open(&name("a"), &classes()).1.epoch(), a);
+        let (at, room) = rooms.open(&name("c"), &classes());
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         say_and_settle(&mut rooms, "c", 0, &limits);
         assert!(!rooms.has_room(&limits), "people sit in {at}");

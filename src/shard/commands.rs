@@ -176,7 +176,7 @@ impl Shard {
             Some(at) => self.seats.room(at).name.clone(),
             None => RoomName::parse(room).map_err(|_| Refusal::BadRoom)?,
         };
-        let at = self.seats.open(&name, home);
+        let at = self.seats.open(&name, home, &self.config.rules.classes);
         let local = self.seats.room_mut(at);
         let seat = local.add_seat(conn.index(), encoding, presence, ticket);
         self.seated += 1;

@@ -5,15 +5,7 @@ use std::sync::Arc;
 use super::Rules;
 use crate::base::ShardId;
 
-/// When a reader is written to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Flush {
-    /// At the end of the turn while this tick's budget lasts, else on the tick.
-    #[default]
-    Eager,
-    /// Only on the tick: a flat wait of up to one tick, for the fewest writes.
-    Tick,
-}
+pub use crate::base::Flush;
 
 /// One shard's place in the process, and the rules all shards share.
 #[derive(Clone, Debug)]
@@ -40,9 +32,11 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// Whoever leaves in the same tick in which somebody comes is never told to have left.
+    GhostInPresence,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 2] = [Self::SkipsAtTheSeam, Self::GhostAfterCut];
+    pub const ALL: [Self; 3] = [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::GhostInPresence];
 }

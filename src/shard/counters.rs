@@ -1,5 +1,6 @@
 //! What a shard counts. Plain numbers with one writer; the runtime copies them out for the scrape.
 
+use crate::base::{ClassId, Classes};
 use crate::wire::{CloseReason, Command, Event, Refusal};
 
 use super::latency::Latency;
@@ -62,6 +63,35 @@ counts! {
     StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",
 }
 
+/// What is counted by class of rooms.
+macro_rules! class_counts {
+    ($($variant:ident $name:literal $help:literal,)*) => {
+        /// What is counted for each class of rooms.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum ClassCount { $(#[doc = $help] $variant,)* }
+
+        impl ClassCount {
+            /// All of them, in the order of the cells of one class.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// Metric name (without the `_total` suffix) and help text.
+            pub fn describe(self) -> (&'static str, &'static str) {
+                match self { $(Self::$variant => ($name, $help),)* }
+            }
+        }
+    };
+}
+
+class_counts! {
+    Joins "throng_class_joins" "Seats given, by class of rooms",
+    Publishes "throng_class_publishes" "Messages accepted, by class of rooms",
+    PublishedBytes "throng_class_published_bytes" "Bytes of their payloads, by class of rooms",
+}
+
+impl ClassCount {
+    pub const LEN: usize = Self::ALL.len();
+}
+
 impl Count {
     pub const LEN: usize = Self::ALL.len();
 
@@ -81,6 +111,8 @@ pub struct Counters {
     /// By `Event::index`.
     events: [u64; Event::NAMES.len()],
     latency: Latency,
+    /// By `ClassId::index`.
+    classes: [[u64; ClassCount::LEN]; Classes::MAX],
 }
 
 impl Default for Counters {
@@ -92,6 +124,7 @@ impl Default for Counters {
             commands: [0; Command::NAMES.len() + 1],
             events: [0; Event::NAMES.len()],
             latency: Latency::default(),
+            classes: [[0; ClassCount::LEN]; Classes::MAX],
         }
     }
 }
@@ -103,10 +136,15 @@ impl Counters {
     pub const COMMANDS_AT: usize = Self::CLOSES_AT + CloseReason::ALL.len();
     pub const EVENTS_AT: usize = Self::COMMANDS_AT + Command::NAMES.len() + 1;
     pub const LATENCY_AT: usize = Self::EVENTS_AT + Event::NAMES.len();
-    pub const CELLS: usize = Self::LATENCY_AT + Latency::CELLS;
+    pub const CLASSES_AT: usize = Self::LATENCY_AT + Latency::CELLS;
+    pub const CELLS: usize = Self::CLASSES_AT + Classes::MAX * ClassCount::LEN;
 
     pub fn add(&mut self, count: Count, n: u64) {
         self.counts[count.index()] += n;
+    }
+
+    pub fn add_of(&mut self, class: ClassId, count: ClassCount, n: u64) {
+        self.classes[class.index()][count as usize] += n;
     }
 
     pub fn refused(&mut self, refusal: Refusal) {
@@ -139,6 +177,10 @@ impl Counters {
         self.counts[count.index()]
     }
 
+    pub fn count_of(&self, class: ClassId, count: ClassCount) -> u64 {
+        self.classes[class.index()][count as usize]
+    }
+
     pub fn closes(&self, reason: CloseReason) -> u64 {
         self.closes[reason.index()]
     }
@@ -147,10 +189,11 @@ impl Counters {
         self.refusals[refusal.index()]
     }
 
-    /// Every cell in one fixed order: counts, refusals, closes, commands, events, latency.
+    /// Every cell in one fixed order: counts, refusals, closes, commands, events, latency, classes.
     pub fn cells(&self) -> impl Iterator<Item = u64> {
         let said = self.commands.iter().chain(&self.events).chain(self.latency.cells());
-        self.counts.iter().chain(&self.refusals).chain(&self.closes).chain(said).copied()
+        let classes = self.classes.iter().flatten();
+        self.counts.iter().chain(&self.refusals).chain(&self.closes).chain(said).chain(classes).copied()
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::{Mail, Shard};
-use crate::base::{ConnKey, Identity, Offset, RoomName};
+use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
 use crate::room::Doings;
 use crate::wire::{Event, Refusal, Verb};
 
@@ -31,7 +31,7 @@ impl Shard {
     pub(super) fn ask_typing(&mut self, conn: ConnKey, id: Option<u64>, room: &str, on: bool) -> Result<(), Refusal> {
         self.require(conn, Verb::Publish, room)?;
         let (at, who) = self.doer(conn, room)?;
-        if self.config.rules.people().typing_ms == 0 {
+        if self.class_of(at).typing_ms == 0 {
             return Err(Refusal::Unsupported);
         }
         self.doings.0.entry(at).or_default().typing.insert(who, on);
@@ -41,7 +41,7 @@ impl Shard {
 
     pub(super) fn ask_read(&mut self, conn: ConnKey, id: Option<u64>, room: &str, to: Offset) -> Result<(), Refusal> {
         let (at, who) = self.doer(conn, room)?;
-        if !self.config.rules.people().receipts {
+        if !self.class_of(at).receipts {
             return Err(Refusal::Unsupported);
         }
         let highest = self.doings.0.entry(at).or_default().reads.entry(who).or_default();
@@ -107,6 +107,10 @@ impl Shard {
         let who = self.connections.row(conn).and_then(|row| row.identity.clone()).ok_or(Refusal::NotJoined)?;
         let seated = !local.seats[place.seat as usize].is_joining();
         if seated { Ok((place.room, who)) } else { Err(Refusal::NotJoined) }
+    }
+
+    fn class_of(&self, at: u32) -> &RoomClass {
+        self.config.rules.classes.class(self.seats.room(at).class)
     }
 
     fn answer_done<'n>(

@@ -177,7 +177,7 @@ impl Shard {
     }
 
     /// From now on nothing more is taken from those whose slot has come.
-    fn call_slots(&mut self, now: Now, leaving: &mut Leaving) {
+    fn call_slots(&self, now: Now, leaving: &mut Leaving) {
         while let Some(&conn) = leaving.queue.front() {
             let called = leaving.told - leaving.queue.len() as u64;
             if leaving.slot_mono_ms(called) > now.mono_ms {

@@ -7,17 +7,17 @@ use crate::room::{Attendance, Gone, Post, Room, SeatCounts};
 use crate::wire::{Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
-use super::{Count, Mail, Shard};
+use super::{ClassCount, Count, Mail, Shard};
 
 impl Shard {
     pub(super) fn on_join(&mut self, now: Now, from: ShardId, join: Join) {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
-        let (at, room) = self.rooms.open(&join.room);
-        let people = rules.people();
+        let (at, room) = self.rooms.open(&join.room, &rules.classes);
+        let class = rules.classes.class(room.class());
         let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
-        room.enter(&join.identity, people, limits);
+        room.enter(&join.identity, class, limits);
         trim(room, now, limits);
         let joined = Joined {
             conn: join.conn,
@@ -26,11 +26,13 @@ impl Shard {
             epoch: room.epoch(),
             head: room.head(),
             start: room.start(join.since, join.history as usize, limits),
-            read: room.read_of(&join.identity, people),
-            roll: join.presence.then(|| room.roll(false, people, limits)),
+            read: room.read_of(&join.identity, class),
+            roll: join.presence.then(|| room.roll(false, class, limits)),
             room: join.local,
             home_at: at,
         };
+        let class = room.class();
+        self.counters.add_of(class, ClassCount::Joins, 1);
         self.rooms.account(at, bytes_before);
         self.note_news(now, at);
         self.post(from, Mail::Joined(Box::new(joined)));
@@ -48,8 +50,9 @@ impl Shard {
         let rules = Arc::clone(&self.config.rules);
         let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
         room.set_seats(from, local, seats);
+        let class = rules.classes.class(room.class());
         for gone in gone {
-            room.leave(now, gone, rules.people(), &rules.limits);
+            room.leave(now, gone, class, &rules.limits);
         }
         self.note_news(now, at);
         self.rooms.settle(now, at, &rules.limits);
@@ -78,7 +81,7 @@ impl Shard {
         let limits = &rules.limits;
         let has_room = self.rooms.has_room(limits);
         let (at, room) = match room {
-            RoomRef::Named(name) => self.rooms.open(name),
+            RoomRef::Named(name) => self.rooms.open(name, &rules.classes),
             RoomRef::At(place) => match self.rooms.at_mut(*place) {
                 Some(room) => (place.at, room),
                 None => {
@@ -99,12 +102,14 @@ impl Shard {
             return Err(Refusal::Busy);
         }
         let offset = room.append(now, post, limits, &mut self.scratch);
-        let position = Position { epoch: room.epoch(), offset };
+        let (position, class) = (Position { epoch: room.epoch(), offset }, room.class());
         if room.has_news(now) {
             // Whoever was typing has said it.
             self.note_news(now, at);
         }
         self.counters.add(Count::Publishes, 1);
+        self.counters.add_of(class, ClassCount::Publishes, 1);
+        self.counters.add_of(class, ClassCount::PublishedBytes, post.payload.bytes().len() as u64);
         Ok(Accepted { at, position, bytes_before })
     }
 

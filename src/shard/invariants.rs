@@ -151,6 +151,16 @@ impl Shard {
         if planted && is_full { next.next() } else { next }
     }
 
+    /// Planted bug: those who left while somebody came are not told of.
+    pub(super) fn planted_ghost_in_presence(&self, mut news: crate::room::News) -> crate::room::News {
+        if self.config.planted == Some(super::PlantedBug::GhostInPresence)
+            && let Some(changes) = news.changes.as_mut().filter(|changes| !changes.joined.is_empty())
+        {
+            changes.left.clear();
+        }
+        news
+    }
+
     /// Planted bug: of the rooms noted since `told` no home hears that somebody was cut.
     pub(super) fn planted_ghost(&mut self, told: usize) {
         if self.config.planted == Some(super::PlantedBug::GhostAfterCut) {

@@ -66,7 +66,7 @@ pub use batch::{Batch, Fate, Write};
 #[cfg(feature = "planted-bugs")]
 pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
-pub use counters::{Count, Counters, Gauges, Tables};
+pub use counters::{ClassCount, Count, Counters, Gauges, Tables};
 pub use input::{CloseHow, Effect, Input};
 pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};

@@ -34,11 +34,12 @@ impl Shard {
             room.queued = true;
             self.news.rooms.push(at);
         }
-        let is_sooner = |due: &u64| room.alarm_mono_ms == 0 || *due < room.alarm_mono_ms;
-        if let Some(due) = room.next_due().filter(is_sooner) {
+        // What is due by now is looked at with this tick, or is not over for another reason: nothing rings twice at once.
+        let due = room.next_due().map(|due| due.max(now.mono_ms + 1));
+        if let Some(due) = due.filter(|due| room.alarm_mono_ms == 0 || *due < room.alarm_mono_ms) {
             self.news.alarms.remove(&(room.alarm_mono_ms, at));
-            room.alarm_mono_ms = due.max(1);
-            self.news.alarms.insert((room.alarm_mono_ms, at));
+            room.alarm_mono_ms = due;
+            self.news.alarms.insert((due, at));
         }
     }
 
@@ -50,7 +51,8 @@ impl Shard {
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
-        let dropped = room.take_in(now, doings, rules.people(), &rules.limits);
+        let class = rules.classes.class(room.class());
+        let dropped = room.take_in(now, doings, class, &rules.limits);
         self.counters.add(Count::TypingFull, dropped.typing);
         self.counters.add(Count::ReadsForgotten, dropped.reads);
         self.note_news(now, place.at);
@@ -75,8 +77,14 @@ impl Shard {
         }
         let rules = Arc::clone(&self.config.rules);
         let (epoch, head, read) = match self.rooms.find_mut(name.as_str()) {
-            Some((_, room)) => (Some(room.epoch()), room.head(), room.read_of(who, rules.people())),
-            None => (None, Offset(0), rules.people().receipts.then_some(Offset(0))),
+            Some((_, room)) => {
+                let class = rules.classes.class(room.class());
+                (Some(room.epoch()), room.head(), room.read_of(who, class))
+            }
+            None => {
+                let class = rules.classes.class(rules.classes.of_room(name.as_str()));
+                (None, Offset(0), class.receipts.then_some(Offset(0)))
+            }
         };
         self.post(from, Mail::Unread { room: name, conn, id, epoch, head, read });
     }
@@ -84,14 +92,17 @@ impl Shard {
     /// Who is in a room, for somebody who asks.
     pub(super) fn roll_of(&mut self, name: &RoomName) -> Roll {
         let rules = Arc::clone(&self.config.rules);
-        let people = rules.people();
         match self.rooms.find_mut(name.as_str()) {
-            Some((_, room)) => room.roll(true, people, &rules.limits),
+            Some((_, room)) => {
+                let class = rules.classes.class(room.class());
+                room.roll(true, class, &rules.limits)
+            }
             None => {
-                let names = people.presence != Presence::Off;
-                let reads = people.receipts.then(|| Arc::from([]));
+                let class = rules.classes.class(rules.classes.of_room(name.as_str()));
+                let names = class.presence != Presence::Off;
+                let reads = class.receipts.then(|| Arc::from([]));
                 let members = names.then(|| Arc::from([]));
-                Roll { presence: people.presence, members, count: 0, version: 0, reads }
+                Roll { presence: class.presence, members, count: 0, version: 0, reads }
             }
         }
     }
@@ -115,12 +126,16 @@ impl Shard {
             return;
         }
         let Some(room) = self.rooms.room_mut(at) else { return };
-        let news = room.take_news(now, rules.people(), &rules.limits).map(Arc::new);
+        let class = rules.classes.class(room.class());
+        let news = room.take_news(now, class, &rules.limits);
+        #[cfg(feature = "planted-bugs")]
+        let news = news.map(|news| self.planted_ghost_in_presence(news));
+        let news = news.map(Arc::new);
         // What did not fit one telling follows with the next tick.
         self.note_news(now, at);
         let Some(news) = news else { return };
         let too_many = news.changes.as_ref().is_some_and(|changes| changes.counted);
-        let names = rules.people().presence == Presence::Announced;
+        let names = class.presence == Presence::Announced;
         self.counters.add(Count::PresenceCounted, u64::from(too_many && names));
         for (shard, room, watches) in attending {
             if watches || !news.elsewhere.is_empty() {
@@ -138,7 +153,7 @@ impl Shard {
             if room.alarm_mono_ms == due {
                 room.alarm_mono_ms = 0;
             }
-            room.expire(now, rules.people(), &rules.limits);
+            room.expire(now, rules.classes.class(room.class()), &rules.limits);
             self.note_news(now, at);
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::Shard;
-use crate::base::{Limits, PeopleRules};
+use crate::base::{Classes, Limits};
 use crate::wire::{Carriers, Grants, Origins, Proxies, TokenVerifier};
 
 /// The rules all shards share. Replaced as a whole by `Input::Rules`.
@@ -15,6 +15,9 @@ pub struct Rules {
     /// They must have passed [`Limits::check`]. `slots_per_ring` and `tick_ms` are looked at when a shard and its runtime
     /// are born and never again; a bound that falls below what is there takes nothing away, it only admits no more.
     pub limits: Limits,
+    /// How rooms behave, by their names. Holds for rooms that exist, too, but for `delivery`: a room keeps the one it was
+    /// opened with. A bound that falls below what is there takes nothing away but from logs, with their next message.
+    pub classes: Classes,
     /// Who proves tokens from now on. A session keeps what its token gave it until that ends.
     pub verifier: Arc<TokenVerifier>,
     /// What a token without `rooms` may do; asked again at each command, so it changes for sessions that are open, too.
@@ -28,15 +31,11 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// These, and the defaults of everything else.
+    /// These, and the defaults of everything else: one class for all rooms.
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
-        Self { limits, verifier, default_grants, origins, proxies, carriers }
-    }
-
-    /// What a room tells of its people.
-    pub(super) fn people(&self) -> &PeopleRules {
-        &self.limits.people
+        let classes = Classes::of(&limits);
+        Self { limits, classes, verifier, default_grants, origins, proxies, carriers }
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
@@ -52,6 +51,10 @@ impl Shard {
         self.grants.set_default(rules.default_grants.clone());
         let (_, outbox_bytes_max) = rules.limits.outbox_bytes_max();
         self.outbox_bytes_ever_max = self.outbox_bytes_ever_max.max(outbox_bytes_max);
+        if !rules.classes.same_patterns(&self.config.rules.classes) {
+            self.rooms.classify(&rules.classes);
+            self.seats.classify(&rules.classes);
+        }
         self.config.rules = rules.for_one_shard();
     }
 }

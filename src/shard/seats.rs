@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 
 use slab::Slab;
 
-use crate::base::{ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId};
+use crate::base::{
+    ClassId, Classes, ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
+};
 use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
 
@@ -137,6 +139,8 @@ pub(crate) struct Sweep {
 pub(crate) struct LocalRoom {
     pub(crate) name: RoomName,
     pub(crate) home: ShardId,
+    /// By this shard's own rules.
+    pub(crate) class: ClassId,
     /// Where the home keeps it, learned with the first seat's answer.
     pub(crate) home_place: Option<HomePlace>,
     /// Which of the rooms that had this place in the table it is.
@@ -310,7 +314,7 @@ impl Seats {
         self.by_name.get(name).copied()
     }
 
-    pub(crate) fn open(&mut self, name: &RoomName, home: ShardId) -> u32 {
+    pub(crate) fn open(&mut self, name: &RoomName, home: ShardId, classes: &Classes) -> u32 {
         if let Some(at) = self.by_name.get(name) {
             return *at;
         }
@@ -318,6 +322,7 @@ impl Seats {
         let at = self.rooms.insert(LocalRoom {
             name: name.clone(),
             home,
+            class: classes.of_room(name.as_str()),
             home_place: None,
             life: self.lives,
             mark: Offset(1),
@@ -332,6 +337,13 @@ impl Seats {
         }) as u32;
         self.by_name.insert(name.clone(), at);
         at
+    }
+
+    /// To be called when other patterns hold. Costs a look at every name.
+    pub(crate) fn classify(&mut self, classes: &Classes) {
+        for (_, room) in &mut self.rooms {
+            room.class = classes.of_room(room.name.as_str());
+        }
     }
 
     pub(crate) fn room(&self, at: u32) -> &LocalRoom {
@@ -382,7 +394,7 @@ mod tests {
 
     fn room_of(conns: &[u32]) -> (Seats, u32) {
         let mut seats = Seats::new(&Seed::new([1, 2]));
-        let at = seats.open(&RoomName::parse("r").unwrap(), ShardId(0));
+        let at = seats.open(&RoomName::parse("r").unwrap(), ShardId(0), &Classes::of(&Limits::default()));
         for conn in conns {
             let seat = seats.room_mut(at).add_seat(*conn, Encoding::Json, false, 0);
             seats.room_mut(at).make_live(seat, ConnKey::new(0, *conn as u16, 0), Offset(1));

@@ -8,43 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::base::RoomName;
-
-/// What somebody may want to do in a room.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Verb {
-    /// Sit in the room and hear what is said.
-    Join,
-    /// Say something; no seat needed.
-    Publish,
-    /// Ask who is there, and hear who comes and goes.
-    Presence,
-    /// Read what was said before.
-    History,
-}
-
-impl Verb {
-    pub const ALL: [Self; 4] = [Self::Join, Self::Publish, Self::Presence, Self::History];
-
-    /// As written in a token's `can`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Join => "join",
-            Self::Publish => "publish",
-            Self::Presence => "presence",
-            Self::History => "history",
-        }
-    }
-
-    /// The verb of that name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verb| verb.name() == name)
-    }
-
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
+use crate::base::pattern;
+pub use crate::base::{Verb, Verbs};
 
 /// A set of grants. A clone is a pointer. It holds patterns, not people: everybody whose token says the same has an equal
 /// set, so that one copy serves them all.
@@ -55,19 +20,18 @@ pub struct Grants(Arc<[Grant]>);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Grant {
     pattern: Box<str>,
-    can: u8,
+    can: Verbs,
 }
 
 impl Grants {
     /// Patterns one token may carry.
     pub const PATTERNS_MAX: usize = 64;
     /// Bytes of one pattern, the same as of a room name.
-    pub const PATTERN_BYTES_MAX: usize = RoomName::BYTES_MAX;
+    pub const PATTERN_BYTES_MAX: usize = pattern::BYTES_MAX;
 
     /// Every verb in every room.
     pub fn everything() -> Self {
-        let can = Verb::ALL.into_iter().fold(0, |bits, verb| bits | verb.bit());
-        Self(Arc::from([Grant { pattern: "*".into(), can }]))
+        Self(Arc::from([Grant { pattern: "*".into(), can: Verbs::all() }]))
     }
 
     /// No verb in any room.
@@ -86,7 +50,7 @@ impl Grants {
         grants.dedup_by(|later, kept| {
             let same = later.pattern == kept.pattern;
             if same {
-                kept.can |= later.can;
+                kept.can = kept.can.or(later.can);
             }
             same
         });
@@ -95,15 +59,12 @@ impl Grants {
 
     /// May `user`, the token's own, do `verb` in `room`?
     pub fn allows(&self, verb: Verb, room: &str, user: &str) -> bool {
-        self.0.iter().any(|grant| grant.can & verb.bit() != 0 && matches(&grant.pattern, room, user))
+        self.0.iter().any(|grant| grant.can.has(verb) && pattern::matches(&grant.pattern, room, user))
     }
 
     /// Patterns with what each allows, for people to read.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Vec<Verb>)> {
-        self.0.iter().map(|grant| {
-            let can = Verb::ALL.into_iter().filter(|verb| grant.can & verb.bit() != 0).collect();
-            (&*grant.pattern, can)
-        })
+        self.0.iter().map(|grant| (&*grant.pattern, grant.can.iter().collect()))
     }
 }
 
@@ -115,58 +76,19 @@ impl Grant {
             return Err("has a field besides `match` and `can`");
         }
         let pattern = fields.get("match").and_then(Value::as_str).ok_or("needs `match`, a string")?;
-        check_pattern(pattern)?;
+        pattern::check(pattern)?;
         let verbs = fields.get("can").and_then(Value::as_array).ok_or("needs `can`, an array")?;
-        let mut can = 0;
+        let mut can = Verbs::default();
         for verb in verbs {
             let verb = verb.as_str().and_then(Verb::parse);
-            can |= verb.ok_or("`can` lists join, publish, presence, history and nothing else")?.bit();
+            can = can.with(verb.ok_or("`can` lists join, publish, presence, history and nothing else")?);
         }
-        if can == 0 {
+        if can.is_empty() {
             return Err("`can` must name at least one of join, publish, presence, history");
         }
         Ok(Self { pattern: pattern.into(), can })
     }
 }
-
-/// Takes a literal, or a prefix with one trailing `*`, each with any number of `{user}`.
-fn check_pattern(pattern: &str) -> Result<(), &'static str> {
-    if pattern.len() > Grants::PATTERN_BYTES_MAX {
-        return Err("`match` is longer than 128 bytes");
-    }
-    let prefix = pattern.strip_suffix('*').unwrap_or(pattern);
-    if prefix.contains('*') {
-        return Err("`match` may hold one `*`, at its end");
-    }
-    if prefix.len() < pattern.len() && prefix.ends_with(USER) {
-        // inbox:{user}* would let ann into inbox:annabel.
-        return Err("`match` needs a separator between {user} and *");
-    }
-    let literal = prefix.replace(USER, "");
-    if pattern.is_empty() || (!literal.is_empty() && RoomName::parse(&literal).is_err()) {
-        return Err("`match` holds what no room name holds (A-Z a-z 0-9 : _ . - @ / + and {user})");
-    }
-    Ok(())
-}
-
-/// Walks pattern and room side by side. Nothing in a pattern can match in two ways, so nothing is ever tried again.
-fn matches(pattern: &str, room: &str, user: &str) -> bool {
-    let (mut pattern, open_end) = match pattern.strip_suffix('*') {
-        Some(prefix) => (prefix, true),
-        None => (pattern, false),
-    };
-    let mut rest = room;
-    while let Some((literal, after)) = pattern.split_once(USER) {
-        let Some(left) = rest.strip_prefix(literal).and_then(|rest| rest.strip_prefix(user)) else { return false };
-        (pattern, rest) = (after, left);
-    }
-    match rest.strip_prefix(pattern) {
-        Some(left) => open_end || left.is_empty(),
-        None => false,
-    }
-}
-
-const USER: &str = "{user}";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Attacks by what a token says: how it is encoded, whom it was meant for, where it points, how long it lasts.
 
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use throng::base::Limits;
 use throng::wire::token::{Algorithm, KeySet, TokenRules, TokenVerifier, VerifyingKey};
 
 use crate::forge::{Attack, NOW, SECRET, Server, base64url, claims, der, hs256, plain, signed, signed_es256, with};
-pub fn encodings(server: &Server) -> Vec<Attack> {
+pub(crate) fn encodings(server: &Server) -> Vec<Attack> {
     let header = json!({"alg": "HS256"});
     let twice = |json: &str| server.tries(&signed(&header, json.as_bytes()));
     let header_twice = |json: &str| {
@@ -92,7 +92,7 @@ pub fn encodings(server: &Server) -> Vec<Attack> {
     ]
 }
 
-pub fn substitution(server: &Server) -> Vec<Attack> {
+pub(crate) fn substitution(server: &Server) -> Vec<Attack> {
     let typed =
         |typ: Value| server.tries(&signed(&json!({"alg": "HS256", "typ": typ}), claims().to_string().as_bytes()));
     let without = |name: &str| {
@@ -176,7 +176,7 @@ pub fn substitution(server: &Server) -> Vec<Attack> {
     ]
 }
 
-pub fn indirect(server: &Server) -> Vec<Attack> {
+pub(crate) fn indirect(server: &Server) -> Vec<Attack> {
     let theirs = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     let point = theirs.public_key().as_ref();
     let own_jwk = json!({"kty": "EC", "crv": "P-256", "x": base64url(&point[1..33]), "y": base64url(&point[33..])});
@@ -249,7 +249,7 @@ pub fn indirect(server: &Server) -> Vec<Attack> {
     ]
 }
 
-pub fn lifetimes(server: &Server) -> Vec<Attack> {
+pub(crate) fn lifetimes(server: &Server) -> Vec<Attack> {
     let exp = |value: Value| server.tries(&plain(&with("exp", value)));
     let mut endless = claims();
     endless.as_object_mut().unwrap().remove("exp");

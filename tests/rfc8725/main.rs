@@ -12,7 +12,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use aws_lc_rs::signature::KeyPair;
 use serde_json::json;
 
 use forge::{Attack, Server, base64url, claims, message, plain, signed_es256};

@@ -5,12 +5,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use throng::base::Limits;
-use throng::wire::token::{Algorithm, Algorithms, Jwks, JwksFrom, TokenRules, TokenVerifier, VerifyingKey};
+use throng::wire::token::{Algorithm, Algorithms, TokenRules, TokenVerifier, VerifyingKey};
 
 use crate::forge::{
     Attack, NOW, SECRET, Server, base64url, claims, der, hs256, jwk, message, pem, plain, signed, signed_es256,
 };
-pub fn weak_signatures(server: &Server) -> Vec<Attack> {
+pub(crate) fn weak_signatures(server: &Server) -> Vec<Attack> {
     let body = claims().to_string();
     let unsigned = |alg: &str| format!("{}.", message(&json!({ "alg": alg }), body.as_bytes()));
     let none = ["none", "None", "NONE", "nOnE", ""];
@@ -79,7 +79,7 @@ pub fn weak_signatures(server: &Server) -> Vec<Attack> {
     ]
 }
 
-pub fn forged_signatures(server: &Server) -> Vec<Attack> {
+pub(crate) fn forged_signatures(server: &Server) -> Vec<Attack> {
     let body = claims().to_string();
     let es256 = message(&json!({"alg": "ES256"}), body.as_bytes());
     // n, the order of P-256.
@@ -145,7 +145,7 @@ fn add_order_of_ed25519(s: &mut [u8]) {
     }
 }
 
-pub fn weak_keys() -> Vec<Attack> {
+pub(crate) fn weak_keys() -> Vec<Attack> {
     let secret = |algorithm, secret: &[u8]| {
         VerifyingKey::from_secret(algorithm, secret).map(drop).map_err(|bad| bad.to_string())
     };

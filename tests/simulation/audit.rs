@@ -160,7 +160,7 @@ impl World {
             return Err(format!("Q2 the home counts {counts:?}, the shards seat {seated:?}"));
         }
         let expected = self.told_to_sit_in(room);
-        let kept = self.weather.limits.people.presence != Presence::Off;
+        let kept = self.weather.people.presence != Presence::Off;
         let told = if kept { expected.clone() } else { Vec::new() };
         if count_names(seated.iter().flatten()) != expected || present != told {
             return Err(format!("Q2 told {expected:?}, seated {seated:?}, present {present:?}"));
@@ -184,13 +184,14 @@ impl World {
         if home.typists() > 0 {
             return Err(format!("Q7 {} type though all is quiet", home.typists()));
         }
-        let rules = &self.weather.limits.people;
+        let class = &self.weather.class();
         let user = |number: usize| Identity::new(&crate::tokens::name(number), None).expect("a good name");
-        let known = (0..self.weather.users).filter_map(|number| home.read_of(&user(number), rules));
+        let known = (0..self.weather.users).filter_map(|number| home.read_of(&user(number), class));
         let names = (0..self.weather.users).map(crate::tokens::name);
         let reads = names.zip(known).filter(|(_, read)| *read > Offset(0)).collect();
         let dropped = self.shards.iter().any(|shard| shard.counters().count(Count::TypingDropped) > 0);
-        let keeps_all_reads = self.weather.limits.receipts_max >= self.weather.users;
+        let limits = &self.weather.limits;
+        let keeps_all_reads = limits.receipts_max.min(limits.members_max) >= self.weather.users;
         for number in 0..self.clients.len() {
             let client = &self.clients[number];
             let told = client.views.get(&room).filter(|view| view.seated && !view.left_silently);
@@ -207,7 +208,7 @@ impl World {
 
     /// Q4: everybody who asks is told the truth.
     fn call_the_roll(&mut self) -> Result<(), String> {
-        if self.weather.limits.people.presence == Presence::Off {
+        if self.weather.people.presence == Presence::Off {
             return Ok(());
         }
         for room in 0..self.weather.rooms {

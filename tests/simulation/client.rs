@@ -442,19 +442,6 @@ impl Client {
         }
     }
 
-    fn hear_of_people(
-        &mut self,
-        room: usize,
-        event: &ServerEvent<'_>,
-        around: &mut Surroundings<'_>,
-    ) -> Result<(), String> {
-        around.tally.add(people_event(event), 1);
-        let view = self.views.entry(room).or_default();
-        view.hears_of_people()?;
-        let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
-        view.company.hear(event, (&self.name, room), around.reference, keeps_all_reads)
-    }
-
     /// C2: an answer has the id of a command that has none yet, and fits it.
     fn on_reply(&mut self, reply: &Reply<'_>, around: &mut Surroundings<'_>) -> Result<(), String> {
         let asked = self.outstanding.remove(&reply.id).ok_or_else(|| format!("C2 nobody asked {reply:?}"))?;
@@ -469,7 +456,7 @@ impl Client {
                 let name = self.name.clone();
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
                 self.view(room).company.on_joined(reply, &name, wish.presence)?;
-                let lists = wish.presence && around.weather.limits.people.presence == Presence::Announced;
+                let lists = wish.presence && around.weather.people.presence == Presence::Announced;
                 if lists { self.on_members(room, reply, around) } else { Ok(()) }
             }
             Asked::Leave(room) if told == Some(room) => {
@@ -527,7 +514,7 @@ impl Client {
         }
         let Some(id) = id else { return Ok(()) };
         let asked = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
-        let people = around.weather.limits.people;
+        let people = around.weather.people;
         let fits = match (&asked, refusal) {
             (Asked::Wrong(expected), _) => refusal == *expected,
             (
@@ -565,18 +552,6 @@ impl Client {
             around.reference.refused(tag)?;
         }
         if fits { Ok(()) } else { Err(format!("C2 {asked:?} was refused as {refusal:?}")) }
-    }
-}
-
-fn people_event(event: &ServerEvent<'_>) -> Lived {
-    match event {
-        ServerEvent::PresenceAway { .. } => Lived::WentAway,
-        ServerEvent::PresenceBack { .. } => Lived::CameBack,
-        ServerEvent::PresenceCounted { .. } => Lived::Counted,
-        ServerEvent::Stale { .. } => Lived::ListsStale,
-        ServerEvent::Typing { .. } => Lived::Typing,
-        ServerEvent::Read { .. } => Lived::Reads,
-        _ => Lived::PresenceNews,
     }
 }
 

@@ -6,7 +6,9 @@ use throng::base::{Offset, Presence};
 use throng::room::Room;
 use throng::wire::client::{Reply, ServerEvent};
 
+use crate::client::{Client, Surroundings};
 use crate::reference::Reference;
+use crate::tally::Lived;
 
 /// The people of a room, as one of those who sit there keeps them.
 #[derive(Debug, Default)]
@@ -17,8 +19,12 @@ pub(crate) struct Company {
     list: Option<BTreeMap<String, bool>>,
     count: Option<u64>,
     version: u64,
-    /// Something was left out: the next version may be any.
+    /// Something was left out, and what it knows is not certain until it asks.
     stale: bool,
+    /// The next version may be any.
+    leaps: bool,
+    /// Its join was answered, so that it knows how far its user had read.
+    answered: bool,
     typing: Vec<String>,
     reads: BTreeMap<String, Offset>,
     /// The highest offset that this connection said it has read.
@@ -28,7 +34,7 @@ pub(crate) struct Company {
 impl Company {
     /// P1: the answer to a join says what will be told, and how much there is to read.
     pub(crate) fn on_joined(&mut self, reply: &Reply<'_>, user: &str, watches: bool) -> Result<(), String> {
-        *self = Self::default();
+        *self = Self { answered: true, ..Self::default() };
         if let (Some(read), Some(head)) = (reply.read, reply.offset) {
             if read > head || reply.unread != Some(head.since(read)) {
                 return Err(format!("P1 read {read:?} of {head:?}, {:?} unread", reply.unread));
@@ -54,7 +60,8 @@ impl Company {
         if version < self.version {
             return Err(format!("P1 a roll of version {version} after {}", self.version));
         }
-        (self.count, self.version, self.stale) = (Some(count), version, false);
+        (self.count, self.version) = (Some(count), version);
+        (self.stale, self.leaps) = (false, false);
         let members = reply.members.as_ref().filter(|members| members.len() as u64 == count);
         let keeps = watches == Presence::Announced;
         self.list = members.filter(|_| keeps).map(|members| {
@@ -80,13 +87,19 @@ impl Company {
         match event {
             ServerEvent::PresenceJoined { users, count, version, .. }
             | ServerEvent::PresenceBack { users, count, version, .. } => {
-                self.change(*version, *count, &names(users), |list, name| drop(list.insert(name, false)))
+                self.change(*version, *count, &names(users), |list, name| {
+                    list.insert(name, false);
+                })
             }
             ServerEvent::PresenceAway { users, count, version, .. } => {
-                self.change(*version, *count, &names(users), |list, name| drop(list.insert(name, true)))
+                self.change(*version, *count, &names(users), |list, name| {
+                    list.insert(name, true);
+                })
             }
             ServerEvent::PresenceLeft { users, count, version, .. } => {
-                self.change(*version, *count, &names(users), |list, name| drop(list.remove(&name)))
+                self.change(*version, *count, &names(users), |list, name| {
+                    list.remove(&name);
+                })
             }
             ServerEvent::PresenceCounted { count, version, .. } => {
                 self.next(*version, *count)?;
@@ -94,7 +107,8 @@ impl Company {
                 Ok(())
             }
             ServerEvent::Stale { .. } => {
-                (self.list, self.count, self.stale) = (None, None, true);
+                (self.list, self.count) = (None, None);
+                (self.stale, self.leaps) = (true, true);
                 Ok(())
             }
             ServerEvent::Typing { users, count, .. } => self.on_typing(names(users), *count, who.1, reference),
@@ -112,7 +126,15 @@ impl Company {
                 }
                 Ok(())
             }
-            _ => Ok(()),
+            ServerEvent::Welcome(_)
+            | ServerEvent::Reply(_)
+            | ServerEvent::Error { .. }
+            | ServerEvent::Message(_)
+            | ServerEvent::Gap { .. }
+            | ServerEvent::Expiring { .. }
+            | ServerEvent::Removed { .. }
+            | ServerEvent::Drain { .. }
+            | ServerEvent::Unknown { .. } => Ok(()),
         }
     }
 
@@ -139,7 +161,7 @@ impl Company {
         if !typing_was_dropped && !self.typing.is_empty() {
             return Err(format!("P5 {:?} type for ever", self.typing));
         }
-        if self.stale {
+        if self.stale || !self.answered {
             return Ok(());
         }
         for (name, read) in reads.iter().filter(|(name, _)| self.watches.is_some() || **name == *user) {
@@ -172,10 +194,10 @@ impl Company {
     /// Those who came and those who went at one tick share a version.
     fn next(&mut self, version: u64, count: u64) -> Result<(), String> {
         let follows = version == self.version || version == self.version + 1;
-        if self.watches.is_none() || !(follows || self.stale && version > self.version) {
+        if self.watches.is_none() || !(follows || self.leaps && version > self.version) {
             return Err(format!("P2 version {version} after {} (watches {:?})", self.version, self.watches));
         }
-        (self.version, self.count, self.stale) = (version, Some(count), false);
+        (self.version, self.count, self.leaps) = (version, Some(count), false);
         Ok(())
     }
 
@@ -187,5 +209,42 @@ impl Company {
         users.iter().try_for_each(|user| reference.may_type(room, user))?;
         self.typing = users;
         Ok(())
+    }
+}
+
+impl Client {
+    pub(crate) fn hear_of_people(
+        &mut self,
+        room: usize,
+        event: &ServerEvent<'_>,
+        around: &mut Surroundings<'_>,
+    ) -> Result<(), String> {
+        around.tally.add(people_event(event), 1);
+        let view = self.views.entry(room).or_default();
+        view.hears_of_people()?;
+        let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
+        view.company.hear(event, (&self.name, room), around.reference, keeps_all_reads)
+    }
+}
+
+fn people_event(event: &ServerEvent<'_>) -> Lived {
+    match event {
+        ServerEvent::PresenceAway { .. } => Lived::WentAway,
+        ServerEvent::PresenceBack { .. } => Lived::CameBack,
+        ServerEvent::PresenceCounted { .. } => Lived::Counted,
+        ServerEvent::Stale { .. } => Lived::ListsStale,
+        ServerEvent::Typing { .. } => Lived::Typing,
+        ServerEvent::Read { .. } => Lived::Reads,
+        ServerEvent::PresenceJoined { .. }
+        | ServerEvent::PresenceLeft { .. }
+        | ServerEvent::Welcome(_)
+        | ServerEvent::Reply(_)
+        | ServerEvent::Error { .. }
+        | ServerEvent::Message(_)
+        | ServerEvent::Gap { .. }
+        | ServerEvent::Expiring { .. }
+        | ServerEvent::Removed { .. }
+        | ServerEvent::Drain { .. }
+        | ServerEvent::Unknown { .. } => Lived::PresenceNews,
     }
 }

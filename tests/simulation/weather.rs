@@ -1,15 +1,25 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
-use throng::base::{Limits, PeopleRules, Presence};
+use throng::base::{Classes, Limits, Presence, RoomClass};
 use throng::shard::Flush;
 
 use crate::dice::Dice;
+
+/// What the rooms of one world tell of their people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeopleRules {
+    pub(crate) presence: Presence,
+    pub(crate) leave_delay_ms: u64,
+    pub(crate) typing_ms: u64,
+    pub(crate) receipts: bool,
+}
 
 /// The rules of one world. Chances are per mille.
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
     pub(crate) shards: u16,
     pub(crate) limits: Limits,
+    pub(crate) people: PeopleRules,
     pub(crate) flush: Flush,
     pub(crate) inbox_parcels_max: usize,
     pub(crate) users: usize,
@@ -49,6 +59,12 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let limits = draw_limits(dice);
+        let people = PeopleRules {
+            presence: dice.pick(&[Presence::Announced, Presence::Announced, Presence::Counted, Presence::Off]),
+            leave_delay_ms: dice.pick(&[0, 400, 3_000]),
+            typing_ms: dice.pick(&[0, 500, 3_000]),
+            receipts: dice.chance(800),
+        };
         let socket_low = dice.pick(&[40, 300, 1_500]);
         Self {
             shards: dice.between(1, 6) as u16,
@@ -82,6 +98,7 @@ impl Weather {
             idle_shard: dice.pick(&[0, 0, 300]),
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
             limits,
+            people,
         }
     }
 
@@ -91,6 +108,7 @@ impl Weather {
         Self {
             shards,
             limits,
+            people: PeopleRules { presence: Presence::Announced, leave_delay_ms: 0, typing_ms: 3_000, receipts: true },
             flush: Flush::Eager,
             inbox_parcels_max: 100,
             users: 8,
@@ -122,6 +140,16 @@ impl Weather {
             idle_shard: 0,
             drain_ms: None,
         }
+    }
+
+    /// How every room of this world behaves.
+    pub(crate) fn class(&self) -> RoomClass {
+        let PeopleRules { presence, leave_delay_ms, typing_ms, receipts } = self.people;
+        RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(&self.limits) }
+    }
+
+    pub(crate) fn classes(&self) -> Classes {
+        Classes::new(&self.limits, &[("*", self.class())], None).expect("one good class")
     }
 
     /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.
@@ -159,12 +187,6 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         announced_max: dice.pick(&[1, 2, 100]),
         typing_max: dice.pick(&[1, 100]),
         receipts_max: dice.pick(&[1, 50, 50]),
-        people: PeopleRules {
-            presence: dice.pick(&[Presence::Announced, Presence::Announced, Presence::Counted, Presence::Off]),
-            leave_delay_ms: dice.pick(&[0, 400, 3_000]),
-            typing_ms: dice.pick(&[0, 500, 3_000]),
-            receipts: dice.chance(800),
-        },
         // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
         connections_per_user_max: 0,
         ..Limits::default()

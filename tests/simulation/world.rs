@@ -61,7 +61,9 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, weather: Weather, dice: Dice, adjust: impl Fn(&mut ShardConfig)) -> Self {
         let tokens = Tokens::shared();
-        let rules = Arc::new(tokens.rules(weather.limits.clone()));
+        let mut rules = tokens.rules(weather.limits.clone());
+        rules.classes = weather.classes();
+        let rules = Arc::new(rules);
         let seed = [seed, seed ^ 0x6b65_7973];
         let shards = (0..weather.shards).map(|id| {
             let mut config = ShardConfig {

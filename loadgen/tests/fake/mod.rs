@@ -204,7 +204,15 @@ impl World {
                 say(
                     stream,
                     encoding,
-                    &Event::Joined { id, room: &name, epoch: EPOCH, offset, recovered: None, members: None },
+                    &Event::Joined {
+                        id,
+                        room: &name,
+                        epoch: EPOCH,
+                        offset,
+                        recovered: None,
+                        read: None,
+                        members: None,
+                    },
                 )?;
                 room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
                 Some(())
