@@ -19,6 +19,7 @@ use hdrhistogram::Histogram;
 use throng::base::{Limits, ShardId};
 use throng::runtime::Give;
 use throng::runtime::boot::{BootConfig, Running, start};
+use throng::runtime::engine::Engine;
 use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Grants, TokenVerifier};
 use tungstenite::{Message, WebSocket};
@@ -194,6 +195,7 @@ impl Client {
 fn serve(shards: u16) -> Running {
     let limits = Limits::default();
     let config = BootConfig {
+        engine: Engine::IoUring,
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         backlog: 128,
         shards,

@@ -8,11 +8,14 @@ mod picture;
 #[path = "browser/server.rs"]
 mod server;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use cdp::{Browser, Tab};
 use serde_json::json;
 use server::{FAR_FUTURE, SECRET, Server, free_port, token};
+use throng::control::NewKey;
+use throng::runtime::clock::Clock;
 
 const MARKUP: &str = "<img src=x onerror=alert(1)><b>hi</b>";
 
@@ -120,6 +123,8 @@ fn who_is_not_let_in_reads_why_and_what_to_do() {
     let short = browser.open(&page(&token("ann", SECRET, now + 10)));
     browser.wait(&short, "document.querySelector('#messages') && document.querySelector('#frame-list .type')");
     browser.wait(&short, &told(&["token has expired", "4003"]));
+    picture(&mut browser, &forged, "page-wrong-token.png");
+    picture(&mut browser, &short, "page-expired.png");
     // None of them knocks again: the only token they have will not become better.
     for tab in [&forged, &nonsense, &expired, &short] {
         assert_eq!(browser.run(tab, "document.getElementById('state').dataset.state"), "closed");
@@ -128,6 +133,76 @@ fn who_is_not_let_in_reads_why_and_what_to_do() {
     browser.wait(&good, OPEN);
     assert_eq!(browser.run(&good, "document.getElementById('problem').hidden"), true);
     assert_nothing_bad(&browser);
+}
+
+#[test]
+fn a_page_of_another_origin_reads_who_can_let_it_in() {
+    let port = free_port();
+    // Whoever lists origins means these and no others: not even the server's own page under another name.
+    let _server = Server::start(port, &["--origins", "https://chat.example"]);
+    let mut browser = Browser::start(profile("origin"));
+    let origin = format!("http://app.example:{port}");
+    let page =
+        |host: &str| format!("http://{host}:{port}/?user=ann&room=lobby#token={}", token("ann", SECRET, FAR_FUTURE));
+    let foreign = browser.open(&page("app.example"));
+    browser.wait(&foreign, &told(&["may not connect", "4504", &format!("allow the origin {origin}")]));
+    picture(&mut browser, &foreign, "page-foreign-origin.png");
+    let own = browser.open(&page("127.0.0.1"));
+    browser.wait(&own, OPEN);
+    // Without a token in its address it asks the server for one, which gives none to other hosts.
+    let without = browser.open(&format!("{origin}/?user=ann&room=lobby"));
+    browser.wait(&without, &told(&["to this host only", "throng token --user"]));
+    assert_nothing_bad(&browser);
+}
+
+/// The page is told while it talks: the order of events is the test, the time is only said.
+#[test]
+fn a_revocation_by_the_api_is_seen_by_the_page_that_is_open() {
+    let (port, admin) = (free_port(), free_port());
+    let key = NewKey::draw().expect("the system gives randomness");
+    let (listen, hash) = (format!("127.0.0.1:{admin}"), format!("test={}", key.sha256));
+    let _server = Server::start(port, &["--admin-listen", &listen, "--api-key-sha256", &hash]);
+    let mut browser = Browser::start(profile("revoked"));
+    let page = |user: &str| {
+        format!("http://127.0.0.1:{port}/?user={user}&room=lobby#token={}", token(user, SECRET, FAR_FUTURE))
+    };
+    let (ann, bob) = (browser.open(&page("ann")), browser.open(&page("bob")));
+    for tab in [&ann, &bob] {
+        browser.wait(tab, &here(&["ann", "bob"]));
+    }
+    let call = |path: &str, body: &str| {
+        let answer = ureq::post(format!("http://{listen}/api/v1{path}"))
+            .header("authorization", format!("Bearer {}", key.text))
+            .send(body)
+            .expect("the API answers");
+        assert_eq!(answer.status(), 200);
+    };
+    call("/broadcast", r#"{"data":{"text":"tea is ready"}}"#);
+    call("/users/bob/messages", r#"{"data":"and cake for you"}"#);
+    browser.wait(&ann, &heard("test", "tea is ready", 1));
+    browser.wait(&bob, &format!("{} && {}", heard("test", "tea is ready", 1), heard("test", "and cake for you", 1)));
+    assert_eq!(browser.run(&ann, &heard("test", "and cake for you", 0)), true);
+    picture(&mut browser, &bob, "page-announced.png");
+    // Of somebody else's tokens nobody here is told.
+    call("/revoke", r#"{"user":"carl"}"#);
+    let since = Clock::start();
+    call("/revoke", r#"{"user":"ann"}"#);
+    browser.wait(&ann, &told(&["token was revoked", "4500", "throng token --user"]));
+    let after_ms = since.now().mono_ms;
+    writeln!(std::io::stderr(), "browser: the page explained the revocation {after_ms} ms after it was asked for")
+        .expect("somebody listens to stderr");
+    browser.wait(&bob, &here(&["bob"]));
+    assert_eq!(browser.run(&bob, OPEN), true);
+    picture(&mut browser, &ann, "page-revoked.png");
+    // The same token does not come in again.
+    let again = browser.open(&page("ann"));
+    browser.wait(&again, &told(&["token was revoked", "4500"]));
+    assert_nothing_bad(&browser);
+}
+
+/// To be looked at, in the folder of the tests.
+fn picture(browser: &mut Browser, tab: &Tab, name: &str) {
+    browser.screenshot(tab, 1360, 820, false, &Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
 }
 
 /// No exception, no dialogue, nothing that the page's own policy forbids.
@@ -144,6 +219,7 @@ fn assert_nothing_bad(browser: &Browser) {
 fn told(words: &[&str]) -> String {
     format!(
         "document.getElementById('state')?.dataset.state === 'closed' && !document.getElementById('problem').hidden &&
+         !document.getElementById('text').placeholder.includes('Waiting') &&
          {}.every((words) => document.getElementById('problem').textContent.includes(words))",
         json!(words)
     )

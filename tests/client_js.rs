@@ -18,6 +18,7 @@ use cdp::{Browser, Tab};
 use proxy::Proxy;
 use serde_json::{Value, json};
 use server::{FAR_FUTURE, SECRET, Server, free_port, token};
+use throng::wire::CloseReason;
 
 #[test]
 fn its_own_tests_pass_in_a_browser() {
@@ -34,9 +35,104 @@ fn its_own_tests_pass_in_a_browser() {
     let results =
         browser.run(&tab, &format!("import('/tests/in-browser.js').then(({{run}}) => run({}))", json!(scripts)));
     let results = results.as_array().expect("a list of results");
-    assert!(results.len() >= 60, "only {} tests ran", results.len());
+    assert!(results.len() >= 70, "only {} tests ran", results.len());
     let failed: Vec<&Value> = results.iter().filter(|result| !result["error"].is_null()).collect();
     assert!(failed.is_empty(), "{} of {} failed: {failed:#?}", failed.len(), results.len());
+}
+
+/// What `docs/errors.md` says of each code is what the client does.
+#[test]
+fn it_comes_back_after_every_close_code_that_says_so_and_after_no_other() {
+    let mut browser = Browser::start(profile("codes"));
+    let tab = browser.open(&format!("http://127.0.0.1:{}/", files::serve()));
+    let codes: Vec<u16> = CloseReason::ALL.iter().filter_map(|reason| reason.code()).collect();
+    let script = format!(
+        "import('/tests/fake.js').then(async ({{connected}}) => {{
+           const states = [];
+           for (const code of {}) {{
+             const it = await connected();
+             it.socket.end(code, 'why');
+             states.push(it.throng.state);
+           }}
+           return states;
+         }})",
+        json!(codes)
+    );
+    let states = browser.run(&tab, &script);
+    let states = states.as_array().expect("a list of states");
+    let reasons = CloseReason::ALL.iter().filter(|reason| reason.code().is_some());
+    for (reason, state) in reasons.zip(states) {
+        // Below 4000 the range says nothing: another try may do no harm and may be all that is needed.
+        let comes_back = reason.code() < Some(4_000) || reason.may_retry();
+        assert_eq!(state, if comes_back { "waiting" } else { "closed" }, "{reason:?}");
+    }
+    assert_eq!(states.len(), codes.len());
+}
+
+#[test]
+fn whoever_is_turned_away_is_told_why_by_code_and_sentence() {
+    let port = free_port();
+    let (_server, site) = (Server::start(port, &[]), files::serve());
+    let mut browser = Browser::start(profile("turned-away"));
+    let (here, elsewhere) = (format!("http://127.0.0.1:{site}/"), format!("http://app.example:{site}/"));
+    let good = token("eve", SECRET, FAR_FUTURE);
+    let forged = token("eve", "another secret of at least 32 bytes", FAR_FUTURE);
+    let cases = [
+        (&here, forged, "connect_error 4503 final", "signature"),
+        (&here, token("eve", SECRET, 1_000_000_000), "connect_error 4003", "expired"),
+        (&elsewhere, good.clone(), "connect_error 4504 final", "origin"),
+    ];
+    for (page, token, told, word) in cases {
+        let tab = browser.open(page);
+        browser.run(&tab, "import('/tests/live.js').then(() => {})");
+        browser
+            .run(&tab, &format!("arrive(...{})", json!(["eve", format!("ws://127.0.0.1:{port}/ws"), token, "json"])));
+        browser.wait(&tab, &format!("eve.told.includes({})", json!(told)));
+        let reason = browser.run(&tab, "eve.reasons[0]");
+        assert!(reason.as_str().expect("a sentence").contains(word), "{told}: {reason}");
+        let is_final = told.ends_with("final");
+        assert_eq!(browser.run(&tab, "eve.throng.state === 'closed'"), is_final, "{told}");
+        if is_final {
+            assert_eq!(browser.run(&tab, "eve.told.length"), 1, "it knocks no more");
+        }
+    }
+    let tab = browser.open(&here);
+    browser.run(&tab, "import('/tests/live.js').then(() => {})");
+    browser.run(&tab, &format!("arrive(...{})", json!(["eve", format!("ws://127.0.0.1:{port}/ws"), good, "json"])));
+    browser.wait(&tab, "eve.room.seated");
+}
+
+/// Ann has another token when hers ends, bob has none: he goes, and she stays where she is.
+#[test]
+fn a_token_is_refreshed_on_the_living_connection() {
+    let port = free_port();
+    let _server = Server::start(port, &["THRONG_LIMITS_TOKEN_LEEWAY_S=0"]);
+    let mut browser = Browser::start(profile("refresh"));
+    let tab = browser.open(&format!("http://127.0.0.1:{}/", files::serve()));
+    browser.run(&tab, "import('/tests/live.js').then(() => {})");
+    let now = browser.run(&tab, "Math.floor(Date.now() / 1000)").as_u64().expect("a time");
+    let ends = now + 8;
+    let url = format!("ws://127.0.0.1:{port}/ws");
+    let fewer = json!([{"match": "elsewhere", "can": ["join"]}]);
+    let hers = [token("ann", SECRET, ends), token("ann", SECRET, FAR_FUTURE)];
+    let carls = [token("carl", SECRET, ends), server::token_for("carl", SECRET, FAR_FUTURE, Some(&fewer))];
+    for person in [
+        json!(["ann", url, hers, "json"]),
+        json!(["bob", url, token("bob", SECRET, ends), "json"]),
+        json!(["carl", url, carls, "msgpack"]),
+    ] {
+        browser.run(&tab, &format!("arrive(...{person})"));
+    }
+    browser.wait(&tab, "ann.told.includes('refresh') && carl.told.includes('refresh')");
+    let session = browser.run(&tab, "ann.throng.welcome.session");
+    // The one that ends as her first one would have.
+    browser.wait(&tab, "bob.told.includes('disconnect 4003')");
+    assert_eq!(browser.run(&tab, "ann.say('still here')"), "memory");
+    assert_eq!(browser.run(&tab, "ann.told"), json!(["refresh"]), "no disconnect, no second connection");
+    assert_eq!(browser.run(&tab, "ann.asked"), json!(["connect", "expiring"]));
+    assert_eq!(browser.run(&tab, "ann.throng.welcome.session"), session);
+    // Whose new token says less stays, too, and not in the room.
+    assert_eq!(browser.run(&tab, "[carl.told, carl.room.seated]"), json!([["removed grants", "refresh"], false]));
 }
 
 #[test]

@@ -16,7 +16,7 @@ const OLD: &str = "the secret that the server was started with";
 const NEW: &str = "the secret that a reload has brought to it";
 
 #[test]
-fn a_good_reload_changes_keys_grants_limits_and_log_level_and_sends_nobody_away() {
+fn a_good_reload_changes_keys_grants_limits_and_log_level_and_disconnects_nobody() {
     let folder = Folder::new("good");
     folder.write("secret", OLD);
     folder.write("throng.toml", &file("warn", "[]", 1));
@@ -34,9 +34,19 @@ fn a_good_reload_changes_keys_grants_limits_and_log_level_and_sends_nobody_away(
     while server.knock(NEW).is_none() || server.knock(OLD).is_some() {}
     while asks_to_join(&mut ann).contains("forbidden") {}
     server.says("session opened");
+
+    // Fewer grants: her seat is taken, with word of it, and she stays.
+    folder.write("throng.toml", &file("info", "[{ match = 'hall:*', can = ['join'] }]", 2));
+    server.hang_up();
+    server.says("holds from now on");
+    assert_eq!(hear(&mut ann), r#"{"type":"removed","room":"hall","why":"grants"}"#);
+    assert!(asks_to_join(&mut ann).contains("forbidden"));
+    // A scrape may be a tick old.
+    while server.metric("throng_seats_taken_total") == 0 {}
+    assert_eq!(server.metric("throng_seats_taken_total"), 1);
     assert_eq!(
         (server.metric("throng_config_reloads_total"), server.metric("throng_config_reloads_refused_total")),
-        (1, 0)
+        (2, 0)
     );
     server.ends();
 }

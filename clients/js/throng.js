@@ -25,12 +25,13 @@
  * @typedef {{user: string, offset: number}} ReadBy
  * @typedef {Roll & {presence?: "announced" | "counted" | "off", reads?: ReadBy[]}} FullRoll
  * @typedef {{room: string, epoch?: string, offset: number, read: number, unread: number}} Unread
- * @typedef {{room: string, epoch: string, offset: number, at: number, from: User, event?: string, data: any}} Message
+ * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, data: any}} Message
+ *   Without `epoch`: spoken to us by the server's backend, in `@all` or in `@` and our own name, where we do not sit.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
  * @typedef {{users: User[], count: number}} Typists Without ourselves; `count` is true even where few are named.
- * @typedef {{room: string, why: string}} Removed `why`: "grants".
+ * @typedef {{room: string, why: string}} Removed `why`: "grants" (a new token, or the server's rules, do not grant it).
  * @typedef {{room: string, epoch: string, offset: number, level: string}} Receipt
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, read?: number, unread?: number,
  *   presence?: "announced" | "counted" | "off", members?: Member[], count?: number, version?: number,
@@ -51,7 +52,8 @@
  * @property {Ended} connect_error A try failed.
  * @property {{attempt: number}} reconnect_attempt A try begins that is not the first.
  * @property {{welcome: Welcome, attempts: number}} reconnect It stands again. Comes after its `connect`.
- * @property {Message} message In any room; the same event comes to the `Room`.
+ * @property {Message} message In any room; the same event comes to the `Room`. And what the backend says to everybody or
+ *   to us, without a join.
  * @property {Gap} gap As above.
  * @property {ComeOrGo} joined As above.
  * @property {ComeOrGo} left As above.
@@ -73,7 +75,8 @@
  * @property {ComeOrGo} back With `presence`: users who were away are here again.
  * @property {Typists} typing With `presence`: who types, whenever it changed.
  * @property {{reads: ReadBy[]}} read Who has read how far: with `presence` everybody, else our own other connections.
- * @property {Removed} removed The server took the seat away: a new token does not grant it. The next connection asks again.
+ * @property {Removed} removed The server took the seat away: it is not granted any more. Asked for again by the next
+ *   connection, by `join`, and when a new token was taken.
  * @property {Roll} members With `presence`: who is here, whenever it changed. A room that only counts names nobody.
  * @property {ThrongError} error What did not work: a refused or late join, an uncertain list of members.
  *
@@ -118,8 +121,8 @@
  * The server's codes, and ours: `timeout`, `disconnected` (both: it may have been done all the same), `not_connected`,
  * `queue_full`, `closed`, `too_big`, `unencodable`, `left` (none of these was done).
  * @typedef {"malformed" | "unknown_command" | "unsupported" | "bad_room" | "forbidden" | "already_joined" | "not_joined"
- *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "timeout" | "disconnected" | "not_connected" | "queue_full"
- *   | "closed" | "too_big" | "unencodable" | "left" | "token" | (string & {})} ErrorCode
+ *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "bad_token" | "other_user" | "timeout" | "disconnected"
+ *   | "not_connected" | "queue_full" | "closed" | "too_big" | "unencodable" | "left" | "token" | (string & {})} ErrorCode
  */
 
 /** What went wrong, by `code`; the message is for people. */
@@ -376,14 +379,17 @@ export class Throng extends Emitter {
 
   /**
    * Sits in a room from now on, also after the connection was lost and came back. The same room twice is the same `Room`;
-   * the options of the first time hold.
+   * the options of the first time hold, and a seat that was refused or taken away is asked for again.
    * @param {string} name
    * @param {JoinOptions} [options]
    * @returns {Room}
    */
   join(name, options = {}) {
     const known = this.#rooms.get(name);
-    if (known) return known;
+    if (known) {
+      if (this.#state === "open") known.enterAgain();
+      return known;
+    }
     /** @type {Room} */
     const room = new Room(name, options, {
       runtime: this.#runtime,
@@ -564,10 +570,33 @@ export class Throng extends Emitter {
       case "drain":
         this.#slotAt = this.#runtime.now() + envelope.reconnect_in_ms;
         return this.emit("drain", envelope);
-      default:
-        // Of a room, or of a later version: what is not known is not an error.
-        return this.#rooms.get(envelope.room)?.receive(envelope);
+      case "message":
+      case "gap":
+      case "joined":
+      case "left":
+      case "away":
+      case "back":
+      case "counted":
+      case "stale":
+      case "typing":
+      case "read":
+      case "removed": {
+        const room = this.#rooms.get(envelope.room);
+        if (room) return room.receive(envelope, this.#isSpokenToUs(envelope));
+        // Of a seat that was left there may still be something on its way.
+        if (this.#isSpokenToUs(envelope)) this.emit("message", envelope);
+        return;
+      }
+      // Of a later version: what is not known is not an error.
     }
+  }
+
+  /**
+   * Whether it may come without a join: from the backend, to everybody or to us.
+   * @param {any} envelope
+   */
+  #isSpokenToUs({ type, room }) {
+    return type === "message" && (room === "@all" || room === `@${this.#link?.welcome?.user}`);
   }
 
   /**
@@ -614,9 +643,16 @@ export class Throng extends Emitter {
       return isFinal(error) ? this.emit("error", told) : again(told);
     }
     if (this.#link !== link || !token) return;
+    // Those that this very token takes away come behind.
+    const without = [...this.#rooms.values()].filter((room) => room.isOut);
     this.#ask("refresh", { token }, (error, reply) => {
       if (this.#link !== link) return;
-      if (!error) return this.emit("refresh", { reply });
+      if (!error) {
+        this.emit("refresh", { reply });
+        // It may grant what the one before did not. A listener may have closed.
+        if (this.#link === link) for (const room of without) room.enterAgain();
+        return;
+      }
       if (error.code === "busy" || error.code === "timeout") again(error);
       else this.emit("error", error);
     });
@@ -652,8 +688,9 @@ export class Throng extends Emitter {
     const now = this.#runtime.now();
     // One that falls as soon as it stands is as bad as one that never stood.
     if (stood && now - link.welcomedAt >= this.#options.backoff.maxMs) this.#doublings = 0;
-    const slotInMs = Math.ceil((this.#slotAt ?? now) - now);
-    const slot = slotInMs > 0;
+    const slotInMs = Math.max(0, Math.ceil((this.#slotAt ?? now) - now));
+    // "Restart" in our slot or behind it: it has come, and another server may have the address.
+    const slot = slotInMs > 0 || (this.#slotAt !== null && stood && why.code === RESTART);
     const retryInMs = slot ? slotInMs : this.#delay(this.#doublings++);
     this.#state = "waiting";
     this.#slotRuns = slot;
@@ -981,6 +1018,8 @@ export class Room extends Emitter {
   #joinTimer = /** @type {any} */ (null);
   /** @type {{promise: Promise<JoinReply>, resolve: (r: JoinReply) => void, reject: (e: ThrongError) => void}} */
   #ready = deferred();
+  /** `ready` was rejected by the server. */
+  #wasRefused = false;
 
   /**
    * @internal
@@ -1157,16 +1196,37 @@ export class Room extends Emitter {
     this.#core.ask("join", { room: this.name, ...from, presence }, done, null);
   }
 
+  /**
+   * Whether the seat was refused or taken away, or there is no connection.
+   * @internal
+   */
+  get isOut() {
+    return this.#seat === "out";
+  }
+
+  /**
+   * Asks for a seat that was refused or taken away; what it asked for may be granted by now.
+   * @internal
+   */
+  enterAgain() {
+    if (this.#seat !== "out") return;
+    this.#core.runtime.clearTimeout(this.#joinTimer);
+    if (this.#wasRefused) this.#ready = deferred();
+    this.#wasRefused = false;
+    this.enter();
+  }
+
   /** @param {ThrongError} error */
   #refused(error) {
-    this.#seat = "out";
-    // The next connection sits down again.
-    if (error.code === "disconnected" || error.code === "not_connected") return;
     if (error.code === "busy") {
       const { runtime } = this.#core;
       this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
       return;
     }
+    this.#seat = "out";
+    // The next connection sits down again.
+    if (error.code === "disconnected" || error.code === "not_connected") return;
+    this.#wasRefused = true;
     this.#ready.reject(error);
     this.emit("error", error);
   }
@@ -1204,10 +1264,18 @@ export class Room extends Emitter {
    * An envelope of this room.
    * @internal
    * @param {any} envelope
+   * @param {boolean} isSpokenToUs it may have come without a join
    */
-  receive(envelope) {
-    // Of a seat that was left: the new one begins with its reply.
-    if (this.#seat !== "seated") return;
+  receive(envelope, isSpokenToUs) {
+    if (this.#seat !== "seated") {
+      // The seat that is asked for will bring it again, where it begins before it.
+      const comesAgain = this.#seat === "asked" && (this.#position !== null || Boolean(this.options.history));
+      // Of a seat that was left: the new one begins with its reply.
+      if (!isSpokenToUs || comesAgain) return;
+      // Another seat that began at the old position would bring it once more.
+      this.#position = null;
+      return this.#pass(envelope);
+    }
     switch (envelope.type) {
       case "message":
         return this.#hear(envelope);
@@ -1242,9 +1310,13 @@ export class Room extends Emitter {
     if (message.offset <= offset) return;
     this.#position = { epoch, offset: message.offset };
     this.#advance();
-    const detail = { ...message, epoch };
-    this.emit("message", detail);
-    this.#core.tell("message", detail);
+    this.#pass({ ...message, epoch });
+  }
+
+  /** @param {Message} message */
+  #pass(message) {
+    this.emit("message", message);
+    this.#core.tell("message", message);
   }
 
   /** @param {Gap} gap */
@@ -1569,6 +1641,8 @@ function fullRoll({ presence, members = [], count = 0, version = 0, reads }) {
   return { presence, members, count, version, reads };
 }
 
+/** The close code of a server that is being replaced. */
+const RESTART = 1012;
 /** Receipts kept of own messages between which somebody else's are missing still. */
 const RECEIPTS_MAX = 1_024;
 /** While somebody types it is said so often; the server forgets it a little later. */

@@ -44,6 +44,12 @@ impl Seed {
         SipHasher13::new_with_keys(self.keys[0], self.keys[1]).hash(bytes)
     }
 
+    /// A seed for one purpose alone: what is drawn from it cannot be put together from what others draw and tell.
+    pub fn derive(&self, purpose: &str) -> Self {
+        let key = |half: u8| self.mix(&[purpose.as_bytes(), &[half]].concat());
+        Self::new([key(0), key(1)])
+    }
+
     /// A hash state for tables whose keys come from outside: collisions cannot be made from there.
     pub fn state(&self) -> SeededState {
         SeededState { keys: [self.keys[0] ^ 0x7461_626c_6573, self.keys[1]] }
@@ -77,5 +83,14 @@ mod tests {
         let drawn: Vec<u64> = (0..4).map(|_| a.draw()).collect();
         assert_eq!(drawn, (0..4).map(|_| b.draw()).collect::<Vec<_>>());
         assert_ne!(drawn, (0..4).map(|_| c.draw()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_drawn_for_one_purpose_is_drawn_for_no_other() {
+        let seed = Seed::new([1, 2]);
+        let draws = |mut seed: Seed| (0..16).map(|_| seed.draw()).collect::<Vec<u64>>();
+        let all = [draws(seed.clone()), draws(seed.derive("a")), draws(seed.derive("b"))].concat();
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+        assert_eq!(draws(seed.derive("a")), draws(seed.derive("a")));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) struct Banner<'a> {
     pub(crate) listen: SocketAddr,
     pub(crate) shards: u16,
     pub(crate) flush: &'a str,
+    pub(crate) engine: &'a str,
     /// How many connections this host can hold now, and what limits it.
     pub(crate) capacity: &'a str,
     pub(crate) secret: &'a str,
@@ -26,7 +27,7 @@ impl fmt::Display for Banner<'_> {
         writeln!(f, "throng {} serves at {}", env!("CARGO_PKG_VERSION"), self.listen)?;
         writeln!(f)?;
         writeln!(f, "  rooms      ws://{at}/ws")?;
-        writeln!(f, "  runs on    {shards}, flush {}", self.flush)?;
+        writeln!(f, "  runs on    {shards}, {}, flush {}", self.engine, self.flush)?;
         writeln!(f, "  this host  {}", self.capacity)?;
         writeln!(f, "  secret     {}", self.secret)?;
         match self.admin {
@@ -81,6 +82,7 @@ mod tests {
             listen: "0.0.0.0:8080".parse().unwrap(),
             shards: 2,
             flush: "eager",
+            engine: "io_uring",
             capacity: "can hold 19,000 connections now; open files (ulimit -n) are the limit",
             secret: "from the environment",
             dev_token,
@@ -94,7 +96,7 @@ mod tests {
             "http://127.0.0.1:8080/?user=ann&room=lobby",
             "ws?token=a.b.c'",
             "19,000",
-            "2 shards, flush eager",
+            "2 shards, io_uring, flush eager",
         ] {
             assert!(shown.contains(part), "{part} is not in {shown}");
         }

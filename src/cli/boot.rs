@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use throng::base::ShardId;
+use throng::config::EngineWish;
 use throng::control::jwks::UnknownKeys;
 use throng::control::{Desk, HandOver, Look, Scrape, Standing};
 use throng::runtime::boot::{self, BootConfig};
+use throng::runtime::engine::{self, Engine};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
 use throng::runtime::scrape::Counts;
 use throng::runtime::{Places, RulesChange};
@@ -21,7 +23,7 @@ use super::{Failure, figures};
 
 /// Where the shards leave what they count, and the scrape finds it. Empty until they run.
 pub(crate) struct Scrapes {
-    counts: Arc<OnceLock<Counts>>,
+    counts: Arc<OnceLock<(Engine, Counts)>>,
     pub(crate) reloads: Arc<ReloadCounts>,
     rulebook: Arc<Rulebook>,
 }
@@ -34,15 +36,16 @@ impl Scrapes {
     /// How many tokens named a key that may yet be fetched.
     pub(crate) fn unknown_keys(&self) -> UnknownKeys {
         let counts = Arc::clone(&self.counts);
-        Arc::new(move || counts.get().map_or(0, |counts| counts.totals().cells[Count::UnknownKeys.index()]))
+        Arc::new(move || counts.get().map_or(0, |(_, counts)| counts.totals().cells[Count::UnknownKeys.index()]))
     }
 
     pub(crate) fn reader(&self) -> Scrape {
         let (counts, reloads) = (Arc::clone(&self.counts), Arc::clone(&self.reloads));
         let rulebook = Arc::clone(&self.rulebook);
         Arc::new(move || {
-            let mut families =
-                counts.get().map(|counts| figures::families(&counts.totals(), &rulebook.classes())).unwrap_or_default();
+            let families =
+                |(engine, counts): &(Engine, Counts)| figures::families(*engine, &counts.totals(), &rulebook.classes());
+            let mut families = counts.get().map(families).unwrap_or_default();
             families.extend(reloads.families());
             families.extend(rulebook.families());
             families
@@ -53,7 +56,7 @@ impl Scrapes {
     pub(crate) fn look(&self) -> Look {
         let (counts, rulebook) = (Arc::clone(&self.counts), Arc::clone(&self.rulebook));
         Arc::new(move || {
-            let mut standing = counts.get().map_or_else(Standing::starting, Standing::of);
+            let mut standing = counts.get().map_or_else(Standing::starting, |(_, counts)| Standing::of(counts));
             standing.away.extend(rulebook.keys_missing().map(|why| ("the issuer of token keys", why)));
             standing
         })
@@ -80,8 +83,10 @@ pub(crate) fn start(
     let open_files = host::raise_open_files().map_err(|error| broken(&error))?;
     let limits = &mut rules.limits;
     limits.slots_per_ring = host::slots_per_ring(limits.slots_per_ring, open_files);
+    let engine = choose_engine(config.engine)?;
     let state = HostState::look().map_err(|error| broken(&error))?;
     let layout = Layout {
+        engine,
         shards: config.shards,
         slots_per_ring: limits.slots_per_ring,
         max_connections: config.connections_max,
@@ -90,6 +95,7 @@ pub(crate) fn start(
     let capacity = state.capacity(layout, clients);
     let host_holds = state.capacity(Layout { max_connections: None, ..layout }, clients).connections;
     let boot = BootConfig {
+        engine,
         listen: config.listen,
         backlog: i32::try_from(config.backlog).unwrap_or(i32::MAX),
         shards: config.shards,
@@ -123,12 +129,33 @@ pub(crate) fn start(
     });
     let running = boot::start(&boot, make_shard, give, desk.tell()).map_err(|error| broken(&error))?;
     // Set once: there is one data plane per process.
-    let _was_empty = scrape.counts.set(running.counts());
+    let _was_empty = scrape.counts.set((engine, running.counts()));
     desk.open(running.asks(), homes);
     Ok(Running { running, capacity, host_holds })
 }
 
+/// What carries the sockets on this host; says so where it is not what was hoped for.
+fn choose_engine(wish: EngineWish) -> Result<Engine, Failure> {
+    let wish = match wish {
+        EngineWish::Auto => None,
+        EngineWish::IoUring => Some(Engine::IoUring),
+        EngineWish::Epoll => Some(Engine::Epoll),
+    };
+    let (engine, kept_from_rings) = engine::choose(wish).map_err(|error| Failure::Broken(error.to_string()))?;
+    if let Some(why) = kept_from_rings {
+        tracing::warn!(
+            "the epoll engine runs, which costs more CPU per message: {why}. `--engine epoll` says that this is meant"
+        );
+    }
+    Ok(engine)
+}
+
 impl Running {
+    /// What carries the sockets.
+    pub(crate) fn engine(&self) -> Engine {
+        self.running.engine()
+    }
+
     pub(crate) fn listen(&self) -> SocketAddr {
         self.running.address()
     }

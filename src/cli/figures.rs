@@ -5,14 +5,15 @@
 
 use throng::base::Classes;
 use throng::control::{Family, Histogram, Kind, Sample, Value};
+use throng::runtime::engine::Engine;
 use throng::runtime::scrape::{Shown, Totals};
 use throng::runtime::turn::TURN_BUCKETS_US;
 use throng::shard::{ClassCount, Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
 use throng::wire::{CloseReason, Command, Event, Refusal};
 
 /// All metrics of the data plane, and of the process around it.
-pub(crate) fn families(totals: &Totals, classes: &Classes) -> Vec<Family> {
-    let mut families = vec![messages(totals), latency(totals)];
+pub(crate) fn families(engine: Engine, totals: &Totals, classes: &Classes) -> Vec<Family> {
+    let mut families = vec![messages(totals), latency(totals), runs_on(engine)];
     families.extend(
         Gauges::ALL
             .iter()
@@ -91,6 +92,14 @@ fn of_classes(totals: &Totals, classes: &Classes) -> impl Iterator<Item = Family
     })
 }
 
+/// One for the engine that runs, none for the other.
+fn runs_on(engine: Engine) -> Family {
+    let runs = Engine::ALL.map(|one| (one.name(), u64::from(one == engine)));
+    let samples = labelled("engine", runs.iter().map(|(name, runs)| (*name, runs)));
+    let help = "1 for the engine that carries the sockets, 0 for the other";
+    Family { name: "throng_engine", help, kind: Kind::Gauge, samples }
+}
+
 fn refusals(totals: &Totals) -> Family {
     let cells = &totals.cells[Counters::REFUSALS_AT..];
     let samples = labelled("code", Refusal::ALL.iter().map(|refusal| refusal.code()).zip(cells));
@@ -141,12 +150,15 @@ const PAGE_BYTES: u64 = 4_096;
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use throng::base::{Limits, RoomClass};
     use throng::control::HTTP_REFUSED;
+    use throng::control::jwks::Jwks;
     use throng::runtime::scrape::RuntimeCounts;
     use throng::runtime::turn::TurnTimes;
 
+    use super::super::reload::ReloadCounts;
     use super::*;
 
     fn classes() -> Classes {
@@ -168,7 +180,7 @@ mod tests {
 
     #[test]
     fn every_counter_has_a_name_of_its_own_and_its_own_number() {
-        let all = families(&counted(), &classes());
+        let all = families(Engine::IoUring, &counted(), &classes());
         let names: BTreeSet<&str> = all.iter().map(|family| family.name).collect();
         assert_eq!(names.len(), all.len());
         let value = |name: &str, label: &str| {
@@ -200,10 +212,16 @@ mod tests {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let documented: Vec<(String, String)> =
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
-        let mut shown: Vec<(String, String)> = families(&counted(), &classes())
+        let no_addresses = Jwks::start(&[], Arc::new(|| 0), Arc::new(|_| {})).unwrap();
+        let mut control = throng::control::api_families();
+        control.extend(no_addresses.status().families());
+        control.extend(ReloadCounts::default().families());
+        no_addresses.stop();
+        let mut shown: Vec<(String, String)> = families(Engine::IoUring, &counted(), &classes())
             .iter()
             .map(|family| (family.name, family.kind, family.help))
             .chain([(HTTP_REFUSED.0, Kind::Counter, HTTP_REFUSED.1)])
+            .chain(control.iter().map(|family| (family.name, family.kind, family.help)))
             .map(|(name, kind, help)| {
                 (if kind == Kind::Counter { format!("{name}_total") } else { name.to_owned() }, help.to_owned())
             })

@@ -1,14 +1,15 @@
 //! The admin listener and its keys, from settings to a bound socket.
 //!
-//! Promises: an address in use is said before anything runs; under `--dev` alone a key is made for the run, and a port is
-//! looked for.
+//! Promises: an address in use is said before anything runs, and shared only with a server that this one takes over from;
+//! under `--dev` alone a key is made for the run, and a port is looked for.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 
 use throng::config::Admin;
 use throng::control::{ApiKey, NewKey};
+use throng::runtime::accept;
 
 use super::Failure;
 
@@ -39,10 +40,15 @@ pub(crate) fn keys(admin: &Admin) -> Result<Vec<ApiKey>, Failure> {
 }
 
 impl Operators {
-    /// Binds. `chosen`: the address was asked for, so no other will do.
-    pub(crate) fn bind(address: Option<SocketAddr>, chosen: bool, dev: bool) -> Result<Self, Failure> {
+    /// Binds. `takeover`: a server that is about to leave may be there. `or_elsewhere`: any other port will do.
+    pub(crate) fn bind(
+        address: Option<SocketAddr>,
+        takeover: bool,
+        or_elsewhere: bool,
+        dev: bool,
+    ) -> Result<Self, Failure> {
         let dev_key = dev.then(dev_key).transpose()?;
-        let listener = address.map(|address| listen(address, dev && !chosen)).transpose()?;
+        let listener = address.map(|address| listen(address, takeover, or_elsewhere)).transpose()?;
         Ok(Self { listener, dev_key })
     }
 
@@ -52,18 +58,22 @@ impl Operators {
     }
 }
 
-fn listen(address: SocketAddr, or_elsewhere: bool) -> Result<TcpListener, Failure> {
-    match TcpListener::bind(address) {
+fn listen(address: SocketAddr, takeover: bool, or_elsewhere: bool) -> Result<TcpListener, Failure> {
+    let claimed = if takeover { Ok(()) } else { accept::claim(address) };
+    match claimed.and_then(|()| accept::bind(address, BACKLOG)) {
         Err(error) if error.kind() == ErrorKind::AddrInUse && or_elsewhere => {
-            TcpListener::bind(SocketAddr::new(address.ip(), 0))
+            accept::bind(SocketAddr::new(address.ip(), 0), BACKLOG)
         }
         bound => bound,
     }
-    .map_err(|error| {
-        Failure::Broken(format!(
-            "the admin listener cannot be at {address}: {error}. Give another --admin-listen, or --admin-listen off"
-        ))
-    })
+    .map_err(|error| refused(address, &error))
+}
+
+fn refused(address: SocketAddr, error: &io::Error) -> Failure {
+    Failure::Broken(format!(
+        "the admin listener cannot be at {address}: {error}. Give another --admin-listen, or --admin-listen off; \
+         --takeover shares it with a throng of this user that is about to leave"
+    ))
 }
 
 fn dev_key() -> Result<(ApiKey, String), Failure> {
@@ -72,6 +82,8 @@ fn dev_key() -> Result<(ApiKey, String), Failure> {
 }
 
 const DEV_KEY: &str = "dev";
+/// Operators, not crowds.
+const BACKLOG: i32 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -100,12 +112,16 @@ mod tests {
     fn a_port_in_use_is_an_error_where_it_was_asked_for_and_another_one_under_dev() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = taken.local_addr().ok();
-        for (chosen, dev) in [(true, true), (true, false), (false, false)] {
-            let refused = Operators::bind(address, chosen, dev);
-            assert!(matches!(refused, Err(Failure::Broken(sentence)) if sentence.contains("--admin-listen")));
+        for dev in [true, false] {
+            let refused = Operators::bind(address, false, false, dev);
+            assert!(matches!(refused, Err(Failure::Broken(sentence)) if sentence.contains("--takeover")));
         }
-        let elsewhere = Operators::bind(address, false, true).unwrap();
+        let refused = Operators::bind(address, true, false, false);
+        assert!(matches!(refused, Err(Failure::Broken(_))), "only a throng shares its address");
+        let elsewhere = Operators::bind(address, false, true, true).unwrap();
         assert_ne!(elsewhere.address(), address);
         assert!(elsewhere.dev_key.is_some());
+        let next = Operators::bind(elsewhere.address(), true, false, false).unwrap();
+        assert_eq!(next.address(), elsewhere.address(), "shared by two of us");
     }
 }

@@ -94,7 +94,10 @@ impl Rulebook {
             (book.config.jwks.clone(), book.generation + 1, book.shards.clone(), classes)
         };
         let fetching = match shards {
-            Some((_, unknown)) if before != config.jwks => Some(self.fetch(&config.jwks, next, unknown)?),
+            // The same file may hold other certificates by now.
+            Some((_, unknown)) if before != config.jwks || config.jwks.iter().any(|jwks| jwks.ca_file.is_some()) => {
+                Some(self.fetch(&config.jwks, next, unknown)?)
+            }
             Some(_) | None => None,
         };
         Ok(Prepared { config, classes, fetching })

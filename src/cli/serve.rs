@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throng::base::{Classes, Limits};
-use throng::config::{AdminListen, RoomSettings, Settled};
+use throng::config::{AdminListen, EngineWish, RoomSettings, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
@@ -37,6 +37,7 @@ pub(crate) struct ServeConfig {
     /// `None`: as many as this host can hold.
     pub(crate) connections_max: Option<u64>,
     pub(crate) flush: Flush,
+    pub(crate) engine: EngineWish,
     /// `None`: tokens are proved by other keys.
     pub(crate) secret: Option<Secret>,
     /// The secret's and those of all files.
@@ -53,6 +54,7 @@ pub(crate) struct ServeConfig {
     pub(crate) limits: Limits,
     pub(crate) dev: bool,
     pub(crate) takeover: bool,
+    pub(crate) echo: bool,
     pub(crate) drain_budget: Duration,
     pub(crate) admin: AdminSettings,
     /// The admin listener's address was asked for.
@@ -75,7 +77,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     }
     let rulebook = Rulebook::new(config.clone())?;
     let scrape = boot::Scrapes::new(Arc::clone(&rulebook));
-    let operators = Operators::bind(config.admin.listen, config.admin_chosen, config.dev)?;
+    let or_elsewhere = config.dev && !config.admin_chosen;
+    let operators = Operators::bind(config.admin.listen, config.takeover, or_elsewhere, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
     let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
     let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
@@ -109,6 +112,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         listen: running.listen(),
         shards: config.shards,
         flush: flush_name(config.flush),
+        engine: running.engine().name(),
         capacity: &running.capacity(),
         secret: &config.keys_whence,
         dev_token: guest.as_deref(),
@@ -116,7 +120,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         admin_key: dev_key.as_ref().map(|(_, text)| text.as_str()),
     };
     println!("{banner}");
-    tracing::info!(listen = %running.listen(), shards = config.shards, flush = flush_name(config.flush), "serving");
+    let (shards, engine, flush) = (config.shards, running.engine().name(), flush_name(config.flush));
+    tracing::info!(listen = %running.listen(), shards, engine, flush, "serving");
 
     notify.ready(&format!("serving at {}", running.listen()));
 
@@ -125,6 +130,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     tracing::info!(signal, budget_s, "leaving: everybody gets a slot to come back in; a second signal ends at once");
     notify.stopping(config.drain_budget);
     rulebook.stop();
+    control.leave();
     let left = running.leave(config.drain_budget);
     control.join();
     left
@@ -146,6 +152,7 @@ impl ServeConfig {
         let listen = settled.listen().ok_or_else(|| Failure::Misused(NO_LISTEN.to_owned()))?;
         let (secret, secret_whence) = find_secret(settled, kept)?.unzip();
         let (keys, warnings) = find_keys(settled, secret.as_ref())?;
+        config.tokens.jwks.iter().try_for_each(JwksRules::check_files).map_err(Failure::Misused)?;
         let nobody_said = || if dev { Grants::everything() } else { Grants::nothing() };
         let origins = config.origins.clone();
         Ok(Self {
@@ -155,6 +162,7 @@ impl ServeConfig {
             backlog: config.server.backlog,
             connections_max: config.server.max_connections,
             flush: config.server.flush,
+            engine: config.server.engine,
             secret,
             keys,
             jwks: config.tokens.jwks.clone(),
@@ -168,6 +176,7 @@ impl ServeConfig {
             limits: config.limits.clone(),
             dev,
             takeover: config.server.takeover,
+            echo: config.server.echo,
             drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(if dev {
                 DEV_DRAIN_BUDGET_MS
             } else {
@@ -191,7 +200,8 @@ impl ServeConfig {
     pub(crate) fn rules(&self, ring: &KeyRing, classes: Classes) -> Rules {
         let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));
         let (origins, proxies, carriers) = (self.origins.clone(), self.proxies.clone(), self.carriers.clone());
-        Rules { classes, origins, proxies, carriers, ..Rules::new(limits, verifier, self.default_grants.clone()) }
+        let echo = self.echo;
+        Rules { classes, origins, proxies, carriers, echo, ..Rules::new(limits, verifier, self.default_grants.clone()) }
     }
 
     /// Likewise, of the API. `dev_key` is the one made for this run.

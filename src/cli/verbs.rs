@@ -108,12 +108,7 @@ pub(crate) fn who(args: &WhoArgs) -> Result<(), Failure> {
     if args.room.is_some() {
         println!("{} in {}", users(answer["count"].as_u64().unwrap_or(0)), plain(&answer["room"]));
         for member in answer["members"].as_array().into_iter().flatten() {
-            let info = member.get("info").map(|info| format!("  {info}")).unwrap_or_default();
-            println!(
-                "  {:<32} {}{info}",
-                plain(&member["user"]),
-                connections(member["connections"].as_u64().unwrap_or(0))
-            );
+            println!("{}", line_of_member(member));
         }
         return Ok(());
     }
@@ -235,6 +230,12 @@ fn line_of(message: &Value) -> String {
     )
 }
 
+fn line_of_member(member: &Value) -> String {
+    let info = member.get("info").map(|info| format!("  {}", visible(&info.to_string()))).unwrap_or_default();
+    let count = connections(member["connections"].as_u64().unwrap_or(0));
+    format!("  {:<32} {count}{info}", plain(&member["user"]))
+}
+
 /// A string of the answer, for a terminal.
 fn plain(value: &Value) -> String {
     visible(value.as_str().unwrap_or("?"))
@@ -279,6 +280,8 @@ mod tests {
             "offset": 42, "at": 1_700_000_000_123_u64, "from": {"user": "ann\u{1b}[2J"}, "event": "said",
             "data": {"text": "a\nb\u{9b}"}
         });
+        let member = json!({"user": "ann", "connections": 1, "info": {"name": "\u{9b}2J"}});
+        assert!(line_of_member(&member).ends_with("1 connection  {\"name\":\"\\u{9b}2J\"}"));
         assert_eq!(line_of(&message), "#42 22:13:20 ann\\u{1b}[2J [said] {\"text\":\"a\\nb\\u{9b}\"}");
     }
 }

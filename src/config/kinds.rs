@@ -185,14 +185,17 @@ impl Value for JwksRules {
             ("timeout_ms", unusual(self.timeout_ms, usual.timeout_ms)),
             ("body_bytes_max", unusual(bytes(self.body_bytes_max), bytes(usual.body_bytes_max))),
             ("plain_http", self.plain_http.then(|| "true".to_owned())),
+            ("ca_file", self.ca_file.to_toml()),
         ]))
+    }
+
+    fn seen_from(self, folder: &Path) -> Self {
+        Self { ca_file: self.ca_file.seen_from(folder), ..self }
     }
 }
 
 fn jwks(value: &Json) -> Result<JwksRules, String> {
-    let known =
-        ["url", "issuer", "refresh_s", "between_s", "backoff_max_s", "timeout_ms", "body_bytes_max", "plain_http"];
-    let (table, usual) = (Table::open(value, &known)?, JwksRules::default());
+    let (table, usual) = (Table::open(value, JWKS_FIELDS)?, JwksRules::default());
     let bytes = table.number("body_bytes_max")?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(JwksRules {
         url: table.text("url")?.unwrap_or_default().to_owned(),
@@ -203,8 +206,21 @@ fn jwks(value: &Json) -> Result<JwksRules, String> {
         timeout_ms: table.number("timeout_ms")?.unwrap_or(usual.timeout_ms),
         body_bytes_max: bytes.unwrap_or(usual.body_bytes_max),
         plain_http: table.yes("plain_http")?.unwrap_or(usual.plain_http),
+        ca_file: table.text("ca_file")?.map(PathBuf::from),
     })
 }
+
+const JWKS_FIELDS: &[&str] = &[
+    "url",
+    "issuer",
+    "refresh_s",
+    "between_s",
+    "backoff_max_s",
+    "timeout_ms",
+    "body_bytes_max",
+    "plain_http",
+    "ca_file",
+];
 
 fn plain<T: Value>(text: &str) -> Result<Vec<T>, String> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());

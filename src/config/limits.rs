@@ -346,7 +346,7 @@ fn of_shards() -> Vec<Setting> {
         setting(
             "limits.slots_per_ring",
             |c| &mut c.limits.slots_per_ring,
-            "Rows, and direct descriptors, of one io_uring; the limit on open files cuts it down.",
+            "Rows of one chunk, and direct descriptors of one io_uring; the limit on open files cuts it down.",
         )
         .within(1..=65_535),
         setting(

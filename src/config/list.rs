@@ -117,6 +117,13 @@ fn server() -> Vec<Setting> {
              the tick, in fewer and larger writes.",
         )
         .flag("flush", "MODE"),
+        setting(
+            "server.engine",
+            |c| &mut c.server.engine,
+            "What carries the sockets: \"io_uring\" (Linux 6.8 or later); \"epoll\" for hosts that forbid it, as containers \
+             do by default, at more CPU per message; \"auto\" tries io_uring and says why where it takes epoll.",
+        )
+        .flag("engine", "ENGINE"),
         setting("server.node", |c| &mut c.server.node, "This server's name in `welcome`: 1 to 128 bytes.")
             .flag("node", "NAME")
             .unset("the host's name", "\"eu-1\""),
@@ -126,6 +133,14 @@ fn server() -> Vec<Setting> {
             "Share the address with a server that is about to leave: start this one, then send the other SIGTERM.",
         )
         .flag("takeover", "BOOL"),
+        setting(
+            "server.echo",
+            |c| &mut c.server.echo,
+            "Mounts `/echo`, which sends every message back, for conformance suites and measurements. No token is asked \
+             for there: not on a server that strangers reach.",
+        )
+        .flag("echo", "BOOL")
+        .live(),
     ]
 }
 
@@ -238,7 +253,8 @@ fn tokens() -> Vec<Setting> {
             |c| &mut c.tokens.jwks,
             "Addresses of JWK sets: [{ url = \"https://id.example/jwks.json\", issuer = \"https://id.example\" }]; there \
              are also `refresh_s` (600), `between_s` (30), `backoff_max_s` (300), `timeout_ms` (5_000), \
-             `body_bytes_max` (262_144) and `plain_http` (false). In a variable JSON, or URLs with commas between.",
+             `body_bytes_max` (262_144), `plain_http` (false) and `ca_file` (certificates that vouch for this address, \
+             instead of the system's). In a variable JSON, or URLs with commas between.",
         )
         .flag("jwks-url", "URL")
         .repeats()

@@ -78,10 +78,13 @@ pub struct Server {
     /// Connections of all shards together. `None`: as many as this host can hold.
     pub max_connections: Option<u64>,
     pub flush: Flush,
+    pub engine: EngineWish,
     /// This server's name in `welcome`. `None`: the host's.
     pub node: Option<String>,
     /// Share the address with a server that is about to leave.
     pub takeover: bool,
+    /// Whether `/echo` is there.
+    pub echo: bool,
 }
 
 impl Default for Server {
@@ -95,10 +98,21 @@ impl Default for Server {
             backlog: 4_096,
             max_connections: None,
             flush: Flush::default(),
+            engine: EngineWish::Auto,
             node: None,
             takeover: false,
+            echo: false,
         }
     }
+}
+
+/// Which way of the kernel shall carry the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EngineWish {
+    /// io_uring where it works, else epoll.
+    Auto,
+    IoUring,
+    Epoll,
 }
 
 /// `[admin]`: where operators and backends ask, and by which keys.
@@ -202,11 +216,17 @@ impl Config {
         self.rooms.classes(&self.limits, None).map(|_| ())
     }
 
-    /// Says what is not wrong and does nothing.
-    fn in_vain(&self) -> Vec<String> {
+    /// Says what is not wrong and probably not meant.
+    fn not_meant(&self) -> Vec<String> {
         let cookie_in_vain = self.tokens.carriers.cookie.is_some() && !self.origins.has_list();
         let protocol_in_vain = self.proxies.protocol && self.proxies.trusted.is_empty();
+        let anybody_for_anybody =
+            self.tokens.jwks.len() > 1 && self.tokens.jwks.iter().any(|jwks| jwks.issuer.is_none());
         let all = [
+            (
+                anybody_for_anybody,
+                "of several addresses in `jwks` in [tokens] one has no `issuer`: its keys prove everybody's tokens",
+            ),
             (cookie_in_vain, "`cookie` in [tokens] is never looked at: `allow` in [origins] lists no page"),
             (protocol_in_vain, "`protocol` in [proxies] changes nothing: `trusted` names nobody"),
         ];

@@ -85,7 +85,7 @@ pub fn read(sources: &Sources<'_>) -> Result<Settled, Problems> {
     match problems.is_empty() {
         true => {
             let mut warnings = strange_variables(sources.environment);
-            warnings.extend(config.in_vain());
+            warnings.extend(config.not_meant());
             Ok(Settled { config, whence, warnings })
         }
         false => Err(Problems(problems)),

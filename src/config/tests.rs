@@ -108,6 +108,10 @@ fn a_wrong_value_is_refused_in_a_sentence() {
         ("[tokens]\nkeys = [{ file = 'a', key = 'b' }]", "has an unknown field \"key\": there are file, kid,"),
         ("[tokens]\nkeys = [{ file = 'a', algorithm = 'none' }]", "names \"none\", which is none of HS256"),
         ("[tokens]\njwks = [{ url = 'http://id.example/' }]", "http://id.example/ is not https"),
+        (
+            "[tokens]\njwks = [{ url = 'http://localhost/', ca_file = 'ca' }]",
+            "ca_file says who vouches for an https address",
+        ),
         ("[tokens]\njwks = [{ url = 'https://a', refresh_s = '1' }]", "has a `refresh_s` that must be a whole number"),
         ("[tokens]\njwks = [{ url = 'https://a' }, { url = 'https://a' }]", "`jwks` in [tokens] names https://a twice"),
         ("[tokens]\nalgorithms = []", "tokens.algorithms names none"),
@@ -196,7 +200,7 @@ fn the_kinds_of_the_parts_are_the_same_in_the_file_and_in_variables() {
     let file = format!(
         "[admin]\nlisten = 'off'\nkeys = [{{ name = 'a', sha256 = '{zeros}' }}, {{ name = 'b', sha256 = '{ones}' }}]\n\
          [tokens]\nkeys = [{{ file = '/a.pem', kid = 'k', algorithm = 'ES256', issuer = 'i' }}]\n\
-         jwks = [{{ url = 'https://a/', issuer = 'i', timeout_ms = 7 }}]\nalgorithms = ['RS256', 'EdDSA']\n\
+         jwks = [{{ url = 'https://a/', issuer = 'i', timeout_ms = 7, ca_file = '/ca.pem' }}]\nalgorithms = ['RS256', 'EdDSA']\n\
          [origins]\nallow = ['https://a', 'same-host']\n[proxies]\ntrusted = ['10.0.0.0/8', '::1']\n\
          [limits]\nuncounted = []\n"
     );
@@ -206,7 +210,7 @@ fn the_kinds_of_the_parts_are_the_same_in_the_file_and_in_variables() {
         ("THRONG_ADMIN_LISTEN", "off"),
         ("THRONG_API_KEY_SHA256", &keys),
         ("THRONG_TOKENS_KEYS", r#"[{"file":"/a.pem","kid":"k","algorithm":"ES256","issuer":"i"}]"#),
-        ("THRONG_JWKS_URL", r#"[{"url":"https://a/","issuer":"i","timeout_ms":7}]"#),
+        ("THRONG_JWKS_URL", r#"[{"url":"https://a/","issuer":"i","timeout_ms":7,"ca_file":"/ca.pem"}]"#),
         ("THRONG_TOKENS_ALGORITHMS", "RS256,EdDSA"),
         ("ALLOWED_ORIGINS", "https://a, same-host"),
         ("THRONG_PROXIES_TRUSTED", "10.0.0.0/8,::1"),
@@ -228,6 +232,10 @@ fn the_kinds_of_the_parts_are_the_same_in_the_file_and_in_variables() {
 fn what_does_nothing_is_warned_of() {
     let warnings = |file: &str| settle(file, &[], &[]).unwrap().warnings;
     assert!(warnings("[tokens]\ncookie = 'session'")[0].contains("never looked at"));
+    let issuers = |second: &str| {
+        warnings(&format!("[tokens]\njwks = [{{ url = 'https://a', issuer = 'a' }}, {{ url = 'https://b'{second} }}]"))
+    };
+    assert!(issuers("")[0].contains("everybody's tokens") && issuers(", issuer = 'b'").is_empty());
     assert_eq!(warnings("[tokens]\ncookie = 'session'\n[origins]\nallow = ['https://a']"), [""; 0]);
     assert!(warnings("[proxies]\nprotocol = true")[0].contains("names nobody"));
 }

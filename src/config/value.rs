@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use toml::de::DeValue;
 
-use super::LogForm;
+use super::{EngineWish, LogForm};
 use crate::shard::Flush;
 
 /// One kind of value.
@@ -247,6 +247,7 @@ macro_rules! words {
 
 words! {
     Flush { "eager" => Eager, "tick" => Tick }
+    EngineWish { "auto" => Auto, "io_uring" => IoUring, "epoll" => Epoll }
     LogForm { "human" => Human, "json" => Json }
 }
 

@@ -1,7 +1,8 @@
 //! The admin listener: what the public must not see.
 //!
 //! Promises: it stands apart from the public listener, with connections of its own, so that a crowd at the front door
-//! keeps nobody from looking; what is on it is mounted here and nowhere else.
+//! keeps nobody from looking; what is on it is mounted here and nowhere else; at no time does nobody listen: a server that
+//! leaves steps back when the next one has the address, and not before.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::api::{Api, Problem};
 use super::keys::ApiKey;
 use super::{DEFAULT_ADMIN_PORT, serve_connection};
+use crate::runtime::accept;
 
 /// What an operator says about the admin listener.
 #[derive(Clone, Debug)]
@@ -59,13 +61,27 @@ pub(super) fn router(operations: Router, api: Api) -> Router {
     })
 }
 
-/// Takes connections for as long as it is polled.
-pub(super) async fn serve(listener: TcpListener, router: Router, permits: Arc<Semaphore>) -> io::Result<()> {
+/// Takes connections until another server does, once this one is `leaving`.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    permits: Arc<Semaphore>,
+    leaving: watch::Receiver<bool>,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
+    let replaced = replaced(listener.try_clone()?, leaving);
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::select! {
+        () = take(&listener, router, permits) => {}
+        () = replaced => tracing::info!("operators are left to the server that has taken over"),
+    }
+    Ok(())
+}
+
+async fn take(listener: &tokio::net::TcpListener, router: Router, permits: Arc<Semaphore>) {
     loop {
         // One more waits in the backlog: here are operators, not crowds.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return Ok(()) };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let connection = serve_connection(socket, peer.ip(), router.clone());
@@ -85,7 +101,28 @@ pub(super) async fn serve(listener: TcpListener, router: Router, permits: Arc<Se
     }
 }
 
+/// Comes true when this server leaves, another has its address, and whoever was on the way has arrived.
+async fn replaced(listener: TcpListener, mut leaving: watch::Receiver<bool>) {
+    if leaving.wait_for(|leaving| *leaving).await.is_err() {
+        return std::future::pending().await;
+    }
+    loop {
+        match accept::is_shared(&listener) {
+            Ok(true) => break,
+            Ok(false) => tokio::time::sleep(LOOK_AGAIN).await,
+            Err(error) => {
+                tracing::warn!(%error, "whether another server has the admin address is not to be seen: this one stays");
+                return std::future::pending().await;
+            }
+        }
+    }
+    accept::hold_newcomers_off(&listener);
+    tokio::time::sleep(Duration::from_millis(accept::LINGER_MS_MAX)).await;
+}
+
 /// Connections served at once.
 pub(super) const CONNECTIONS_MAX: usize = 128;
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// A successor that comes late is noticed so late.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const BATCH_BYTES_MAX: usize = 4 << 20;

@@ -34,7 +34,7 @@ pub(super) enum Standing {
     UnderWay,
     /// The key was used for something else.
     OtherRequest,
-    /// More calls with a key are under way than the table holds.
+    /// The table holds as many calls, or as many bytes of answers, as it may, and the oldest is under way.
     Full,
 }
 
@@ -66,7 +66,8 @@ impl Calls {
                 None => Standing::UnderWay,
             };
         }
-        if self.by_key.len() >= CALLS_MAX {
+        // More bytes than may be: the oldest is under way, and keeps those behind it from being forgotten.
+        if self.by_key.len() >= CALLS_MAX || self.kept_bytes > KEPT_BYTES_MAX {
             return Standing::Full;
         }
         self.by_key.insert(key.clone(), Entry { request, began: now, answer: None });
@@ -163,5 +164,21 @@ mod tests {
         calls.finish(&key("0"), done());
         assert!(matches!(calls.begin(&key("more"), [0; 32], now), Standing::New));
         assert_eq!((calls.by_key.len(), calls.kept_bytes), (CALLS_MAX, 0));
+    }
+
+    #[test]
+    fn answers_are_bounded_in_bytes_even_while_the_oldest_call_is_under_way() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        assert!(matches!(calls.begin(&key("slow"), [0; 32], now), Standing::New));
+        let long = || Some(Kept { status: StatusCode::OK, body: Bytes::from(vec![b'x'; BODY_BYTES_MAX]) });
+        let mut done = 0;
+        while matches!(calls.begin(&key(&done.to_string()), [0; 32], now), Standing::New) {
+            calls.finish(&key(&done.to_string()), long());
+            done += 1;
+        }
+        assert_eq!(done, KEPT_BYTES_MAX / BODY_BYTES_MAX + 1);
+        calls.finish(&key("slow"), None);
+        assert!(matches!(calls.begin(&key("more"), [0; 32], now), Standing::New));
+        assert!(calls.kept_bytes <= KEPT_BYTES_MAX);
     }
 }

@@ -13,6 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::{Duration, Instant};
 
+use crate::base::counted_as;
+
 /// One key: a name for logs and messages, and the SHA-256 of the key's text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey {
@@ -107,7 +109,8 @@ pub(super) fn find<'a>(keys: &'a [ApiKey], text: &str) -> Option<&'a ApiKey> {
 /// Wrong keys by address: [`BURST`] at once, then one a second.
 #[derive(Default, Debug)]
 pub(super) struct Guesses {
-    by_address: HashMap<IpAddr, Tries>,
+    /// By what is counted as one address: whoever has a /64 could draw a new one for each guess.
+    by_address: HashMap<u64, Tries>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -126,11 +129,12 @@ impl Tries {
 impl Guesses {
     /// Whether this address may try a key now. While it may not, not even the right one is looked at.
     pub(super) fn may_try(&self, address: IpAddr, now: Instant) -> bool {
-        self.by_address.get(&address).is_none_or(|tries| tries.left_at(now) < BURST)
+        self.by_address.get(&counted_as(address)).is_none_or(|tries| tries.left_at(now) < BURST)
     }
 
     /// It was the wrong one.
     pub(super) fn wrong(&mut self, address: IpAddr, now: Instant) {
+        let address = counted_as(address);
         let spent = self.by_address.get(&address).map_or(0, |tries| tries.left_at(now));
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, tries| tries.left_at(now) > 0);
@@ -217,6 +221,9 @@ mod tests {
         assert!(guesses.may_try(bad, later), "one a second");
         guesses.wrong(bad, later);
         assert!(!guesses.may_try(bad, later));
+        let of_one_net = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
+        (0..).map(of_one_net).take(10).for_each(|address| guesses.wrong(address, later));
+        assert!(!guesses.may_try(of_one_net(99), later), "a /64 is one");
         for n in 0..5_000_u32 {
             guesses.wrong(IpAddr::from(n.to_be_bytes()), later);
         }

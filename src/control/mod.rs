@@ -7,6 +7,7 @@ mod admin;
 mod api;
 mod desk;
 mod front;
+mod guests;
 mod hangup;
 mod idempotency;
 pub mod jwks;
@@ -34,11 +35,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tower_service::Service;
 
 pub use admin::{AdminRules, AdminSettings};
-pub use api::document as api_document;
+pub use api::{document as api_document, families as api_families};
 pub use desk::Desk;
 pub use front::FrontDoor;
 pub use hangup::Hangups;
@@ -48,6 +49,7 @@ pub use notify::{Notify, Watchdog};
 pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
 pub use signals::Signals;
 
+use guests::Guests;
 use rewind::Rewind;
 
 use crate::runtime::Given;
@@ -77,6 +79,7 @@ pub struct ControlConfig {
 #[derive(Debug)]
 pub struct Control {
     thread: JoinHandle<()>,
+    leaving: watch::Sender<bool>,
 }
 
 /// The way to the control plane. A clone is a pointer; every shard has one.
@@ -94,14 +97,20 @@ impl Control {
         let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };
         let refused = Arc::clone(&handover.refused);
         let (desk, answers) = Desk::new(config.admin_rules.clone());
-        let at_work = desk.clone();
+        let (at_work, (leaving, told)) = (desk.clone(), watch::channel(false));
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::spawn(at_work.clone().listen(answers));
-                serve(config, handed, refused, at_work).await;
+                serve(config, handed, refused, at_work, told).await;
             });
         })?;
-        Ok((Self { thread }, handover, desk))
+        Ok((Self { thread, leaving }, handover, desk))
+    }
+
+    /// The server leaves. The admin listener goes on, and says so, unless another server has its address, too: then
+    /// operators are left to that one.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
     }
 
     /// Blocks until the last answer is given. Every [`HandOver`] must be gone, or this never returns.
@@ -125,7 +134,13 @@ impl HandOver {
     }
 }
 
-async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused: Arc<AtomicU64>, desk: Desk) {
+async fn serve(
+    config: ControlConfig,
+    mut handed: mpsc::Receiver<Given>,
+    refused: Arc<AtomicU64>,
+    desk: Desk,
+    leaving: watch::Receiver<bool>,
+) {
     let counts = Arc::new(api::ApiCounts::default());
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
@@ -135,7 +150,7 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
     }
     let operators = Arc::new(Semaphore::new(admin::CONNECTIONS_MAX));
     if let Some(listener) = config.admin {
-        let served = admin::serve(listener, admin, Arc::clone(&operators));
+        let served = admin::serve(listener, admin, Arc::clone(&operators), leaving);
         tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::error!(%error, "the admin listener ended");
@@ -143,8 +158,12 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
         });
     }
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let guests = Guests::default();
     while let Some(Given { socket, read, client }) = handed.recv().await {
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+        let peer = client.or_else(|| socket.peer_addr().ok().map(|peer| peer.ip()));
+        // Whose peer is not known any more is gone: that is found out below, and is no refusal.
+        let guest = peer.map(|peer| guests.take_in(&config.front, peer)).transpose();
+        let (Ok(permit), Ok(guest)) = (Arc::clone(&permits).try_acquire_owned(), guest) else {
             refuse(&socket, &refused);
             continue;
         };
@@ -153,7 +172,7 @@ async fn serve(config: ControlConfig, mut handed: mpsc::Receiver<Given>, refused
                 let peer = client.unwrap_or(peer);
                 let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
                 tokio::spawn(async move {
-                    let _permit = permit;
+                    let _held = (permit, guest);
                     if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {
                         tracing::debug!(%peer, "an http connection reached its age");
                     }
@@ -212,7 +231,7 @@ fn refuse(mut socket: &TcpStream, refused: &AtomicU64) {
 const DEFAULT_ADMIN_PORT: u16 = 8081;
 /// Sockets waiting for the thread; with those served, at most 512 descriptors are open here.
 const HANDED_WAITING_MAX: usize = 256;
-/// Connections served at once.
+/// Connections served at once, on the public side.
 const CONNECTIONS_MAX: usize = 256;
 /// From the first byte of a head to its last, and between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);

@@ -87,7 +87,8 @@ async fn dev_token(
     Query(query): Query<TokenQuery>,
 ) -> Response {
     // The name too, not only the address: a page of another site whose name was pointed at 127.0.0.1 shall not have one.
-    if !peer.to_canonical().is_loopback() || !names_this_host(&headers) {
+    // Nor whoever comes by a tunnel that ends here and was not named as a proxy.
+    if !peer.to_canonical().is_loopback() || !names_this_host(&headers) || speaks_for_others(&headers) {
         let sentence = "tokens are given away to this host only, at localhost or 127.0.0.1; \
                         elsewhere make one with: throng token --user U";
         return no(StatusCode::FORBIDDEN, "forbidden", sentence);
@@ -110,6 +111,13 @@ fn names_this_host(headers: &HeaderMap) -> bool {
     };
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Whether somebody on the way says that it speaks for another host.
+fn speaks_for_others(headers: &HeaderMap) -> bool {
+    let is_here = |hop: &str| hop.trim().parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    let hops = |value: &HeaderValue| value.to_str().is_ok_and(|hops| hops.split(',').all(is_here));
+    headers.contains_key(header::FORWARDED) || !headers.get_all("x-forwarded-for").iter().all(hops)
 }
 
 #[derive(Serialize)]
@@ -149,5 +157,18 @@ mod tests {
             assert!(!named(bad), "{bad}");
         }
         assert!(!names_this_host(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn whoever_is_forwarded_from_elsewhere_is_not_of_this_host() {
+        let forwarded = |name: &'static str, hops: &'static str| {
+            speaks_for_others(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(hops))]))
+        };
+        assert!(!speaks_for_others(&HeaderMap::new()));
+        assert!(!forwarded("x-forwarded-for", "127.0.0.1, ::1"));
+        for hops in ["203.0.113.9", "127.0.0.1, 203.0.113.9", "unknown", ""] {
+            assert!(forwarded("x-forwarded-for", hops), "{hops}");
+        }
+        assert!(forwarded("forwarded", "for=127.0.0.1"));
     }
 }

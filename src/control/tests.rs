@@ -199,6 +199,28 @@ fn connections_beyond_the_bound_are_told_busy_and_room_comes_back() {
 }
 
 #[test]
+fn one_address_cannot_hold_all_the_connections_there_are() {
+    let (control, handover) = start(false);
+    let ask_as = |client: [u8; 4]| {
+        let (mut socket, server) = pair();
+        let request = format!("GET /healthz HTTP/1.1\r\n{REQUEST_END}");
+        handover.give(Given { socket: server, read: Bytes::from(request), client: Some(client.into()) });
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).unwrap();
+        (socket, answer)
+    };
+    let held: Vec<_> = (0..guests::PER_ADDRESS_MAX).map(|_| ask_as([203, 0, 113, 5])).collect();
+    assert!(held.iter().all(|(_, answer)| answer == b"HTTP/1.1 200"));
+    assert_eq!(&ask_as([203, 0, 113, 5]).1, b"HTTP/1.1 503");
+    assert_eq!(&ask_as([203, 0, 113, 6]).1, b"HTTP/1.1 200");
+    drop(held);
+    // The thread learns of the closed ones in its own time.
+    while &ask_as([203, 0, 113, 5]).1 != b"HTTP/1.1 200" {}
+    drop(handover);
+    control.join();
+}
+
+#[test]
 fn a_socket_given_after_the_end_is_answered_and_closed() {
     let (queue, handed) = mpsc::channel(1);
     let handover = HandOver { queue, refused: Arc::new(AtomicU64::new(0)) };

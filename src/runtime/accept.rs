@@ -5,9 +5,11 @@
 //! next tick instead of spinning. A door that closes turns newcomers to the other servers of the address and still takes
 //! in those who were on their way. Must never: accept without bound in one turn.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
@@ -44,12 +46,44 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
+/// From now on the kernel drops every new SYN for this listener: the client sends it again after a second, to whoever
+/// listens then. Accept for [`LINGER_MS_MAX`] more, so that those on their way arrive, and then close.
+pub fn hold_newcomers_off(listener: &impl AsFd) {
+    // Where the kernel forbids filters, a few newcomers are reset; leaving goes on.
+    if let Err(error) = SockRef::from(listener).attach_filter(&DROPS_NEW_SYNS) {
+        tracing::warn!(%error, "newcomers cannot be held off while the door closes: some may be reset");
+    }
+}
+
+/// Whether another socket, of this process or another, listens at the very address of this one.
+///
+/// # Errors
+/// `/proc/self/net` cannot be read, or does not know this listener.
+pub fn is_shared(listener: &TcpListener) -> io::Result<bool> {
+    let own = File::from(OwnedFd::from(listener.try_clone()?)).metadata()?.ino().to_string();
+    let table = if listener.local_addr()?.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    let mut listeners = Vec::new();
+    for line in BufReader::new(File::open(table)?).lines().skip(1) {
+        let line = line?;
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(at), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else { continue };
+        if *state != LISTENS {
+            // The kernel lists listeners first; of connections there may be a million.
+            break;
+        }
+        listeners.push(((*at).to_owned(), *inode == own));
+    }
+    let here = listeners.iter().find(|(_, is_own)| *is_own).map(|(at, _)| at);
+    let here = here.ok_or_else(|| io::Error::other(format!("{table} does not list this listener")))?;
+    Ok(listeners.iter().any(|(at, is_own)| !is_own && at == here))
+}
+
 /// What happened at the door since it opened.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct DoorTotals {
     /// Connections that were seated.
     pub accepted: u64,
-    /// Answered 503: no row, no ring for it, or too many handshakes under way.
+    /// Answered 503: no row, no room for it in the engine, or too many handshakes under way.
     pub refused_full: u64,
     /// Answered 429: too many connections or handshakes from one address.
     pub refused_address: u64,
@@ -80,7 +114,7 @@ impl Door {
     /// # Errors
     /// `EMFILE`: not even the reserve could be made.
     pub fn new(listener: TcpListener, sockets: &mut Sockets) -> io::Result<Self> {
-        sockets.watch_listener(listener.as_fd());
+        sockets.watch_listener(listener.as_fd())?;
         let reserve = Some(EventFd::new()?);
         Ok(Self {
             listener: Some(listener),
@@ -97,7 +131,7 @@ impl Door {
         let Some(listener) = &self.listener else { return };
         self.waiting = true;
         if !watching {
-            sockets.watch_listener(listener.as_fd());
+            sockets.watch_listener_again(listener.as_fd());
         }
     }
 
@@ -106,10 +140,7 @@ impl Door {
     /// then), and it is closed when those who were on their way have arrived: after `linger_ms` at most.
     pub fn close(&mut self, now: Now, linger_ms: u64) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.closing.is_none()) else { return };
-        // Where the kernel forbids filters, a few newcomers are reset; leaving goes on.
-        if let Err(error) = SockRef::from(listener).attach_filter(&DROPS_NEW_SYNS) {
-            tracing::warn!(%error, "newcomers cannot be held off while the door closes: some may be reset");
-        }
+        hold_newcomers_off(listener);
         self.closing = Some((now.mono_ms, linger_ms.min(LINGER_MS_MAX)));
     }
 
@@ -127,7 +158,7 @@ impl Door {
         {
             // The poll holds the file: without this the listener would go on listening after its close.
             let _was_listening = SockRef::from(&listener).shutdown(Shutdown::Both);
-            sockets.unwatch_listener();
+            sockets.unwatch_listener(listener.as_fd());
             self.waiting = false;
         }
         if self.reserve.is_none() {
@@ -141,7 +172,7 @@ impl Door {
     }
 
     /// Accepts at most `most`. `open` gives each a place or says why not, which is answered by HTTP; connections it gave
-    /// a place that the rings could not take are answered 503 too and stand in `homeless`, for the owner to forget.
+    /// a place that the engine could not take are answered 503 too and stand in `homeless`, for the owner to forget.
     pub fn turn(
         &mut self,
         most: usize,
@@ -173,15 +204,16 @@ impl Door {
         open: &mut impl FnMut(IpAddr) -> Result<ConnKey, CloseReason>,
         homeless: &mut Vec<ConnKey>,
     ) {
-        let seated = open(peer.ip()).and_then(|conn| {
-            sockets.adopt(&socket, conn).map_err(|_| {
+        let seated = match open(peer.ip()) {
+            Ok(conn) => sockets.adopt(socket, conn).map_err(|(socket, _)| {
                 homeless.push(conn);
-                CloseReason::Full
-            })
-        });
+                (socket, CloseReason::Full)
+            }),
+            Err(reason) => Err((socket, reason)),
+        };
         match seated {
             Ok(()) => self.totals.accepted += 1,
-            Err(reason) => {
+            Err((socket, reason)) => {
                 match reason.http_status() {
                     Some(429) => self.totals.refused_address += 1,
                     Some(_) | None => self.totals.refused_full += 1,
@@ -257,7 +289,7 @@ fn discard_input(mut socket: &TcpStream) {
 }
 
 /// Well below the second after which a dropped SYN is sent again, so that it never comes here twice.
-const LINGER_MS_MAX: u64 = 700;
+pub const LINGER_MS_MAX: u64 = 700;
 /// Drops a segment whose flags (byte 13 of the TCP header) say SYN and not ACK; everything else passes.
 const DROPS_NEW_SYNS: [SockFilter; 5] = [
     SockFilter::new((libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16, 0, 0, 13),
@@ -266,6 +298,8 @@ const DROPS_NEW_SYNS: [SockFilter; 5] = [
     SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0),
     SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, u32::MAX),
 ];
+/// `TCP_LISTEN` as the table of sockets writes it.
+const LISTENS: &str = "0A";
 /// How many are answered before the door rests: 16 a tick keep a queue of refused clients moving.
 const REFUSALS_PER_REST: usize = 16;
 /// A slow reader may stall with this much (and one send) unsent in the kernel: enough for a good connection, and some
@@ -273,3 +307,29 @@ const REFUSALS_PER_REST: usize = 16;
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// 64 KiB: a whole request head.
 const DISCARDS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_knows_whether_it_has_its_address_for_itself() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(one) = bind(local.parse().unwrap(), 8) else {
+                // Not every host has IPv6.
+                assert!(local.starts_with('['), "{local}");
+                continue;
+            };
+            let address = one.local_addr().unwrap();
+            let _elsewhere = bind(SocketAddr::new(address.ip(), 0), 8).unwrap();
+            let client = TcpStream::connect(address).unwrap();
+            assert!(!is_shared(&one).unwrap(), "connections are no listeners, and another port is another address");
+            assert!(claim(address).is_err());
+            let other = bind(address, 8).unwrap();
+            assert!(is_shared(&one).unwrap() && is_shared(&other).unwrap());
+            drop(one);
+            assert!(!is_shared(&other).unwrap());
+            drop(client);
+        }
+    }
+}

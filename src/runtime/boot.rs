@@ -1,4 +1,4 @@
-//! Starting and ending the executors: one pinned thread per shard.
+//! Starting and ending the shards: one pinned thread each.
 //!
 //! Promises: everything that can fail because of the host fails before the first connection is taken, with a sentence
 //! that says what to change; a stopped server has closed its sockets and joined its threads.
@@ -8,27 +8,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use crossbeam_channel::{Receiver, bounded};
 use thiserror::Error;
 
 use super::accept;
 use super::asks::{self, Asks, Tell};
 use super::clock::Clock;
+use super::engine::Engine;
 use super::host;
 use super::mailbox::{self, Bell};
 use super::notice::{self, RulesChange};
 use super::phase::Phase;
 use super::places::Places;
-use super::pump::{self, Give, Parts, Pump};
+use super::pump::{Give, Parts};
 use super::scrape::{Counts, ShardCounts};
 use super::sys;
+use super::thread::ShardThread;
 use crate::base::ShardId;
 use crate::shard::Shard;
 
 /// How the data plane is laid out on this host.
 #[derive(Clone, Debug)]
 pub struct BootConfig {
+    /// One that works here: see [`choose`](super::engine::choose).
+    pub engine: Engine,
     /// Port 0 picks a free one; all shards share it.
     pub listen: SocketAddr,
     /// Connections the kernel keeps waiting per shard; it caps this at `net.core.somaxconn`.
@@ -67,8 +70,8 @@ pub enum BootError {
     Host(#[from] host::HostError),
     #[error("shard {shard} cannot start: {source}")]
     Shard { shard: u16, source: io::Error },
-    #[error("shard {shard} has no executor: {reason}")]
-    Executor { shard: u16, reason: String },
+    #[error("shard {shard} has no thread: {reason}")]
+    Thread { shard: u16, reason: String },
     #[error("there must be at least one shard")]
     NoShards,
 }
@@ -77,7 +80,8 @@ pub enum BootError {
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
-    executors: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    engine: Engine,
+    threads: Vec<ShardThread>,
     bells: Vec<Arc<Bell>>,
     phase: Arc<Phase>,
     clock: Clock,
@@ -87,7 +91,7 @@ pub struct Running {
     places: Places,
 }
 
-/// Binds, starts one executor per shard, and returns when all of them accept.
+/// Binds, starts one thread per shard, and returns when all of them accept.
 ///
 /// `make_shard` is called once for each shard, on its own thread. `give` takes what is not a WebSocket, `tell`
 /// the answers to what is posted by [`Running::asks`].
@@ -100,7 +104,9 @@ pub fn start(
     give: Give,
     tell: Tell,
 ) -> Result<Running, BootError> {
-    host::allow_executors()?;
+    if config.engine == Engine::IoUring {
+        host::allow_executors()?;
+    }
     let cores = cores(config)?;
     let bells = (0..config.shards).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>();
     let bells = bells.map_err(|source| BootError::Shard { shard: 0, source })?;
@@ -129,7 +135,8 @@ pub fn start(
     let (started, starts) = bounded(usize::from(config.shards));
     let (asks, inboxes) = asks::connect(&bells, config.asks_per_inbox);
     let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
-    let mut running = Running { address, executors: Vec::new(), bells, phase, clock, counts, asks, rules, places };
+    let (engine, threads) = (config.engine, Vec::new());
+    let mut running = Running { engine, threads, address, bells, phase, clock, counts, asks, rules, places };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
         let tell = Arc::clone(&tell);
@@ -138,34 +145,31 @@ pub fn start(
         let shards = config.shards;
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));
         let (notices, places) = (running.rules.notices(), running.places.clone());
-        let (phase, started) = (Arc::clone(&running.phase), started.clone());
-        let executor = builder(id, cores[number % cores.len()]).spawn(move || async move {
-            let shard = make_shard(id);
-            let parts = Parts {
-                shard,
-                listener,
-                slots_per_ring,
-                tick_ms,
-                slow_turn_ms,
-                shards,
-                mailbox,
-                asks,
-                notices,
-                places,
-                bell,
-                clock,
-                give,
-                tell,
-                counts,
-                phase,
-            };
-            live(parts, started).await
-        });
-        match executor {
-            Ok(executor) => running.executors.push(executor),
-            Err(error) => {
+        let phase = Arc::clone(&running.phase);
+        let parts = move || Parts {
+            engine,
+            shard: make_shard(id),
+            listener,
+            slots_per_ring,
+            tick_ms,
+            slow_turn_ms,
+            shards,
+            mailbox,
+            asks,
+            notices,
+            places,
+            bell,
+            clock,
+            give,
+            tell,
+            counts,
+            phase,
+        };
+        match ShardThread::start(engine, id, cores[number % cores.len()], parts, started.clone()) {
+            Ok(thread) => running.threads.push(thread),
+            Err(reason) => {
                 drop(running.stop());
-                return Err(BootError::Executor { shard: id.0, reason: error.to_string() });
+                return Err(BootError::Thread { shard: id.0, reason });
             }
         }
     }
@@ -177,6 +181,11 @@ impl Running {
     /// Where it listens; the port is real even if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What carries its sockets.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// A way to read all counts from any thread, for as long as one likes.
@@ -212,11 +221,10 @@ impl Running {
     /// Why a shard had ended before it should have.
     pub fn join(self) -> Result<(), BootError> {
         let mut ended = Ok(());
-        for (shard, executor) in (0..).zip(self.executors) {
-            let one = match executor.join() {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(source)) => Err(BootError::Shard { shard, source }),
-                Err(error) => Err(BootError::Executor { shard, reason: error.to_string() }),
+        for (shard, thread) in (0..).zip(self.threads) {
+            let one = match thread.join() {
+                Ok(ended) => ended.map_err(|source| BootError::Shard { shard, source }),
+                Err(reason) => Err(BootError::Thread { shard, reason }),
             };
             ended = ended.and(one);
         }
@@ -248,34 +256,15 @@ impl Running {
 
     fn wait_for(self, starts: &Receiver<()>) -> Result<Self, BootError> {
         // Ends when each shard has either said that it runs, or is gone.
-        if starts.iter().count() == self.executors.len() {
+        if starts.iter().count() == self.threads.len() {
             return Ok(self);
         }
-        let shards = self.executors.len() as u16;
+        let shards = self.threads.len() as u16;
         match self.stop() {
             Err(error) => Err(error),
-            Ok(()) => Err(BootError::Executor { shard: shards, reason: "it ended without a word".to_owned() }),
+            Ok(()) => Err(BootError::Thread { shard: shards, reason: "it ended without a word".to_owned() }),
         }
     }
-}
-
-/// A shard's whole life.
-async fn live(parts: Parts, started: Sender<()>) -> io::Result<()> {
-    let pump = Pump::new(parts)?;
-    // The channel holds one word of each shard.
-    let told = started.try_send(());
-    drop(started);
-    match told {
-        Ok(()) => pump::run(pump).await,
-        Err(_) => Ok(()),
-    }
-}
-
-fn builder(id: ShardId, core: usize) -> LocalExecutorBuilder {
-    LocalExecutorBuilder::new(Placement::Fixed(core))
-        .name(&format!("shard-{}", id.0))
-        .io_memory(EXECUTOR_IO_BYTES)
-        .ring_depth(EXECUTOR_RING_DEPTH)
 }
 
 fn cores(config: &BootConfig) -> Result<Vec<usize>, BootError> {
@@ -287,8 +276,3 @@ fn cores(config: &BootConfig) -> Result<Vec<usize>, BootError> {
         false => Ok(config.cores.clone()),
     }
 }
-
-/// Glommio's own buffers for files, which a server of sockets never uses; its default is 10 MiB a shard.
-const EXECUTOR_IO_BYTES: usize = 64 << 10;
-/// The executor itself only reads the bell and keeps one timer.
-const EXECUTOR_RING_DEPTH: usize = 128;

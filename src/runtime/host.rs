@@ -7,6 +7,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::engine::Engine;
 use super::sys::{Resource, ResourceLimit, resource_limit, set_resource_limit};
 
 /// Why this host cannot run the server.
@@ -56,7 +57,8 @@ pub enum LimitedBy {
     SystemFiles,
     /// Rings × slots: a key has 16 bits for the ring.
     Rings,
-    /// `RLIMIT_NOFILE`, needed for the rings themselves and for connections on their way in.
+    /// `RLIMIT_NOFILE`: with epoll each connection is a descriptor; rings need some for themselves and for connections on
+    /// their way in.
     OpenFiles,
 }
 
@@ -90,6 +92,7 @@ impl Clients {
 /// What the server would like to have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Layout {
+    pub engine: Engine,
     pub shards: u16,
     pub slots_per_ring: u16,
     pub max_connections: Option<u64>,
@@ -120,15 +123,19 @@ impl HostState {
 
     /// How many connections this host can hold beside what it holds already.
     pub fn capacity(&self, layout: Layout, clients: Clients) -> Capacity {
-        let Layout { shards, slots_per_ring, max_connections } = layout;
+        let Layout { engine, shards, slots_per_ring, max_connections } = layout;
         let (shards, slots) = (u64::from(shards), u64::from(slots_per_ring));
-        let rings = self.open_files.saturating_sub(FILES_RESERVED);
+        let files = self.open_files.saturating_sub(FILES_RESERVED);
+        let by_files = match engine {
+            Engine::IoUring => files.saturating_mul(slots),
+            Engine::Epoll => files,
+        };
         let bounds = [
             (max_connections.unwrap_or(u64::MAX), LimitedBy::MaxConnections),
             (self.memory_bytes.saturating_sub(MEMORY_RESERVED) / clients.bytes_per_connection(), LimitedBy::Memory),
             (self.system_files, LimitedBy::SystemFiles),
             (shards * slots * (u64::from(u16::MAX) + 1), LimitedBy::Rings),
-            (rings.saturating_mul(slots), LimitedBy::OpenFiles),
+            (by_files, LimitedBy::OpenFiles),
         ];
         let (connections, limited_by) = bounds.into_iter().min_by_key(|(count, _)| *count).unwrap_or(bounds[0]);
         Capacity { connections, limited_by }
@@ -181,7 +188,8 @@ mod tests {
         assert_eq!(files_left("1024\t0\t9000\n"), 7_976);
         let host = HostState { memory_bytes: (256 << 20) + 5_000_000, system_files: 2_000, open_files: 20_000 };
         let of = |host: HostState, max_connections| {
-            host.capacity(Layout { shards: 2, slots_per_ring: 19_000, max_connections }, Clients::Elsewhere)
+            let layout = Layout { engine: Engine::IoUring, shards: 2, slots_per_ring: 19_000, max_connections };
+            host.capacity(layout, Clients::Elsewhere)
         };
         assert_eq!(of(host, None), Capacity { connections: 1_000, limited_by: LimitedBy::Memory });
         assert_eq!(of(host, Some(10)), Capacity { connections: 10, limited_by: LimitedBy::MaxConnections });
@@ -189,6 +197,9 @@ mod tests {
         assert_eq!(of(roomy, None), Capacity { connections: 2_000, limited_by: LimitedBy::SystemFiles });
         let many_files = HostState { system_files: u64::MAX, ..roomy };
         assert_eq!(of(many_files, None), Capacity { connections: 19_488 * 19_000, limited_by: LimitedBy::OpenFiles });
+        let plain = Layout { engine: Engine::Epoll, shards: 2, slots_per_ring: 19_000, max_connections: None };
+        let plain = many_files.capacity(plain, Clients::Elsewhere);
+        assert_eq!(plain, Capacity { connections: 19_488, limited_by: LimitedBy::OpenFiles });
         let unlimited = HostState { open_files: u64::MAX, ..many_files };
         assert_eq!(of(unlimited, None), Capacity { connections: 2 * 19_000 * 65_536, limited_by: LimitedBy::Rings });
     }

@@ -1,29 +1,35 @@
 //! Floor 4: sockets, mail and clock become inputs of shards; their effects are carried out. It decides nothing.
 //!
 //! ```text
-//!  boot ─► pump (the turn) ─┬─► sockets ─► socket_ring ─► sys      rings of direct descriptors
-//!   │                       ├─► accept                             the door
-//!  host                     ├─► mailbox, asks                      parcels between shards, the control plane's letters
-//!                           ├─► notice, places, phase              what all shards are told, and share
-//!                           └─► clock, turn, scrape
+//!  boot ─► thread ─► pump (the turn) ─┬─► sockets ─┬─► ring_sockets ─► socket_ring ─► sys    io_uring
+//!   │                                 │            └─► epoll_sockets ────────────────► sys    epoll
+//!  engine, host                       ├─► accept                    the door
+//!                                     ├─► mailbox, asks             parcels between shards, the control plane's letters
+//!                                     ├─► notice, places, phase     what all shards are told, and share
+//!                                     └─► clock, turn, scrape
 //! ```
 //!
-//! Glommio appears in `boot` and `pump` (and one constructor in `sys`) only; rings appear nowhere above `sockets`.
+//! Which engine carries the sockets is known by `engine` (which chooses), `thread` (who sleeps how) and `sockets`; above
+//! them the turn is one. Glommio appears in `engine` and `thread` (and one constructor in `sys`) only.
 
 pub mod accept;
 pub mod asks;
 pub mod boot;
 pub mod clock;
+pub mod engine;
+pub mod epoll_sockets;
 pub mod host;
 pub mod mailbox;
 mod notice;
 mod phase;
 mod places;
 mod pump;
+pub mod ring_sockets;
 pub mod scrape;
 mod socket_ring;
 pub mod sockets;
 mod sys;
+mod thread;
 pub mod turn;
 
 pub use asks::{Asks, Tell};

@@ -14,7 +14,6 @@ use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -22,12 +21,13 @@ use crossbeam_channel::Receiver;
 use super::accept::{self, Door};
 use super::asks::Tell;
 use super::clock::Clock;
+use super::engine::Engine;
 use super::mailbox::{Bell, Mailbox};
 use super::notice::Notices;
 use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
-use super::sockets::{ReadEvent, SocketEvent, Sockets};
+use super::sockets::{ReadEvent, SleepFor, SocketEvent, Sockets};
 use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
 use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
@@ -49,6 +49,7 @@ pub type Give = Arc<dyn Fn(Given) + Send + Sync>;
 
 /// Everything a pump is made of; it is made on the thread it will run on.
 pub(super) struct Parts {
+    pub(super) engine: Engine,
     pub(super) shard: Shard,
     pub(super) listener: TcpListener,
     pub(super) slots_per_ring: u16,
@@ -82,7 +83,7 @@ pub(super) struct Pump {
     bell: Arc<Bell>,
     clock: Clock,
     tick_ms: u64,
-    /// When the next tick is due, on the monotonic clock; the timer task reads it.
+    /// When the next tick is due, on the monotonic clock; an executor's timer reads it.
     tick_due_ms: Rc<Cell<u64>>,
     give: Give,
     tell: Tell,
@@ -103,49 +104,11 @@ pub(super) struct Pump {
     said_empty: bool,
 }
 
-/// Turns until told to stop, sleeping when there is nothing to do.
-///
-/// # Errors
-/// The bell could not be opened or read: the shard could never be woken.
-pub(super) async fn run(mut pump: Pump) -> io::Result<()> {
-    let bell = pump.bell.eventfd().as_glommio_file()?;
-    let timer = keep_time(pump.clock, Rc::clone(&pump.tick_due_ms), Arc::clone(&pump.bell));
-    let timer = glommio::spawn_local(timer);
-    while !pump.is_over() {
-        let busy = pump.turn();
-        if !busy && pump.prepare_sleep() {
-            let rung = bell.read_at(0, 8).await.map_err(io::Error::from);
-            pump.wake();
-            if let Err(error) = rung
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                return Err(error);
-            }
-        } else {
-            glommio::yield_if_needed().await;
-        }
-    }
-    pump.say_goodbye();
-    timer.cancel().await;
-    Ok(())
-}
-
-/// Wakes a sleeping pump when its tick is due; one that is awake sees that for itself.
-async fn keep_time(clock: Clock, due_ms: Rc<Cell<u64>>, bell: Arc<Bell>) {
-    loop {
-        let wait_ms = due_ms.get().saturating_sub(clock.now().mono_ms).max(1);
-        glommio::timer::sleep(Duration::from_millis(wait_ms)).await;
-        if clock.now().mono_ms >= due_ms.get() {
-            bell.ring();
-        }
-    }
-}
-
 impl Pump {
     /// # Errors
-    /// What rings and door may lack: see [`Sockets::new`], [`Door::new`].
+    /// What engine and door may lack: see [`Sockets::new`], [`Door::new`].
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let mut sockets = Sockets::new(parts.slots_per_ring, Arc::clone(parts.bell.eventfd()))?;
+        let mut sockets = Sockets::new(parts.engine, parts.slots_per_ring, Arc::clone(parts.bell.eventfd()))?;
         let door = Door::new(parts.listener, &mut sockets)?;
         let me = parts.shard.id();
         parts.counts.beat(parts.clock.now());
@@ -183,8 +146,21 @@ impl Pump {
         Ok(pump)
     }
 
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// When the next tick is due; each turn may move it on.
+    pub(super) fn tick_due_ms(&self) -> Rc<Cell<u64>> {
+        Rc::clone(&self.tick_due_ms)
+    }
+
     /// Whether anything was done.
-    fn turn(&mut self) -> bool {
+    pub(super) fn turn(&mut self) -> bool {
         #[cfg(feature = "planted-bugs")]
         self.stall_if_planted();
         let mut turn = Turn::begin(self.clock, &self.counts);
@@ -221,7 +197,7 @@ impl Pump {
     }
 
     /// Whether this pump has nothing more to do, ever.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let out_of_time = self.leaves_at_ms.is_some_and(|at_ms| self.clock.now().mono_ms >= at_ms);
         self.phase.is_stopping() || self.said_empty && self.phase.all_are_empty() || out_of_time
     }
@@ -247,7 +223,7 @@ impl Pump {
     }
 
     /// Mail that is here is taken in, everybody is told; who cannot take that now sees the socket close all the same.
-    fn say_goodbye(&mut self) {
+    pub(super) fn say_goodbye(&mut self) {
         let now = self.clock.now();
         self.take_mail(now);
         self.shard.end_turn(now);
@@ -454,8 +430,8 @@ impl Pump {
 
     /// True: the bell will ring for whatever comes. False: there is work, do not sleep.
     ///
-    /// Past the shard's peak only the tick can help, and what waits outside stays there: the rings' bells are off.
-    fn prepare_sleep(&mut self) -> bool {
+    /// Past the shard's peak only the tick can help, and what waits outside stays there.
+    pub(super) fn prepare_sleep(&mut self) -> bool {
         if self.shard.has_work() {
             return false;
         }
@@ -479,7 +455,18 @@ impl Pump {
         sleep
     }
 
-    fn wake(&mut self) {
+    /// Sleeps on this very thread, after [`Pump::prepare_sleep`], until something comes or the tick is due.
+    ///
+    /// # Errors
+    /// The bell cannot be waited for: the shard could never be woken.
+    pub(super) fn sleep(&mut self) -> io::Result<()> {
+        let until = if self.shard.wants_input() { SleepFor::Everything } else { SleepFor::Bell };
+        let most_ms = self.tick_due_ms.get().saturating_sub(self.clock.now().mono_ms);
+        self.sockets.sleep(most_ms, until)
+    }
+
+    /// It is awake, or did not go to sleep after all.
+    pub(super) fn wake(&mut self) {
         self.bell.say_awake();
         self.sockets.wake();
     }

@@ -66,8 +66,8 @@ pub struct Shown {
 }
 
 counters! {
-    gauge sockets "throng_sockets" "Direct descriptors in use, closing ones included: no tool of the system shows them",
-    gauge rings "throng_rings" "io_uring instances that hold sockets",
+    gauge sockets "throng_sockets" "Sockets in use, closing ones included; with io_uring no tool of the system shows them",
+    gauge rings "throng_rings" "Chunks of sockets, with io_uring a ring each",
     gauge inbox_parcels "throng_inbox_parcels" "Parcels of mail waiting in the inboxes of shards",
     total accepted "throng_io_accepted" "Connections taken in and given a place",
     total refused_full "throng_io_refused_full" "Connections answered 503 for want of a place",

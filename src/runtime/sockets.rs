@@ -1,22 +1,27 @@
-//! All sockets of one shard: k rings of direct descriptors behind one bell, addressed by [`ConnKey`].
+//! All sockets of one shard, addressed by [`ConnKey`], whatever engine holds them.
 //!
-//! Promises: every socket it was given is said to be released exactly once, after its owner gave it up; what does
-//! not go out whole is reported with the exact number of bytes taken; a socket that still has something to read is
-//! remembered across budgets, since its readiness is said only once; rings and their memory come and go with the
-//! connections. Must never: read a clock, decide who may connect, or keep a byte that came or goes.
+//! ```text
+//!  Sockets ─┬─ RingSockets    k io_urings of direct descriptors behind one bell
+//!           └─ EpollSockets   plain descriptors in one epoll, where io_uring is forbidden
+//! ```
+//!
+//! What both promise: every socket they were given is said to be released exactly once, after its owner gave it up; what
+//! does not go out whole is reported with the exact number of bytes taken; a socket that still has something to read is
+//! remembered across budgets, since its readiness is said only once; what they keep comes and goes with the connections.
+//! Must never: read a clock, decide who may connect, or keep a byte that came or goes.
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 
-use super::socket_ring::{Parting, ReadScratch, SocketRing};
-use super::sys::{EventFd, RingSize, SlotSend};
+use super::engine::Engine;
+use super::epoll_sockets::EpollSockets;
+use super::ring_sockets::RingSockets;
+use super::sys::EventFd;
 use crate::base::ConnKey;
 use crate::shard::{CloseHow, Fate, Write};
 
-/// What the rings say beside bytes.
+/// What the engine says beside bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SocketEvent {
     /// Somebody waits at the listener. Without `watching` the kernel has stopped telling: ask again.
@@ -45,6 +50,7 @@ pub enum ReadEvent<'a> {
 /// What is worth exporting: sockets in rings are invisible to `ss -p`, lsof and `/proc`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct SocketTotals {
+    /// Chunks of sockets: as many rings, or tables.
     pub rings: u64,
     /// Slots in use, closing ones included.
     pub sockets: u64,
@@ -56,146 +62,110 @@ pub struct SocketTotals {
     pub stale: u64,
 }
 
+/// What may end a sleep, beside the bell and the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SleepFor {
+    /// Whatever sockets do, and whoever knocks.
+    Everything,
+    /// Nothing from outside: who is behind with writing takes nothing in.
+    Bell,
+}
+
 /// The shard's sockets. Lives and dies on the thread that made it.
-pub struct Sockets {
-    size: RingSize,
-    bell: Arc<EventFd>,
-    rings: Vec<SocketRing>,
-    events: VecDeque<SocketEvent>,
-    /// Which ring is looked at first; moves on each turn so that none is always last.
-    first: usize,
-    scratch: ReadScratch,
-    /// Oddities of rings that are gone.
-    past: [u64; 3],
-    by_ring: Vec<Vec<u32>>,
-    sends: Vec<SlotSend>,
-    failed: Vec<(u32, i32)>,
+pub enum Sockets {
+    Rings(RingSockets),
+    Epoll(EpollSockets),
+}
+
+/// Asks whichever engine it is.
+macro_rules! either {
+    ($self:ident, $sockets:ident => $asked:expr) => {
+        match $self {
+            Self::Rings($sockets) => $asked,
+            Self::Epoll($sockets) => $asked,
+        }
+    };
 }
 
 impl Sockets {
-    /// Ring 0 is there from the start. `bell` is what everything of this shard rings.
+    /// `bell` is what everything of this shard rings; `slots_per_ring` the size of a chunk of rows.
     ///
     /// # Errors
-    /// `EMFILE` when `slots_per_ring` exceeds `RLIMIT_NOFILE` (raise it first), `EPERM`/`ENOSYS` where io_uring is
-    /// forbidden, `EINVAL` on kernels before 6.1, `ENOMEM`.
-    pub fn new(slots_per_ring: u16, bell: Arc<EventFd>) -> io::Result<Self> {
-        let size = RingSize { submissions: SUBMISSIONS, completions: COMPLETIONS, slots: slots_per_ring };
-        let mut sockets = Self {
-            size,
-            bell,
-            rings: Vec::new(),
-            events: VecDeque::new(),
-            first: 0,
-            scratch: ReadScratch::new(READ_PIECES, READ_BYTES),
-            past: [0; 3],
-            by_ring: Vec::new(),
-            sends: Vec::new(),
-            failed: Vec::new(),
-        };
-        sockets.ensure_ring(0)?;
-        Ok(sockets)
+    /// See [`RingSockets::new`], [`EpollSockets::new`].
+    pub fn new(engine: Engine, slots_per_ring: u16, bell: Arc<EventFd>) -> io::Result<Self> {
+        Ok(match engine {
+            Engine::IoUring => Self::Rings(RingSockets::new(slots_per_ring, bell)?),
+            Engine::Epoll => Self::Epoll(EpollSockets::new(slots_per_ring, bell)?),
+        })
     }
 
-    /// Makes the rings up to `number`.
+    /// Gives back the topmost chunks that nobody lives in, down to `count` (the first stays).
+    pub fn drop_rings_above(&mut self, count: u16) {
+        either!(self, sockets => sockets.drop_rings_above(count));
+    }
+
+    /// Tells by [`SocketEvent::Acceptable`] when somebody waits (edge-like: accept until nobody does).
     ///
     /// # Errors
-    /// As [`Sockets::new`]; the rings made before stay.
-    pub fn ensure_ring(&mut self, number: u16) -> io::Result<()> {
-        while self.rings.len() <= usize::from(number) {
-            let mut ring = SocketRing::new(self.rings.len() as u16, self.size, &self.bell)?;
-            ring.set_bell(false);
-            self.rings.push(ring);
-            self.by_ring.push(Vec::new());
+    /// `ENOMEM`.
+    pub fn watch_listener(&mut self, listener: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Self::Rings(rings) => rings.watch_listener(listener),
+            Self::Epoll(epoll) => return epoll.watch_listener(listener),
         }
         Ok(())
     }
 
-    /// Gives back the topmost rings that nobody lives in, down to `count` (ring 0 stays).
-    pub fn drop_rings_above(&mut self, count: u16) {
-        while self.rings.len() > usize::from(count).max(1) && self.rings.last_mut().is_some_and(SocketRing::is_idle) {
-            if let Some(ring) = self.rings.pop() {
-                self.past = add(self.past, ring.oddities());
-            }
-            self.by_ring.pop();
+    /// The same, after an event that said that the kernel had stopped telling.
+    pub fn watch_listener_again(&mut self, listener: BorrowedFd<'_>) {
+        match self {
+            Self::Rings(rings) => rings.watch_listener(listener),
+            // It never stops.
+            Self::Epoll(_) => {}
         }
-    }
-
-    /// Tells by [`SocketEvent::Acceptable`] when somebody waits (edge-like: accept until nobody does).
-    pub fn watch_listener(&mut self, listener: BorrowedFd<'_>) {
-        self.rings[0].watch_listener(listener);
     }
 
     /// Ends [`Sockets::watch_listener`]; one last [`SocketEvent::Acceptable`] may still come.
-    pub fn unwatch_listener(&mut self) {
-        self.rings[0].unwatch_listener();
+    pub fn unwatch_listener(&mut self, listener: BorrowedFd<'_>) {
+        match self {
+            Self::Rings(rings) => rings.unwatch_listener(),
+            Self::Epoll(epoll) => epoll.unwatch_listener(listener),
+        }
     }
 
-    /// Takes a socket in under `conn`, whose ring is made if it is not there. The caller drops its descriptor.
+    /// Takes a socket in under `conn`, whose chunk is made if it is not there.
     ///
     /// # Errors
-    /// When there is no ring for it; the socket is then the caller's alone.
-    pub fn adopt(&mut self, socket: &OwnedFd, conn: ConnKey) -> io::Result<()> {
-        assert!(conn.slot() < self.size.slots, "the shard and its rings agree on slots per ring");
-        self.ensure_ring(conn.ring())?;
-        self.rings[usize::from(conn.ring())].adopt(socket.as_fd(), conn)
+    /// When there is no room for it; the socket comes back.
+    pub fn adopt(&mut self, socket: OwnedFd, conn: ConnKey) -> Result<(), (OwnedFd, io::Error)> {
+        either!(self, sockets => sockets.adopt(socket, conn))
     }
 
-    /// Lets the rings say what happened. Some 80 events a ring at most; the rest stays for the next turn.
+    /// Lets the kernel say what happened, as far as it is told at once; the rest stays for the next turn.
     pub fn turn(&mut self) {
-        self.first = if self.first + 1 < self.rings.len() { self.first + 1 } else { 0 };
-        let (before, after) = self.rings.split_at_mut(self.first);
-        for ring in after.iter_mut().chain(before) {
-            ring.turn(ENTERS_PER_TURN, &mut self.events);
-        }
+        either!(self, sockets => sockets.turn());
     }
 
     /// The next thing that happened.
     pub fn take_event(&mut self) -> Option<SocketEvent> {
-        self.events.pop_front()
+        either!(self, sockets => sockets.take_event())
     }
 
-    /// Reads from those who have something, at most `budget` times 8 KiB, fairly over rings. Returns how many reads
-    /// were made; who was not served is remembered.
+    /// Reads from those who have something, at most `budget` times 8 KiB, in turns. Returns how many reads were made;
+    /// who was not served is remembered.
     pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>)) -> usize {
-        let mut made = 0;
-        loop {
-            let made_before = made;
-            for nth in 0..self.rings.len() {
-                let ring = (self.first + nth) % self.rings.len();
-                made += self.rings[ring].read(budget - made, &mut self.scratch, sink);
-            }
-            if made == made_before || made >= budget {
-                return made;
-            }
-        }
+        either!(self, sockets => sockets.read(budget, sink))
     }
 
-    /// Writes each piece of `arena` to its connection, ring by ring. What did not go out whole stands in `fates`,
-    /// in order of the index into `writes`; the room of the stalled is watched.
+    /// Writes each piece of `arena` to its connection. What did not go out whole stands in `fates`, in order of the index
+    /// into `writes`; the room of the stalled is watched.
     pub fn write(&mut self, arena: &[u8], writes: &[Write], fates: &mut Vec<(usize, Fate)>) {
-        let reported = fates.len();
-        for (index, write) in writes.iter().enumerate() {
-            if !self.holds(write.conn) {
-                fates.push((index, Fate::Broken));
-            } else if write.len > 0 {
-                self.by_ring[usize::from(write.conn.ring())].push(index as u32);
-            }
-        }
-        for number in 0..self.rings.len() {
-            if !self.by_ring[number].is_empty() {
-                self.write_to_ring(number, arena, writes, fates);
-            }
-        }
-        fates[reported..].sort_unstable_by_key(|(index, _)| *index);
+        either!(self, sockets => sockets.write(arena, writes, fates));
     }
 
     /// Lets go of a connection; [`SocketEvent::Released`] follows, at once if there is no socket (any more).
     pub fn close(&mut self, conn: ConnKey, how: CloseHow) {
-        let how = match how {
-            CloseHow::Quietly => Parting::Quietly,
-            CloseHow::Abruptly => Parting::Abruptly,
-        };
-        self.part(conn, how);
+        either!(self, sockets => sockets.close(conn, how));
     }
 
     /// Takes the socket out under a descriptor of its own; [`SocketEvent::Released`] follows. The peer notices nothing.
@@ -203,106 +173,59 @@ impl Sockets {
     /// # Errors
     /// `EMFILE`: the connection is still held here and should be closed. `EBADF`: there is no such connection.
     pub fn hand_over(&mut self, conn: ConnKey) -> io::Result<OwnedFd> {
-        if !self.holds(conn) {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        }
-        let socket = self.rings[usize::from(conn.ring())].install(conn.slot())?;
-        self.part(conn, Parting::HandedOver);
-        Ok(socket)
+        either!(self, sockets => sockets.hand_over(conn))
     }
 
-    /// Gives the kernel what was asked for (closes, polls) since the last turn.
+    /// Gives the kernel what was asked for (closes, polls) since the last turn, where that was not done at once.
     pub fn submit(&mut self) {
-        for ring in &mut self.rings {
-            ring.submit();
+        match self {
+            Self::Rings(rings) => rings.submit(),
+            Self::Epoll(_) => {}
         }
     }
 
-    /// Whether a turn or a read would do anything.
+    /// Whether a turn or a read would do anything, as far as is known without asking the kernel.
     pub fn has_work(&mut self) -> bool {
-        !self.events.is_empty() || self.rings.iter_mut().any(SocketRing::has_work)
+        either!(self, sockets => sockets.has_work())
     }
 
-    /// From here on events ring the bell. False: there is work already, the bell stays silent, do not sleep.
-    ///
-    /// While awake the kernel need not ring: one write to an eventfd per enter is saved.
+    /// From here on a sleep is ended by events. False: there is work already, do not sleep.
     pub fn prepare_sleep(&mut self) -> bool {
-        for ring in &mut self.rings {
-            ring.set_bell(true);
+        match self {
+            Self::Rings(rings) => rings.prepare_sleep(),
+            Self::Epoll(epoll) => !epoll.has_work(),
         }
-        // Either the kernel sees the bell switched on, or we see its work: it looks in the opposite order.
-        fence(Ordering::SeqCst);
-        let sleep = !self.has_work();
-        if !sleep {
-            self.wake();
-        }
-        sleep
     }
 
-    /// Silences the bell after sleep.
+    /// Sleeps on this very thread, `most_ms` at most; a signal handler ends it, too. For who has no executor that could
+    /// sleep on the bell.
+    ///
+    /// # Errors
+    /// When the bell cannot be waited for: the shard could never be woken.
+    pub fn sleep(&mut self, most_ms: u64, until: SleepFor) -> io::Result<()> {
+        let most_ms = i32::try_from(most_ms).unwrap_or(i32::MAX);
+        match self {
+            // Whatever its rings have to tell rings the bell, if they were asked to.
+            Self::Rings(rings) => rings.bell().wait(most_ms),
+            Self::Epoll(epoll) => epoll.sleep(most_ms, until),
+        }
+    }
+
+    /// Silences what rings for sleepers only.
     pub fn wake(&mut self) {
-        for ring in &mut self.rings {
-            ring.set_bell(false);
+        match self {
+            Self::Rings(rings) => rings.wake(),
+            Self::Epoll(_) => {}
         }
     }
 
     /// What is worth exporting.
     pub fn totals(&self) -> SocketTotals {
-        let [overflows, rearmed, stale] = self.rings.iter().map(SocketRing::oddities).fold(self.past, add);
-        let sockets = self.rings.iter().map(|ring| u64::from(ring.used())).sum();
-        SocketTotals { rings: self.rings.len() as u64, sockets, overflows, rearmed, stale }
-    }
-
-    fn write_to_ring(&mut self, number: usize, arena: &[u8], writes: &[Write], fates: &mut Vec<(usize, Fate)>) {
-        let ring = &mut self.rings[number];
-        self.sends.clear();
-        self.failed.clear();
-        self.sends.extend(self.by_ring[number].iter().map(|&index| {
-            let write = &writes[index as usize];
-            SlotSend { slot: write.conn.slot(), start: write.start, len: write.len }
-        }));
-        ring.send(arena, &self.sends, &mut self.failed);
-        for &(nth, result) in &self.failed {
-            let sent = self.sends[nth as usize];
-            let fate = match result {
-                taken if taken > 0 => Fate::Stalled { taken: taken as u32 },
-                errno if NO_ROOM.contains(&-errno) => Fate::Stalled { taken: 0 },
-                _ => Fate::Broken,
-            };
-            match fate {
-                Fate::Stalled { .. } => ring.watch_room(sent.slot),
-                Fate::Broken => ring.silence(sent.slot),
-            }
-            fates.push((self.by_ring[number][nth as usize] as usize, fate));
-        }
-        self.by_ring[number].clear();
-    }
-
-    fn part(&mut self, conn: ConnKey, how: Parting) {
-        if self.holds(conn) {
-            self.rings[usize::from(conn.ring())].part(conn.slot(), how);
-        } else if self.rings.get(usize::from(conn.ring())).is_none_or(|ring| ring.is_free(conn.slot())) {
-            self.events.push_back(SocketEvent::Released { conn });
-        }
-    }
-
-    fn holds(&self, conn: ConnKey) -> bool {
-        self.rings.get(usize::from(conn.ring())).is_some_and(|ring| ring.holds(conn))
+        either!(self, sockets => sockets.totals())
     }
 }
 
-fn add(a: [u64; 3], b: [u64; 3]) -> [u64; 3] {
-    [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
-}
-
-/// 512 × 64 B. More per `enter` measured no faster.
-const SUBMISSIONS: u32 = 512;
-/// 4,096 × 16 B: one `enter` posts at most 512 + the ~20 deferred events it runs.
-const COMPLETIONS: u32 = 4_096;
-/// 16 × 8 KiB = 128 KiB a shard. With 64 of them 19,000 connections on two shards would pay 41 bytes each for nothing but this.
-const READ_PIECES: usize = 16;
-const READ_BYTES: usize = 8 << 10;
-/// An enter runs about 20 deferred events; four of them keep a busy ring from starving its neighbours.
-const ENTERS_PER_TURN: u32 = 4;
 /// The socket is full, or the kernel short of memory for it just now.
-const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR];
+pub(super) const NO_ROOM: [i32; 4] = [libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR];
+/// The most that is read at once from one socket.
+pub(super) const READ_BYTES: usize = 8 << 10;

@@ -94,9 +94,9 @@ impl Shard {
     fn charge_late(&mut self, now: Now, conn: ConnKey, client: IpAddr) -> bool {
         match self.charge(now, client) {
             Ok(address) => {
-                if let Some(row) = self.connections.row_mut(conn) {
-                    row.address = address;
-                }
+                // Somebody else may be counted for it: the net it comes from was added to the trusted ones meanwhile.
+                let before = self.connections.row_mut(conn).map(|row| std::mem::replace(&mut row.address, address));
+                self.forget_address(before.unwrap_or(address));
                 true
             }
             Err(reason) => {

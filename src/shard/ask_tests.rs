@@ -469,3 +469,22 @@ fn a_full_list_of_errands_refuses_the_next() {
     let refused = house.answers.iter().filter(|(_, answer)| matches!(answer, Answer::Refused(Refusal::Busy))).count();
     assert_eq!((house.answers.len(), refused), (2_000, 2_000 - 1_024));
 }
+
+#[test]
+fn who_is_sent_away_does_not_stay_until_a_broadcast_has_ended() {
+    let mut house = House::new();
+    // More than is told in one tick.
+    let people: Vec<_> = (0..20).map(|n| house.comes(0, &format!("user{n}"))).collect();
+    let home = house.home("@all");
+    let long = Box::new(notice("@all", &format!("\"{}\"", "x".repeat(999_000))));
+    let begun = house.asks(home, Question::Announce { to: Audience::Everybody, notice: long });
+    let told = people.iter().filter(|who| house.hears(**who).contains("@all")).count();
+    assert!((1..20).contains(&told), "{told}");
+    assert!(!begun.iter().any(|answer| matches!(answer, Answer::Reached { connections: 20, .. })), "{begun:?}");
+    let question = Question::Close { whom: Closed::User(user("user0")), reason: CloseReason::Banned };
+    let closed = house.asks(ShardId(0), question);
+    assert!(matches!(closed[..], [Answer::Reached { connections: 1, .. }]), "{closed:?}");
+    house.tick();
+    let rest = people.iter().filter(|who| house.hears(**who).contains("@all")).count();
+    assert_eq!(told + rest, 20, "and the others are told all the same");
+}

@@ -2,7 +2,7 @@
 
 use crate::base::{ConnKey, Now};
 use crate::room::{Gone, Parting};
-use crate::wire::{CloseReason, write_close};
+use crate::wire::{CloseReason, Violation, write_close};
 
 use super::row::{Flags, Row, Stage, Work};
 use super::{CloseHow, Effect, Mail, Shard, seconds};
@@ -31,6 +31,28 @@ impl Shard {
         self.note_closing(conn, reason);
         let code = reason.code().unwrap_or(1011);
         self.append(conn, |out| write_close(out, code, sentence, None));
+    }
+
+    /// A frame that nobody could read. Where the next one begins is not known any more, so nothing that follows is looked
+    /// at; but it is taken from the socket until the peer ends or the grace is over. Else the rest of a message that is too
+    /// long would turn our close into a reset, and the peer would never hear why.
+    pub(super) fn on_violation(&mut self, now: Now, conn: ConnKey, violation: Violation) {
+        let Some(row) = self.connections.row(conn) else { return };
+        if row.stage != Stage::Closing {
+            self.fail_with(now, conn, reason_of(violation), &violation.to_string());
+        }
+        if let Some(work) = self.work_mut(conn) {
+            work.deaf = true;
+        }
+        // A bad goodbye is a goodbye all the same: nothing comes behind it.
+        let said_goodbye =
+            matches!(violation, Violation::CloseTooShort | Violation::CloseCode(_) | Violation::CloseNotUtf8);
+        if let Some(row) = self.connections.row_mut(conn).filter(|_| said_goodbye) {
+            row.flags.set(Flags::CLOSE_HEARD, true);
+            if !row.has_outbox() {
+                self.let_go(conn, CloseHow::Quietly);
+            }
+        }
     }
 
     /// The peer's close frame: answered with its own code if it was not the answer to ours.
@@ -85,7 +107,7 @@ impl Shard {
                     }
                     self.fail(now, conn, CloseReason::GoingAway);
                 }
-                Stage::Greeting => self.fail(now, conn, CloseReason::GoingAway),
+                Stage::Greeting | Stage::Echo => self.fail(now, conn, CloseReason::GoingAway),
                 Stage::Opening | Stage::Parked => self.give_up(conn, CloseReason::GoingAway),
                 Stage::Free | Stage::Closing | Stage::Gone => {}
             }
@@ -244,4 +266,12 @@ impl CloseReason {
 /// connection up something of its own: only who says 1000, or nothing, means to be gone.
 fn goodbye_parting(code: Option<u16>) -> Parting {
     if matches!(code, None | Some(1000)) { Parting::OnPurpose } else { Parting::SocketDied }
+}
+/// The close reason of a broken frame.
+fn reason_of(violation: Violation) -> CloseReason {
+    match violation.close_code() {
+        1007 => CloseReason::NotUtf8,
+        1009 => CloseReason::TooBig,
+        _ => CloseReason::Protocol,
+    }
 }

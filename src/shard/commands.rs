@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
 use crate::room::Parting;
 use crate::wire::{
-    CloseReason, Command, Data, Envelope, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role, Verb, decode,
+    CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role,
+    Verb, decode,
 };
 
-use super::greeting::violation_reason;
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
@@ -25,8 +25,9 @@ impl Shard {
             Stage::Parked => self.keep_early_bytes(now, conn, bytes),
             Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // Behind a close frame, or a request that was refused, comes nothing that could mean anything.
-            Stage::Open | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
-            Stage::Open | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
+            Stage::Open | Stage::Echo | Stage::Closing if row.flags.has(Flags::CLOSE_HEARD) => {}
+            Stage::Closing if row.work.as_ref().is_some_and(|work| work.deaf) => {}
+            Stage::Open | Stage::Echo | Stage::Closing => self.on_frame_bytes(now, conn, bytes),
             Stage::Free | Stage::Gone => unreachable!("row_mut gives neither"),
         }
     }
@@ -37,7 +38,7 @@ impl Shard {
             fragments_max: self.limits().fragments_max,
         };
         let Some(row) = self.connections.row_mut(conn) else { return };
-        if row.stage == Stage::Open {
+        if row.stage != Stage::Closing {
             row.heard_mono_s = seconds(now);
             row.flags.set(Flags::PINGED, false);
         }
@@ -49,7 +50,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
+                    self.on_violation(now, conn, violation);
                     return;
                 }
             }
@@ -68,8 +69,8 @@ impl Shard {
     }
 
     fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
-        let row = self.connections.row(conn);
-        let closing = row.is_some_and(|row| row.stage == Stage::Closing);
+        let stage = self.stage_of(conn);
+        let closing = stage == Some(Stage::Closing);
         let leaving = self.is_called(conn);
         match incoming {
             Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
@@ -78,6 +79,8 @@ impl Shard {
             Incoming::Pong(_) => {}
             Incoming::Text(_) | Incoming::Binary(_) if leaving => self.counters.add(Count::LeftUnread, 1),
             Incoming::Ping(payload) => self.pong(conn, payload),
+            Incoming::Text(text) if stage == Some(Stage::Echo) => self.echo(conn, FrameKind::Text, text.as_bytes()),
+            Incoming::Binary(bytes) if stage == Some(Stage::Echo) => self.echo(conn, FrameKind::Binary, bytes),
             Incoming::Text(text) if encoding == Encoding::Json => self.on_message(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_message(now, conn, encoding, bytes),
             Incoming::Text(_) => self.fail_with(

@@ -34,9 +34,14 @@ pub enum PlantedBug {
     GhostAfterCut,
     /// Whoever leaves in the same tick in which somebody comes is never told to have left.
     GhostInPresence,
+    /// Default grants are narrowed, and who sits where they do not reach stays.
+    SeatsOutliveGrants,
+    /// Who is revoked while it is connected goes on.
+    RevokedGoOn,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 3] = [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::GhostInPresence];
+    pub const ALL: [Self; 5] =
+        [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::GhostInPresence, Self::SeatsOutliveGrants, Self::RevokedGoOn];
 }

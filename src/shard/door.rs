@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::base::{ConnKey, Encoding, Now};
 use crate::wire::{
-    Asked, BadToken, Carried, Checked, CloseReason, Event, HeadError, Upgrade, Verified, read_head, write_event,
-    write_refusal,
+    Asked, BadToken, Carried, Checked, CloseReason, Endpoint, Event, HeadError, Upgrade, Verified, read_head,
+    write_event, write_refusal,
 };
 
 use super::row::{Flags, Stage};
@@ -44,7 +44,14 @@ impl Shard {
         let mut read = self.take_head(conn);
         match head.what {
             Asked::Elsewhere => self.hand_over(conn, Bytes::from(read)),
-            Asked::BadUpgrade { status, message } => {
+            // It is not there: whoever answers what is not ours says so.
+            Asked::Upgrade(Upgrade { endpoint: Endpoint::Echo, .. })
+            | Asked::BadUpgrade { endpoint: Endpoint::Echo, .. }
+                if !self.config.rules.echo =>
+            {
+                self.hand_over(conn, Bytes::from(read));
+            }
+            Asked::BadUpgrade { endpoint: _, status, message } => {
                 self.turn_away_as(now, conn, status, CloseReason::BadHandshake, message);
             }
             Asked::Upgrade(_) if self.is_leaving() => self.turn_away_leaving(now, conn),
@@ -68,6 +75,10 @@ impl Shard {
         let carried = match &rules.carriers.cookie {
             _ if origin == Checked::Refused => {
                 self.refuse_entry(now, conn, &upgrade, CloseReason::Origin, CloseReason::Origin.message());
+                return;
+            }
+            _ if upgrade.endpoint == Endpoint::Echo => {
+                self.begin_echo(now, conn, &upgrade);
                 return;
             }
             // Only a page that is listed by name may speak by what its user's browser sends along anyway.

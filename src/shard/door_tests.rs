@@ -202,6 +202,19 @@ fn one_user_too_often_is_told_wherever_it_sits_and_may_come_when_another_went() 
 }
 
 #[test]
+fn who_is_sent_away_for_another_reason_meanwhile_hears_that_one() {
+    let mut house = House::new(2, Limits { connections_per_user_max: 1, ..Limits::default() }, |_| {});
+    house.enters(1, "ann");
+    let late = house.comes(0);
+    house.receives(0, late, &head("/ws", &[OURS, &format!("Authorization: Bearer {}", token("ann"))]));
+    house.receives(0, late, b"\x82\x80\x01\x02\x03\x04");
+    let now = house.now;
+    house.shards[0].handle_parcel(now, ShardId(1), &mut vec![Mail::TooManyOfUser { conns: vec![late] }]);
+    house.settle();
+    assert!(house.heard(0, late).contains("send text messages"), "{}", house.heard(0, late));
+}
+
+#[test]
 fn who_comes_and_goes_in_one_turn_is_not_counted_for_ever() {
     let mut house = House::new(2, Limits { connections_per_user_max: 1, ..Limits::default() }, |_| {});
     for _ in 0..10 {
@@ -255,6 +268,22 @@ fn a_ticket_lets_in_once_on_whichever_shard_and_not_when_it_is_old() {
         house.receives(2, conn, &head(&format!("/ws?ticket={never_made}"), &[]));
         house.settle();
         assert_eq!(house.reason(2, conn), Some(CloseReason::BadToken), "{never_made}");
+    }
+}
+
+#[test]
+fn a_ticket_cannot_be_put_together_from_what_rooms_tell_everybody() {
+    let mut house = House::new(1, Limits::default(), |_| {});
+    let ann = house.enters(0, "ann");
+    for room in ["a", "b", "c", "d"] {
+        house.receives(0, ann, &text(&format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#)));
+    }
+    house.settle();
+    let tickets = [0; 2].map(|_| house.shards[0].make_ticket(house.now, verified("bob")).unwrap().to_string());
+    let epochs: Vec<&str> = house.heard(0, ann).split(r#""epoch":""#).skip(1).map(|rest| &rest[..16]).collect();
+    assert_eq!(epochs.len(), 4);
+    for (ticket, epoch) in tickets.iter().flat_map(|ticket| epochs.iter().map(move |epoch| (ticket, epoch))) {
+        assert!(!ticket.contains(epoch), "{ticket} holds the epoch {epoch}");
     }
 }
 
@@ -488,6 +517,24 @@ fn a_proxy_header_is_required_of_the_trusted_and_of_nobody_else() {
     assert!(switched(ask("203.0.113.51", &request, 4_000)));
     let v2_of_a_stranger = ask("203.0.113.52", &[v2(1, [1, 1, 1, 1]), request].concat(), 4_000);
     assert!(v2_of_a_stranger.0.contains("400"));
+}
+
+#[test]
+fn who_becomes_a_proxy_by_a_reload_between_its_header_and_its_request_is_counted_once() {
+    let trust = |nets: &[&str]| Proxies { trusted: Nets::parse(nets).unwrap(), protocol: true };
+    let mut house = House::new(1, strict(1, 0), |rules| rules.proxies = trust(&["10.0.0.0/8"]));
+    let conn = house.comes_from(0, "10.0.0.1").unwrap();
+    house.receives(0, conn, b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n");
+    let mut rules = Rules::clone(&house.shards[0].config.rules);
+    rules.proxies = trust(&["10.0.0.0/8", "192.0.2.0/24"]);
+    house.shards[0].handle(house.now, Input::Rules(Arc::new(rules)));
+    let bearer = format!("Authorization: Bearer {}", token("ann"));
+    house.receives(0, conn, &head("/ws", &[&bearer, "X-Forwarded-For: 203.0.113.5"]));
+    house.settle();
+    assert!(house.heard(0, conn).contains("welcome"));
+    assert_eq!(house.comes_from(0, "203.0.113.5"), Err(CloseReason::AddressFull));
+    house.vanishes(0, conn);
+    assert_eq!(house.shards[0].addresses.total(), 0);
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Shard {
         }
     }
 
-    /// Requests that are not complete when the slots are over.
+    /// Requests that are not complete when the slots are over, and those who are nobody and had no slot.
     fn turn_away_the_rest(&mut self, now: Now) {
         let mut cursor = 0;
         while let Some(index) = self.connections.next_index(cursor) {
@@ -215,7 +215,7 @@ impl Shard {
             let conn = row.key(index);
             match row.stage {
                 Stage::Opening | Stage::Parked => self.turn_away_leaving(now, conn),
-                Stage::Greeting => self.fail(now, conn, CloseReason::Restart),
+                Stage::Greeting | Stage::Echo => self.fail(now, conn, CloseReason::Restart),
                 Stage::Free | Stage::Open | Stage::Closing | Stage::Gone => {}
             }
         }

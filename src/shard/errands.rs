@@ -3,8 +3,8 @@
 //! A user's connections stand in no index: an index would cost every idle connection something, and who asks is an
 //! operator or a backend. So the table is scanned, a bounded number of places per turn, oldest errand first. Promises:
 //! announcements of one home reach each connection in the order of their positions; no slice is long; what is told to a
-//! whole server is paced, in connections and in bytes per tick, so that a broadcast starves nobody. Must never: run while
-//! what is due is unwritten.
+//! whole server is paced, in connections and in bytes per tick, so that a broadcast starves nobody, and who is to be sent
+//! away does not stay until a broadcast has ended. Must never: run while what is due is unwritten.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
@@ -18,8 +18,10 @@ use crate::wire::{CloseReason, Refusal, SharedFrame};
 
 /// Errands that wait at one shard; one more is refused as `busy`.
 const ERRANDS_MAX: usize = 1_024;
-/// Rows, rooms or seats looked at in one turn.
-const PLACES_PER_TURN: u32 = 2_048;
+/// Bytes of announcements that wait at one shard; another one is then refused as `busy`.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// Rows, rooms or seats looked at in one turn, by those that tell and by those that do not.
+const PLACES_PER_TURN: u32 = 1_024;
 /// Connections told between two ticks: a quarter of what may be written in that time.
 const TOLD_PER_TICK: u32 = 2_500;
 /// Bytes of announcements put into outboxes between two ticks; one that is longer passes alone.
@@ -73,7 +75,12 @@ struct Fullest {
 /// Errands in the order they came, and what this tick still allows.
 #[derive(Default, Debug)]
 pub(crate) struct Errands {
-    waiting: VecDeque<Errand>,
+    /// Those that are paced.
+    tells: VecDeque<Errand>,
+    /// Bytes of the frames of these.
+    tells_bytes: usize,
+    /// All others: they look, list and close.
+    looks: VecDeque<Errand>,
     told: u32,
     told_bytes: usize,
 }
@@ -87,13 +94,26 @@ enum Step {
     NextTick,
 }
 
+impl Chore {
+    /// Bytes of messages it holds; 0 only where it tells nobody anything.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tell { frames, .. } => frames.iter().map(|frame| frame.len()).sum(),
+            Self::CloseUser { .. }
+            | Self::CloseRoom { .. }
+            | Self::ListConnections { .. }
+            | Self::ListFullest { .. } => 0,
+        }
+    }
+}
+
 impl Errands {
     pub(super) fn on_tick(&mut self) {
         (self.told, self.told_bytes) = (0, 0);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.tells.is_empty() && self.looks.is_empty()
     }
 
     fn may_tell(&self) -> bool {
@@ -139,33 +159,56 @@ impl Shard {
     }
 
     fn add_errand(&mut self, id: AskId, chore: Chore) {
-        if self.errands.waiting.len() >= ERRANDS_MAX {
+        let (errands, bytes) = (&mut self.errands, chore.bytes());
+        let is_full = errands.tells.len() + errands.looks.len() >= ERRANDS_MAX;
+        if is_full || bytes > 0 && errands.tells_bytes > WAITING_BYTES_MAX {
             self.answer_ask(id, Answer::Refused(Refusal::Busy));
-        } else {
-            self.errands.waiting.push_back(Errand { id, chore, cursor: 0, reached: 0, passed_over: 0 });
+            return;
         }
+        errands.tells_bytes += bytes;
+        let queue = if bytes > 0 { &mut errands.tells } else { &mut errands.looks };
+        queue.push_back(Errand { id, chore, cursor: 0, reached: 0, passed_over: 0 });
     }
 
     /// Whether the next turn has something to do for an errand even if nothing comes in.
     pub(super) fn errands_can_go_on(&self) -> bool {
-        let tells = |errand: &Errand| matches!(errand.chore, Chore::Tell { .. });
-        let first = self.errands.waiting.front();
-        first.is_some_and(|first| !tells(first) || self.errands.may_tell()) && !self.flush.is_overdue()
+        let may_tell = !self.errands.tells.is_empty() && self.errands.may_tell();
+        (!self.errands.looks.is_empty() || may_tell) && !self.flush.is_overdue()
     }
 
-    /// A slice of the oldest errand, and of the next ones if places are left.
+    /// A slice of the oldest errand of either kind, and of the next ones if places are left.
     pub(super) fn run_errands(&mut self, now: Now) {
         let mut places = PLACES_PER_TURN;
-        while self.errands_can_go_on()
-            && let Some(mut errand) = self.errands.waiting.pop_front()
+        while !self.flush.is_overdue()
+            && let Some(errand) = self.errands.looks.pop_front()
         {
-            match self.step(now, &mut errand, &mut places) {
-                Step::Done => self.finish(errand),
-                Step::Later | Step::NextTick => {
-                    self.errands.waiting.push_front(errand);
-                    return;
-                }
+            if let Some(errand) = self.go_on(now, errand, &mut places) {
+                self.errands.looks.push_front(errand);
+                break;
             }
+        }
+        let mut places = PLACES_PER_TURN;
+        while !self.flush.is_overdue()
+            && self.errands.may_tell()
+            && let Some(errand) = self.errands.tells.pop_front()
+        {
+            let bytes = errand.chore.bytes();
+            if let Some(errand) = self.go_on(now, errand, &mut places) {
+                self.errands.tells.push_front(errand);
+                break;
+            }
+            self.errands.tells_bytes -= bytes;
+        }
+    }
+
+    /// One slice; gives the errand back if it is not at its end.
+    fn go_on(&mut self, now: Now, mut errand: Errand, places: &mut u32) -> Option<Errand> {
+        match self.step(now, &mut errand, places) {
+            Step::Done => {
+                self.finish(errand);
+                None
+            }
+            Step::Later | Step::NextTick => Some(errand),
         }
     }
 

@@ -174,8 +174,8 @@ impl Shard {
         }
         row.flags.set(Flags::QUEUED, true);
         // Handshakes and goodbyes never wait for a tick.
-        let in_session = row.stage == Stage::Open;
-        if !in_session || self.may_hurry(true) {
+        let may_wait = matches!(row.stage, Stage::Open | Stage::Echo);
+        if !may_wait || self.may_hurry(true) {
             self.flush.due_conns.push_back(conn);
         } else {
             self.flush.late_conns.push(conn);

@@ -44,7 +44,7 @@ impl Shard {
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => {
-                    self.fail_with(now, conn, violation_reason(violation.close_code()), &violation.to_string());
+                    self.on_violation(now, conn, violation);
                     return;
                 }
             }
@@ -102,7 +102,7 @@ impl Shard {
             Asking::Asked => {
                 self.move_to(conn, Stage::Parked);
                 if let Some(work) = self.work_mut(conn) {
-                    work.parked = Some(Box::new(upgrade));
+                    work.parked = Some(Box::new(upgrade.without_carriers()));
                 }
             }
             Asking::Nobody => {
@@ -146,8 +146,10 @@ impl Shard {
             Stage::Parked => self.keep_early_bytes(now, conn, bytes),
             Stage::Greeting => self.on_greeting_bytes(now, conn, bytes),
             // If what was answered is HTTP, what follows is not taken for something else.
-            Stage::Open | Stage::Closing if !row.flags.has(Flags::CLOSE_HEARD) => self.on_frame_bytes(now, conn, bytes),
-            Stage::Open | Stage::Closing | Stage::Opening | Stage::Free | Stage::Gone => {}
+            Stage::Open | Stage::Echo | Stage::Closing if !row.flags.has(Flags::CLOSE_HEARD) => {
+                self.on_frame_bytes(now, conn, bytes)
+            }
+            Stage::Open | Stage::Echo | Stage::Closing | Stage::Opening | Stage::Free | Stage::Gone => {}
         }
     }
 
@@ -164,14 +166,5 @@ impl Shard {
             self.counters.add(super::Count::HandedOver, 1);
             self.effects.push(super::Effect::HandOver { conn, read, client });
         }
-    }
-}
-
-/// The close reason of a broken frame.
-pub(super) fn violation_reason(close_code: u16) -> CloseReason {
-    match close_code {
-        1007 => CloseReason::NotUtf8,
-        1009 => CloseReason::TooBig,
-        _ => CloseReason::Protocol,
     }
 }

@@ -117,8 +117,7 @@ impl Shard {
     pub(super) fn publish_accepted(&mut self, now: Now, accepted: &Accepted) {
         self.spread(accepted.at, accepted.position.offset);
         self.rooms.account(accepted.at, accepted.bytes_before);
-        let rules = Arc::clone(&self.config.rules);
-        self.rooms.settle(now, accepted.at, &rules.limits);
+        self.rooms.settle(now, accepted.at, &self.config.rules.limits);
     }
 
     pub(super) fn on_pull(

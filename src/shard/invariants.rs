@@ -2,6 +2,7 @@
 
 use super::row::{Flags, Stage};
 use super::{Count, Shard};
+use crate::base::ConnKey;
 
 impl Shard {
     /// The numbered invariants of one shard. Says which one is broken and where.
@@ -126,6 +127,11 @@ impl Shard {
         self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
     }
 
+    /// Whether this connection is a session: let in, and not sent away.
+    pub fn is_session(&self, conn: ConnKey) -> bool {
+        self.connections.row(conn).is_some_and(|row| row.stage == Stage::Open)
+    }
+
     /// Whether everything that was said has been written and told: nothing is pending, owed, behind or unsent.
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
@@ -133,7 +139,9 @@ impl Shard {
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
         let nobody_does = self.news.is_empty() && self.doings.is_empty() && self.missed.is_empty();
-        nothing_unsent && nothing_untold && nothing_to_do && nobody_does && self.outgoing.iter().all(Vec::is_empty)
+        let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
+        let nothing_left = nothing_unsent && nothing_untold && nothing_to_do && nobody_does && nobody_to_go;
+        nothing_left && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.

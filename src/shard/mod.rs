@@ -26,6 +26,9 @@ mod door;
 #[cfg(test)]
 mod door_tests;
 mod drain;
+mod echo;
+#[cfg(test)]
+mod echo_tests;
 mod errands;
 mod flush;
 mod gather;
@@ -43,6 +46,7 @@ mod people;
 mod refresh;
 mod replies;
 mod revocation;
+mod round;
 mod row;
 mod rules;
 mod seats;
@@ -50,6 +54,7 @@ mod tally;
 mod tickets;
 #[cfg(test)]
 mod token_tests;
+mod unseat;
 mod users;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -87,6 +92,7 @@ use marks::Marks;
 use news::NewsQueue;
 use patrol::Patrol;
 use revocation::Revocations;
+use round::Round;
 use row::Work;
 use seats::Seats;
 use tally::Tally;
@@ -113,6 +119,8 @@ pub struct Shard {
     grants: GrantTable,
     marks: Marks,
     revocations: Revocations,
+    /// After other default grants came.
+    unseating: Round,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -177,6 +185,7 @@ impl Shard {
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
+            unseating: Round::default(),
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -400,6 +409,7 @@ impl Shard {
         self.errands.on_tick();
         self.patrol(now);
         self.sweep_revoked(now);
+        self.unseat_by_default();
         self.forget_old_tickets(now);
         self.leave_on(now);
         let before = self.rooms.forgotten();

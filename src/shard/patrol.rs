@@ -69,7 +69,8 @@ impl Shard {
             Stage::Opening | Stage::Parked => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
             Stage::Greeting => (silent_ms >= limits.handshake_ms).then_some(Overdue::Hello),
             Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
-            Stage::Open => {
+            // An echo has no token: it never ends by itself.
+            Stage::Open | Stage::Echo => {
                 let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;
                 if seconds(now) >= row.expires_mono_s {
                     Some(Overdue::Token)

@@ -6,11 +6,10 @@
 
 use std::sync::Arc;
 
-use super::row::{Flags, SeatRef};
+use super::row::Flags;
 use super::{Count, Shard, seconds};
 use crate::base::{ConnKey, Now};
-use crate::room::Parting;
-use crate::wire::{Event, Refusal, RemovedWhy, Verb, Verified};
+use crate::wire::{Event, Refusal, Verified};
 
 impl Shard {
     pub(super) fn refresh(&mut self, now: Now, conn: ConnKey, id: Option<u64>, token: &str) {
@@ -78,24 +77,5 @@ impl Shard {
     pub(super) fn token_left_ms(&self, now: Now, conn: ConnKey) -> u64 {
         let ends_mono_s = self.connections.row(conn).map_or(0, |row| u64::from(row.expires_mono_s));
         (ends_mono_s * 1_000).saturating_sub(now.mono_ms + self.limits().token_leeway_s * 1_000)
-    }
-
-    fn leave_what_is_not_granted(&mut self, conn: ConnKey) {
-        let Some(row) = self.connections.row(conn) else { return };
-        let (grants, places) = (self.grants.grants(row.grants).clone(), row.seats.iter().collect::<Vec<_>>());
-        let Some(identity) = row.identity.clone() else { return };
-        for SeatRef { room: at, .. } in places {
-            let name = self.seats.room(at).name.clone();
-            let may = |verb| grants.allows(verb, name.as_str(), identity.user());
-            // Who sits where may have changed with the seat before.
-            let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(at)) else { continue };
-            if !may(Verb::Join) {
-                self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
-                self.give_up_seat(conn, at, Parting::OnPurpose);
-                self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
-            } else if !may(Verb::Presence) && self.seats.room_mut(at).stop_watching(place.seat) {
-                self.tell_counts(at);
-            }
-        }
     }
 }

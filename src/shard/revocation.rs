@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Input::Revoke ─► Revocations (each shard has all)  ─► every handshake and refresh is compared with them
-//!                                                     └► a sweep over the rows ends who is named: 5 ticks
+//!                                                     └► a sweep over the rows ends who is named: half a second
 //! ```
 //!
 //! Promises: bounded ([`Limits::revocations_max`](crate::base::Limits)); an entry goes when no token it names can be good
@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use super::marks::Mark;
+use super::round::Round;
 use super::row::Stage;
 use super::{Count, Shard};
 use crate::base::{Now, Seed, SeededMap};
@@ -45,20 +46,13 @@ pub(crate) struct Revocations {
     tokens: SeededMap<u64, u64>,
     users: SeededMap<Box<str>, UserEntry>,
     issued_before_unix_s: u64,
-    sweep: Sweep,
+    sweep: Round,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct UserEntry {
     issued_before_unix_s: u64,
     until_unix_s: u64,
-}
-
-/// Goes round the rows; a new revocation makes it go round once more from where it is.
-#[derive(Default, Debug)]
-struct Sweep {
-    cursor: u32,
-    rows_left: usize,
 }
 
 impl Revocations {
@@ -69,7 +63,7 @@ impl Revocations {
             users: SeededMap::with_hasher(shared.state()),
             seed: shared,
             issued_before_unix_s: 0,
-            sweep: Sweep::default(),
+            sweep: Round::default(),
         }
     }
 
@@ -142,7 +136,7 @@ impl Shard {
         let (life_max_s, max) = (rules.verifier.life_max_s(), rules.limits.revocations_max);
         let revoked = self.revocations.keep(now.unix_ms / 1_000, revocation, life_max_s, max);
         match revoked {
-            Revoked::Kept => self.revocations.sweep.rows_left = self.connections.rows_len(),
+            Revoked::Kept => self.revocations.sweep.begin(),
             Revoked::Full => {
                 self.counters.add(Count::RevocationsFull, 1);
                 self.end_named(now, revocation);
@@ -169,15 +163,12 @@ impl Shard {
     /// A part of the rows at each tick, so that a table of a million is no hole of milliseconds.
     pub(super) fn sweep_revoked(&mut self, now: Now) {
         self.marks.keep_rings(self.connections.chunks());
-        if self.revocations.sweep.rows_left == 0 {
-            return;
-        }
-        let part = self.connections.rows_len().div_ceil(SWEEP_TICKS);
-        for _ in 0..part.min(self.revocations.sweep.rows_left) {
-            let found = self.connections.next_index(self.revocations.sweep.cursor);
-            let Some(index) = found.or_else(|| self.connections.next_index(0)) else { break };
-            self.revocations.sweep.cursor = index + 1;
-            self.revocations.sweep.rows_left -= 1;
+        for _ in 0..self.revocations.sweep.part(&self.connections, sweep_ticks(self.limits().tick_ms)) {
+            let Some(index) = self.revocations.sweep.next(&self.connections) else { return };
+            #[cfg(feature = "planted-bugs")]
+            if self.config.planted == Some(super::PlantedBug::RevokedGoOn) {
+                continue;
+            }
             let row = self.connections.at(index);
             let Some(identity) = row.identity.as_ref().filter(|_| row.stage == Stage::Open) else { continue };
             if self.revocations.name(identity.user(), self.marks.of(index)) {
@@ -185,9 +176,11 @@ impl Shard {
                 self.fail(now, conn, CloseReason::Revoked);
             }
         }
-        if self.connections.rows_len() == 0 {
-            self.revocations.sweep.rows_left = 0;
-        }
+    }
+
+    /// Whether somebody who was revoked may still be here.
+    pub(super) fn sweeps_revoked(&self) -> bool {
+        !self.revocations.sweep.is_at_rest()
     }
 
     /// What could not be remembered ends at once, in one go over the table: rare, and better than not at all.
@@ -208,8 +201,13 @@ impl Shard {
     }
 }
 
-/// Ticks for one round: half a second with a tick of 100 ms.
-const SWEEP_TICKS: usize = 5;
+/// Ticks for one round: half a second of them, and one where a tick is longer.
+fn sweep_ticks(tick_ms: u64) -> usize {
+    usize::try_from(SWEEP_MS / tick_ms.max(1)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Whoever is revoked is gone within a second.
+const SWEEP_MS: u64 = 500;
 
 #[cfg(test)]
 mod tests {
@@ -217,6 +215,11 @@ mod tests {
     use crate::base::Identity;
 
     const DAY_S: u64 = 86_400;
+
+    #[test]
+    fn a_round_takes_half_a_second_or_one_tick() {
+        assert_eq!([1, 100, 250, 300, 10_000].map(sweep_ticks), [500, 5, 2, 1, 1]);
+    }
 
     fn verified(user: &str, issued_unix_s: Option<u64>, jti: Option<&str>) -> Verified {
         let identity = Identity::new(user, None).unwrap();

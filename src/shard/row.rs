@@ -20,6 +20,8 @@ pub(crate) enum Stage {
     Greeting,
     /// A session.
     Open,
+    /// Upgraded at `/echo`: nobody's session, whatever is said comes back.
+    Echo,
     /// Our close frame or our refusal is on its way; only the peer's close is read.
     Closing,
     /// The runtime is letting go of the socket.
@@ -144,6 +146,8 @@ pub(crate) struct Work {
     pub(crate) progress_mono_ms: u64,
     /// Why we are closing, for the log and the counters once it is done.
     pub(crate) closing: Option<CloseReason>,
+    /// It broke the framing: what still comes means nothing and is not looked at.
+    pub(crate) deaf: bool,
 }
 
 impl Work {

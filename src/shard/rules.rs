@@ -1,7 +1,8 @@
 //! What an operator may change while the server runs, in one value.
 //!
-//! Promises: all of it changes at once, between two inputs; nobody is sent away by a change. Must never hold what was
-//! given out at birth: rings, the tick, the number of shards.
+//! Promises: all of it changes at once, between two inputs; no connection is ended by a change; who loses a room because
+//! the default grants are narrower now has word of it (`shard/unseat`). Must never hold what was given out at birth:
+//! rings, the tick, the number of shards.
 
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ pub struct Rules {
     pub classes: Classes,
     /// Who proves tokens from now on. A session keeps what its token gave it until that ends.
     pub verifier: Arc<TokenVerifier>,
-    /// What a token without `rooms` may do; asked again at each command, so it changes for sessions that are open, too.
+    /// What a token without `rooms` may do. Asked again at each command, so it changes for sessions that are open, too;
+    /// seats they do not grant any more are taken, so many a tick.
     pub default_grants: Grants,
     /// Which pages may connect. Asked at each handshake.
     pub origins: Origins,
@@ -28,6 +30,8 @@ pub struct Rules {
     pub proxies: Proxies,
     /// By which ways a token may come, beside those that are always open.
     pub carriers: Carriers,
+    /// Whether `/echo` is there. Asked at each handshake.
+    pub echo: bool,
 }
 
 impl Rules {
@@ -35,7 +39,7 @@ impl Rules {
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
         let classes = Classes::of(&limits);
-        Self { limits, classes, verifier, default_grants, origins, proxies, carriers }
+        Self { limits, classes, verifier, default_grants, origins, proxies, carriers, echo: false }
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
@@ -48,7 +52,10 @@ impl Rules {
 impl Shard {
     pub(super) fn on_rules(&mut self, rules: &Rules) {
         self.connections.set_max(rules.limits.connections_per_shard_max);
-        self.grants.set_default(rules.default_grants.clone());
+        if self.config.rules.default_grants != rules.default_grants {
+            self.grants.set_default(rules.default_grants.clone());
+            self.unseating.begin();
+        }
         let (_, outbox_bytes_max) = rules.limits.outbox_bytes_max();
         self.outbox_bytes_ever_max = self.outbox_bytes_ever_max.max(outbox_bytes_max);
         if !rules.classes.same_patterns(&self.config.rules.classes) {

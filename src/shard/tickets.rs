@@ -8,8 +8,9 @@
 //!                                                  session, or 4003  ◄─ Redeemed ◄─┘ taken out
 //! ```
 //!
-//! Promises: bounded in number and age; nobody can make one up (128 bits under the key of the process); what is presented
-//! is used up, whatever becomes of the connection.
+//! Promises: bounded in number and age; nobody can make one up (128 bits under a key that nothing else is drawn from:
+//! the shard's own numbers are told to everybody as epochs); what is presented is used up, whatever becomes of the
+//! connection.
 
 use std::collections::VecDeque;
 
@@ -59,11 +60,16 @@ pub(super) struct Tickets {
     by_code: SeededMap<u128, Ticket>,
     /// In the order they were made, which is the order they grow too old in. Used ones stand here until then.
     made: VecDeque<(u64, u128)>,
+    codes: Seed,
 }
 
 impl Tickets {
     pub(super) fn new(seed: &Seed) -> Self {
-        Self { by_code: SeededMap::with_hasher(seed.state()), made: VecDeque::new() }
+        Self { by_code: SeededMap::with_hasher(seed.state()), made: VecDeque::new(), codes: seed.derive("tickets") }
+    }
+
+    fn draw(&mut self) -> u128 {
+        u128::from(self.codes.draw()) << 64 | u128::from(self.codes.draw())
     }
 
     fn forget_old(&mut self, now: Now) {
@@ -83,7 +89,7 @@ impl Shard {
         if self.tickets.made.len() >= self.limits().tickets_max {
             return None;
         }
-        let code = u128::from(self.seed.draw()) << 64 | u128::from(self.seed.draw());
+        let code = self.tickets.draw();
         let until_mono_ms = now.mono_ms + self.limits().ticket_ms;
         self.tickets.by_code.insert(code, Ticket { verified: Box::new(verified), until_mono_ms });
         self.tickets.made.push_back((until_mono_ms, code));

@@ -95,6 +95,12 @@ impl House {
         self.says(conn, &format!(r#"{{"type":"refresh","id":9,"token":"{token}"}}"#))
     }
 
+    /// A reload brings other default grants.
+    fn grants_by_default(&mut self, grants: &Value) -> String {
+        let default_grants = Grants::from_claim(grants).unwrap();
+        self.hears(Input::Rules(Arc::new(Rules { default_grants, ..self.shard.config.rules.as_ref().clone() })))
+    }
+
     fn revokes(&mut self, revocation: Revocation) -> String {
         self.hears(Input::Revoke(Arc::new(revocation)))
     }
@@ -223,6 +229,96 @@ fn a_join_that_waits_for_its_answer_is_given_up_when_the_room_is_not_granted_any
     let heard = house.hears(Input::Received { conn, bytes: &mut bytes });
     assert!(heard.contains("removed") && heard.contains(r#""id":3,"code":"forbidden""#), "{heard}");
     assert!(house.shard.seated("a").is_empty());
+}
+
+#[test]
+fn narrower_default_grants_take_the_seats_they_do_not_reach_and_wider_ones_take_none() {
+    let mut house = House::new(Limits::default());
+    let all = json!(["join", "publish", "presence", "history"]);
+    let everywhere = json!([{"match": "*", "can": all}]);
+    let conn = house.comes(&ann(json!({})));
+    let own = house.comes(&json!({"sub": "bob", "exp": UNIX_S + 600, "rooms": everywhere}));
+    for room in ["a", "b", "c:ann"] {
+        for who in [conn, own] {
+            house.says(who, &format!(r#"{{"type":"join","id":1,"room":"{room}","presence":true}}"#));
+        }
+    }
+    house.ticks(2);
+    let fewer = json!([{"match": "a", "can": ["join"]}, {"match": "c:{user}", "can": all}]);
+    assert_eq!(house.grants_by_default(&fewer), "", "nobody is told before a tick has come");
+    house.says(own, r#"{"type":"publish","room":"b","data":"the last she hears","echo":false}"#);
+    let heard = house.ticks(7);
+    assert_eq!(heard.matches(r#"{"type":"removed","room":"b","why":"grants"}"#).count(), 1, "{heard}");
+    assert_eq!(heard.matches("removed").count(), 1, "{heard}");
+    let rooms = ["a", "b", "c:ann"].map(|room| house.shard.seated(room));
+    assert_eq!(rooms.each_ref().map(|seated| seated.join(" ")), ["ann bob", "bob", "ann bob"]);
+    assert!(house.says(conn, r#"{"type":"join","id":2,"room":"b"}"#).contains("forbidden"));
+    house.says(own, r#"{"type":"publish","room":"b","data":"not for her","echo":false}"#);
+    let carl = house.comes(&json!({"sub": "carl", "exp": UNIX_S + 600, "rooms": everywhere}));
+    house.says(carl, r#"{"type":"join","room":"a"}"#);
+    let heard = house.ticks(2);
+    assert!(!heard.contains("not for her"), "{heard}");
+    assert_eq!(heard.matches(r#""type":"joined","room":"a""#).count(), 1, "ann may not ask who is there: {heard}");
+    assert_eq!(house.shard.counters().count(Count::Unseated), 1);
+    house.grants_by_default(&everywhere);
+    assert!(!house.ticks(7).contains("removed"));
+    assert!(house.says(conn, r#"{"type":"join","id":3,"room":"b"}"#).contains(r#""id":3,"room":"b""#));
+}
+
+#[test]
+fn grants_that_came_back_before_the_round_was_over_take_nothing_away() {
+    let mut house = House::new(Limits::default());
+    let conn = house.comes(&ann(json!({})));
+    house.says(conn, r#"{"type":"join","id":1,"room":"a"}"#);
+    house.grants_by_default(&json!([]));
+    house.grants_by_default(&json!([{"match": "*", "can": ["join"]}]));
+    assert_eq!(house.ticks(7), "");
+    assert_eq!(house.shard.seated("a"), ["ann"]);
+}
+
+#[test]
+fn a_change_that_takes_many_seats_is_spread_over_the_ticks() {
+    let limits = Limits { connections_per_user_max: 0, slots_per_ring: 64, ..Limits::default() };
+    let (people, rooms) = (150, limits.rooms_per_connection_max);
+    let mut house = House::new(limits);
+    for _ in 0..people {
+        let (conn, mut joins) = (house.comes(&ann(json!({}))), Vec::new());
+        for room in 0..rooms {
+            let join = format!(r#"{{"type":"join","room":"r{room}"}}"#);
+            write_frame(&mut joins, FrameKind::Text, join.as_bytes(), Some([1, 2, 3, 4]));
+        }
+        house.hears(Input::Received { conn, bytes: &mut joins });
+    }
+    house.grants_by_default(&json!([]));
+    let unseated = |house: &House| house.shard.counters().count(Count::Unseated);
+    let mut ticks = 0;
+    while unseated(&house) < (people * rooms) as u64 {
+        let before = unseated(&house);
+        let heard = house.ticks(1);
+        let now = unseated(&house) - before;
+        assert!(now > 0 && now <= 2_500 + rooms as u64, "{now} in one tick");
+        assert_eq!(heard.matches("removed").count() as u64, now, "who loses a seat is told in the same tick");
+        ticks += 1;
+    }
+    assert!(ticks >= 7, "a round without a budget would have taken five ticks, not {ticks}");
+    assert!(house.shard.seated("r0").is_empty());
+}
+
+/// Those who came while a round was under way were counted as rows of it, and as many of the old were never looked at.
+#[test]
+fn newcomers_hide_nobody_from_a_revocation() {
+    let mut house = House::new(Limits { slots_per_ring: 16, connections_per_user_max: 0, ..Limits::default() });
+    for _ in 0..50 {
+        house.comes(&ann(json!({"jti": "old"})));
+    }
+    house.revokes(Revocation::Token { jti: "nobody's".into() });
+    house.ticks(2);
+    house.revokes(Revocation::Token { jti: "old".into() });
+    for _ in 0..40 {
+        house.comes(&ann(json!({"jti": "new"})));
+    }
+    house.ticks(9);
+    assert_eq!(house.closed(CloseReason::Revoked), 50);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! Promises: who came and who went are told in the order it happened, and stay here until the home's inbox takes them, so
 //! that a count is never lost; who is counted is a hash, nobody's name.
 
+use super::row::Stage;
 use super::{Mail, Shard};
 use crate::base::{ConnKey, Identity, Now, ShardId};
 use crate::wire::CloseReason;
@@ -77,7 +78,10 @@ impl Shard {
     /// Back at the shard of those who were one too many.
     pub(super) fn on_too_many_of_user(&mut self, now: Now, conns: &[ConnKey]) {
         for conn in conns {
-            self.fail(now, *conn, CloseReason::UserFull);
+            // Who is closing already hears why, and is not cut off in the middle of it.
+            if self.stage_of(*conn) == Some(Stage::Open) {
+                self.fail(now, *conn, CloseReason::UserFull);
+            }
         }
     }
 

@@ -27,7 +27,7 @@ pub use payload::{Data, Payload, prove};
 pub use proxy::{BadProxy, PROXY_BYTES_MAX, Proxied, read_proxy};
 pub use refusal::Refusal;
 pub use token::{BadToken, Claims, TokenRules, TokenVerifier, Verified, sign_hs256, token_part};
-pub use upgrade::{Asked, Carried, Carriers, Head, HeadError, Upgrade, read_head, write_refusal};
+pub use upgrade::{Asked, Carried, Carriers, Endpoint, Head, HeadError, Upgrade, read_head, write_refusal};
 pub use websocket::{
     FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
 };

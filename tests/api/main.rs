@@ -1,14 +1,19 @@
 //! The HTTP API on a real server: every documented call, every kind of "no", and the verbs of the command line.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod crowd;
 mod server;
+mod session;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
 
+use crowd::{Plan, percentile_ms};
 use serde_json::{Value, json};
-use server::{Answer, Server, closed, hear, throng};
+use server::{Answer, SECRET, Server, closed, hear, throng};
 
 #[test]
 fn the_document_is_what_the_code_says() {
@@ -190,6 +195,8 @@ fn vouches_and_revokes(tour: &Tour) {
     ] {
         assert_no(&tour.server.post("/tickets", &wrong), 400, "malformed", word);
     }
+    let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
+    assert_no(&tour.server.post("/tickets", &json!({"user": "kim", "info": deep})), 422, "too_deep", "deeper");
     let (lou, max) = (tour.server.comes("lou"), tour.server.comes("max"));
     let revoked = tour.post("/revoke", "", &json!({"user": "lou"})).good();
     assert_eq!(revoked, json!({"remembered": true, "complete": true}));
@@ -197,7 +204,15 @@ fn vouches_and_revokes(tour: &Tour) {
     assert_eq!(tour.post("/revoke", "", &json!({"jti": "some-token"})).good()["remembered"], true);
     assert_eq!(tour.post("/revoke", "", &json!({"everybody": true})).good()["complete"], true);
     assert_eq!(closed(max), 4500);
-    for wrong in [json!({}), json!({"jti": "a", "user": "b"}), json!({"jti": "a", "issued_before": 1})] {
+    for wrong in [
+        json!({}),
+        json!({"jti": "a", "user": "b"}),
+        json!({"jti": "a", "issued_before": 1}),
+        json!({"jti": ""}),
+        json!({"jti": "x".repeat(257)}),
+        // Milliseconds: nobody could come in any more.
+        json!({"everybody": true, "issued_before": 1_800_000_000_000_u64}),
+    ] {
         assert_eq!(tour.server.post("/revoke", &wrong).json()["code"], "malformed");
     }
 }
@@ -265,6 +280,7 @@ fn every_no_is_a_code_and_a_sentence() {
         ("/publish", &huge, 413, "too_big", "longer"),
         ("/publish/batch", &crowd, 413, "too_big", "1001"),
         ("/users/a%20b/messages", r#"{"data":1}"#, 422, "bad_room", "inbox"),
+        ("/users/all/messages", r#"{"data":1}"#, 422, "bad_room", "everybody"),
         ("/users/%FF/disconnect", "", 400, "malformed", "UTF-8"),
         ("/connections/xyz/disconnect", "", 400, "malformed", "16 hex"),
         ("/connections/ffff000000000000/disconnect", "", 400, "malformed", "16 hex"),
@@ -370,4 +386,92 @@ fn a_new_key_lets_in_whoever_holds_it() {
     let server = Server::with(&["--admin-listen", "127.0.0.1:0", "--api-key-sha256", &known], true);
     let rooms = server.get_with(&server.url("/api/v1/rooms"), made["key"].as_str());
     assert_eq!(rooms.status, 200);
+}
+
+#[test]
+fn what_the_backend_says_is_heard_by_everybody_who_sits_there() {
+    let server = Server::start();
+    let figures = crowd::speak(&server, Plan { readers: 40, messages: 50, pace_ms: 1 }, || ());
+    assert_eq!((figures.call_us.len(), figures.last_us.len()), (50, 50));
+}
+
+/// The same with a crowd, and others who talk meanwhile: `./tuning/measure/api-publish` runs it.
+#[test]
+#[ignore = "it takes the whole machine: ./tuning/measure/api-publish runs it"]
+fn a_crowd_hears_the_backend_under_load() {
+    throng::runtime::host::raise_open_files().unwrap();
+    let of = |name: &str, usual: usize| number(name).unwrap_or(usual);
+    let (readers, seconds) = (of("THRONG_API_READERS", 1_000), of("THRONG_API_SECONDS", 20));
+    let (pace_ms, others) = (of("THRONG_API_PACE_MS", 100), of("THRONG_API_OTHERS", 5_000));
+    let rate = of("THRONG_API_OTHERS_RATE", 1_000);
+    let server = Server::start();
+    let mut load = None;
+    let plan = Plan { readers, messages: seconds * 1_000 / pace_ms, pace_ms: pace_ms as u64 };
+    let figures = crowd::speak(&server, plan, || {
+        load = Some(Load::start(&server, others, rate, seconds));
+        server.wait_for_sessions(readers + others);
+    });
+    let others_lost_nothing = load.expect("it was begun").0.wait().unwrap();
+    let shown = |us: &[u64]| {
+        let [p50, p99, max] = [50, 99, 100].map(|percent| percentile_ms(us, percent));
+        format!("p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")
+    };
+    println!(
+        "{readers} readers, {} messages by the API, {others} others at {rate} messages/s; the call: {}; until the last \
+         reader had it: {}; lost 0",
+        plan.messages,
+        shown(&figures.call_us),
+        shown(&figures.last_us)
+    );
+    // 2: a promise broke. That the generator was the limit says nothing about who was asked.
+    assert!(!matches!(others_lost_nothing.code(), None | Some(2 | 4)), "the others: {others_lost_nothing}");
+}
+
+/// People in other rooms who talk, by the generator; ended when dropped.
+struct Load(Child);
+
+impl Load {
+    fn start(server: &Server, connections: usize, rate: usize, seconds: usize) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test has no command line of its own")]
+        let program = std::env::var_os("THRONG_LOAD").expect("THRONG_LOAD names the generator's program");
+        let (connections, rate) = (connections.to_string(), rate.to_string());
+        // Its opening counts on neither side; it talks for as long as the backend does, and longer.
+        let duration = (seconds + 5).to_string();
+        let child = Command::new(program)
+            .args(["run", "--url", &format!("ws://{}/ws", server.public), "--connections", &connections])
+            .args(["--room-size", "50", "--rate", &rate, "--warmup", "1", "--duration", &duration, "--workers", "1"])
+            .env("THRONG_LOAD_SECRET", SECRET)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Waits until so many people are connected.
+    fn wait_for_sessions(&self, count: usize) {
+        let url = self.url("/metrics");
+        let sessions = || {
+            let text = self.get_with(&url, None).text;
+            let line = text.lines().find_map(|line| line.strip_prefix("websocket_connections "));
+            line.and_then(|number| number.parse::<usize>().ok()).unwrap_or(0)
+        };
+        while sessions() < count {
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no command line of its own: the size comes from outside")]
+fn number(name: &str) -> Option<usize> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
 }

@@ -13,7 +13,7 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 use ureq::Agent;
 
-const SECRET: &str = "only for this test, 32 bytes long!";
+pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
 
 /// The server under test; killed when dropped.
 pub(crate) struct Server {

@@ -6,17 +6,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The server under test; killed when dropped.
 pub(crate) struct Server(Child);
 
 impl Server {
-    /// Started with `--dev` and these arguments, and ready: its banner is there.
+    /// Started with `--dev` and these arguments, and ready: its banner is there. Variables are given as `NAME=value`.
     pub(crate) fn start(port: u16, more: &[&str]) -> Self {
+        let is_variable = |option: &&&str| option.starts_with(|first: char| first.is_ascii_uppercase());
         let mut process = Command::new(env!("CARGO_BIN_EXE_throng"))
             .args(["serve", "--dev", "--shards", "2", "--listen", &format!("127.0.0.1:{port}")])
-            .args(more)
+            .args(more.iter().filter(|option| !is_variable(option)))
+            .envs(more.iter().filter(is_variable).filter_map(|option| option.split_once('=')))
             .env("THRONG_JWT_HS256_SECRET", SECRET)
             .env_remove("THRONG_JWT_SECRET_FILE")
             .stdout(Stdio::piped())
@@ -43,8 +45,16 @@ impl Drop for Server {
 
 /// A token for a user, signed with this secret, that ends at this second since 1970.
 pub(crate) fn token(user: &str, secret: &str, exp: u64) -> String {
+    token_for(user, secret, exp, None)
+}
+
+/// The same, with grants of its own.
+pub(crate) fn token_for(user: &str, secret: &str, exp: u64, rooms: Option<&Value>) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
-    let claims = json!({"sub": user, "exp": exp});
+    let mut claims = json!({"sub": user, "exp": exp});
+    if let Some(rooms) = rooms {
+        claims["rooms"] = rooms.clone();
+    }
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).expect("good claims")
 }
 

@@ -66,6 +66,67 @@ fn a_second_server_needs_to_say_that_it_takes_over() {
     assert_eq!(server.ended().code(), Some(0));
 }
 
+/// Somebody looks at the admin address all the time while a server leaves and the next one takes over.
+#[test]
+fn operators_are_always_answered_and_by_the_next_server_as_soon_as_one_leaves() {
+    let (address, admin) = (free_address(), free_address().to_string());
+    // An hour: nothing here happens because the time is over.
+    let options = |more: &[&'static str]| {
+        let own = ["--shards", "1", "--drain-budget-ms", "3600000", "--admin-listen"].map(str::to_owned);
+        [&own[..], std::slice::from_ref(&admin), &more.iter().map(ToString::to_string).collect::<Vec<_>>()].concat()
+    };
+    let start = |more: &[&'static str]| {
+        let options = options(more);
+        Server::start(address, &options.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let old = start(&[]);
+    let ann = open(address, &token("ann", FAR_FUTURE, None));
+    let (over, looked) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let look = || {
+            while !over.load(Ordering::Relaxed) {
+                is_ready(&admin);
+                looked.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let looker = std::thread::Builder::new().spawn_scoped(scope, look).unwrap();
+        wait_for(|| looked.load(Ordering::Relaxed) > 10);
+        let new = start(&["--takeover"]);
+        old.signal("TERM");
+        // With both at the address the old one would answer every other time that it leaves.
+        let mut in_a_row = 0;
+        while in_a_row < 40 {
+            in_a_row = if is_ready(&admin) { in_a_row + 1 } else { 0 };
+        }
+        // Only ann keeps the old one here.
+        drop(ann);
+        assert_eq!(old.ended().code(), Some(0));
+        let before = looked.load(Ordering::Relaxed);
+        wait_for(|| looked.load(Ordering::Relaxed) > before + 10);
+        // Nobody takes over from this one: it goes on answering, and says why not to come.
+        let bob = open(address, &token("bob", FAR_FUTURE, None));
+        new.signal("TERM");
+        wait_for(|| !is_ready(&admin));
+        wait_for(|| !is_ready(&admin));
+        over.store(true, Ordering::Relaxed);
+        looker.join().unwrap();
+        drop(bob);
+        assert_eq!(new.ended().code(), Some(0));
+    });
+}
+
+/// What `/readyz` says on a connection of its own, which must be taken and answered.
+fn is_ready(admin: &str) -> bool {
+    let mut stream = TcpStream::connect(admin).expect("somebody listens");
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("nobody is reset");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("everybody is answered");
+    let ready = answer.starts_with("HTTP/1.1 200 ");
+    let has_a_reason = ["draining", "starting"].iter().any(|reason| answer.contains(reason));
+    assert!(ready || answer.starts_with("HTTP/1.1 503 ") && has_a_reason, "{answer:?}");
+    ready
+}
+
 /// Two data planes share an address, one leaves, and newcomers come all the time: none is reset or refused.
 #[test]
 fn newcomers_are_never_reset_while_a_door_closes() {
@@ -173,11 +234,14 @@ fn a_crowd_is_handed_over() {
     crowd.wait_until("everybody is heard on the new server", |sign| sign.node == "new" && sign.acks > 2);
     let lives = crowd.disperse();
     crowd::judge(&lives, told_ms);
-    say_figures(&lives, told_ms, left_ms, budget_s);
+    let late_ms = say_figures(&lives, told_ms, left_ms, budget_s);
+    // Whoever runs this has the machine for itself; where it is slower than that, the figure says so.
+    assert!(late_ms <= BACK_WITHIN_MS, "somebody came back {late_ms} ms after its slot");
     assert!(left_ms <= budget_s as u64 * 1_000 + 2_000, "it left within its budget, or nearly: {left_ms} ms");
 }
 
-fn say_figures(lives: &[Life], told_ms: u64, left_ms: u64, budget_s: usize) {
+/// Gives how long after its slot the last one was back.
+fn say_figures(lives: &[Life], told_ms: u64, left_ms: u64, budget_s: usize) -> u64 {
     let mut came_ms: Vec<u64> =
         lives.iter().filter(|life| life.node == "new").map(|life| life.began_ms.saturating_sub(told_ms)).collect();
     came_ms.sort_unstable();
@@ -189,15 +253,27 @@ fn say_figures(lives: &[Life], told_ms: u64, left_ms: u64, budget_s: usize) {
         let moments = lives.iter().flat_map(|life| life.acked.values().map(|(_, ms)| *ms));
         moments.filter(|ms| (from_ms..to_ms).contains(ms)).count() as u64 * 1_000 / (to_ms - from_ms).max(1)
     };
+    // Everybody's lives lie one behind the other.
+    let lives_of_one = lives.windows(2).filter(|two| two[0].node == "old" && two[1].node == "new");
+    let back_late_ms = |two: &[Life]| {
+        let slot_ms = two[0].slots.first().copied().unwrap_or(0);
+        two[1].began_ms.saturating_sub(told_ms + slot_ms)
+    };
+    let back_ms = lives_of_one.map(back_late_ms).max().unwrap_or(u64::MAX);
     println!(
         "{} people; acks/s {} before and {} while it left; left after {left_ms} ms of {budget_s} s; \
-         all back after {} ms; peak connects/s {peak}; latest goodbye {latest_ms} ms after its slot",
+         all back after {} ms; peak connects/s {peak}; latest goodbye {latest_ms} ms and latest return \
+         {back_ms} ms after its slot",
         came_ms.len(),
         acks(told_ms.saturating_sub(3_000), told_ms),
         acks(told_ms, told_ms + left_ms),
         came_ms.last().copied().unwrap_or(0),
     );
+    back_ms
 }
+
+/// A tick, a fence, a connect and a handshake among hundreds a second.
+const BACK_WITHIN_MS: u64 = 3_000;
 
 #[expect(clippy::disallowed_methods, reason = "a test has no command line of its own: the size comes from outside")]
 fn number(name: &str) -> Option<usize> {

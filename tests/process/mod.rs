@@ -23,7 +23,7 @@ impl Server {
         let everything = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
         command
             .args(["serve", "--listen", &address.to_string(), "--default-grants", everything])
-            .args(["--admin-listen", "127.0.0.1:0"])
+            .args(["--admin-listen", "127.0.0.1:0"].iter().filter(|_| !options.contains(&"--admin-listen")))
             .args(options.iter().filter(|option| !is_variable(option)))
             .env("THRONG_JWT_HS256_SECRET", SECRET)
             .env_remove("THRONG_JWT_SECRET_FILE")

@@ -1,4 +1,5 @@
-//! Real sockets on real rings, without a shard: each pitfall of the socket form has its test.
+//! Real sockets on a real engine, without a shard: each pitfall of the socket form has its test. `THRONG_ENGINE` says which
+//! engine; what both promise is the same.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod crowd;
@@ -219,7 +220,7 @@ fn tiny_pipe(owner: &mut Owner, conn: ConnKey) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     socket2::SockRef::from(&ours).set_send_buffer_size(4_096).unwrap();
     theirs.set_nonblocking(true).unwrap();
-    owner.sockets.adopt(&OwnedFd::from(ours), conn).unwrap();
+    owner.sockets.adopt(OwnedFd::from(ours), conn).map_err(|(_, error)| error).unwrap();
     theirs
 }
 

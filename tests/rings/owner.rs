@@ -1,16 +1,17 @@
 //! A tiny owner of sockets: gives out rows, echoes what comes, closes what ends. No shard, no executor.
 
+#[path = "../support/engine.rs"]
+mod engine;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
+pub(crate) use engine::engine;
 use throng::base::ConnKey;
 use throng::runtime::EventFd;
 use throng::runtime::accept::{Door, bind};
-use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
+use throng::runtime::sockets::{ReadEvent, SleepFor, SocketEvent, Sockets};
 use throng::shard::{CloseHow, Fate, Write};
 use throng::wire::CloseReason;
 
@@ -46,7 +47,7 @@ impl Owner {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 4_096).unwrap();
         let address = listener.local_addr().unwrap();
         let bell = Arc::new(EventFd::new().unwrap());
-        let mut sockets = Sockets::new(slots_per_ring, Arc::clone(&bell)).unwrap();
+        let mut sockets = Sockets::new(engine(), slots_per_ring, Arc::clone(&bell)).unwrap();
         let door = Door::new(listener, &mut sockets).unwrap();
         let free = (0..rings_max).flat_map(|ring| (0..slots_per_ring).map(move |slot| (ring, slot))).collect();
         let rows = BTreeMap::new();
@@ -106,14 +107,10 @@ impl Owner {
         panic!("never came true: {what}; {:?} {:?}", self.sockets.totals(), self.door.totals());
     }
 
-    /// Sleeps on the bell as a pump would, unless there is work.
+    /// Sleeps as a pump would, unless there is work.
     pub(crate) fn sleep(&mut self) {
         if !self.door.has_work() && self.sockets.prepare_sleep() {
-            let mut bell = File::from(self.bell.as_fd().try_clone_to_owned().unwrap());
-            match bell.read(&mut [0; 8]) {
-                Ok(_) => {}
-                Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
-            }
+            self.sockets.sleep(u64::MAX, SleepFor::Everything).unwrap();
             self.sockets.wake();
         }
     }

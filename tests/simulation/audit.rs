@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use throng::base::{Identity, Offset, Presence};
 use throng::shard::Count;
+use throng::wire::Verb;
 
-use crate::client::{Asked, room_name};
+use crate::client::{Asked, Client, room_name};
 use crate::view::Wish;
 use crate::world::World;
 
@@ -69,6 +70,9 @@ impl World {
                 return Some(format!("{:?} {:?}", shard.id(), shard.gauges()));
             }
         }
+        if let Some(shard) = (0..self.shards.len()).find(|n| !self.asks[*n].is_empty() || self.board[*n].is_some()) {
+            return Some(format!("shard {shard} has not heard of all asks and rules"));
+        }
         if let Some(inbox) = self.inboxes.iter().position(|inbox| !inbox.is_empty()) {
             return Some(format!("mail for shard {inbox}"));
         }
@@ -127,7 +131,33 @@ impl World {
                 .map_err(|error| format!("client {}: {error}", client.number))?;
         }
         self.reference.settle()?;
+        self.grants_and_limits_hold()?;
+        self.desk_is_clear()?;
         self.call_the_roll()
+    }
+
+    /// G5: at quiet nobody sits where it may not, whatever token it came with; U1: nobody has more connections than any
+    /// limit so far allowed.
+    fn grants_and_limits_hold(&self) -> Result<(), String> {
+        let mut users = BTreeMap::<usize, u32>::new();
+        let open = |client: &&Client| self.is_alive(client.number) && client.is_open();
+        for client in self.clients.iter().filter(open) {
+            *users.entry(client.user).or_default() += 1;
+            let Some(paper) = client.papers.last() else { continue };
+            let seats = client.views.iter().filter(|(_, view)| view.seated && !view.left_silently);
+            for (room, _) in seats {
+                if !self.deeds.allows(client.shard, paper, Verb::Join, *room) {
+                    return Err(format!("G5 client {} sits in room {room} with {paper:?}", client.number));
+                }
+            }
+        }
+        let max = self.deeds.user_max_ever;
+        match users.iter().find(|(_, count)| max > 0 && **count > max) {
+            Some((user, count)) => {
+                Err(format!("U1 user {user} has {count} connections, never more than {max} allowed"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Q2: home counts are the seats on all shards, presence is who was told to sit there; Q3: every seat has all.
@@ -196,6 +226,14 @@ impl World {
             let client = &self.clients[number];
             let told = client.views.get(&room).filter(|view| view.seated && !view.left_silently);
             let Some(view) = told.filter(|_| self.is_alive(number) && client.is_open()) else { continue };
+            // Who may not know any more who is there is not told so.
+            let may = |paper| {
+                let reaches = self.deeds.reaches(client.shard, paper, client.came_since);
+                reaches.iter().all(|reach| reach.allows(Verb::Presence, room))
+            };
+            if !client.papers.iter().all(may) {
+                continue;
+            }
             let company = view.company.is_true(home);
             company.map_err(|error| format!("client {number}: {error}"))?;
             if keeps_all_reads {
@@ -212,9 +250,12 @@ impl World {
             return Ok(());
         }
         for room in 0..self.weather.rooms {
-            let Some(number) = (0..self.clients.len()).find(|n| self.is_alive(*n) && self.clients[*n].is_open()) else {
-                return Ok(());
+            let may = |client: &Client| {
+                let paper = client.papers.last();
+                paper.is_some_and(|paper| self.deeds.allows(client.shard, paper, Verb::Presence, room))
             };
+            let asks = |client: &&Client| self.is_alive(client.number) && client.is_open() && may(client);
+            let Some(number) = self.clients.iter().find(asks).map(|client| client.number) else { continue };
             let mut out = Vec::new();
             let expected = self.told_to_sit_in(room);
             self.clients[number].roll_calls.clear();

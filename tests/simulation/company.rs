@@ -48,6 +48,12 @@ impl Company {
         self.take_roll(reply)
     }
 
+    /// It may not know any more who is there.
+    pub(crate) fn stop_watching(&mut self) {
+        (self.watches, self.list, self.count) = (None, None, None);
+        self.typing.clear();
+    }
+
     /// A list that was asked for; one who watches keeps it.
     pub(crate) fn take_roll(&mut self, reply: &Reply<'_>) -> Result<(), String> {
         let Some(watches) = self.watches else { return Ok(()) };

@@ -1,11 +1,11 @@
 //! What people and networks do to a world, drawn from its dice.
 
 use throng::base::{ConnKey, Encoding, Epoch, Offset, Position};
+use throng::wire::Refusal;
 
-use crate::client::{Asked, FORBIDDEN, Stage, Surroundings, Words, check_room};
+use crate::client::{Asked, Stage, Surroundings, Words, check_room};
 use crate::frames;
-use crate::tally::Lived;
-use crate::tokens::Tokens;
+use crate::tokens::{self, FORBIDDEN, Paper, Reach};
 use crate::view::Wish;
 use crate::world::{Happening, World};
 
@@ -40,6 +40,7 @@ impl World {
                 let ms = self.dice.between(0, self.weather.step_ms_max) as u64;
                 self.pass_time(ms);
                 self.crowd_acts()?;
+                self.operators_act();
                 if !self.dice.chance(self.weather.idle_shard) {
                     self.seeded_turn(*shard)?;
                 }
@@ -74,6 +75,11 @@ impl World {
             if !socket.up.is_empty() {
                 (0..self.dice.between(0, 3)).for_each(|_| may.push(Happening::Read(number)));
             }
+        }
+        let asks = self.asks[shard].len();
+        (0..self.dice.between(0, asks)).for_each(|_| may.push(Happening::Ask));
+        if self.board[shard].is_some() && self.dice.chance(300) {
+            may.push(Happening::Rules);
         }
         let parcels = self.inboxes[shard].len();
         (0..self.dice.between(0, parcels)).for_each(|_| may.push(Happening::Mail));
@@ -134,29 +140,50 @@ impl World {
         }
         let (shard, user) = (self.dice.below(self.shards.len()), self.dice.below(self.weather.users));
         let encoding = self.dice.pick(&Encoding::ALL);
-        let tokens = Tokens::shared();
         if self.dice.chance(self.weather.stranger) {
             let head = match self.dice.below(6) {
                 0 => "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
                 1 => "nonsense\r\n\r\n".to_owned(),
                 2 => "GET /ws HT".to_owned(),
                 3 => upgrade(Encoding::Json, None),
-                4 => upgrade(encoding, Some(&tokens.expired)),
-                _ => upgrade(encoding, Some(&tokens.forged)),
+                4 => upgrade(encoding, Some(&tokens::expired())),
+                _ => upgrade(encoding, Some(&Paper::plain(0).forged())),
             };
-            match self.connect(shard, user, encoding, &head) {
+            if let Some(number) = self.connect(shard, user, encoding, &head) {
                 // Half a head and silence: the server must not wait for ever.
-                Some(number) => self.clients[number].mute = !head.ends_with("\r\n\r\n"),
-                None => self.tally.add(Lived::TurnedAway, 1),
+                self.clients[number].mute = !head.ends_with("\r\n\r\n");
             }
             return;
         }
         let short = self.dice.chance(self.weather.short_token);
-        let head = upgrade(encoding, Some(tokens.of(user, short)));
-        match self.connect(shard, user, encoding, &head) {
-            Some(number) => self.clients[number].short_token = short,
-            None => self.tally.add(Lived::TurnedAway, 1),
+        let paper = Paper::draw(user, short, self.now.unix_ms / 1_000, &mut self.dice);
+        let head = upgrade(encoding, Some(&paper.signed()));
+        if let Some(number) = self.connect(shard, user, encoding, &head) {
+            self.clients[number].papers.push(paper);
         }
+    }
+
+    /// Brings a newer token: mostly a good one, as wide as before, wider or narrower.
+    fn refresh(&mut self, number: usize) {
+        let user = self.clients[number].user;
+        let short = self.dice.chance(self.weather.short_token);
+        let mut paper = Paper::draw(user, short, self.now.unix_ms / 1_000, &mut self.dice);
+        paper.reach = match self.dice.below(4) {
+            0 => None,
+            1 => self.clients[number].papers.last().and_then(|paper| paper.reach),
+            _ => Some(Reach::draw(&mut self.dice)),
+        };
+        let wrong = match self.dice.below(10) {
+            0 => Some(Refusal::BadToken),
+            1 => Some(Refusal::OtherUser),
+            _ => None,
+        };
+        if wrong == Some(Refusal::OtherUser) {
+            paper = Paper { user: (user + 1) % 8, ..paper };
+        }
+        let mut out = Vec::new();
+        self.clients[number].refresh(paper, wrong, &mut out, &mut self.dice);
+        self.send(number, &out);
     }
 
     fn somebody_acts(&mut self, number: usize) {
@@ -173,6 +200,9 @@ impl World {
             return;
         }
         for _ in 0..self.dice.between(1, self.weather.burst_max) {
+            if self.dice.chance(self.weather.refreshes) {
+                self.refresh(number);
+            }
             self.ask_something(number);
         }
     }
@@ -214,6 +244,8 @@ impl World {
                 };
                 let mut around = Surroundings {
                     weather: &self.weather,
+                    deeds: &self.deeds,
+                    now: self.now,
                     reference: &mut self.reference,
                     tally: &mut self.tally,
                     dice: &mut self.dice,

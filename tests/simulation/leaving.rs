@@ -8,7 +8,7 @@ use throng::wire::CloseReason;
 use crate::client::Asked;
 use crate::crowd::upgrade;
 use crate::scene::{Scene, plainly};
-use crate::tokens::Tokens;
+use crate::tokens::Paper;
 use crate::world::Happening::{Drain, Mail, Read, Tick};
 
 const HERE: usize = 0;
@@ -94,7 +94,7 @@ fn who_is_sent_away_has_first_all_that_its_rooms_owe_it() {
 #[test]
 fn a_handshake_in_progress_is_told_to_come_again_and_an_unfinished_one_is_not_waited_for() {
     let mut scene = Scene::new(1);
-    let head = upgrade(Json, Some(Tokens::shared().of(0, false)));
+    let head = upgrade(Json, Some(&Paper::plain(0).signed()));
     let late = scene.world.connect(HERE, 0, Json, &head).expect("a free row");
     let slow = scene.world.connect(HERE, 1, Json, "GET /ws HT").expect("a free row");
     scene.turn(HERE, &[Read(slow), Drain(2_000)]);

@@ -111,7 +111,8 @@ impl Reference {
 
     /// R1: a message seen is a message sent, the same for every reader, at one place only, never at its publisher
     /// who took the ack as receipt.
-    pub(crate) fn heard(&mut self, client: usize, heard: &Heard<'_>) -> Result<(), String> {
+    /// Gives the number of the post.
+    pub(crate) fn heard(&mut self, client: usize, heard: &Heard<'_>) -> Result<usize, String> {
         let tag = tag_of(heard.json).ok_or_else(|| format!("R1 a payload nobody sent: {}", heard.json))?;
         let post = self.posts.get_mut(tag).ok_or_else(|| format!("R1 nobody said {tag}"))?;
         let same = post.room == heard.room
@@ -135,9 +136,10 @@ impl Reference {
             return Err(format!("R1 {post:?} was heard again at {:?}", heard.offset));
         }
         match heard.epoch {
-            Some(epoch) => self.place(tag, Place { room: heard.room, epoch, offset: heard.offset }),
-            None => Ok(()),
+            Some(epoch) => self.place(tag, Place { room: heard.room, epoch, offset: heard.offset })?,
+            None => {}
         }
+        Ok(tag)
     }
 
     /// R2: the ack names the place where everybody sees the message.

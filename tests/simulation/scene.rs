@@ -6,7 +6,7 @@ use throng::shard::Count;
 use crate::client::{Asked, Surroundings, Words};
 use crate::crowd::upgrade;
 use crate::dice::Dice;
-use crate::tokens::Tokens;
+use crate::tokens::Paper;
 use crate::view::Wish;
 use crate::weather::Weather;
 use crate::world::{Happening, World};
@@ -36,8 +36,10 @@ impl Scene {
 
     /// Somebody comes to this shard and is welcomed, and its user's home has been told.
     pub(crate) fn comes(&mut self, shard: usize, user: usize, encoding: Encoding) -> usize {
-        let head = upgrade(encoding, Some(Tokens::shared().of(user, false)));
+        let paper = Paper::plain(user);
+        let head = upgrade(encoding, Some(&paper.signed()));
         let who = self.world.connect(shard, user, encoding, &head).expect("a free row");
+        self.world.clients[who].papers.push(paper);
         self.turn(shard, &[Happening::Read(who), Happening::Tick]);
         assert_eq!(self.hears(who), ["welcome"]);
         (0..self.world.shards.len()).filter(|other| *other != shard).for_each(|other| self.mail(other));
@@ -82,6 +84,8 @@ impl Scene {
         let world = &mut self.world;
         let mut around = Surroundings {
             weather: &world.weather,
+            deeds: &world.deeds,
+            now: world.now,
             reference: &mut world.reference,
             tally: &mut world.tally,
             dice: &mut world.dice,

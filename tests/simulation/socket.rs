@@ -1,6 +1,7 @@
 //! The way between one client and its shard: two pipes the kernel would hold, and how they break.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use throng::base::ConnKey;
 
@@ -8,6 +9,7 @@ use throng::base::ConnKey;
 pub(crate) struct Socket {
     pub(crate) shard: usize,
     pub(crate) key: ConnKey,
+    pub(crate) address: IpAddr,
     /// Sent by the client and not read by the shard.
     pub(crate) up: VecDeque<u8>,
     /// Taken by the kernel and not read by the client.
@@ -26,10 +28,11 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(shard: usize, key: ConnKey, capacity: usize) -> Self {
+    pub(crate) fn new(shard: usize, key: ConnKey, address: IpAddr, capacity: usize) -> Self {
         Self {
             shard,
             key,
+            address,
             up: VecDeque::new(),
             down: VecDeque::new(),
             capacity,

@@ -43,6 +43,23 @@ lived! {
     Expired "tokens expired",
     Slots "slots told",
     SentAway "sent away in their slot",
+    Refreshed "tokens refreshed",
+    RefreshedAlike "of them as wide as before",
+    RefreshedOtherwise "wider or narrower",
+    RefreshesRefused "refreshes refused",
+    Removed "put out of a room",
+    RulesChanged "rules taken in",
+    Revocations "revocations remembered",
+    RevocationsNotKept "not remembered",
+    Revoked "closed as revoked",
+    UserFull "one too many of a user",
+    AddressFull "one too many of an address",
+    AddressRate "too soon from an address",
+    ApiPublishes "published by the API",
+    Announced "announcements heard",
+    ApiCloses "closed by the API",
+    ApiLooks "looks into rooms and tables",
+    ApiHistory "messages of history pages",
     LeftUnread "commands of those whose slot had come",
 }
 
@@ -90,6 +107,8 @@ impl Tally {
         self.add(Lived::Silent, counters.closes(CloseReason::Silent));
         self.add(Lived::SentAway, counters.closes(CloseReason::Restart));
         self.add(Lived::Expired, counters.closes(CloseReason::Expired));
+        self.add(Lived::Revoked, counters.closes(CloseReason::Revoked));
+        self.add(Lived::UserFull, counters.closes(CloseReason::UserFull));
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct View {
     /// Asked with a position of another life: a gap must come before anything else.
     awaits_epoch_gap: bool,
     left_at: u64,
+    /// The newest command sent by the time the server took the seat away.
+    removed_at: u64,
     pub(crate) company: Company,
 }
 
@@ -90,6 +92,16 @@ impl View {
         *self = Self { left_at: sequence, ..Self::default() };
     }
 
+    /// The server took the seat away; a join that was under way may have been meant.
+    pub(crate) fn on_removed(&mut self, sequence: u64) {
+        *self = Self { left_at: self.left_at, removed_at: sequence, ..Self::default() };
+    }
+
+    /// It may not ask any more who is there.
+    pub(crate) fn stop_watching(&mut self) {
+        self.company.stop_watching();
+    }
+
     /// The server says we sit here already.
     pub(crate) fn on_already_joined(&mut self) {
         if !self.seated {
@@ -103,7 +115,7 @@ impl View {
     }
 
     pub(crate) fn left_after(&self, sequence: u64) -> bool {
-        self.left_at > sequence || self.left_silently
+        self.left_at > sequence || self.removed_at >= sequence || self.left_silently
     }
 
     /// Whether messages may come.

@@ -1,9 +1,10 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
 use throng::base::{Classes, Limits, Presence, RoomClass};
-use throng::shard::Flush;
+use throng::shard::{Flush, Rules};
 
 use crate::dice::Dice;
+use crate::tokens::Reach;
 
 /// What the rooms of one world tell of their people.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,15 @@ pub(crate) struct Weather {
     pub(crate) connect: usize,
     pub(crate) stranger: usize,
     pub(crate) short_token: usize,
+    /// Another token, at each burst of commands.
+    pub(crate) refreshes: usize,
+    /// Asks of the control plane, at each turn.
+    pub(crate) asks: usize,
+    pub(crate) revokes: usize,
+    /// Other rules.
+    pub(crate) reloads: usize,
+    /// Addresses that are counted, beside that of this host.
+    pub(crate) addresses: usize,
     pub(crate) cut: usize,
     pub(crate) cut_everybody: usize,
     pub(crate) goodbye: usize,
@@ -82,6 +92,11 @@ impl Weather {
             connect: dice.between(60, 400),
             stranger: dice.pick(&[0, 60]),
             short_token: dice.pick(&[0, 50, 300]),
+            refreshes: dice.pick(&[0, 20, 100]),
+            asks: dice.pick(&[0, 20, 100]),
+            revokes: dice.pick(&[0, 0, 1, 4]),
+            reloads: dice.pick(&[0, 0, 2, 8]),
+            addresses: dice.pick(&[0, 0, 1, 3]),
             cut: dice.pick(&[0, 1, 8]),
             cut_everybody: dice.pick(&[0, 0, 1, 4]),
             goodbye: dice.pick(&[0, 5, 20]),
@@ -123,6 +138,11 @@ impl Weather {
             connect: 0,
             stranger: 0,
             short_token: 0,
+            refreshes: 0,
+            asks: 0,
+            revokes: 0,
+            reloads: 0,
+            addresses: 0,
             cut: 0,
             cut_everybody: 0,
             goodbye: 0,
@@ -148,8 +168,16 @@ impl Weather {
         RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(&self.limits) }
     }
 
-    pub(crate) fn classes(&self) -> Classes {
-        Classes::new(&self.limits, &[("*", self.class())], None).expect("one good class")
+    /// By which every shard begins.
+    pub(crate) fn rules(&self, default: Reach) -> Rules {
+        self.rules_with(self.limits.clone(), default)
+    }
+
+    /// The same with other limits.
+    pub(crate) fn rules_with(&self, limits: Limits, default: Reach) -> Rules {
+        let mut rules = crate::tokens::rules(limits, default);
+        rules.classes = Classes::new(&self.limits, &[("*", self.class())], None).expect("one good class");
+        rules
     }
 
     /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.
@@ -161,7 +189,7 @@ impl Weather {
 fn draw_limits(dice: &mut Dice) -> Limits {
     let outbox_soft_bytes_max = dice.between(200, 2_000);
     let limits = Limits {
-        message_bytes_max: dice.between(400, 900),
+        message_bytes_max: dice.between(700, 950),
         fragments_max: 6,
         handshake_ms: 3_000,
         rooms_per_connection_max: dice.between(2, 6),
@@ -187,8 +215,10 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         announced_max: dice.pick(&[1, 2, 100]),
         typing_max: dice.pick(&[1, 100]),
         receipts_max: dice.pick(&[1, 50, 50]),
-        // Scenes of the shard's own tests have the limit; here everybody is counted and nobody refused.
-        connections_per_user_max: 0,
+        connections_per_user_max: dice.pick(&[0, 0, 1, 3]),
+        connections_per_address_max: dice.pick(&[1_000, 3, 12]),
+        handshakes_per_address_per_s: dice.pick(&[0, 2, 50]),
+        revocations_max: dice.pick(&[3, 50_000]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use throng::base::{ConnKey, Encoding, Now, Position, Seed, ShardId};
-use throng::shard::{Batch, CloseHow, Effect, Fate, Input, Parcel, Shard, ShardConfig};
+use throng::base::{ConnKey, Encoding, Limits, Now, Position, Seed, ShardId};
+use throng::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Parcel, Rules, Shard, ShardConfig};
 use throng::wire::CloseReason;
 
 use crate::client::{Client, Stage, Surroundings, room_name};
+use crate::deeds::Deeds;
+use crate::desk::Desk;
 use crate::dice::Dice;
 use crate::reference::Reference;
 use crate::socket::Socket;
 use crate::tally::{Lived, Tally};
-use crate::tokens::{START_UNIX_S, Tokens};
+use crate::tokens::{Reach, START_UNIX_S, rules};
 use crate::weather::Weather;
 
 /// One thing that happens to a shard in a turn.
@@ -29,6 +31,10 @@ pub(crate) enum Happening {
     /// The oldest parcel of the inbox is opened.
     Mail,
     Tick,
+    /// The oldest ask of the control plane is taken.
+    Ask,
+    /// The newest rules are taken in.
+    Rules,
     /// The server leaves, in so many milliseconds.
     Drain(u64),
     /// Something arrives for a connection that is long gone.
@@ -41,6 +47,12 @@ pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) shards: Vec<Shard>,
     pub(crate) inboxes: Vec<VecDeque<(ShardId, Parcel)>>,
+    /// Asks of the control plane that wait for a shard.
+    pub(crate) asks: Vec<VecDeque<Ask>>,
+    /// The newest rules, where a shard has not seen them, and their default grants.
+    pub(crate) board: Vec<Option<(Arc<Rules>, Reach)>>,
+    pub(crate) desk: Desk,
+    pub(crate) deeds: Deeds,
     pub(crate) next_tick_ms: Vec<u64>,
     /// Every client that ever was.
     pub(crate) clients: Vec<Client>,
@@ -60,10 +72,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, weather: Weather, dice: Dice, adjust: impl Fn(&mut ShardConfig)) -> Self {
-        let tokens = Tokens::shared();
-        let mut rules = tokens.rules(weather.limits.clone());
-        rules.classes = weather.classes();
-        let rules = Arc::new(rules);
+        let rules = Arc::new(weather.rules(Reach::All));
+        let count = usize::from(weather.shards);
         let seed = [seed, seed ^ 0x6b65_7973];
         let shards = (0..weather.shards).map(|id| {
             let mut config = ShardConfig {
@@ -82,6 +92,10 @@ impl World {
         Self {
             shards: shards.collect(),
             inboxes: (0..weather.shards).map(|_| VecDeque::new()).collect(),
+            asks: (0..weather.shards).map(|_| VecDeque::new()).collect(),
+            board: vec![None; count],
+            desk: Desk::default(),
+            deeds: Deeds::new(count, Reach::All, weather.limits.connections_per_user_max),
             next_tick_ms: vec![weather.limits.tick_ms; usize::from(weather.shards)],
             weather,
             dice,
@@ -100,18 +114,64 @@ impl World {
         }
     }
 
-    /// Opens a socket and sends a request head. `None`: the shard is full.
+    /// Opens a socket and sends a request head. `None`: the shard has no place for it.
     pub(crate) fn connect(&mut self, shard: usize, user: usize, encoding: Encoding, head: &str) -> Option<usize> {
-        let key = self.shards[shard].open(self.now, Ipv4Addr::LOCALHOST.into()).ok()?;
+        let address = match self.dice.below(self.weather.addresses + 1) {
+            0 => Ipv4Addr::LOCALHOST,
+            nth => Ipv4Addr::new(10, 0, 0, nth as u8),
+        };
+        let key = match self.shards[shard].open(self.now, address.into()) {
+            Ok(key) => key,
+            Err(reason) => {
+                self.turned_away(shard, address.into(), reason);
+                return None;
+            }
+        };
         let number = self.clients.len();
         let (low, high) = self.weather.socket_bytes;
-        let mut socket = Socket::new(shard, key, self.dice.between(low, high));
+        let mut socket = Socket::new(shard, key, address.into(), self.dice.between(low, high));
         socket.up.extend(head.as_bytes());
-        self.clients.push(Client::new(number, user, encoding));
+        self.clients.push(Client::new(number, shard, user, encoding, self.now, self.deeds.now(shard)));
         self.sockets.insert(number, socket);
         let before = self.by_key.insert((shard, key), number);
         assert_eq!(before, None, "a row is given to one connection at a time");
         Some(number)
+    }
+
+    /// D4: who is told that its address has too many connections has as many as one shard admits.
+    fn turned_away(&mut self, shard: usize, address: IpAddr, reason: CloseReason) {
+        self.tally.add(Lived::TurnedAway, 1);
+        match reason {
+            CloseReason::AddressFull => {
+                let here = |socket: &&Socket| socket.shard == shard && socket.address == address && !socket.let_go;
+                let count = self.sockets.values().filter(here).count();
+                let most = Limits::share(self.weather.limits.connections_per_address_max, self.weather.shards);
+                assert_eq!(count, most as usize, "D4 {address} is told that it has all it may");
+                self.tally.add(Lived::AddressFull, 1);
+            }
+            CloseReason::HandshakeRate => self.tally.add(Lived::AddressRate, 1),
+            _ => {}
+        }
+    }
+
+    /// New rules for all shards: other default grants, and another limit for a user's connections.
+    pub(crate) fn reload(&mut self) {
+        let reach = if self.dice.chance(300) { Reach::All } else { Reach::draw(&mut self.dice) };
+        let mut limits = self.weather.limits.clone();
+        if limits.connections_per_user_max > 0 {
+            limits.connections_per_user_max = self.dice.between(1, 4) as u32;
+        }
+        self.deeds.limit_users(limits.connections_per_user_max);
+        let rules = Arc::new(self.weather.rules_with(limits, reach));
+        self.board.iter_mut().for_each(|shown| *shown = Some((Arc::clone(&rules), reach)));
+    }
+
+    /// What is said to its shard from now on is said after what just came to hold there.
+    pub(crate) fn shard_moved_on(&mut self, shard: usize) {
+        let since = self.deeds.now(shard);
+        for client in self.clients.iter_mut().filter(|client| client.shard == shard) {
+            client.since = since;
+        }
     }
 
     pub(crate) fn pass_time(&mut self, ms: u64) {
@@ -129,8 +189,13 @@ impl World {
         self.carry_out(shard)?;
         self.post(shard);
         // The others are plain values nobody has touched.
-        let shard = &self.shards[shard];
-        shard.check().map_err(|broken| format!("{:?} {broken}", shard.id()))
+        let valid = self.shards[shard].check();
+        valid.map_err(|broken| format!("{:?} {broken}", self.shards[shard].id()))?;
+        if happenings.contains(&Happening::Tick) {
+            self.revocations_hold(shard)?;
+            self.default_grants_hold(shard)?;
+        }
+        Ok(())
     }
 
     /// A client reads at most so many bytes, and notices its end.
@@ -142,12 +207,15 @@ impl World {
         let client = &mut self.clients[number];
         let mut around = Surroundings {
             weather: &self.weather,
+            deeds: &self.deeds,
+            now: self.now,
             reference: &mut self.reference,
             tally: &mut self.tally,
             dice: &mut self.dice,
         };
         if !bytes.is_empty() {
-            client.read(&mut bytes, &mut out, &mut around).map_err(|error| format!("client {number}: {error}"))?;
+            let read = client.read(&mut bytes, &mut out, &mut around);
+            read.map_err(|error| format!("client {number}: {error}; it was told {}", client.told_last()))?;
         }
         if !socket.let_go && !socket.cut {
             socket.up.extend(out);
@@ -242,7 +310,23 @@ impl World {
                     }
                 }
             }
-            Happening::Tick => self.shards[shard].handle(now, Input::Tick),
+            Happening::Tick => {
+                self.deeds.ticks[shard] += 1;
+                self.shards[shard].handle(now, Input::Tick);
+            }
+            Happening::Ask => {
+                if let Some(ask) = self.take_ask(shard) {
+                    self.shards[shard].handle(now, Input::Ask(ask));
+                }
+            }
+            Happening::Rules => {
+                if let Some((rules, reach)) = self.board[shard].take() {
+                    self.tally.add(Lived::RulesChanged, 1);
+                    self.shards[shard].handle(now, Input::Rules(rules));
+                    self.deeds.grant_by_default(shard, reach);
+                    self.shard_moved_on(shard);
+                }
+            }
             Happening::Drain(budget_ms) => self.shards[shard].handle(now, Input::Drain { budget_ms }),
             Happening::Stale(conn) => self.poke(shard, conn)?,
         }
@@ -321,7 +405,11 @@ impl World {
         self.shards[shard].take_effects(&mut effects);
         for effect in effects {
             let conn = match &effect {
-                Effect::Answer { .. } => continue,
+                Effect::Answer { .. } => {
+                    let Effect::Answer { id, answer } = effect else { continue };
+                    self.on_answer(shard, id, answer)?;
+                    continue;
+                }
                 Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => *conn,
                 Effect::Opened { conn, .. } | Effect::Closed { conn, .. } => *conn,
             };

@@ -1,9 +1,12 @@
 //! A data plane for a test, and clients that speak to it as a browser or a terminal would.
 
+mod engine;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
+pub(crate) use engine::engine;
 use throng::base::{Limits, ShardId};
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
 use throng::runtime::{Give, Given};
@@ -71,6 +74,7 @@ fn start_with(
 ) -> Result<(Running, Handed), BootError> {
     let limits = &rules.limits;
     let config = BootConfig {
+        engine: engine(),
         listen,
         backlog: 1_024,
         shards,

@@ -116,8 +116,9 @@ impl Raw {
     }
 
     /// Opcode and payload of a server's frame, which is never masked nor cut.
-    fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let start = self.bytes(2)?;
+        assert!(start[0] & 0xf0 == 0x80 && start[1] & 0x80 == 0, "cut, with a reserved bit, or masked: {start:x?}");
         let len = match start[1] {
             126 => u64::from(u16::from_be_bytes(self.bytes(2)?.try_into().ok()?)),
             127 => u64::from_be_bytes(self.bytes(8)?.try_into().ok()?),

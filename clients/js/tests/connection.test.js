@@ -166,11 +166,24 @@ test("a time the server chose wins over backoff, counted from when it was told",
   assert.deepEqual([it.told("connect_error")[0].retryInMs, it.told("connect_error")[0].slot], [500, false]);
 });
 
-test("a slot that is over by the time of the close leaves it to backoff; a terminal code wins over a slot", async () => {
+test("sent away when its slot has come it comes back at once, without backoff", async () => {
+  const it = await connected();
+  it.socket.say({ type: "drain", reconnect_in_ms: 1_000 });
+  await it.clock.advance(1_020);
+  it.socket.end(1012, "restart");
+  assert.deepEqual(it.told("disconnect")[0], { code: 1012, reason: "restart", retryInMs: 0, slot: true });
+  await it.clock.advance(0);
+  assert.equal(it.sockets.length, 2);
+  // Nobody is there yet: that is backoff's business.
+  it.socket.end(1006);
+  assert.deepEqual([it.told("connect_error")[0].retryInMs, it.told("connect_error")[0].slot], [500, false]);
+});
+
+test("cut off behind its slot leaves it to backoff; a terminal code wins over a slot", async () => {
   const it = await connected();
   it.socket.say({ type: "drain", reconnect_in_ms: 1_000 });
   await it.clock.advance(4_000);
-  it.socket.end(1012);
+  it.socket.end(1006);
   assert.equal(it.told("disconnect")[0].slot, false);
   const other = await connected();
   other.socket.say({ type: "drain", reconnect_in_ms: 1_000 });

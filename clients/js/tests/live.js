@@ -3,11 +3,19 @@
 import { json, msgpack, Throng } from "../throng.js";
 import { decode, encode } from "./msgpack.js";
 
-/** Somebody comes in: `globalThis[user]` from then on. */
+/** Somebody comes in: `globalThis[user]` from then on. Of several tokens each is given once, the last at every new try. */
 globalThis.arrive = (user, url, token, codec) => {
+  const [asked, tokens] = [[], [token].flat()];
+  let last;
   const throng = new Throng({
     url,
-    token: () => token,
+    token: ({ why }) => {
+      asked.push(why);
+      const fresh = tokens.shift();
+      last = fresh ?? last;
+      // Who has no other is not helped by the same again.
+      return why === "expiring" ? fresh : last;
+    },
     codec: codec === "msgpack" ? msgpack({ encode, decode }) : json,
     backoff: { baseMs: 100, maxMs: 500 },
     // A slow machine is no reason to fail.
@@ -15,7 +23,7 @@ globalThis.arrive = (user, url, token, codec) => {
     connectTimeoutMs: 30_000,
   });
   const room = throng.join("lobby", { presence: true });
-  const person = { throng, room, heard: [], gaps: [], told: [] };
+  const person = { throng, room, asked, heard: [], gaps: [], told: [], reasons: [] };
   const note = (sentence) => {
     const line = document.createElement("li");
     line.textContent = `${user}: ${sentence}`;
@@ -30,11 +38,15 @@ globalThis.arrive = (user, url, token, codec) => {
   room.on("members", ({ count }) => note(`${count} here`));
   const end =
     (what) =>
-    ({ code, retryInMs }) =>
+    ({ code, reason, retryInMs }) => {
+      person.reasons.push(reason);
       tell(`${what} ${code}${retryInMs === null ? " final" : ""}`);
+    };
   throng.on("disconnect", end("disconnect"));
   throng.on("connect_error", end("connect_error"));
   throng.on("reconnect", () => tell("reconnect"));
+  throng.on("refresh", () => tell("refresh"));
+  room.on("removed", ({ why }) => tell(`removed ${why}`));
   throng.on("error", ({ code }) => tell(`error ${code}`));
   globalThis[user] = person;
   throng.connect().catch(() => {});

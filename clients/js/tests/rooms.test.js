@@ -238,6 +238,79 @@ test("a seat that the server takes away is told, and asked for again with the ne
   assert.deepEqual(socket.of("join")[0].since, { epoch: EPOCH, offset: 41 });
 });
 
+test("what was refused or taken away is asked for again by join, and when a new token was taken", async () => {
+  const { it, lobby } = await seated();
+  const hall = it.throng.join("hall");
+  const refused = outcome(hall.ready);
+  it.socket.refuse("join", "forbidden");
+  it.socket.say({ type: "removed", room: "lobby", why: "grants" });
+  await settle();
+  assert.equal(refused.error.code, "forbidden");
+  assert.equal(it.throng.join("lobby"), lobby);
+  assert.deepEqual(it.socket.of("join").at(-1).since, { epoch: EPOCH, offset: 41 });
+  it.throng.join("lobby");
+  assert.equal(it.socket.of("join").length, 3, "asked once at a time");
+  it.socket.refuse("join", "forbidden");
+
+  it.socket.say({ type: "expiring", in_ms: 60_000 });
+  await settle();
+  it.socket.reply("refresh", { expires_in_ms: 3_600_000 });
+  await settle();
+  assert.deepEqual(
+    it.socket.of("join").slice(3).map(({ room }) => room),
+    ["lobby", "hall"],
+  );
+  it.socket.seat(7);
+  assert.deepEqual([hall.seated, (await hall.ready).offset], [true, 7]);
+  // What the new token itself takes away is not asked for at once.
+  it.socket.say({ type: "expiring", in_ms: 60_000 });
+  await settle();
+  it.socket.say({ type: "removed", room: "hall", why: "grants" });
+  it.socket.reply("refresh", { expires_in_ms: 3_600_000 });
+  await settle();
+  assert.equal(it.socket.of("join").length, 5);
+});
+
+test("the backend speaks to everybody and to us without a join", async () => {
+  const it = await connected();
+  it.socket.message(1, "@all", { from: { user: "backend" } });
+  it.socket.message(7, "@ann");
+  // Of others' rooms, and of one that was left, nothing is told.
+  it.socket.message(3, "@bob");
+  it.socket.message(4, "lobby");
+  assert.deepEqual(
+    it.told("message").map(({ room, offset, epoch }) => [room, offset, epoch]),
+    [
+      ["@all", 1, undefined],
+      ["@ann", 7, undefined],
+    ],
+  );
+});
+
+test("who joins the room of the backend's words hears each once", async () => {
+  const it = await connected();
+  const all = it.throng.join("@all", { history: 5 });
+  const heard = listen(it, all);
+  // Said before the seat: the history brings it.
+  it.socket.message(4, "@all");
+  it.socket.seat(4);
+  it.socket.message(4, "@all");
+  it.socket.message(5, "@all");
+  assert.deepEqual(heard, [4, 5]);
+  const own = it.throng.join("@ann");
+  const toMe = listen(it, own);
+  it.socket.message(1, "@ann");
+  it.socket.seat(1);
+  it.socket.message(2, "@ann");
+  assert.deepEqual(toMe, [1, 2], "without history nothing else would bring the first");
+  // The seat is taken away: spoken to all the same.
+  it.socket.say({ type: "removed", room: "@ann", why: "grants" });
+  it.socket.message(3, "@ann");
+  assert.deepEqual(toMe, [1, 2, 3]);
+  const socket = await lostAndBack(it);
+  assert.equal(socket.of("join").find(({ room }) => room === "@ann").since, undefined, "or it would come again");
+});
+
 test("a busy join is asked again after the time the server gave", async () => {
   const it = await connected();
   const lobby = it.throng.join("lobby");

@@ -25,12 +25,16 @@ use tokio::sync::Semaphore;
 
 pub use document::document;
 pub(super) use guard::ApiCounts;
+pub use guard::families;
 pub(super) use problem::Problem;
 
+use super::admin::AdminRules;
 use super::desk::{Call, Desk};
 use super::idempotency::Calls;
 use super::keys::Guesses;
+use crate::base::{Encoding, Identity};
 use crate::shard::Answer;
+use crate::wire::prove;
 
 /// What every call shares.
 #[derive(Clone)]
@@ -120,6 +124,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
             Err(error) => Err(Problem::malformed(error.body_text())),
         }
     }
+}
+
+/// Somebody, and what others are shown beside the name: as bounded as the `info` of a token.
+fn person(rules: &AdminRules, user: &str, info: Option<&serde_json::Value>) -> Result<Identity, Problem> {
+    let info = info.map(serde_json::Value::to_string);
+    if let Some(info) = &info {
+        prove(Encoding::Json, info.as_bytes(), rules.depth_max)?;
+    }
+    Ok(Identity::new(user, info.as_deref())?)
 }
 
 /// The body as JSON. The sentence of a body that is not what is wanted says where.

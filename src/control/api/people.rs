@@ -71,7 +71,7 @@ pub(super) struct Disconnected {
 
 /// Where a user is connected.
 ///
-/// Connections stand in no index by user: every shard looks through its table, 2,048 rows per turn.
+/// Connections stand in no index by user: every shard looks through its table, 1,024 rows per turn.
 #[utoipa::path(get, path = "/users/{user}/connections", tag = "people",
     params(("user" = String, Path, description = "The `sub` of the user's tokens"), ConnectionsParams),
     responses((status = 200, body = Connections)))]

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::super::desk::NoAnswer;
-use super::{Api, Caller, Problem, Segment, read};
+use super::{Api, Caller, Problem, Segment, person, read};
 use crate::base::{Encoding, Identity, Position, RoomName, ShardId};
 use crate::shard::{Answer, Audience, Notice, Question};
 use crate::wire::{Refusal, is_event_name, prove};
@@ -181,7 +181,7 @@ pub(super) async fn broadcast(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Json<Announced>, Problem> {
-    announce(&api, &caller, Audience::Everybody, "@all".to_owned(), &body).await.map(Json)
+    announce(&api, &caller, Audience::Everybody, EVERYBODY.to_owned(), &body).await.map(Json)
 }
 
 /// Say something to one user.
@@ -198,11 +198,12 @@ pub(super) async fn send(
 ) -> Result<Json<Announced>, Problem> {
     let user = Identity::new(&user, None)?;
     let inbox = format!("@{}", user.user());
-    RoomName::check(&inbox).map_err(|_| {
+    // A user called `all` would be told in everybody's room.
+    if RoomName::check(&inbox).is_err() || inbox == EVERYBODY {
         let sentence = "this user has no inbox: `@` and the user make no room name (1 to 128 bytes of \
-                        A-Z a-z 0-9 : _ . - @ / +)";
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Refusal::BadRoom.code(), sentence)
-    })?;
+                        A-Z a-z 0-9 : _ . - @ / +), or the one of everybody";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Refusal::BadRoom.code(), sentence));
+    }
     announce(&api, &caller, Audience::User(user), inbox, &body).await.map(Json)
 }
 
@@ -263,10 +264,7 @@ fn notice(api: &Api, caller: &Caller, request: PublishRequest) -> Result<Notice,
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_event", sentence));
     }
     let from = match request.from {
-        Some(Author { user, info }) => {
-            let info = info.map(|info| info.to_string());
-            Identity::new(&user, info.as_deref())?
-        }
+        Some(Author { user, info }) => person(&rules, &user, info.as_ref())?,
         None => Identity::new(&caller.name, None)?,
     };
     let data = request.data.get().as_bytes();
@@ -278,9 +276,10 @@ fn notice(api: &Api, caller: &Caller, request: PublishRequest) -> Result<Notice,
     Ok(Notice { room, from, event: request.event.map(Box::from), payload })
 }
 
-/// A few characters of what somebody sent, for a sentence.
+/// A few characters of what somebody sent, for a sentence, which stays short however they are escaped.
 fn quoted(text: &str) -> String {
-    format!("{:?}", text.chars().take(80).collect::<String>())
+    let escaped = format!("{:?}", text.chars().take(QUOTED_CHARS_MAX).collect::<String>());
+    escaped.chars().take(QUOTED_CHARS_MAX).collect()
 }
 
 pub(super) fn unexpected(answer: Answer) -> Problem {
@@ -313,3 +312,6 @@ impl Published {
 
 /// Messages of one call.
 const BATCH_MAX: usize = 1_000;
+const QUOTED_CHARS_MAX: usize = 80;
+/// The room of broadcasts.
+const EVERYBODY: &str = "@all";

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::publish::unexpected;
-use super::{Api, Caller, Problem, hear_all, read};
+use super::{Api, Caller, Problem, hear_all, person, read};
 use crate::base::Identity;
 use crate::runtime::clock::Clock;
 use crate::shard::{Answer, Question, Revocation, Revoked};
+use crate::wire::token::JTI_BYTES_MAX;
 use crate::wire::{Grants, Verified};
 
 /// Whom a ticket is for.
@@ -44,7 +45,7 @@ pub(super) struct TicketMade {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RevokeRequest {
-    /// The tokens with this `jti`.
+    /// The tokens with this `jti`, 1 to 256 bytes.
     jti: Option<String>,
     /// The tokens of this user that were issued before `issued_before`.
     user: Option<String>,
@@ -52,7 +53,7 @@ pub(super) struct RevokeRequest {
     #[serde(default)]
     everybody: bool,
     /// Seconds since 1970, compared with `iat`; a token without `iat` is older than any time. Absent: the next second,
-    /// so everything issued until now.
+    /// so everything issued until now. More than a minute ahead is refused.
     issued_before: Option<u64>,
 }
 
@@ -77,8 +78,7 @@ pub(super) async fn ticket(
     body: Bytes,
 ) -> Result<Json<TicketMade>, Problem> {
     let request: TicketRequest = read(&body)?;
-    let info = request.info.map(|info| info.to_string());
-    let identity = Identity::new(&request.user, info.as_deref())?;
+    let identity = person(&api.desk.rules(), &request.user, request.info.as_ref())?;
     let grants = request.rooms.as_ref().map(Grants::from_claim).transpose();
     let grants = grants.map_err(|why| Problem::malformed(format!("`rooms` {why}")))?;
     let session_s = request.session_s.unwrap_or(SESSION_S);
@@ -122,10 +122,18 @@ pub(super) async fn revoke(
 }
 
 fn what(request: RevokeRequest) -> Result<Revocation, Problem> {
-    let before_unix_s = request.issued_before.unwrap_or_else(|| unix_s() + 1);
+    let now_s = unix_s();
+    let before_unix_s = request.issued_before.unwrap_or(now_s + 1);
+    if before_unix_s > now_s + AHEAD_S_MAX {
+        // What was meant is in the past; this would keep out tokens that are still to be made, with no way to undo it.
+        return Err(Problem::malformed("`issued_before` lies in the future: seconds since 1970, not milliseconds?"));
+    }
     match (request.jti, request.user, request.everybody) {
         (Some(_), None, false) if request.issued_before.is_some() => {
             Err(Problem::malformed("`issued_before` belongs to `user` and `everybody`, not to `jti`"))
+        }
+        (Some(jti), None, false) if !(1..=JTI_BYTES_MAX).contains(&jti.len()) => {
+            Err(Problem::malformed(format!("`jti` has 1 to {JTI_BYTES_MAX} bytes: no token has another")))
         }
         (Some(jti), None, false) => Ok(Revocation::Token { jti: jti.into() }),
         (None, Some(user), false) => {
@@ -145,6 +153,8 @@ fn unix_s() -> u64 {
     Duration::from_millis(Clock::start().now().unix_ms).as_secs()
 }
 
+/// Clocks of those who revoke may be ahead of this one.
+const AHEAD_S_MAX: u64 = 60;
 const SESSION_S: u64 = 3_600;
 /// A week: what is longer is for tokens, which can be refreshed and are revoked by their own name.
 const SESSION_S_MAX: u64 = 604_800;

@@ -1,8 +1,10 @@
 //! One fetch: a GET with an end.
 //!
 //! Promises: bounded in time and bytes; redirects are not followed (an issuer's keys come from the address the operator
-//! wrote, RFC 8725, 2.9); TLS is checked against the system's certificates. Errors are sentences.
+//! wrote, RFC 8725, 2.9); TLS is checked against the system's certificates, or those of the operator's file and no
+//! others. Errors are sentences.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +15,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::JwksRules;
 
@@ -35,9 +40,14 @@ impl Fetcher {
         let uri: Uri = rules.url.parse().map_err(|error| format!("{} is not a URL: {error}", rules.url))?;
         let builder = Client::builder(TokioExecutor::new());
         let client = if uri.scheme_str() == Some("https") {
-            let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
-                format!("this host has no certificates to check {} with (install ca-certificates): {error}", rules.url)
-            })?;
+            let connector = HttpsConnectorBuilder::new();
+            let tls = match &rules.ca_file {
+                Some(path) => connector.with_tls_config(vouched_for_by(path)?),
+                None => connector.with_native_roots().map_err(|error| {
+                    let url = &rules.url;
+                    format!("this host has no certificates to check {url} with (install ca-certificates): {error}")
+                })?,
+            };
             Way::Tls(builder.build(tls.https_only().enable_http1().build()))
         } else {
             Way::Plain(builder.build_http())
@@ -75,6 +85,21 @@ impl Fetcher {
         let body = Limited::new(response.into_body(), self.body_bytes_max).collect().await;
         Ok(body.map_err(|error| format!("the answer broke off or is too long: {error}"))?.to_bytes())
     }
+}
+
+/// TLS for servers that these certificates vouch for, and no others.
+pub(super) fn vouched_for_by(path: &Path) -> Result<ClientConfig, String> {
+    let at = path.display();
+    let unread = |error: &dyn std::fmt::Display| format!("the certificates in {at} cannot be read: {error}");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unread(&error))? {
+        let certificate = certificate.map_err(|error| unread(&error))?;
+        roots.add(certificate).map_err(|error| unread(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(format!("there is no certificate in {at}: PEM is expected, -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 /// An error and what lies below it, since the top says "client error" only.

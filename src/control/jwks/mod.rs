@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -49,6 +50,8 @@ pub struct JwksRules {
     pub body_bytes_max: usize,
     /// Take keys without TLS from elsewhere, too: whoever sits in between can then make tokens.
     pub plain_http: bool,
+    /// Certificates (PEM) of those who may vouch for this address, instead of the system's. Read when fetching starts.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Default for JwksRules {
@@ -62,6 +65,7 @@ impl Default for JwksRules {
             timeout_ms: 5_000,
             body_bytes_max: 256 << 10,
             plain_http: false,
+            ca_file: None,
         }
     }
 }
@@ -72,6 +76,10 @@ impl JwksRules {
         let uri: Uri = self.url.parse().map_err(|_| format!("the JWKS address {:?} is not a URL", self.url))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            // Not repeated: it would be sent to nobody, and told in logs and by /readyz.
+            return Err("a JWKS address has a user or a password in it, which are not sent: leave them out".to_owned());
+        }
         match uri.scheme_str() {
             _ if host.is_empty() => return Err(format!("the JWKS address {:?} names no host", self.url)),
             Some("https") => {}
@@ -90,17 +98,26 @@ impl JwksRules {
             (self.backoff_max_s >= 1, "the longest wait after failures must be at least 1 s"),
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),
             (self.body_bytes_max >= 1, "the bytes of a set must be above 0"),
+            (
+                self.ca_file.is_none() || uri.scheme_str() == Some("https"),
+                "ca_file says who vouches for an https address, and this is none",
+            ),
         ];
         match bounds.iter().find(|(holds, _)| !holds) {
             Some((_, why)) => Err(format!("JWKS {}: {why}", self.url)),
             None => Ok(()),
         }
     }
+
+    /// Whether the files these rules name can be used; else why not, as a sentence.
+    pub fn check_files(&self) -> Result<(), String> {
+        self.ca_file.as_deref().map_or(Ok(()), |path| fetch::vouched_for_by(path).map(drop))
+    }
 }
 
 /// How many tokens of unknown keys came so far; asked a few times a second.
 pub type UnknownKeys = Arc<dyn Fn() -> u64 + Send + Sync>;
-/// Takes all fetched keys, whenever some changed. Called on the fetching thread; must not wait long.
+/// Takes all fetched keys, after each fetch. Called on the fetching thread; must not wait long.
 pub type OnKeys = Arc<dyn Fn(KeySet) + Send + Sync>;
 
 /// The fetching thread at work. It ends when this is dropped or stopped.
@@ -282,7 +299,7 @@ impl Keeper {
         }
     }
 
-    /// All addresses' keys together go out when one of them changed.
+    /// All addresses' keys together go out.
     fn hand_on(&self, keys: KeySet) {
         let mut sets = self.shared.sets.lock().unwrap_or_else(PoisonError::into_inner);
         sets[self.place] = Some(keys);

@@ -1,8 +1,13 @@
 //! Fetching from a server of this test, on a real socket.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 use crate::control::Value;
@@ -16,37 +21,67 @@ fn set(kids: &[&str]) -> String {
 
 /// Answers one request after the other with what it is given; tells of each that came.
 struct Issuer {
+    scheme: &'static str,
     address: SocketAddr,
     answers: Sender<String>,
     asked: Receiver<String>,
 }
 
+/// A socket with TLS on it or without.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 impl Issuer {
     fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::serve("http", Ipv4Addr::LOCALHOST, |stream| Box::new(stream))
+    }
+
+    /// With a certificate for 127.0.0.1 and localhost from the authority in `tests/tls`.
+    fn start_with_tls(at: Ipv4Addr) -> Self {
+        let certificate = CertificateDer::from_pem_file(of_tls("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(of_tls("server.key")).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+        let config = Arc::new(config);
+        Self::serve("https", at, move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            Box::new(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn serve(
+        scheme: &'static str,
+        at: Ipv4Addr,
+        dress: impl Fn(TcpStream) -> Box<dyn Stream> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((at, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let ((answers, to_give), (tell, asked)) = (channel::<String>(), channel());
         std::thread::Builder::new()
             .spawn(move || {
-                while let Ok((mut stream, _)) = listener.accept() {
-                    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-                    let first = lines.next().unwrap_or_default();
-                    lines.take_while(|line| !line.is_empty()).for_each(drop);
-                    if tell.send(first).is_err() {
+                while let Ok((stream, _)) = listener.accept() {
+                    let mut stream = BufReader::new(dress(stream));
+                    let mut first = String::new();
+                    // Who does not believe us never asks.
+                    if stream.read_line(&mut first).is_err() || first.is_empty() {
+                        continue;
+                    }
+                    (&mut stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                    if tell.send(first.trim_end().to_owned()).is_err() {
                         return;
                     }
                     let Ok(answer) = to_give.recv() else { return };
                     // Who has had enough does not read to the end.
-                    let _written = stream.write_all(answer.as_bytes());
+                    let _written = stream.get_mut().write_all(answer.as_bytes());
                 }
             })
             .unwrap();
-        Self { address, answers, asked }
+        Self { scheme, address, answers, asked }
     }
 
     fn rules(&self) -> JwksRules {
         JwksRules {
-            url: format!("http://{}/jwks.json", self.address),
+            url: format!("{}://{}/jwks.json", self.scheme, self.address),
             between_s: 1,
             backoff_max_s: 1,
             timeout_ms: 60_000,
@@ -119,12 +154,92 @@ fn an_issuer_that_never_answers_is_given_up_and_holds_up_no_end() {
     let issuer = Issuer::start();
     let watched = watch(&JwksRules { timeout_ms: 10, ..issuer.rules() });
     issuer.asked.recv().unwrap();
+    assert!(trouble(&watched).contains("within 10 ms"));
+    watched.jwks.stop();
+    let watched = watch(&issuer.rules());
+    watched.jwks.stop();
+}
+
+fn of_tls(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(file)
+}
+
+/// Waits for the first failure and gives its sentence.
+fn trouble(watched: &Watched) -> String {
     while watched.jwks.status().families()[2].samples[0].value == Value::Number(0) {
         std::thread::yield_now();
     }
-    assert!(watched.jwks.status().ready().unwrap_err().contains("within 10 ms"));
+    watched.jwks.status().ready().unwrap_err()
+}
+
+#[test]
+fn keys_come_over_tls_from_who_is_vouched_for_and_from_nobody_else() {
+    let issuer = Issuer::start_with_tls(Ipv4Addr::LOCALHOST);
+    let with = |file: Option<&str>| JwksRules { ca_file: file.map(of_tls), ..issuer.rules() };
+    let watched = watch(&with(Some("ca.pem")));
+    assert_eq!(issuer.asked.recv().unwrap(), "GET /jwks.json HTTP/1.1");
+    // No close_notify: the length says where the answer ends.
+    let body = format!(r#"{{"keys":[{}]}}"#, KEY.replace("KID", "a"));
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    issuer.answers.send(answer).unwrap();
+    assert_eq!(watched.keys.recv().unwrap(), ["a"]);
     watched.jwks.stop();
+
+    // Not vouched for by this one, nor by any authority of the system.
+    for file in [Some("stranger.pem"), None] {
+        let watched = watch(&with(file));
+        let why = trouble(&watched);
+        assert!(why.contains("certificate"), "{file:?}: {why}");
+        watched.jwks.stop();
+    }
+    // Vouched for, but under another name.
+    let elsewhere = Issuer::start_with_tls(Ipv4Addr::new(127, 0, 0, 2));
+    let watched = watch(&JwksRules { ca_file: Some(of_tls("ca.pem")), ..elsewhere.rules() });
+    let why = trouble(&watched);
+    assert!(why.contains("certificate"), "{why}");
+    watched.jwks.stop();
+    assert!(
+        [&issuer, &elsewhere].iter().all(|issuer| issuer.asked.try_recv().is_err()),
+        "nobody asked who is not believed"
+    );
+}
+
+#[test]
+fn a_file_of_authorities_that_cannot_be_used_is_said_before_anything_is_fetched() {
+    let with = |file| JwksRules { url: "https://id.example/".into(), ca_file: Some(file), ..JwksRules::default() };
+    assert_eq!(with(of_tls("ca.pem")).check_files(), Ok(()));
+    for (file, word) in
+        [("no such file", "cannot be read"), ("README.md", "no certificate"), ("server.key", "no certificate")]
+    {
+        let why = with(of_tls(file)).check_files().unwrap_err();
+        assert!(why.contains(word) && why.contains(file), "{why}");
+    }
+    assert!(JwksRules { url: "http://localhost/".into(), ..with(of_tls("ca.pem")) }.check().is_err());
+}
+
+/// The breaker on a real socket: while it is open nobody knocks, however many tokens of unknown keys come.
+#[test]
+fn while_the_breaker_is_open_unknown_keys_make_nobody_knock() {
+    let issuer = Issuer::start();
     let watched = watch(&issuer.rules());
+    let mut failed: Option<Clock> = None;
+    for _ in 0..3 {
+        while issuer.asked.recv_timeout(Duration::from_millis(1)).is_err() {
+            watched.unknown.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(failed) = failed {
+            let after_ms = failed.now().mono_ms;
+            assert!(after_ms >= 500, "half of a second at least lies before the next try, not {after_ms} ms");
+        }
+        // Begun before the failure is known: what is measured is never too short because a machine is slow.
+        failed = Some(Clock::start());
+        let later = "HTTP/1.1 503 Later\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        issuer.answers.send(later.to_owned()).unwrap();
+    }
+    issuer.asked.recv().unwrap();
+    issuer.answers.send(set(&["a"])).unwrap();
+    assert_eq!(watched.keys.recv().unwrap(), ["a"]);
+    assert_eq!(watched.jwks.status().families()[2].samples[0].value, Value::Number(3));
     watched.jwks.stop();
 }
 

@@ -9,12 +9,17 @@ const EXPIRED = 4003;
 const ANOTHER = "Make another: throng token --user U. Or open this page without #token=, and the server gives one.";
 const ENDS = {
   [EXPIRED]: ["The token has expired", ANOTHER],
-  4500: ["The token was revoked", ANOTHER],
+  4500: ["Not welcome any more", ANOTHER],
   4501: ["This user is shut out", "Whoever runs the server can change that."],
   4502: ["Another connection took over", "Go on there, or load this page again."],
   4503: ["The token was not accepted", ANOTHER],
   4504: ["Pages from here may not connect", `Whoever runs the server can allow the origin ${location.origin}.`],
   4505: ["The server speaks another version", "Load this page again."],
+};
+
+const PLACEHOLDERS = {
+  open: (user) => `Say something as ${user}`,
+  closed: () => "The connection is closed: see above.",
 };
 
 const query = new URLSearchParams(location.search);
@@ -61,13 +66,15 @@ function talk() {
     readIfSeen(seat);
   });
   document.addEventListener("visibilitychange", () => readIfSeen(seat));
+  // What the backend says to everybody, or to this user, comes without a join.
+  throng.on("message", (message) => message.room !== room && showMessage(message));
   seat.on("gap", (gap) => showNote(gapSentence(gap), "gap"));
   seat.on("members", showMembers);
   seat.on("typing", showTyping);
   seat.on("read", () => showReads(seat));
   seat.on("joined", ({ users }) => showNote(`${names(users)} came in`));
   seat.on("left", ({ users }) => showNote(`${names(users)} left`));
-  seat.on("removed", () => showProblem("Not in the room any more: the new token does not grant it."));
+  seat.on("removed", () => showProblem("Not in the room any more: what this user may do was narrowed."));
   seat.on("error", ({ message }) => showProblem(`Not in the room: ${message}`));
   seat.on("join", ({ again }) => {
     hideProblem();
@@ -120,7 +127,7 @@ function showState(state, sentence, more = "") {
   pill.dataset.state = state;
   pill.textContent = sentence;
   byId("say").querySelector("button").disabled = state !== "open";
-  byId("text").placeholder = state === "open" ? `Say something as ${user}` : "Waiting for the connection…";
+  byId("text").placeholder = PLACEHOLDERS[state]?.(user) ?? "Waiting for the connection…";
 }
 
 /** A connection, or a try, ended. */
@@ -183,11 +190,12 @@ function readIfSeen(seat) {
   document.title = `${seat.unread > 0 ? `(${seat.unread}) ` : ""}${room} · ${user} · throng`;
 }
 
-function showMessage({ from, at, offset, event, data }) {
+function showMessage({ room: where, from, at, offset, event, data }) {
   const row = element("li", from.user === user ? "message mine" : "message");
   const head = element("div", "head");
   head.append(element("span", "name", displayName(from)), element("time", "hint", clock(at)));
   if (event) head.append(element("span", "hint", event));
+  if (where !== room) head.append(element("span", "hint", where === "@all" ? "to everybody" : "to you"));
   const text = typeof data === "string" ? data : typeof data?.text === "string" ? data.text : JSON.stringify(data);
   const bubble = element("div", "bubble");
   bubble.append(head, element("div", "text", text));

@@ -35,7 +35,7 @@ impl GapWhy {
 /// Why a seat was taken away without having been given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RemovedWhy {
-    /// The token that came by `refresh` does not grant the room any more.
+    /// The token that came by `refresh`, or the default grants as they are now, do not grant the room any more.
     Grants,
 }
 

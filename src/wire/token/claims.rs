@@ -74,4 +74,5 @@ fn depth(value: &Value) -> usize {
 
 /// 9999-12-31T23:59:59Z.
 const YEAR_9999_UNIX_S: u64 = 253_402_300_799;
-const JTI_BYTES_MAX: usize = 256;
+/// Bytes a `jti` may have.
+pub const JTI_BYTES_MAX: usize = 256;

@@ -32,6 +32,7 @@ use crate::base::{Identity, Limits};
 use super::grants::Grants;
 
 pub use algorithm::{Algorithm, Algorithms};
+pub use claims::JTI_BYTES_MAX;
 pub use jwk::{BadJwks, Jwks, JwksFrom};
 pub use key::{BadKey, VerifyingKey, is_pem};
 pub use refusal::BadToken;

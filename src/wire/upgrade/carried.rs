@@ -138,7 +138,8 @@ fn bearer(value: &[u8]) -> Option<String> {
 /// The value of a `name=…` of a query.
 fn query_value(pair: &str, name: &[u8]) -> Option<String> {
     let (key, value) = pair.split_once('=')?;
-    (percent_decoded(key) == name).then(|| String::from_utf8_lossy(&percent_decoded(value)).into_owned())
+    let is_meant = if key.contains('%') { percent_decoded(key) == name } else { key.as_bytes() == name };
+    is_meant.then(|| String::from_utf8_lossy(&percent_decoded(value)).into_owned())
 }
 
 /// `%XX` become bytes; a `%` without two hex digits stays as it is (as browsers read it).

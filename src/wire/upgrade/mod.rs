@@ -1,8 +1,8 @@
 //! The request head: is this somebody who wants to sit in rooms, and with what in hand?
 //!
 //! ```text
-//!  bytes ──► read_head ──► Upgrade      GET /ws, everything right: the shard keeps it
-//!                      ├─► BadUpgrade   meant as an upgrade of /ws, and something is wrong: answer and close
+//!  bytes ──► read_head ──► Upgrade      GET /ws or /echo, everything right: the shard keeps it
+//!                      ├─► BadUpgrade   meant as an upgrade of those, and something is wrong: answer and close
 //!                      └─► Elsewhere    anything else: the control plane gets it with all bytes
 //! ```
 //!
@@ -68,14 +68,34 @@ pub enum Asked {
     /// Ours. Whether the token is any good is for the shard to find out.
     Upgrade(Upgrade),
     /// Was meant to be ours: to be answered with [`write_refusal`] and closed.
-    BadUpgrade { status: u16, message: &'static str },
+    BadUpgrade { endpoint: Endpoint, status: u16, message: &'static str },
     /// Anything else, a `GET /ws` that asks for no upgrade included: hand all bytes to the control plane.
     Elsewhere,
 }
 
-/// A `GET /ws` that may become a WebSocket (RFC 6455, 4.2.1).
+/// What an upgrade is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// `/ws`: people in rooms.
+    Rooms,
+    /// `/echo`: every message comes back. Whether it is there at all is for the operator to say.
+    Echo,
+}
+
+impl Endpoint {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/ws" => Some(Self::Rooms),
+            "/echo" => Some(Self::Echo),
+            _ => None,
+        }
+    }
+}
+
+/// A `GET /ws` or `GET /echo` that may become a WebSocket (RFC 6455, 4.2.1).
 #[derive(Debug)]
 pub struct Upgrade {
+    pub endpoint: Endpoint,
     /// How envelopes are written: what was offered first, JSON if nothing of ours was.
     pub encoding: Encoding,
     /// The subprotocol to speak; `None`: without one.
@@ -102,6 +122,12 @@ impl Upgrade {
     /// sends cookies along whoever's page asks.
     pub fn token_or_cookie(&self, name: &str) -> Carried {
         self.token.with_cookie(&self.cookies, name)
+    }
+
+    /// The same for whoever has to wait: what a stranger sent along is not kept meanwhile.
+    #[must_use]
+    pub fn without_carriers(self) -> Self {
+        Self { token: Carried::None, origin: None, host: None, cookies: Cookies::default(), ..self }
     }
 
     /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token.
@@ -184,19 +210,20 @@ type Fault = (u16, &'static str);
 fn asked(path: &str, query: &str, headers: &HeaderMap, fault: Option<Fault>) -> Asked {
     // A proxy may have taken `Upgrade` away (nginx does, unless told); the key shows what was meant.
     let meant = lists(headers, header::UPGRADE, "websocket") || headers.contains_key(header::SEC_WEBSOCKET_KEY);
-    if path != PATH || !meant {
-        return Asked::Elsewhere;
-    }
+    let Some(endpoint) = Endpoint::at(path).filter(|_| meant) else { return Asked::Elsewhere };
     match fault.map_or_else(|| check(headers), Err) {
-        Ok(accept) => Asked::Upgrade(upgrade(query, headers, accept)),
-        Err((status, message)) => Asked::BadUpgrade { status, message },
+        Ok(accept) => Asked::Upgrade(upgrade(endpoint, query, headers, accept)),
+        Err((status, message)) => Asked::BadUpgrade { endpoint, status, message },
     }
 }
 
 /// The rules of RFC 6455, 4.2.1, beyond method and version; gives `Sec-WebSocket-Accept`.
 fn check(headers: &HeaderMap) -> Result<String, Fault> {
-    if !headers.contains_key(header::HOST) {
-        return Err((400, "the Host header is missing"));
+    match headers.get_all(header::HOST).iter().count() {
+        0 => return Err((400, "the Host header is missing")),
+        1 => {}
+        // RFC 9112, 3.2: one of them is what a proxy looked at, and nobody knows which.
+        _ => return Err((400, "there is more than one Host header")),
     }
     if !lists(headers, header::CONNECTION, "upgrade") {
         return Err((400, "the Connection header does not name Upgrade; a proxy in front must pass it on"));
@@ -204,8 +231,8 @@ fn check(headers: &HeaderMap) -> Result<String, Fault> {
     if !lists(headers, header::UPGRADE, "websocket") {
         return Err((400, "the Upgrade header does not name websocket; a proxy in front must pass it on"));
     }
-    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if length || headers.contains_key(header::TRANSFER_ENCODING) {
+    let has_length = headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0");
+    if has_length || headers.contains_key(header::TRANSFER_ENCODING) {
         return Err((400, "a WebSocket upgrade has no body"));
     }
     let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter().peekable();
@@ -221,9 +248,10 @@ fn check(headers: &HeaderMap) -> Result<String, Fault> {
     }
 }
 
-fn upgrade(query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
+fn upgrade(endpoint: Endpoint, query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
     let offer = Offer::read(headers);
     Upgrade {
+        endpoint,
         encoding: offer.encoding(),
         chosen: offer.chosen,
         offers_ours: offer.offers_ours,
@@ -265,7 +293,6 @@ fn is_key(key: &[u8]) -> bool {
 const KEY_BASE64: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-const PATH: &str = "/ws";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const WRONG_METHOD: Fault = (405, "a WebSocket upgrade is a GET");
 const WRONG_VERSION: Fault = (400, "a WebSocket upgrade needs HTTP/1.1; a proxy in front must not lower it");

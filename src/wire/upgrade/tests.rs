@@ -41,7 +41,7 @@ fn but(without: &str, with: &[&'static str]) -> Vec<&'static str> {
 
 fn refusal(bytes: &[u8]) -> (u16, &'static str) {
     match asked_by(bytes) {
-        Asked::BadUpgrade { status, message } => (status, message),
+        Asked::BadUpgrade { status, message, endpoint: _ } => (status, message),
         other @ (Asked::Upgrade(_) | Asked::Elsewhere) => panic!("{other:?}"),
     }
 }
@@ -134,6 +134,8 @@ fn an_upgrade_of_ws_that_breaks_a_rule_is_told_which() {
         assert!(get(&headers).1.contains("base64"), "{key}");
     }
     assert!(get(&[&GOOD[..], &["Content-Length: 5"]].concat()).1.contains("body"));
+    assert!(get(&[&GOOD[..], &["Content-Length: 0", "Content-Length: 5"]].concat()).1.contains("body"));
+    assert!(get(&[&GOOD[..], &["Host: elsewhere"]].concat()).1.contains("more than one Host"));
     assert!(get(&[&GOOD[..], &["Transfer-Encoding: chunked"]].concat()).1.contains("body"));
 }
 

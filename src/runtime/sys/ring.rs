@@ -1,58 +1,54 @@
-//! The only unsafe module: io_uring with direct descriptors, eventfds, and the few system calls std does not have.
+//! io_uring with direct descriptors.
 //!
 //! Promises: no buffer is ever the kernel's after a call has returned: what needs one (send, receive, install) is
 //! submitted *and* reaped inside the call, made non-blocking so that the kernel finishes it there. A completion of
 //! another kind that comes up meanwhile waits for the next [`Ring::take`]; none is lost. `EINTR` is retried here.
-//! Must never: hold a pointer into somebody else's memory, decide anything, read a clock.
-#![expect(
-    unsafe_code,
-    reason = "ring submissions and raw system calls are unsafe by nature; each use says why it holds"
-)]
 
 use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue, types};
+
+use super::EventFd;
+use super::{DISCARD_BYTES, RESET_ON_CLOSE};
 
 /// One finished request that had no buffer: a poll, a close, a cancellation that found nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Completion {
+pub(in crate::runtime) struct Completion {
     /// What the caller named the request by.
-    pub(super) tag: u64,
+    pub(in crate::runtime) tag: u64,
     /// As the system call would have answered: negative is an errno.
-    pub(super) result: i32,
+    pub(in crate::runtime) result: i32,
     /// The request lives on and will complete again (multishot).
-    pub(super) more: bool,
+    pub(in crate::runtime) more: bool,
 }
 
 /// One send of a batch: `arena[start..start + len]` to the direct descriptor `slot`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SlotSend {
-    pub(super) slot: u16,
-    pub(super) start: u32,
-    pub(super) len: u32,
+pub(in crate::runtime) struct SlotSend {
+    pub(in crate::runtime) slot: u16,
+    pub(in crate::runtime) start: u32,
+    pub(in crate::runtime) len: u32,
 }
 
 /// How large a ring is made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RingSize {
+pub(in crate::runtime) struct RingSize {
     /// Submissions that can wait; also the most sends of one `enter`.
-    pub(super) submissions: u32,
+    pub(in crate::runtime) submissions: u32,
     /// Completions that can wait. Must be well above what one `enter` can post.
-    pub(super) completions: u32,
+    pub(in crate::runtime) completions: u32,
     /// Direct descriptors. The kernel allows at most `RLIMIT_NOFILE` of them in one ring.
-    pub(super) slots: u16,
+    pub(in crate::runtime) slots: u16,
 }
 
 /// An io_uring with a sparse table of direct descriptors, used by the thread that made it.
 ///
 /// Deferred task work: the kernel keeps what happened in a list until this thread enters, so a thousand sockets
 /// dying at once cannot overflow the completion queue.
-pub(super) struct Ring {
+pub(in crate::runtime) struct Ring {
     uring: IoUring,
     waiting: VecDeque<Completion>,
     overflows: u64,
@@ -67,14 +63,14 @@ pub(super) struct Ring {
 
 impl Ring {
     /// The highest bit of a tag is the ring's own: it marks requests that borrow a buffer.
-    pub(super) const TAG_MAX: u64 = LENT - 1;
+    pub(in crate::runtime) const TAG_MAX: u64 = LENT - 1;
 
     /// Makes a ring whose events make `bell` readable.
     ///
     /// # Errors
     /// What the kernel says: `EMFILE` for more slots than `RLIMIT_NOFILE`, `EPERM` where io_uring is forbidden,
     /// `EINVAL` on a kernel older than 6.1, `ENOMEM`.
-    pub(super) fn new(size: RingSize, bell: &EventFd) -> io::Result<Self> {
+    pub(in crate::runtime) fn new(size: RingSize, bell: &EventFd) -> io::Result<Self> {
         let uring = build(size, true).or_else(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => build(size, false),
             _ => Err(error),
@@ -91,8 +87,31 @@ impl Ring {
         })
     }
 
+    /// Whether this kernel knows all that a ring is used for. The youngest of it, a descriptor for a slot, is of Linux 6.8,
+    /// and so implies socket options (6.7), which no kernel lists.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`; what the kernel says when it is asked.
+    pub(in crate::runtime) fn probe(&self) -> io::Result<()> {
+        let mut known = Probe::new();
+        self.uring.submitter().register_probe(&mut known)?;
+        let needed = [
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+            opcode::SetSockOpt::CODE,
+            opcode::Recv::CODE,
+            opcode::Send::CODE,
+            opcode::Close::CODE,
+            opcode::FixedFdInstall::CODE,
+        ];
+        match needed.into_iter().all(|code| known.is_supported(code)) {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+        }
+    }
+
     /// Puts a socket into an empty slot. The ring holds the file from then on; the caller may close its number.
-    pub(super) fn put_file(&self, slot: u16, file: BorrowedFd<'_>) -> io::Result<()> {
+    pub(in crate::runtime) fn put_file(&self, slot: u16, file: BorrowedFd<'_>) -> io::Result<()> {
         match self.uring.submitter().register_files_update(u32::from(slot), &[file.as_raw_fd()])? {
             1 => Ok(()),
             _ => Err(io::Error::from_raw_os_error(libc::EBADF)),
@@ -100,18 +119,18 @@ impl Ring {
     }
 
     /// Asks to be told each time the peer sends, ends or breaks (edge-like: read until short).
-    pub(super) fn poll_input(&mut self, slot: u16, tag: u64) {
+    pub(in crate::runtime) fn poll_input(&mut self, slot: u16, tag: u64) {
         let mask = (libc::POLLIN | libc::POLLRDHUP) as u32;
         self.queue(opcode::PollAdd::new(types::Fixed(u32::from(slot)), mask).multi(true).build(), tag);
     }
 
     /// Asks to be told once when there is room to write.
-    pub(super) fn poll_room(&mut self, slot: u16, tag: u64) {
+    pub(in crate::runtime) fn poll_room(&mut self, slot: u16, tag: u64) {
         self.queue(opcode::PollAdd::new(types::Fixed(u32::from(slot)), libc::POLLOUT as u32).build(), tag);
     }
 
     /// Asks to be told each time a listener has somebody waiting.
-    pub(super) fn poll_listener(&mut self, listener: BorrowedFd<'_>, tag: u64) {
+    pub(in crate::runtime) fn poll_listener(&mut self, listener: BorrowedFd<'_>, tag: u64) {
         let entry = opcode::PollAdd::new(types::Fd(listener.as_raw_fd()), libc::POLLIN as u32).multi(true).build();
         self.queue(entry, tag);
     }
@@ -121,12 +140,12 @@ impl Ring {
     ///
     /// Not `POLL_REMOVE`: that one answers `EALREADY` and leaves the poll armed when an event of it is just under
     /// way, and an armed poll keeps the socket open: the peer would never see a FIN.
-    pub(super) fn cancel(&mut self, of: u64, tag: u64) {
+    pub(in crate::runtime) fn cancel(&mut self, of: u64, tag: u64) {
         self.queue(opcode::AsyncCancel::new(of).build().flags(squeue::Flags::SKIP_SUCCESS), tag);
     }
 
     /// Makes the coming close a reset: the kernel forgets what is unsent. Completes only on failure.
-    pub(super) fn reset_on_close(&mut self, slot: u16, tag: u64) {
+    pub(in crate::runtime) fn reset_on_close(&mut self, slot: u16, tag: u64) {
         let option = (&raw const RESET_ON_CLOSE).cast();
         let (level, name) = (libc::SOL_SOCKET as u32, libc::SO_LINGER as u32);
         let entry = opcode::SetSockOpt::new(types::Fixed(u32::from(slot)), level, name, option, LINGER_BYTES).build();
@@ -135,7 +154,7 @@ impl Ring {
 
     /// Drops what the peer sent and nobody read, without copying it: a close over unread bytes would be a reset,
     /// and a reset can take our last words from the peer. Completes only when there was nothing.
-    pub(super) fn discard_input(&mut self, slot: u16, tag: u64) {
+    pub(in crate::runtime) fn discard_input(&mut self, slot: u16, tag: u64) {
         let (start, len) = (self.discarded.as_mut_ptr(), self.discarded.len() as u32);
         let entry =
             opcode::Recv::new(types::Fixed(u32::from(slot)), start, len).flags(libc::MSG_TRUNC | libc::MSG_DONTWAIT);
@@ -143,13 +162,13 @@ impl Ring {
     }
 
     /// Empties a slot. The socket itself closes when its last poll is gone too.
-    pub(super) fn close(&mut self, slot: u16, tag: u64) {
+    pub(in crate::runtime) fn close(&mut self, slot: u16, tag: u64) {
         self.queue(opcode::Close::new(types::Fixed(u32::from(slot))).build(), tag);
     }
 
     /// Sends each write whole or reports it: `failed` gets `(index into writes, result)` where the result is the
     /// number of bytes the socket took before it was full (> 0), or a negative errno when it took none.
-    pub(super) fn send_batch(&mut self, arena: &[u8], writes: &[SlotSend], failed: &mut Vec<(u32, i32)>) {
+    pub(in crate::runtime) fn send_batch(&mut self, arena: &[u8], writes: &[SlotSend], failed: &mut Vec<(u32, i32)>) {
         self.submit();
         let at_once = self.uring.params().sq_entries() as usize;
         for (nth, chunk) in writes.chunks(at_once).enumerate() {
@@ -174,7 +193,13 @@ impl Ring {
 
     /// Receives once from each slot into its piece of `scratch` (`each` bytes). `results[i]` is the number of bytes,
     /// 0 for the end, or a negative errno (`EAGAIN`: nothing there).
-    pub(super) fn recv_batch(&mut self, slots: &[u16], scratch: &mut [u8], each: usize, results: &mut Vec<i32>) {
+    pub(in crate::runtime) fn recv_batch(
+        &mut self,
+        slots: &[u16],
+        scratch: &mut [u8],
+        each: usize,
+        results: &mut Vec<i32>,
+    ) {
         self.submit();
         assert!(slots.len() <= self.uring.params().sq_entries() as usize, "a batch of reads fits one submission");
         assert!(slots.len() * each <= scratch.len(), "each read has its own piece of the scratch");
@@ -205,7 +230,7 @@ impl Ring {
     ///
     /// # Errors
     /// `EMFILE` when the table of descriptors is full.
-    pub(super) fn install(&mut self, slot: u16) -> io::Result<OwnedFd> {
+    pub(in crate::runtime) fn install(&mut self, slot: u16) -> io::Result<OwnedFd> {
         self.submit();
         let mut answer = None;
         self.push(&opcode::FixedFdInstall::new(types::Fixed(u32::from(slot)), 0).build().user_data(LENT));
@@ -222,7 +247,7 @@ impl Ring {
     }
 
     /// Gives the kernel what is queued.
-    pub(super) fn submit(&mut self) {
+    pub(in crate::runtime) fn submit(&mut self) {
         if !self.uring.submission().is_empty() {
             self.enter(0, EnterFlags::empty());
             self.collect(|_, _| unreachable!("every lent buffer came back inside its call"));
@@ -230,7 +255,7 @@ impl Ring {
     }
 
     /// Submits, and lets the kernel run what waits for this thread (some 20 events an `enter`, at most `enters` times).
-    pub(super) fn turn(&mut self, enters: u32) {
+    pub(in crate::runtime) fn turn(&mut self, enters: u32) {
         for _ in 0..enters {
             if !self.has_events() {
                 break;
@@ -241,23 +266,23 @@ impl Ring {
     }
 
     /// The next completion that has come up.
-    pub(super) fn take(&mut self) -> Option<Completion> {
+    pub(in crate::runtime) fn take(&mut self) -> Option<Completion> {
         self.waiting.pop_front()
     }
 
     /// Whether a turn would do anything.
-    pub(super) fn has_work(&mut self) -> bool {
+    pub(in crate::runtime) fn has_work(&mut self) -> bool {
         !self.waiting.is_empty() || self.has_events()
     }
 
     /// While off, events of this ring do not ring the bell; whoever turns it on must look at [`Ring::has_work`] again.
-    pub(super) fn set_bell(&mut self, on: bool) {
+    pub(in crate::runtime) fn set_bell(&mut self, on: bool) {
         let completions = self.uring.completion();
         if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
     }
 
     /// How often completions outgrew the queue. Stays 0: each `enter` is followed by a reap.
-    pub(super) fn overflows(&self) -> u64 {
+    pub(in crate::runtime) fn overflows(&self) -> u64 {
         self.overflows
     }
 
@@ -332,155 +357,6 @@ fn build(size: RingSize, without_array: bool) -> io::Result<IoUring> {
     builder.build(size.submissions)
 }
 
-/// A counter one can sleep on. Any thread may signal it.
-#[derive(Debug)]
-pub struct EventFd(OwnedFd);
-
-impl EventFd {
-    /// # Errors
-    /// `EMFILE`, `ENFILE`, `ENOMEM`.
-    pub fn new() -> io::Result<Self> {
-        // Not EFD_NONBLOCK: a ring's read of it must wait instead of answering EAGAIN.
-        // SAFETY: no pointer is passed.
-        let number = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(number) }))
-    }
-
-    /// Wakes whoever reads. Never blocks: the counter would have to reach 2^64.
-    pub fn signal(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: the eight bytes live on this stack frame.
-        while unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) } < 0 {
-            let error = io::Error::last_os_error();
-            assert!(error.kind() == io::ErrorKind::Interrupted, "an eventfd always takes a signal: {error}");
-        }
-    }
-
-    /// The same counter as a file that glommio can read.
-    ///
-    /// # Errors
-    /// `EMFILE`. Must be called inside an executor.
-    pub(super) fn as_glommio_file(&self) -> io::Result<glommio::io::BufferedFile> {
-        let number = self.0.try_clone()?.into_raw_fd();
-        // SAFETY: the number was made on the line above and belongs to nobody else.
-        Ok(unsafe { glommio::io::BufferedFile::from_raw_fd(number) })
-    }
-}
-
-impl AsFd for EventFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// Takes one waiting connection: close-on-exec and non-blocking, with its peer.
-///
-/// # Errors
-/// `EAGAIN` when nobody waits; `EMFILE`, `ENFILE`; whatever was wrong with the connection itself.
-pub(super) fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    // SAFETY: all zeroes is a valid sockaddr_storage.
-    let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
-    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let (address, flags) = ((&raw mut storage).cast(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
-    let number = loop {
-        // SAFETY: `storage` and `len` outlive the call and `len` is the size of `storage`.
-        match check(unsafe { libc::accept4(listener.as_raw_fd(), address, &mut len, flags) }) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other?,
-        }
-    };
-    // SAFETY: the kernel has just made this descriptor for us.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    match socket_address(&storage) {
-        Some(peer) => Ok((socket, peer)),
-        None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
-    }
-}
-
-/// Cores this thread may run on, in order.
-pub(super) fn allowed_cores() -> io::Result<Vec<usize>> {
-    // SAFETY: all zeroes is an empty cpu_set_t.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: `set` outlives the call and its size is given.
-    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) })?;
-    // SAFETY: every index is below CPU_SETSIZE.
-    Ok((0..libc::CPU_SETSIZE as usize).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect())
-}
-
-/// What a process may use of something.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ResourceLimit {
-    pub soft: u64,
-    pub hard: u64,
-}
-
-/// The resources this server looks at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resource {
-    /// Descriptors, and the direct descriptors of one ring.
-    OpenFiles,
-    /// Bytes that may be locked in memory.
-    LockedMemory,
-}
-
-/// # Errors
-/// None known.
-pub fn resource_limit(of: Resource) -> io::Result<ResourceLimit> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` outlives the call.
-    check(unsafe { libc::getrlimit(number_of(of), &mut limit) })?;
-    Ok(ResourceLimit { soft: limit.rlim_cur, hard: limit.rlim_max })
-}
-
-/// # Errors
-/// `EPERM` for more than the hard limit.
-pub fn set_resource_limit(of: Resource, to: ResourceLimit) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: to.soft, rlim_max: to.hard };
-    // SAFETY: `limit` outlives the call.
-    check(unsafe { libc::setrlimit(number_of(of), &limit) }).map(drop)
-}
-
-/// From here on the kernel backs no memory of this process with huge pages.
-///
-/// # Errors
-/// `EINVAL` on kernels that do not know the call.
-pub fn refuse_huge_pages() -> io::Result<()> {
-    // SAFETY: changes a flag of the process; no memory is passed.
-    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }).map(drop)
-}
-
-fn number_of(resource: Resource) -> libc::__rlimit_resource_t {
-    match resource {
-        Resource::OpenFiles => libc::RLIMIT_NOFILE,
-        Resource::LockedMemory => libc::RLIMIT_MEMLOCK,
-    }
-}
-
-fn socket_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let from: *const libc::sockaddr_storage = storage;
-    match i32::from(storage.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: the family says which address lies here, and a sockaddr_storage has room and alignment for each.
-            let v4 = unsafe { *from.cast::<libc::sockaddr_in>() };
-            Some(SocketAddr::from((u32::from_be(v4.sin_addr.s_addr).to_be_bytes(), u16::from_be(v4.sin_port))))
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above.
-            let v6 = unsafe { *from.cast::<libc::sockaddr_in6>() };
-            Some(SocketAddr::from((v6.sin6_addr.s6_addr, u16::from_be(v6.sin6_port))))
-        }
-        _ => None,
-    }
-}
-
-fn check(result: i32) -> io::Result<RawFd> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
-}
-
 /// Marks the tags of requests that borrow a buffer for one call.
 const LENT: u64 = 1 << 63;
-/// The most unread input one close throws away. Never touched (the kernel only counts): address space, not memory.
-const DISCARD_BYTES: usize = 64 << 10;
 const LINGER_BYTES: u32 = size_of::<libc::linger>() as u32;
-static RESET_ON_CLOSE: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -1,0 +1,23 @@
+//! libFuzzer around one of the targets, which `THRONG_FUZZ_TARGET` names.
+#![no_main]
+
+mod targets;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use targets::{TARGETS, Target};
+
+static CHOSEN: LazyLock<&Target> = LazyLock::new(|| {
+    let name = std::env::var("THRONG_FUZZ_TARGET").unwrap_or_default();
+    let known = || TARGETS.iter().map(|target| target.name).collect::<Vec<_>>().join(", ");
+    TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("THRONG_FUZZ_TARGET is one of {}", known()))
+});
+
+fuzz_target!(|data: &[u8]| {
+    let reached = (CHOSEN.run)(data);
+    assert!(!(reached && cfg!(feature = "planted")), "this is where the planted bug lies");
+});

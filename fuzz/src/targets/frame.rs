@@ -1,0 +1,87 @@
+//! WebSocket frames: the outcome is the same however the bytes are cut, what is held is bounded, and what was understood is
+//! understood again when it is written anew.
+
+use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, write_close, write_frame};
+
+use super::feed::Feed;
+
+/// Small enough to be reached.
+const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 300, fragments_max: 5 };
+const CONTROL_BYTES_MAX: usize = 125;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Said {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(u16, String)>),
+}
+
+impl Said {
+    fn new(incoming: &Incoming<'_>) -> Self {
+        match incoming {
+            Incoming::Text(text) => Self::Text((*text).to_owned()),
+            Incoming::Binary(bytes) => Self::Binary(bytes.to_vec()),
+            Incoming::Ping(bytes) => Self::Ping(bytes.to_vec()),
+            Incoming::Pong(bytes) => Self::Pong(bytes.to_vec()),
+            Incoming::Close(close) => Self::Close(close.map(|(code, reason)| (code, reason.to_owned()))),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, mask: Option<[u8; 4]>) {
+        match self {
+            Self::Text(text) => write_frame(out, FrameKind::Text, text.as_bytes(), mask),
+            Self::Binary(bytes) => write_frame(out, FrameKind::Binary, bytes, mask),
+            Self::Ping(bytes) => write_frame(out, FrameKind::Ping, bytes, mask),
+            Self::Pong(bytes) => write_frame(out, FrameKind::Pong, bytes, mask),
+            Self::Close(Some((code, reason))) => write_close(out, *code, reason, mask),
+            Self::Close(None) => write_frame(out, FrameKind::Close, b"", mask),
+        }
+    }
+}
+
+/// Everything that was heard, what ended it, and whether something is unfinished.
+type Heard = (Vec<Said>, Result<(), Violation>, bool);
+
+fn hear<'a>(role: Role, reads: impl Iterator<Item = &'a [u8]>) -> Heard {
+    let (mut said, mut partial) = (Vec::new(), Partial::default());
+    for read in reads {
+        let mut input = read.to_vec();
+        let mut reader = Reader::new(role, LIMITS, &mut input);
+        loop {
+            match reader.next(&mut partial) {
+                Ok(Some(incoming)) => said.push(Said::new(&incoming)),
+                Ok(None) => break,
+                Err(violation) => return (said, Err(violation), false),
+            }
+            if matches!(said.last(), Some(Said::Close(_))) {
+                return (said, Ok(()), false);
+            }
+        }
+        assert!(reader.unread().is_empty(), "`None` means that the input is used up");
+        assert!(partial.bytes_held() <= 2 * LIMITS.message_bytes_max + 2 * CONTROL_BYTES_MAX, "{partial:?}");
+    }
+    (said, Ok(()), !partial.is_idle())
+}
+
+pub(crate) fn run(data: &[u8]) -> bool {
+    let mut feed = Feed::new(data);
+    let role = if feed.flag() { Role::Client } else { Role::Server };
+    let cut = feed.below(16) + 1;
+    let bytes = feed.rest();
+    let whole = hear(role, std::iter::once(bytes));
+    assert_eq!(hear(role, bytes.chunks(cut)), whole, "the outcome depends on how the bytes were cut");
+    let (said, _, _) = &whole;
+    for role in [Role::Server, Role::Client] {
+        let mut again = Vec::new();
+        said.iter().for_each(|one| one.write(&mut again, (role == Role::Server).then_some([1, 2, 3, 4])));
+        assert_eq!(hear(role, std::iter::once(&again[..])), (said.clone(), Ok(()), false), "written anew it differs");
+    }
+    is_planted(said)
+}
+
+/// A ping of seven bytes, and right behind it a text.
+fn is_planted(said: &[Said]) -> bool {
+    said.windows(2).any(|two| matches!(two, [Said::Ping(ping), Said::Text(_)] if ping.len() == 7))
+}

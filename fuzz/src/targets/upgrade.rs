@@ -1,0 +1,72 @@
+//! Request heads: the same however the bytes come, nothing carried is ever written back, and answers are whole heads.
+
+use throng::wire::{Asked, Carried, Head, HeadError, Upgrade, read_head, write_refusal};
+
+use super::feed::Feed;
+
+const HEAD_BYTES_MAX: usize = 1_024;
+
+/// As bytes come in: the search goes on where it stopped.
+fn read(bytes: &[u8], cut: usize) -> Result<Option<Head>, HeadError> {
+    let (mut came, mut looked) = (0, 0);
+    while came < bytes.len() {
+        came = bytes.len().min(came + cut);
+        match read_head(&bytes[..came], looked, HEAD_BYTES_MAX) {
+            Ok(None) => looked = came,
+            done @ (Ok(Some(_)) | Err(_)) => return done,
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn run(data: &[u8]) -> bool {
+    let mut feed = Feed::new(data);
+    let cut = feed.below(32) + 1;
+    let bytes = feed.rest();
+    let whole = read_head(bytes, 0, HEAD_BYTES_MAX);
+    let parts = read(bytes, cut);
+    // A long head may be refused before its end has come, or found in the very bytes that make it long enough.
+    if let (Ok(Some(whole)), Ok(Some(parts))) = (&whole, &parts) {
+        assert_eq!(format!("{whole:?}"), format!("{parts:?}"));
+    } else if bytes.len() <= HEAD_BYTES_MAX {
+        assert_eq!(format!("{whole:?}"), format!("{parts:?}"));
+    }
+    let Ok(Some(head)) = whole else { return false };
+    assert!(head.len <= bytes.len() && head.len <= HEAD_BYTES_MAX);
+    match head.what {
+        Asked::Elsewhere => false,
+        Asked::BadUpgrade { endpoint: _, status, message } => {
+            let mut out = Vec::new();
+            write_refusal(&mut out, status, "bad_handshake", message, None);
+            assert!(is_one_head(&out));
+            false
+        }
+        Asked::Upgrade(upgrade) => check(&upgrade),
+    }
+}
+
+fn check(upgrade: &Upgrade) -> bool {
+    let mut out = Vec::new();
+    upgrade.write_accept(&mut out);
+    assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n") && is_one_head(&out));
+    let answer = String::from_utf8(out).expect("an answer is text");
+    assert!(answer.lines().count() <= 6, "a header of somebody else's making: {answer:?}");
+    assert!(!answer.contains(": throng.token."), "a token was written back: {answer:?}");
+    let carried = upgrade.token_or_cookie("session");
+    // Too short for what was carried to stand in it.
+    let shown = format!("{carried:?}");
+    assert!(shown.len() < 60, "{shown}");
+    let Carried::Ticket(_) = carried else { return false };
+    upgrade.chosen == Some("throng.v1.msgpack") && upgrade.origin.as_deref() == Some("null")
+}
+
+/// Exactly one empty line, and before it only lines that end in CR LF.
+fn is_one_head(bytes: &[u8]) -> bool {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4);
+    let Some(end) = end else { return false };
+    bytes[..end].iter().enumerate().all(|(at, byte)| match byte {
+        b'\n' => at > 0 && bytes[at - 1] == b'\r',
+        b'\r' => bytes.get(at + 1) == Some(&b'\n'),
+        byte => !byte.is_ascii_control(),
+    })
+}

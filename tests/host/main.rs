@@ -1,0 +1,67 @@
+//! The server on hosts that are not as we would like them: in containers, behind proxies, without io_uring.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod confined;
+mod filter;
+#[path = "../process/mod.rs"]
+mod process;
+mod profile;
+mod proxies;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ExitStatus};
+
+use support::{hear, say};
+use tungstenite::WebSocket;
+
+/// A process that never outlives its test.
+pub(crate) struct Mortal(pub(crate) Child);
+
+impl Mortal {
+    /// How it ended, and what it said on stderr if that is kept; waits until it has.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let mut said = String::new();
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_string(&mut said).unwrap();
+        }
+        (self.0.wait().unwrap(), said)
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Status and body of an answer.
+pub(crate) fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
+}
+
+/// Each hears what the other says, in a room of theirs.
+pub(crate) fn talk(ann: &mut WebSocket<TcpStream>, bob: &mut WebSocket<TcpStream>) {
+    for person in [&mut *ann, &mut *bob] {
+        say(person, r#"{"type":"join","id":1,"room":"hall"}"#);
+        assert!(hear(person).contains(r#""type":"reply""#));
+    }
+    // The second is more than one read, and more than a proxy's buffer.
+    for words in ["hello".to_owned(), "x".repeat(100_000)] {
+        for turn in 0..2 {
+            let (speaker, listener) = if turn == 0 { (&mut *ann, &mut *bob) } else { (&mut *bob, &mut *ann) };
+            say(speaker, &format!(r#"{{"type":"publish","id":2,"room":"hall","data":"{words}"}}"#));
+            assert!(hear(listener).contains(&words));
+            assert!(hear(speaker).contains(r#""type":"reply""#));
+        }
+    }
+}
