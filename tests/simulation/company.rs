@@ -32,17 +32,17 @@ pub(crate) struct Company {
 }
 
 impl Company {
-    /// P1: the answer to a join says what will be told, and how much there is to read.
+    /// H1: the answer to a join says what will be told, and how much there is to read.
     pub(crate) fn on_joined(&mut self, reply: &Reply<'_>, user: &str, watches: bool) -> Result<(), String> {
         *self = Self { answered: true, ..Self::default() };
         if let (Some(read), Some(head)) = (reply.read, reply.offset) {
             if read > head || reply.unread != Some(head.since(read)) {
-                return Err(format!("P1 read {read:?} of {head:?}, {:?} unread", reply.unread));
+                return Err(format!("H1 read {read:?} of {head:?}, {:?} unread", reply.unread));
             }
             self.reads.insert(user.to_owned(), read);
         }
         if reply.presence.is_some() != watches {
-            return Err(format!("P1 asked to watch: {watches}, answered {:?}", reply.presence));
+            return Err(format!("H1 asked to watch: {watches}, answered {:?}", reply.presence));
         }
         self.watches = reply.presence;
         self.take_roll(reply)
@@ -61,10 +61,10 @@ impl Company {
             return Ok(());
         }
         let (Some(count), Some(version)) = (reply.count, reply.version) else {
-            return Err(format!("P1 neither count nor version: {reply:?}"));
+            return Err(format!("H1 neither count nor version: {reply:?}"));
         };
         if version < self.version {
-            return Err(format!("P1 a roll of version {version} after {}", self.version));
+            return Err(format!("H1 a roll of version {version} after {}", self.version));
         }
         (self.count, self.version) = (Some(count), version);
         (self.stale, self.leaps) = (false, false);
@@ -79,7 +79,7 @@ impl Company {
         Ok(())
     }
 
-    /// P2: news of people come only to those who asked, each version after the one before.
+    /// H2: news of people come only to those who asked, each version after the one before.
     pub(crate) fn hear(
         &mut self,
         event: &ServerEvent<'_>,
@@ -122,12 +122,12 @@ impl Company {
                 for read in reads {
                     let is_own = read.user == who.0;
                     if self.watches.is_none() && !is_own {
-                        return Err(format!("P4 {} was told how far {} has read", who.0, read.user));
+                        return Err(format!("H4 {} was told how far {} has read", who.0, read.user));
                     }
                     reference.may_have_read(who.1, &read.user, read.offset)?;
                     let known = self.reads.insert(read.user.to_string(), read.offset);
                     if keeps_all_reads && known.is_some_and(|known| known > read.offset) {
-                        return Err(format!("P4 {} has read {known:?} and then {:?}", read.user, read.offset));
+                        return Err(format!("H4 {} has read {known:?} and then {:?}", read.user, read.offset));
                     }
                 }
                 Ok(())
@@ -144,20 +144,20 @@ impl Company {
         }
     }
 
-    /// P3: at quiet whoever watches knows who is here, unless it was told that it does not.
+    /// H3: at quiet whoever watches knows who is here, unless it was told that it does not.
     pub(crate) fn is_true(&self, home: &Room) -> Result<(), String> {
         let truth: BTreeMap<String, bool> =
             home.people().iter().map(|(who, connections)| (who.user().to_owned(), connections == 0)).collect();
         if let Some(list) = self.list.as_ref().filter(|list| **list != truth) {
-            return Err(format!("P3 it keeps {list:?} of version {}, the truth is {truth:?}", self.version));
+            return Err(format!("H3 it keeps {list:?} of version {}, the truth is {truth:?}", self.version));
         }
         match self.count.filter(|count| *count != truth.len() as u64) {
-            Some(count) => Err(format!("P3 it was told of {count}, there are {}", truth.len())),
+            Some(count) => Err(format!("H3 it was told of {count}, there are {}", truth.len())),
             None => Ok(()),
         }
     }
 
-    /// P4: at quiet nobody types, and whoever may know knows how far everybody has read.
+    /// H4: at quiet nobody types, and whoever may know knows how far everybody has read.
     pub(crate) fn knows_what_was_done(
         &self,
         user: &str,
@@ -165,7 +165,7 @@ impl Company {
         typing_was_dropped: bool,
     ) -> Result<(), String> {
         if !typing_was_dropped && !self.typing.is_empty() {
-            return Err(format!("P5 {:?} type for ever", self.typing));
+            return Err(format!("H5 {:?} type for ever", self.typing));
         }
         if self.stale || !self.answered {
             return Ok(());
@@ -174,7 +174,7 @@ impl Company {
             let known = self.reads.get(name).copied().unwrap_or_default();
             let own = *name == *user && self.said_read >= *read;
             if known != *read && !own {
-                return Err(format!("P4 {name} has read {read:?}, it knows of {known:?}"));
+                return Err(format!("H4 {name} has read {read:?}, it knows of {known:?}"));
             }
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Company {
         apply: impl Fn(&mut BTreeMap<String, bool>, String),
     ) -> Result<(), String> {
         if names.is_empty() || self.watches != Some(Presence::Announced) {
-            return Err(format!("P2 {names:?} for one who was told {:?}", self.watches));
+            return Err(format!("H2 {names:?} for one who was told {:?}", self.watches));
         }
         self.next(version, count)?;
         if let Some(list) = &mut self.list {
@@ -201,16 +201,16 @@ impl Company {
     fn next(&mut self, version: u64, count: u64) -> Result<(), String> {
         let follows = version == self.version || version == self.version + 1;
         if self.watches.is_none() || !(follows || self.leaps && version > self.version) {
-            return Err(format!("P2 version {version} after {} (watches {:?})", self.version, self.watches));
+            return Err(format!("H2 version {version} after {} (watches {:?})", self.version, self.watches));
         }
         (self.version, self.count, self.leaps) = (version, Some(count), false);
         Ok(())
     }
 
-    /// P5: only who has typed is said to type.
+    /// H5: only who has typed is said to type.
     fn on_typing(&mut self, users: Vec<String>, count: u64, room: usize, reference: &Reference) -> Result<(), String> {
         if self.watches.is_none() || users.len() as u64 > count {
-            return Err(format!("P5 {users:?} of {count} type, and nobody asked"));
+            return Err(format!("H5 {users:?} of {count} type, and nobody asked"));
         }
         users.iter().try_for_each(|user| reference.may_type(room, user))?;
         self.typing = users;
