@@ -113,12 +113,12 @@ impl Shard {
         self.config.rules.classes.class(self.seats.room(at).class)
     }
 
-    fn answer_done<'n>(
+    fn answer_done(
         &mut self,
         conn: ConnKey,
         id: Option<u64>,
         at: u32,
-        event: impl for<'a> Fn(u64, &'a RoomName) -> Event<'a> + 'n,
+        event: impl for<'a> Fn(u64, &'a RoomName) -> Event<'a>,
     ) {
         if let Some(id) = id {
             let room = self.seats.room(at).name.clone();
