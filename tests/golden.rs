@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, Presence, RoomName};
 use throng::wire::client::{CommandOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, Member, Members, MessageOut, ReadBy, RemovedWhy, decode, transcode_message, write_event,
-    write_message,
+    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, ReadBy, RemovedWhy, SharedFrame,
+    decode, transcode_message, write_event, write_message,
 };
 use throng::wire::payload::{Data, prove};
 use throng::wire::refusal::Refusal;
@@ -75,15 +75,27 @@ fn payload(encoding: Encoding) -> Data<'static> {
 fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'static>)> {
     let room = "chat:lobby";
     let since = Position { epoch: Epoch(0x00ab_cdef_0123_4567), offset: Offset(41) };
+    let after = HistoryFrom::After { epoch: Some(since.epoch), offset: since.offset };
     let data = payload(encoding);
     vec![
         ("join", Some(1), CommandOut::Join { room, since: None, history: Some(20), presence: true }),
         ("join-bare", None, CommandOut::Join { room, since: None, history: None, presence: false }),
         ("join-since", Some(2), CommandOut::Join { room, since: Some(since), history: None, presence: false }),
         ("leave", Some(3), CommandOut::Leave { room }),
-        ("publish", Some(300), CommandOut::Publish { room, data, event: None, echo: None }),
-        ("publish-full", Some(70_000), CommandOut::Publish { room, data, event: Some("chat.said"), echo: Some(true) }),
-        ("publish-bare", None, CommandOut::Publish { room, data, event: None, echo: Some(false) }),
+        ("publish", Some(300), CommandOut::Publish { room, data, event: None, echo: None, key: None }),
+        (
+            "publish-full",
+            Some(70_000),
+            CommandOut::Publish { room, data, event: Some("chat.said"), echo: Some(true), key: Some("k-1") },
+        ),
+        ("publish-bare", None, CommandOut::Publish { room, data, event: None, echo: Some(false), key: None }),
+        ("history", Some(8), CommandOut::History { room, from: HistoryFrom::Newest, messages_max: Some(20) }),
+        (
+            "history-before",
+            Some(9),
+            CommandOut::History { room, from: HistoryFrom::Before(Offset(41)), messages_max: None },
+        ),
+        ("history-since", Some(10), CommandOut::History { room, from: after, messages_max: Some(1) }),
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("typing", Some(6), CommandOut::Typing { room, on: true }),
         ("typing-bare", None, CommandOut::Typing { room, on: false }),
@@ -149,7 +161,9 @@ fn event_goldens() -> Vec<Golden> {
         ("-counted", Event::Joined { id: 3, room, epoch, offset, recovered: None, read: None, members: Some(counted) }),
         ("-off", Event::Joined { id: 3, room, epoch, offset, recovered: None, read: None, members: Some(off) }),
         ("", Event::Left { id: 3, room }),
-        ("", Event::Published { id: 300, room, position }),
+        ("", Event::Published { id: 300, room, position, dup: false }),
+        ("-dup", Event::Published { id: 301, room, position, dup: true }),
+        ("-none", Event::Published { id: 302, room, position: Position { epoch, offset: Offset(0) }, dup: false }),
         ("", Event::Members { id: 4, room, members }),
         ("-empty", Event::Members { id: 4, room, members: nobody }),
         ("", Event::TypingTaken { id: 6, room }),
@@ -159,6 +173,7 @@ fn event_goldens() -> Vec<Golden> {
         ("", Event::Pong { id: 0 }),
         ("", malformed),
         ("-busy", busy),
+        ("-too_often", Event::TooOften { id: Some(7), retry_after_ms: 600 }),
         ("", Event::PresenceJoined { room, users: &users, count: 3, version: 8 }),
         ("", Event::PresenceLeft { room, users: &users[..1], count: 2, version: 9 }),
         ("", Event::PresenceAway { room, users: &users[1..], count: 2, version: 10 }),
@@ -178,16 +193,47 @@ fn event_goldens() -> Vec<Golden> {
     ];
     let mut goldens = Vec::new();
     for encoding in Encoding::ALL {
-        for (case, event) in &events {
+        let said = MessageOut {
+            room,
+            offset: Offset(41),
+            at_unix_ms: 1_700_000_000_123,
+            from: &users[1],
+            event: None,
+            key: None,
+            data: &payload(encoding).to_payload(),
+        };
+        let mut frame = Vec::new();
+        write_message(&mut frame, encoding, &said);
+        let messages = [SharedFrame::from(frame.as_slice()), SharedFrame::from(frame.as_slice())];
+        let gap = Some((from, to, GapWhy::Retention));
+        let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, messages: &messages };
+        let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, messages: &[] };
+        let histories = [
+            ("", Event::History { id: 8, room, answer: some }),
+            ("-empty", Event::History { id: 9, room, answer: none }),
+        ];
+        for (case, event) in events.iter().chain(&histories) {
             let mut bytes = Vec::new();
             write_event(&mut bytes, encoding, event);
             goldens.push(framed(format!("event-{}{case}", event.name()), encoding, bytes));
         }
+        let value = MessageOut { offset: Offset(0), key: Some("ibm"), ..said };
+        let mut bytes = Vec::new();
+        write_message(&mut bytes, encoding, &value);
+        goldens.push(framed("event-message-value".to_owned(), encoding, bytes));
         for (case, message) in [("", 0), ("-full", 1)] {
             let data = payload(encoding).to_payload();
             let from = &users[1 - message];
             let event = (message == 1).then_some("chat.said");
-            let out = MessageOut { room, offset: Offset(42), at_unix_ms: 1_700_000_000_123, from, event, data: &data };
+            let out = MessageOut {
+                room,
+                offset: Offset(42),
+                at_unix_ms: 1_700_000_000_123,
+                from,
+                event,
+                key: None,
+                data: &data,
+            };
             let mut bytes = Vec::new();
             write_message(&mut bytes, encoding, &out);
             goldens.push(framed(format!("event-message{case}"), encoding, bytes));
@@ -267,8 +313,8 @@ fn frozen_commands_are_understood_and_come_back() {
                     CommandOut::Join { room, since: *since, history: *history, presence: *presence }
                 }
                 Command::Leave { room } => CommandOut::Leave { room },
-                Command::Publish { room, data, event, echo } => {
-                    CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo }
+                Command::Publish { room, data, event, echo, key } => {
+                    CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
@@ -277,6 +323,9 @@ fn frozen_commands_are_understood_and_come_back() {
                 Command::Ping => CommandOut::Ping,
                 Command::Hello { token } => CommandOut::Hello { token: &token.0 },
                 Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
+                Command::History { room, from, messages_max } => {
+                    CommandOut::History { room, from: *from, messages_max: *messages_max }
+                }
             };
             assert_eq!(again, out, "{case}");
         }

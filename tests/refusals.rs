@@ -14,7 +14,7 @@ use std::time::Duration;
 use raw::{Raw, Seen, request};
 use serde_json::json;
 use support::{FAR_FUTURE, Handed, serve_by, small, token};
-use throng::base::{Identity, Limits, Nets, Now, ShardId};
+use throng::base::{Classes, Identity, Limits, Nets, Now, Rate, RoomClass, ShardId};
 use throng::runtime::boot::Running;
 use throng::shard::{Ask, AskId, Closed, Count, Question, Revocation, Revoked, Rules, Shard};
 use throng::wire::{CloseReason, FrameKind, Proxies, Refusal};
@@ -85,6 +85,17 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             drop(first);
             seen
         }),
+        CloseReason::Flooding => {
+            let seldom = |rules: &mut Rules| all_rooms(rules, |class| class.publish_rate = ONCE);
+            let (running, _handed) = serve_by(1, Limits { strikes_per_minute: 2, ..small() }, seldom, |_| {});
+            let mut raw = open(running.address(), "ann");
+            for id in 1..=4 {
+                raw.say(&format!(r#"{{"type":"publish","id":{id},"room":"a","data":1}}"#));
+                let heard = raw.hear();
+                assert_eq!(heard.contains("too_often"), id > 1, "{heard}");
+            }
+            (Some(running), raw.end())
+        }
         CloseReason::NoHello => {
             with(Limits { handshake_ms: 1_000, ..small() }, &|at| Raw::ask(at, "/ws", &[OURS]).switched().end())
         }
@@ -261,10 +272,22 @@ fn every_way_to_end_is_provoked_told_and_counted() {
     }
 }
 
-/// What is said to be refused, and under which limits.
+const ONCE: Rate = Rate { per_minute: 1, burst: 1 };
+
+/// One class for every room.
+fn all_rooms(rules: &mut Rules, change: impl Fn(&mut RoomClass)) {
+    let mut class = RoomClass::of(&rules.limits);
+    change(&mut class);
+    rules.classes = Classes::new(&rules.limits, &[("*", class)], None).unwrap();
+}
+
+/// What is said to be refused, under which limits and in rooms of which class.
 fn refused(refusal: Refusal) -> String {
     let ask = |limits: Limits, rooms: Option<serde_json::Value>, says: &[&str]| {
-        let (running, _handed) = serve(limits);
+        let (running, _handed) = serve_by(1, limits, |rules| all_rooms(rules, |class| forbid(refusal, class)), |_| {});
+        let mut bob = open(running.address(), "bob");
+        bob.say(r#"{"type":"join","id":1,"room":"full"}"#);
+        bob.hear();
         let bearer = format!("Authorization: Bearer {}", token("ann", FAR_FUTURE, rooms));
         let mut raw = Raw::ask(running.address(), "/ws", &[OURS, &bearer]).switched();
         raw.hear();
@@ -306,6 +329,11 @@ fn refused(refusal: Refusal) -> String {
             let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;
             ask(Limits { logs_bytes_max: 1, ..small() }, None, &[join, publish, publish])
         }
+        Refusal::TooOften => {
+            let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;
+            ask(small(), None, &[publish, publish])
+        }
+        Refusal::TooLong | Refusal::RoomFull | Refusal::KeyReused => of_classes(refusal, &ask),
         Refusal::BadToken => ask(small(), None, &[r#"{"type":"refresh","id":2,"token":"a.b.c"}"#]),
         Refusal::OtherUser => {
             let bob = token("bob", FAR_FUTURE, None);
@@ -314,13 +342,41 @@ fn refused(refusal: Refusal) -> String {
     }
 }
 
+type Asks<'a> = &'a dyn Fn(Limits, Option<serde_json::Value>, &[&str]) -> String;
+
+/// What only a class of rooms can forbid; `ask` knows the class by then.
+fn of_classes(refusal: Refusal, ask: Asks<'_>) -> String {
+    let keyed = |data: &str| format!(r#"{{"type":"publish","id":2,"room":"a","key":"k","data":{data}}}"#);
+    if refusal == Refusal::RoomFull {
+        return ask(small(), None, &[r#"{"type":"join","id":2,"room":"full"}"#]);
+    }
+    if refusal == Refusal::TooLong {
+        return ask(small(), None, &[r#"{"type":"publish","id":2,"room":"a","data":"xxxxxxxxx"}"#]);
+    }
+    ask(small(), None, &[&keyed("1"), &keyed("2")])
+}
+
+/// Makes a class under which a refusal comes about.
+fn forbid(refusal: Refusal, class: &mut RoomClass) {
+    if refusal == Refusal::TooOften {
+        class.publish_rate = ONCE;
+    }
+    if refusal == Refusal::TooLong {
+        class.message_bytes_max = 10;
+    }
+    class.seats_max = u32::from(refusal == Refusal::RoomFull);
+}
+
 #[test]
 fn every_refusal_is_provoked_and_counted_and_the_connection_lives() {
     for refusal in Refusal::ALL {
         let heard = refused(refusal);
         assert!(heard.contains(r#""type":"error""#), "{refusal:?}: {heard}");
         assert!(heard.contains(&format!(r#""code":"{}""#, refusal.code())), "{refusal:?}: {heard}");
-        let wait = refusal.retry_after_ms().map(|wait_ms| format!(r#""retry_after_ms":{wait_ms}"#));
+        // How long is said for each case.
+        let wait = refusal.retry_after_ms().filter(|_| refusal != Refusal::TooOften);
+        let wait = wait.map(|wait_ms| format!(r#""retry_after_ms":{wait_ms}"#));
+        assert!(refusal != Refusal::TooOften || heard.contains("retry_after_ms"), "{heard}");
         assert!(wait.is_none_or(|wait| heard.contains(&wait)), "{refusal:?}: {heard}");
     }
 }

@@ -56,7 +56,7 @@ impl Crowd {
         let mut text = Vec::new();
         rmp::encode::write_str(&mut text, &"x".repeat(124)).expect("a Vec takes everything");
         let data = prove(Encoding::MessagePack, &text, 32).expect("a string is portable");
-        crowd.frame = framed(&CommandOut::Publish { room: "chat:lobby", data, event: None, echo: None });
+        crowd.frame = framed(&CommandOut::Publish { room: "chat:lobby", data, event: None, echo: None, key: None });
         crowd
     }
 

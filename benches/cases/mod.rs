@@ -4,7 +4,7 @@ mod crowd;
 
 use std::hint::black_box;
 
-use throng::base::{ClassId, Encoding, Epoch, Identity, Limits, Now, Offset, RoomName};
+use throng::base::{ClassId, Delivery, Encoding, Epoch, Identity, Limits, Now, Offset, RoomClass, RoomName};
 use throng::room::{Post, Room};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{
@@ -79,7 +79,8 @@ fn frames_in(name: &'static str, bytes: usize) -> Case {
 fn decode_publish(name: &'static str, encoding: Encoding) -> Case {
     let payload = payload(encoding, 124);
     let mut message = Vec::new();
-    let publish = CommandOut::Publish { room: "chat:lobby", data: payload.as_data(), event: None, echo: Some(false) };
+    let publish =
+        CommandOut::Publish { room: "chat:lobby", data: payload.as_data(), event: None, echo: Some(false), key: None };
     write_command(&mut message, encoding, Some(7), &publish);
     let limits = Limits::default();
     let run = move |rounds| {
@@ -103,6 +104,7 @@ fn message_out(name: &'static str, encoding: Encoding) -> Case {
                 at_unix_ms: 1_790_000_000_000,
                 from: &from,
                 event: None,
+                key: None,
                 data: &payload,
             };
             black_box(write_message(&mut out, encoding, &message));
@@ -122,15 +124,16 @@ fn proved(name: &'static str, encoding: Encoding) -> Case {
 }
 
 fn room_append() -> Case {
-    let limits = Limits::default();
-    let mut room = Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT);
+    let bounds = RoomClass::of(&Limits::default()).log;
+    let mut room =
+        Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT, Delivery::Reliable);
     let payload = payload(Encoding::MessagePack, 124);
     let from = Identity::new("user-0123456789abcdef012", None).expect("a good user");
     let mut scratch = Vec::new();
     let run = move |rounds| {
         for _ in 0..rounds {
-            let post = Post { from: &from, event: None, payload: &payload, skip: None };
-            black_box(room.append(Now::default(), &post, &limits, &mut scratch));
+            let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
+            black_box(room.append(Now::default(), &post, bounds, &mut scratch));
         }
     };
     Case { name: "room: append to a full log", unit: "message", per_round: 1, rounds: 20_000, run: Box::new(run) }

@@ -25,14 +25,18 @@
  * @typedef {{user: string, offset: number}} ReadBy
  * @typedef {Roll & {presence?: "announced" | "counted" | "off", reads?: ReadBy[]}} FullRoll
  * @typedef {{room: string, epoch?: string, offset: number, read: number, unread: number}} Unread
- * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, data: any}} Message
+ * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, key?: string, data: any}} Message
  *   Without `epoch`: spoken to us by the server's backend, in `@all` or in `@` and our own name, where we do not sit.
+ *   In rooms that keep no order ("latest", "ephemeral") without `offset`; there `key` says which value it is.
+ * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string}}} Page
+ *   `offset`: the newest there is. Messages are oldest first.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
  * @typedef {{users: User[], count: number}} Typists Without ourselves; `count` is true even where few are named.
  * @typedef {{room: string, why: string}} Removed `why`: "grants" (a new token, or the server's rules, do not grant it).
- * @typedef {{room: string, epoch: string, offset: number, level: string}} Receipt
+ * @typedef {{room: string, epoch: string, offset: number, level: string, dup?: boolean}} Receipt `dup`: it was there
+ *   already, by its key. Where messages have no offset, neither has it, and `level` is "none".
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, read?: number, unread?: number,
  *   presence?: "announced" | "counted" | "off", members?: Member[], count?: number, version?: number,
  *   reads?: ReadBy[]}} JoinReply `presence`: what the room tells of its people, where it was asked for.
@@ -115,14 +119,19 @@
  * @property {Position} [since] Everything after this position (a `room.position` that was kept); wins over `history`.
  * @property {boolean} [presence] Keep a list of who is here, and hear who types and who has read how far.
  *
- * @typedef {{event?: string, echo?: boolean}} PublishOptions `event`: a name for what it is. `echo`: the message comes
- *   back as everybody sees it; otherwise the receipt is all.
+ * @typedef {{event?: string, echo?: boolean, key?: string}} PublishOptions `event`: a name for what it is. `echo`: the
+ *   message comes back as everybody sees it; otherwise the receipt is all. `key`: makes it safe to send again, which is
+ *   done when the connection is lost before the answer; in a room of values it says which value this is.
+ *
+ * @typedef {{before?: number, since?: Position, limit?: number}} HistoryOptions The newest before an offset, the oldest
+ *   behind a position, or the newest.
  *
  * The server's codes, and ours: `timeout`, `disconnected` (both: it may have been done all the same), `not_connected`,
  * `queue_full`, `closed`, `too_big`, `unencodable`, `left` (none of these was done).
  * @typedef {"malformed" | "unknown_command" | "unsupported" | "bad_room" | "forbidden" | "already_joined" | "not_joined"
- *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "bad_token" | "other_user" | "timeout" | "disconnected"
- *   | "not_connected" | "queue_full" | "closed" | "too_big" | "unencodable" | "left" | "token" | (string & {})} ErrorCode
+ *   | "too_many_rooms" | "unportable" | "too_deep" | "busy" | "too_often" | "too_long" | "room_full" | "key_reused"
+ *   | "bad_token" | "other_user" | "timeout" | "disconnected" | "not_connected" | "queue_full" | "closed" | "too_big"
+ *   | "unencodable" | "left" | "token" | (string & {})} ErrorCode
  */
 
 /** What went wrong, by `code`; the message is for people. */
@@ -425,17 +434,18 @@ export class Throng extends Emitter {
    * @returns {Promise<Receipt>}
    */
   publish(room, data, options = {}) {
-    const { event, echo } = options;
+    const { event, echo, key } = options;
     return new Promise((resolve, reject) => {
       if (this.#state === "closed") return reject(new ThrongError("closed", "The connection was closed for good."));
-      const frame = this.#encode("publish", { room, event, echo, data });
+      const frame = this.#encode("publish", { room, event, key, echo, data });
       if (frame instanceof ThrongError) return reject(frame);
       this.#outbox.put({
         frame,
         patient: false,
+        repeatable: key !== undefined,
         done: (error, receipt) => {
           if (error) return reject(error);
-          if (!echo) this.#rooms.get(room)?.receipt(receipt);
+          if (!echo && receipt.offset !== undefined) this.#rooms.get(room)?.receipt(receipt);
           resolve(receipt);
         },
       });
@@ -458,6 +468,18 @@ export class Throng extends Emitter {
    */
   unread(room) {
     return this.request("unread", { room });
+  }
+
+  /**
+   * A piece of what was said in a room, joined or not: one page. Ask on with `before` its first message, or `since` its
+   * last one.
+   * @param {string} room
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<Page>}
+   */
+  history(room, options = {}) {
+    const { before, since, limit } = options;
+    return this.request("history", { room, before, since, limit });
   }
 
   /**
@@ -829,12 +851,13 @@ export class Throng extends Emitter {
  * A command as bytes or text; encoded when it was given, so that later changes of its data change nothing.
  * @typedef {{id: number, data: string | Uint8Array}} Frame
  * @typedef {(error: ThrongError | null, reply?: any) => void} Done
- * @typedef {{frame: Frame, done: Done, patient: boolean}} Parcel `patient`: it waited, and may wait again.
+ * @typedef {{frame: Frame, done: Done, patient: boolean, repeatable: boolean, lost?: ThrongError}} Parcel
+ *   `patient`: it waited, and may wait again. `repeatable`: it may be sent twice. `lost`: it was sent, and no answer came.
  */
 
 /**
  * Publishes that wait, in order and bounded; those under way are bounded too. Nothing is sent twice unless the server
- * said that it did not take it.
+ * said that it did not take it, or it has a key by which the server knows it again.
  */
 class Outbox {
   #options;
@@ -886,7 +909,7 @@ class Outbox {
   /** @param {ThrongError} error */
   rejectAll(error) {
     this.pause();
-    for (const { done } of this.#waiting.splice(0)) done(error);
+    for (const { done, lost } of this.#waiting.splice(0)) done(lost ?? error);
   }
 
   #maySend() {
@@ -898,11 +921,26 @@ class Outbox {
     this.#inFlight += 1;
     this.#options.send(parcel.frame, (error, reply) => {
       this.#inFlight -= 1;
+      // Its key says that it is the same when it comes again.
+      if (error?.code === "disconnected" && parcel.repeatable) {
+        parcel.patient = true;
+        parcel.lost = error;
+        return this.#putBack(parcel);
+      }
       // What waited could not be told that it is too much at once: it waits a little longer, at its place.
-      if (error?.code === "busy" && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
+      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
       parcel.done(error, reply);
       this.flush();
     });
+  }
+
+  /**
+   * At its place.
+   * @param {Parcel} parcel
+   */
+  #putBack(parcel) {
+    const place = this.#waiting.findIndex(({ frame }) => frame.id > parcel.frame.id);
+    this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
   }
 
   /**
@@ -910,8 +948,7 @@ class Outbox {
    * @param {number} afterMs
    */
   #again(parcel, afterMs) {
-    const place = this.#waiting.findIndex(({ frame }) => frame.id > parcel.frame.id);
-    this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
+    this.#putBack(parcel);
     if (this.#pauseTimer !== null) return;
     const { runtime } = this.#options;
     this.#pauseTimer = runtime.setTimeout(
@@ -1154,6 +1191,19 @@ export class Room extends Emitter {
   }
 
   /**
+   * As `Throng.history`, here.
+   * @param {HistoryOptions} [options]
+   * @returns {Promise<Page>}
+   */
+  history(options = {}) {
+    const { before, since, limit } = options;
+    return new Promise((resolve, reject) => {
+      const fields = { room: this.name, before, since, limit };
+      this.#core.ask("history", fields, (error, page) => (error ? reject(error) : resolve(page)));
+    });
+  }
+
+  /**
    * Leaves for good. Done at once when there is no connection.
    * @returns {Promise<void>}
    */
@@ -1304,6 +1354,13 @@ export class Room extends Emitter {
 
   /** @param {any} message */
   #hear(message) {
+    if (message.offset === undefined) {
+      // A room that keeps no order: there is nothing to be had twice.
+      const detail = { ...message, epoch: this.#epoch };
+      this.emit("message", detail);
+      this.#core.tell("message", detail);
+      return;
+    }
     if (!this.#position || this.#position.epoch !== this.#epoch) this.#position = { epoch: this.#epoch, offset: 0 };
     const { epoch, offset } = this.#position;
     // At least once from the server; once from here.

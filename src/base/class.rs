@@ -35,9 +35,9 @@ pub enum Delivery {
 pub enum Presence {
     /// Nothing: `presence` is refused.
     Off,
-    /// Who is here and how many, for those who ask.
+    /// Who is here for those who ask; those who watch are told only how many, at most once per tick.
     Counted,
-    /// Also who comes and goes, merged per tick, for those who ask for it when they join; nobody hears it unasked.
+    /// Who comes and goes, merged per tick, for those who watch; nobody hears it unasked.
     #[default]
     Announced,
 }
@@ -138,6 +138,11 @@ impl RoomClass {
             can: Verbs::all(),
             idempotency: KeyWindow { keys_max: 1_000, ms: 600_000 },
         }
+    }
+
+    /// Whether its rooms keep how far people have read: where messages have no offsets there is nothing to have read to.
+    pub fn keeps_reads(&self) -> bool {
+        self.receipts && self.delivery == Delivery::Reliable
     }
 
     /// The name of the class of rooms that no pattern fits.
@@ -252,9 +257,19 @@ impl Classes {
         &self.0.classes[id.index()]
     }
 
+    /// All there are, former ones included.
+    pub fn ids(&self) -> impl Iterator<Item = ClassId> + use<> {
+        (0..self.0.classes.len() as u8).map(ClassId)
+    }
+
     /// The names of all, by id, former ones included: a closed set of labels.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.classes.iter().map(|class| &*class.name)
+    }
+
+    /// Whether all rooms are of the default class.
+    pub fn is_plain(&self) -> bool {
+        self.0.patterns.is_empty()
     }
 
     /// Whether every room has the class it had.

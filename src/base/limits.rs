@@ -60,6 +60,19 @@ pub struct Limits {
     pub log_age_ms: u64,
     /// Rooms without anybody in them whose log a shard keeps; the longest empty is forgotten first.
     pub idle_rooms_max: usize,
+    /// Messages of one answer to `history`; more is cut down to it.
+    pub history_page_max: usize,
+    /// Keys of publishes all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.
+    pub idempotency_keys_max: usize,
+    /// Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not limited. Each
+    /// shard counts for itself, see [`Limits::share`].
+    pub joins_per_user_per_minute: u32,
+    /// Bytes of payloads one user may publish in a minute, likewise.
+    pub bytes_per_user_per_minute: u32,
+    /// Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
+    pub strikes_per_minute: u32,
+    /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass uncounted.
+    pub rate_keys_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,
     /// Users named in one tick's announcement of who came and went; when there are more, only how many are here now is
@@ -137,6 +150,12 @@ impl Default for Limits {
             logs_bytes_max: 2 << 30,
             log_age_ms: 24 * 3_600_000,
             idle_rooms_max: 16_384,
+            history_page_max: 100,
+            idempotency_keys_max: 1 << 20,
+            joins_per_user_per_minute: 0,
+            bytes_per_user_per_minute: 0,
+            strikes_per_minute: 100,
+            rate_keys_max: 65_536,
             members_max: 1_000,
             announced_max: 100,
             typing_max: 100,

@@ -2,6 +2,7 @@
 //!
 //! Promises: without `--dev` nothing that matters for safety has a default: no key, no address, no grants.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let or_elsewhere = config.dev && !config.admin_chosen;
     let operators = Operators::bind(config.admin.listen, config.takeover, or_elsewhere, config.dev)?;
     let (admin_at, dev_key) = (operators.address(), operators.dev_key);
-    let broken = |what: &str, error: std::io::Error| Failure::Broken(format!("{what}: {error}"));
+    let broken = |what: &str, error: io::Error| Failure::Broken(format!("{what}: {error}"));
     let signals = Signals::listen(end_at_once).map_err(|error| broken("signals cannot be waited for", error))?;
     let hangups = Hangups::listen().map_err(|error| broken("SIGHUP cannot be caught", error))?;
     let patience = watchdog(supervisor.watchdog_usec, supervisor.watchdog_pid);
@@ -119,7 +120,10 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         admin: admin_at,
         admin_key: dev_key.as_ref().map(|(_, text)| text.as_str()),
     };
-    println!("{banner}");
+    // Whoever started it may listen no more; it serves all the same.
+    if let Err(error) = writeln!(io::stdout(), "{banner}") {
+        tracing::warn!(%error, "the banner could not be printed");
+    }
     let (shards, engine, flush) = (config.shards, running.engine().name(), flush_name(config.flush));
     tracing::info!(listen = %running.listen(), shards, engine, flush, "serving");
 

@@ -206,6 +206,51 @@ fn of_rooms() -> Vec<Setting> {
         .within(0..=1 << 30)
         .live(),
         setting(
+            "limits.history_page_max",
+            |c| &mut c.limits.history_page_max,
+            "Messages of one answer to `history`; more is cut down to it.",
+        )
+        .within(1..=65_535)
+        .live(),
+        setting(
+            "limits.idempotency_keys_max",
+            |c| &mut c.limits.idempotency_keys_max,
+            "Keys of `publish` all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.joins_per_user_per_minute",
+            |c| &mut c.limits.joins_per_user_per_minute,
+            "Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not \
+             limited. Each shard counts its share.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.bytes_per_user_per_minute",
+            |c| &mut c.limits.bytes_per_user_per_minute,
+            "Bytes of payloads one user may publish in a minute, likewise.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.strikes_per_minute",
+            |c| &mut c.limits.strikes_per_minute,
+            "Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. \
+             0: never.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.rate_keys_max",
+            |c| &mut c.limits.rate_keys_max,
+            "Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass \
+             uncounted, which `throng_rates_uncounted_total` counts.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
             "limits.members_max",
             |c| &mut c.limits.members_max,
             "Members listed in one answer; `count` is the true number all the same.",

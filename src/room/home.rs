@@ -3,12 +3,14 @@
 //! Promises: a publish is admitted only if no shard's unsent part of the log would be forgotten by it, so that
 //! an accepted message reaches every shard that has seats.
 
+use super::keys::{KeyUse, Keys, Seen};
 use super::log::{Entry, Log};
 use super::people::People;
 use super::reads::Reads;
 use super::typing::Typing;
 use crate::base::{
-    ClassId, ConnAddress, Encoding, Epoch, Identity, Limits, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ClassId, ConnAddress, Delivery, Encoding, Epoch, Identity, KeyWindow, Limits, LocalPlace, LogBounds, Now, Offset,
+    Position, RoomName, ShardId,
 };
 use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
 
@@ -73,8 +75,18 @@ pub struct Page {
 pub struct Post<'a> {
     pub from: &'a Identity,
     pub event: Option<&'a str>,
+    /// Which value it is, where the last of each is kept; else the room does not look at it.
+    pub key: Option<&'a str>,
     pub payload: &'a Payload,
     pub skip: Option<ConnAddress>,
+}
+
+/// A message that got its offset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    pub offset: Offset,
+    /// Values that it took the place of, or pushed out.
+    pub overtaken: usize,
 }
 
 /// One room, at its home shard.
@@ -89,6 +101,10 @@ pub struct Room {
     pub(super) reads: Option<Box<Reads>>,
     idle_mark: u64,
     class: ClassId,
+    /// What the class said when the room was opened: what is kept cannot become another kind.
+    delivery: Delivery,
+    /// Only where somebody published by a key.
+    keys: Option<Box<Keys>>,
     /// When it stands to be looked at because something ends; 0: never.
     pub(crate) alarm_mono_ms: u64,
     /// Stands in the queue of rooms with news.
@@ -96,7 +112,7 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn new(name: RoomName, epoch: Epoch, class: ClassId) -> Self {
+    pub fn new(name: RoomName, epoch: Epoch, class: ClassId, delivery: Delivery) -> Self {
         Self {
             name,
             epoch,
@@ -107,6 +123,8 @@ impl Room {
             reads: None,
             idle_mark: 0,
             class,
+            delivery,
+            keys: None,
             alarm_mono_ms: 0,
             queued: false,
         }
@@ -130,23 +148,62 @@ impl Room {
     }
 
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
-    pub fn append(&mut self, now: Now, post: &Post<'_>, limits: &Limits, scratch: &mut Vec<u8>) -> Offset {
+    ///
+    /// Where the room is not reliable the offset is for the house alone: no reader is told.
+    pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, scratch: &mut Vec<u8>) -> Appended {
         self.ends_typing(post.from);
-        let offset = self.log.head().next();
+        let told = if self.delivery == Delivery::Reliable { self.log.head().next() } else { Offset(0) };
+        let key = post.key.filter(|_| self.delivery == Delivery::Latest);
         let origin = post.payload.encoding();
         let out = MessageOut {
             room: &self.name,
-            offset,
+            offset: told,
             at_unix_ms: now.unix_ms,
             from: post.from,
             event: post.event,
+            key,
             data: post.payload,
         };
         scratch.clear();
         let data_at = write_message(scratch, origin, &out) as u32;
         let frame = SharedFrame::from(scratch.as_slice());
         let entry = Entry { at_mono_ms: now.mono_ms, skip: post.skip, origin, data_at, frame, other: None };
-        self.log.append(entry, limits)
+        match self.delivery {
+            Delivery::Reliable => Appended { offset: self.log.append(entry, bounds), overtaken: 0 },
+            Delivery::Latest => {
+                let (offset, overtaken) = self.log.set(key.unwrap_or(""), entry, bounds);
+                Appended { offset, overtaken }
+            }
+            Delivery::Ephemeral => {
+                self.log.clear();
+                Appended { offset: self.log.append(entry, bounds), overtaken: 0 }
+            }
+        }
+    }
+
+    /// To be called when a message is on its way to everybody: some rooms keep nothing.
+    pub fn sent(&mut self) {
+        if self.delivery == Delivery::Ephemeral {
+            self.log.clear();
+        }
+    }
+
+    /// Whether this was published before, within the window.
+    pub fn seen(&mut self, now: Now, wish: KeyUse, window: KeyWindow) -> Seen {
+        self.keys.as_mut().map_or(Seen::Never, |keys| keys.look(now, wish, window))
+    }
+
+    /// Remembers by which key a message was published.
+    pub fn note_key(&mut self, now: Now, wish: KeyUse, offset: Offset, window: KeyWindow) {
+        self.keys.get_or_insert_default().note(now, wish, offset, window);
+    }
+
+    /// Forgets keys that are too old.
+    pub fn trim_keys(&mut self, now: Now, window: KeyWindow) {
+        if let Some(keys) = &mut self.keys {
+            keys.trim(now, window);
+        }
+        self.keys.take_if(|keys| keys.is_empty());
     }
 
     /// The frame of one message for readers of `encoding`, if it is still kept.
@@ -176,19 +233,23 @@ impl Room {
         scratch: &mut Vec<u8>,
     ) -> Page {
         let start = cursor.max(self.log.first());
-        let gap = (cursor < start).then(|| (cursor, Offset(start.0 - 1)));
+        // Elsewhere what is missing was overtaken, or was never meant to be kept.
+        let gap = (cursor < start && self.delivery == Delivery::Reliable).then(|| (cursor, Offset(start.0 - 1)));
         let mut page = Page { frames: Vec::new(), next: start, gap };
         let mut bytes = 0;
-        while let Some((frame, skip)) = self.frame(page.next, encoding, scratch) {
+        while let Some(offset) = self.log.next_from(page.next)
+            && let Some((frame, skip)) = self.frame(offset, encoding, scratch)
+        {
             if skip != Some(reader) {
                 if !page.frames.is_empty() && bytes + frame.len() > bytes_max {
-                    break;
+                    return page;
                 }
                 bytes += frame.len();
                 page.frames.push(frame);
             }
-            page.next = page.next.next();
+            page.next = offset.next();
         }
+        page.next = page.next.max(self.head().next());
         page
     }
 
@@ -220,7 +281,10 @@ impl Room {
     }
 
     /// Whether this message may be accepted: nothing a shard is still owed would be forgotten by it.
-    pub fn admits(&self, post: &Post<'_>, limits: &Limits) -> bool {
+    pub fn admits(&self, post: &Post<'_>, bounds: LogBounds) -> bool {
+        if self.delivery != Delivery::Reliable {
+            return true;
+        }
         let oldest_owed = self.attendance.iter().filter_map(|a| a.owed_from).min();
         oldest_owed.is_none_or(|owed| {
             let text = self.name.as_str().len() + post.event.map_or(0, str::len) + post.from.user().len();
@@ -228,13 +292,20 @@ impl Room {
             let info = 3 * post.from.info().map_or(0, str::len);
             // A control character of JSON text is six bytes long; the keys and the header are less than 256.
             let frame_bytes_max = post.payload.bytes().len() + 6 * text + info + 256;
-            self.log.first_after(frame_bytes_max, limits) <= owed
+            self.log.first_after(frame_bytes_max, bounds) <= owed
         })
     }
 
     /// Where a joiner begins, by what it asked for.
     pub fn start(&self, since: Option<Position>, history: usize, limits: &Limits) -> Start {
         let (first, head) = (self.log.first(), self.log.head());
+        match self.delivery {
+            Delivery::Reliable => {}
+            Delivery::Latest => return self.start_with_values(since),
+            Delivery::Ephemeral => {
+                return Start { cursor: head.next(), gap: None, recovered: since.map(|_| false) };
+            }
+        }
         let newest =
             |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
         let Some(since) = since else {
@@ -253,8 +324,30 @@ impl Room {
         Start { cursor: wanted, gap: None, recovered: Some(true) }
     }
 
+    /// All values there are, or those set since.
+    fn start_with_values(&self, since: Option<Position>) -> Start {
+        let known = since.filter(|since| since.epoch == self.epoch && since.offset <= self.head());
+        let from = known.map_or(Offset(0), |since| since.offset.next());
+        let cursor = self.log.next_from(from).unwrap_or_else(|| self.head().next());
+        Start { cursor, gap: None, recovered: since.map(|_| known.is_some()) }
+    }
+
     pub fn name(&self) -> &RoomName {
         &self.name
+    }
+
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// Keys it remembers.
+    pub fn keys_len(&self) -> usize {
+        self.keys.as_ref().map_or(0, |keys| keys.len())
+    }
+
+    /// Connections that sit here, on all shards.
+    pub fn seats(&self) -> u64 {
+        self.attendance.iter().map(|attendance| u64::from(attendance.seats.total())).sum()
     }
 
     pub fn class(&self) -> ClassId {
@@ -302,8 +395,12 @@ mod tests {
 
     const HERE: ShardId = ShardId(0);
 
+    fn bounds(limits: &Limits) -> LogBounds {
+        crate::base::RoomClass::of(limits).log
+    }
+
     fn room_with(messages: u64, limits: &Limits) -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT);
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Reliable);
         for _ in 0..messages {
             say(&mut room, limits);
         }
@@ -315,10 +412,11 @@ mod tests {
         let from = Identity::new("ann", None).unwrap();
         room.append(
             Now::default(),
-            &Post { from: &from, event: None, payload: &payload, skip: None },
-            limits,
+            &Post { from: &from, event: None, key: None, payload: &payload, skip: None },
+            bounds(limits),
             &mut Vec::new(),
         )
+        .offset
     }
 
     fn at(epoch: u64, offset: u64) -> Option<Position> {
@@ -351,17 +449,17 @@ mod tests {
         room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
         let (from, payload) =
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
-        let post = Post { from: &from, event: None, payload: &payload, skip: None };
-        assert!(room.admits(&post, &limits));
+        let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
+        assert!(room.admits(&post, bounds(&limits)));
         room.owe(HERE, Offset(1));
-        assert!(!room.admits(&post, &limits));
+        assert!(!room.admits(&post, bounds(&limits)));
         room.set_owed(HERE, Some(Offset(2)));
-        assert!(room.admits(&post, &limits));
+        assert!(room.admits(&post, bounds(&limits)));
         // By bytes one message may push out several.
         let narrow = Limits { log_messages_max: 100, log_bytes_max: room.log().bytes() + 1, ..limits };
-        assert!(!room.admits(&post, &narrow));
+        assert!(!room.admits(&post, bounds(&narrow)));
         room.set_seats(HERE, LocalPlace::default(), SeatCounts::default());
-        assert!(room.admits(&post, &narrow) && room.is_idle());
+        assert!(room.admits(&post, bounds(&narrow)) && room.is_idle());
     }
 
     #[test]
@@ -377,5 +475,46 @@ mod tests {
         let two = short.frames[0].len() * 2;
         let full = room.page(Offset(3), Encoding::Json, reader, two + 1, &mut Vec::new());
         assert_eq!((full.frames.len(), full.next), (2, Offset(6)), "not one byte more than asked for");
+    }
+
+    #[test]
+    fn a_late_joiner_of_values_gets_each_as_it_is_and_no_gap() {
+        let limits = Limits::default();
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Latest);
+        assert_eq!(room.start(None, 0, &limits).cursor, Offset(1));
+        let (from, payload) =
+            (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
+        let set = |room: &mut Room, key| {
+            let post = Post { from: &from, event: None, key, payload: &payload, skip: None };
+            room.append(Now::default(), &post, bounds(&limits), &mut Vec::new())
+        };
+        for (key, overtaken) in [(Some("a"), 0), (Some("b"), 0), (Some("a"), 1), (None, 0)] {
+            assert_eq!(set(&mut room, key).overtaken, overtaken);
+        }
+        let start = room.start(None, 0, &limits);
+        assert_eq!((start.cursor, start.gap, start.recovered), (Offset(2), None, None));
+        assert_eq!(room.start(at(7, 3), 0, &limits).cursor, Offset(4));
+        assert_eq!(room.start(at(9, 3), 0, &limits), Start { cursor: Offset(2), gap: None, recovered: Some(false) });
+        let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
+        let page = room.page(Offset(1), Encoding::Json, reader, 1 << 20, &mut Vec::new());
+        assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(5), None));
+        let texts: Vec<String> = page.frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()).collect();
+        assert!(texts.iter().all(|text| !text.contains("offset")) && texts[1].contains(r#""key":"a""#), "{texts:?}");
+        set(&mut room, Some("b"));
+        let page = room.page(Offset(5), Encoding::Json, reader, 1, &mut Vec::new());
+        assert_eq!((page.frames.len(), page.next), (1, Offset(6)));
+    }
+
+    #[test]
+    fn what_is_ephemeral_is_kept_until_it_is_sent() {
+        let limits = Limits::default();
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Ephemeral);
+        assert_eq!(say(&mut room, &limits), Offset(1));
+        assert!(room.frame(Offset(1), Encoding::Json, &mut Vec::new()).is_some());
+        room.sent();
+        assert!(room.log().is_empty() && room.log().bytes() == 0);
+        assert_eq!(say(&mut room, &limits), Offset(2));
+        room.sent();
+        assert_eq!(room.start(at(7, 1), 9, &limits), Start { cursor: Offset(3), gap: None, recovered: Some(false) });
     }
 }

@@ -5,6 +5,7 @@
 //! mail; the shard asks it and carries the answers.
 
 mod home;
+mod keys;
 mod log;
 mod news;
 mod parting;
@@ -12,8 +13,10 @@ mod people;
 mod reads;
 mod table;
 mod typing;
+mod values;
 
-pub use home::{Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use home::{Appended, Attendance, Gap, Page, Post, Room, SeatCounts, Start};
+pub use keys::{KeyUse, Keys, Seen};
 pub use log::{Entry, Log};
 pub use news::{Doings, Dropped, News};
 pub use parting::{Gone, Parting};

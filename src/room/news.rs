@@ -67,7 +67,7 @@ impl Room {
             }
         }
         let head = self.head();
-        for (who, offset) in doings.reads.iter().filter(|_| class.receipts && head > Offset(0)) {
+        for (who, offset) in doings.reads.iter().filter(|_| class.keeps_reads() && head > Offset(0)) {
             // Where nobody is counted, anybody may have another connection.
             let elsewhere = class.presence == Presence::Off || self.people.connections_of(who) > 1;
             let reads = self.reads.get_or_insert_default();
@@ -140,13 +140,13 @@ impl Room {
         };
         let mut roll = self.people.roll(names.then_some(limits.members_max), telling);
         let furthest = || self.reads.as_ref().map_or_else(Vec::new, |reads| reads.furthest(limits.members_max));
-        roll.reads = class.receipts.then(|| furthest().into());
+        roll.reads = class.keeps_reads().then(|| furthest().into());
         roll
     }
 
     /// How far this user has read; `None`: the room does not keep it.
     pub fn read_of(&self, who: &Identity, class: &RoomClass) -> Option<Offset> {
-        class.receipts.then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
+        class.keeps_reads().then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
     }
 
     /// Users who are typing.
@@ -167,7 +167,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ClassId, Encoding, Epoch, LocalPlace, RoomName, ShardId};
+    use crate::base::{ClassId, Delivery, Encoding, Epoch, LocalPlace, RoomName, ShardId};
     use crate::room::{Post, SeatCounts};
     use crate::wire::prove;
 
@@ -185,7 +185,7 @@ mod tests {
 
     /// A room in which one of two seats watches.
     fn room() -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT);
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Reliable);
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], watchers: 1 });
         for name in ["ann", "bob"] {
             room.enter(&who(name), &class(), &Limits::default());
@@ -200,8 +200,8 @@ mod tests {
     fn says(room: &mut Room, name: &str) {
         let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
         let from = who(name);
-        let post = Post { from: &from, event: None, payload: &payload, skip: None };
-        room.append(at(0), &post, &Limits::default(), &mut Vec::new());
+        let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
+        room.append(at(0), &post, class().log, &mut Vec::new());
     }
 
     fn does(room: &mut Room, mono_ms: u64, typing: &[(&str, bool)], reads: &[(&str, u64)]) -> Dropped {

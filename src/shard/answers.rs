@@ -1,8 +1,8 @@
 //! Asks of the control plane that concern a room's home.
 
-use crate::base::{Encoding, Now, Offset, Position, RoomName};
+use crate::base::{Delivery, Encoding, Now, Offset, Position, RoomName};
 use crate::room::{Post, Room};
-use crate::wire::{GapWhy, Refusal};
+use crate::wire::{GapWhy, Refusal, SharedFrame};
 
 use super::ask::{
     Announcement, Answer, Ask, AskId, Audience, HistoryFrom, HistoryPage, HistoryQuestion, Notice, Question, RoomFacts,
@@ -77,7 +77,7 @@ impl Shard {
         };
         let frames = Encoding::ALL.map(|encoding| {
             let room = self.rooms.room_mut(accepted.at).expect("the room was written a moment ago");
-            let frame = room.frame(accepted.position.offset, encoding, &mut self.scratch);
+            let frame = room.frame(accepted.offset, encoding, &mut self.scratch);
             frame.expect("the newest message always stays").0
         });
         self.publish_accepted(now, &accepted);
@@ -89,7 +89,7 @@ impl Shard {
     }
 
     fn on_history(&mut self, now: Now, id: AskId, question: Box<HistoryQuestion>) {
-        let page = self.history(now, &question);
+        let page = self.history(now, &question, Encoding::Json);
         let nothing_new = page.messages.is_empty() && page.gap.is_none();
         if nothing_new && question.wait_ms > 0 && self.followers.len() < FOLLOWERS_MAX {
             let until_mono_ms = now.mono_ms + question.wait_ms;
@@ -102,7 +102,7 @@ impl Shard {
     /// Each tick: who waits for news and has some, or has waited long enough, is answered.
     pub(super) fn serve_followers(&mut self, now: Now) {
         for follower in std::mem::take(&mut self.followers) {
-            let page = self.history(now, &follower.question);
+            let page = self.history(now, &follower.question, Encoding::Json);
             if page.messages.is_empty() && page.gap.is_none() && now.mono_ms < follower.until_mono_ms {
                 self.followers.push(follower);
             } else {
@@ -111,13 +111,13 @@ impl Shard {
         }
     }
 
-    fn history(&mut self, now: Now, question: &HistoryQuestion) -> HistoryPage {
+    pub(super) fn history(&mut self, now: Now, question: &HistoryQuestion, encoding: Encoding) -> HistoryPage {
         let Some((at, room)) = self.rooms.find_mut(question.room.as_str()) else {
             return page_of_nothing(question.from);
         };
         let bytes_before = room.log().bytes();
-        super::home::trim(room, now, &self.config.rules.limits);
-        let page = page_of(room, question, &mut self.scratch);
+        super::home::trim(room, now, self.config.rules.classes.class(room.class()).log.age_ms);
+        let page = page_of(room, question, encoding, &mut self.scratch);
         self.rooms.account(at, bytes_before);
         page
     }
@@ -140,7 +140,7 @@ impl Shard {
 }
 
 fn post_of(notice: &Notice) -> Post<'_> {
-    Post { from: &notice.from, event: notice.event.as_deref(), payload: &notice.payload, skip: None }
+    Post { from: &notice.from, event: notice.event.as_deref(), key: None, payload: &notice.payload, skip: None }
 }
 
 pub(super) fn facts_of(room: &Room) -> RoomFacts {
@@ -164,14 +164,19 @@ fn page_of_nothing(from: HistoryFrom) -> HistoryPage {
     HistoryPage { epoch: None, head: Offset(0), messages: Vec::new(), last: Offset(0), gap }
 }
 
-fn page_of(room: &mut Room, question: &HistoryQuestion, scratch: &mut Vec<u8>) -> HistoryPage {
+fn page_of(room: &mut Room, question: &HistoryQuestion, encoding: Encoding, scratch: &mut Vec<u8>) -> HistoryPage {
     let (first, head) = (room.log().first(), room.head());
     let mut page = HistoryPage { epoch: Some(room.epoch()), head, messages: Vec::new(), last: head, gap: None };
+    if room.delivery() != Delivery::Reliable {
+        // What it keeps is no history.
+        return page;
+    }
+    let mut pen = Pen { room, question, encoding, scratch };
     match question.from {
-        HistoryFrom::Newest => page.fill_backward(room, question, head.next(), scratch),
-        HistoryFrom::Before(offset) => page.fill_backward(room, question, offset.min(head.next()), scratch),
+        HistoryFrom::Newest => page.fill_backward(&mut pen, head.next()),
+        HistoryFrom::Before(offset) => page.fill_backward(&mut pen, offset.min(head.next())),
         HistoryFrom::After { epoch, offset } => {
-            let same_life = epoch.is_none_or(|epoch| epoch == room.epoch()) && offset <= head;
+            let same_life = epoch.is_none_or(|epoch| epoch == pen.room.epoch()) && offset <= head;
             let wanted = if same_life { offset.next() } else { Offset(1) };
             let start = wanted.max(first);
             page.gap = match same_life {
@@ -180,20 +185,34 @@ fn page_of(room: &mut Room, question: &HistoryQuestion, scratch: &mut Vec<u8>) -
                 true => (wanted < start).then(|| (wanted, Offset(start.0 - 1), GapWhy::Retention)),
             };
             page.last = Offset(start.0 - 1);
-            page.fill_forward(room, question, start, scratch);
+            page.fill_forward(&mut pen, start);
         }
     }
     page
 }
 
+/// What a page is written with.
+struct Pen<'a> {
+    room: &'a mut Room,
+    question: &'a HistoryQuestion,
+    encoding: Encoding,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl Pen<'_> {
+    fn frame(&mut self, offset: Offset) -> Option<SharedFrame> {
+        self.room.frame(offset, self.encoding, self.scratch).map(|(frame, _)| frame)
+    }
+}
+
 impl HistoryPage {
-    fn fill_forward(&mut self, room: &mut Room, question: &HistoryQuestion, start: Offset, scratch: &mut Vec<u8>) {
+    fn fill_forward(&mut self, pen: &mut Pen<'_>, start: Offset) {
         let (mut bytes, mut offset) = (0, start);
-        while self.messages.len() < question.messages_max
-            && let Some((frame, _)) = room.frame(offset, Encoding::Json, scratch)
+        while self.messages.len() < pen.question.messages_max
+            && let Some(frame) = pen.frame(offset)
         {
             bytes += frame.len();
-            if bytes > question.bytes_max && !self.messages.is_empty() {
+            if bytes > pen.question.bytes_max && !self.messages.is_empty() {
                 return;
             }
             self.messages.push(frame);
@@ -202,14 +221,14 @@ impl HistoryPage {
         }
     }
 
-    fn fill_backward(&mut self, room: &mut Room, question: &HistoryQuestion, end: Offset, scratch: &mut Vec<u8>) {
+    fn fill_backward(&mut self, pen: &mut Pen<'_>, end: Offset) {
         let (mut bytes, mut offset) = (0, end);
         self.last = Offset(end.0.saturating_sub(1));
-        while self.messages.len() < question.messages_max && offset > room.log().first() {
+        while self.messages.len() < pen.question.messages_max && offset > pen.room.log().first() {
             offset = Offset(offset.0 - 1);
-            let Some((frame, _)) = room.frame(offset, Encoding::Json, scratch) else { break };
+            let Some(frame) = pen.frame(offset) else { break };
             bytes += frame.len();
-            if bytes > question.bytes_max && !self.messages.is_empty() {
+            if bytes > pen.question.bytes_max && !self.messages.is_empty() {
                 break;
             }
             self.messages.push(frame);

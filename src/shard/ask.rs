@@ -13,6 +13,8 @@ use crate::base::{
 use crate::room::Roll;
 use crate::wire::{CloseReason, GapWhy, Payload, Refusal, SharedFrame, Verified};
 
+pub use crate::wire::HistoryFrom;
+
 /// The asker's own number for one ask; the shard only gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AskId(pub u64);
@@ -87,20 +89,6 @@ pub struct HistoryQuestion {
     pub wait_ms: u64,
 }
 
-/// Which piece.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum HistoryFrom {
-    Newest,
-    /// The newest before this offset.
-    Before(Offset),
-    /// The oldest after this position; [`HistoryPage::gap`] says what the log no longer has. Without an epoch: of
-    /// whatever life the room is in.
-    After {
-        epoch: Option<Epoch>,
-        offset: Offset,
-    },
-}
-
 /// What comes back.
 #[derive(Debug)]
 pub enum Answer {
@@ -136,7 +124,7 @@ pub enum Answer {
 pub struct HistoryPage {
     pub epoch: Option<Epoch>,
     pub head: Offset,
-    /// `message` frames in JSON, oldest first.
+    /// `message` frames of the asker's encoding (the control plane reads JSON), oldest first.
     pub messages: Vec<SharedFrame>,
     /// The offset of the last of them; else what was asked for, or the head.
     pub last: Offset,
@@ -150,6 +138,7 @@ pub struct RoomFacts {
     pub name: RoomName,
     pub epoch: Epoch,
     pub head: Offset,
+    /// For a moment they may outnumber the connections: who left is named after the count that a join brings along.
     pub users: u32,
     pub connections: u64,
     pub messages_kept: u64,

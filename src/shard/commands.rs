@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{ConnKey, Encoding, Now, Position, RoomName};
+use crate::base::{ClassId, ConnKey, Encoding, Now, Position, RoomClass, RoomName};
 use crate::room::Parting;
 use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role,
@@ -12,6 +12,14 @@ use crate::wire::{
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
+
+/// What somebody wants to say.
+struct Said<'a> {
+    data: &'a Data<'a>,
+    event: Option<&'a str>,
+    echo: Option<bool>,
+    key: Option<&'a str>,
+}
 
 impl Shard {
     pub(super) fn on_received(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
@@ -113,12 +121,14 @@ impl Shard {
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
         let outcome = match command {
             Command::Join { room, since, history, presence } => {
-                self.ask_join(conn, id, &room, since, history, presence)
+                self.ask_join(now, conn, id, &room, since, history, presence)
             }
             Command::Leave { room } => self.ask_leave(conn, id, &room),
-            Command::Publish { room, data, event, echo } => {
-                self.ask_publish(conn, id, &room, &data, event.as_deref(), echo)
+            Command::Publish { room, data, event, echo, key } => {
+                let said = Said { data: &data, event: event.as_deref(), echo, key: key.as_deref() };
+                self.ask_publish(now, conn, id, &room, &said)
             }
+            Command::History { room, from, messages_max } => self.ask_history(conn, id, &room, from, messages_max),
             Command::Presence { room } => self.ask_presence(conn, id, &room),
             Command::Typing { room, on } => self.ask_typing(conn, id, &room, on),
             Command::Read { room, offset } => self.ask_read(conn, id, &room, offset),
@@ -144,8 +154,10 @@ impl Shard {
         self.settle(now);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
     fn ask_join(
         &mut self,
+        now: Now,
         conn: ConnKey,
         id: Option<u64>,
         room: &str,
@@ -169,6 +181,11 @@ impl Shard {
             return Err(Refusal::TooManyRooms);
         }
         let Some(identity) = row.identity.clone() else { return Ok(()) };
+        if let Err(retry_after_ms) = self.may_join(now, identity.user()) {
+            self.refuse_too_often(now, conn, id, retry_after_ms);
+            return Ok(());
+        }
+        let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);
         let (encoding, ticket) = (row.encoding(), row.ticket);
         let home = self.home_of(room);
@@ -213,12 +230,11 @@ impl Shard {
 
     fn ask_publish(
         &mut self,
+        now: Now,
         conn: ConnKey,
         id: Option<u64>,
         room: &str,
-        data: &Data<'_>,
-        event: Option<&str>,
-        echo: Option<bool>,
+        said: &Said<'_>,
     ) -> Result<(), Refusal> {
         self.require(conn, Verb::Publish, room)?;
         let known = self.room_near(conn, room).map(|at| self.seats.room(at));
@@ -236,30 +252,48 @@ impl Shard {
             None => RoomRef::Named(named().map_err(|_| Refusal::BadRoom)?),
         };
         let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
+        if let Err(retry_after_ms) = self.may_send(now, identity.user(), said.data.raw().len()) {
+            self.refuse_too_often(now, conn, id, retry_after_ms);
+            return Ok(());
+        }
         let publish = Publish {
             room: place,
             conn,
             ack,
             identity,
             // With an ack the ack is the receipt; without one the copy is; `echo` overrules both.
-            skip_own: !echo.unwrap_or_else(|| id.is_none()),
-            event: event.map(Box::from),
-            payload: data.to_payload(),
+            skip_own: !said.echo.unwrap_or_else(|| id.is_none()),
+            event: said.event.map(Box::from),
+            key: said.key.map(Box::from),
+            payload: said.data.to_payload(),
         };
         self.post(home, Mail::Publish(Box::new(publish)));
         Ok(())
     }
 
-    /// The grant, and room for the answer.
+    /// The grant, the room's class, and room for the answer.
     pub(super) fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
         let Some(row) = self.connections.row(conn) else { return Err(Refusal::Forbidden) };
         let user = row.identity.as_ref().map_or("", |identity| identity.user());
         if !self.grants.grants(row.grants).allows(verb, room, user) {
             return Err(Refusal::Forbidden);
         }
+        if !self.class_near(conn, room).can.has(verb) {
+            return Err(Refusal::Forbidden);
+        }
         // Its answers pile up: what it asks for now is to be asked again when it has read some.
         let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
         if outbox_bytes > self.limits().outbox_hard_bytes_max { Err(Refusal::Busy) } else { Ok(()) }
+    }
+
+    /// The class of a room; its name is looked at only where nobody sits in it.
+    fn class_near(&self, conn: ConnKey, room: &str) -> &RoomClass {
+        let classes = &self.config.rules.classes;
+        if classes.is_plain() {
+            return classes.class(ClassId::DEFAULT);
+        }
+        let known = self.room_near(conn, room).map(|at| self.seats.room(at).class);
+        classes.class(known.unwrap_or_else(|| classes.of_room(room)))
     }
 
     /// The room at this shard, if it has seats in it. Who sits in one room only mostly means that one.

@@ -34,6 +34,12 @@ pub enum PlantedBug {
     GhostAfterCut,
     /// Whoever leaves in the same tick in which somebody comes is never told to have left.
     GhostInPresence,
+    /// A room that was forgotten comes back with the epoch it had, and gives its offsets again.
+    OffsetsAfterEviction,
+    /// A key of one user is taken for the same key of another.
+    WrongDedupScope,
+    /// A reader that pulls is given the log of another room.
+    ForeignRoom,
     /// Default grants are narrowed, and who sits where they do not reach stays.
     SeatsOutliveGrants,
     /// Who is revoked while it is connected goes on.
@@ -42,6 +48,14 @@ pub enum PlantedBug {
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 5] =
-        [Self::SkipsAtTheSeam, Self::GhostAfterCut, Self::GhostInPresence, Self::SeatsOutliveGrants, Self::RevokedGoOn];
+    pub const ALL: [Self; 8] = [
+        Self::SkipsAtTheSeam,
+        Self::GhostAfterCut,
+        Self::GhostInPresence,
+        Self::OffsetsAfterEviction,
+        Self::WrongDedupScope,
+        Self::ForeignRoom,
+        Self::SeatsOutliveGrants,
+        Self::RevokedGoOn,
+    ];
 }

@@ -59,6 +59,7 @@ counts! {
     BudgetExhausted "throng_send_budget_exhausted" "Ticks whose send budget was spent before they ended",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
     Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
+    RatesUncounted "throng_rates_uncounted" "What passed uncounted because the table of rates was full",
     Unseated "throng_seats_taken" "Seats taken because the token, or the default grants, do not grant the room any more",
     UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
     Revocations "throng_revocations" "Revocations taken in, each once per shard",
@@ -89,6 +90,10 @@ class_counts! {
     Joins "throng_class_joins" "Seats given, by class of rooms",
     Publishes "throng_class_publishes" "Messages accepted, by class of rooms",
     PublishedBytes "throng_class_published_bytes" "Bytes of their payloads, by class of rooms",
+    Duplicates "throng_class_duplicates" "Publishes whose key was known: answered, not said again, by class of rooms",
+    TooOften "throng_class_too_often" "Publishes refused because their user published too often, by class of rooms",
+    Overtaken "throng_class_overtaken" "Values that were replaced or pushed out, by class of rooms",
+    Dropped "throng_class_dropped" "Ephemeral messages that a slow reader or a full inbox missed, by class of rooms",
 }
 
 impl ClassCount {
@@ -234,6 +239,8 @@ gauges! {
         seats "throng_seats" "Seats: one for each room of each session",
         behind_readers "throng_readers_behind" "Readers that pull from a log",
         unsent_bytes "throng_unsent_bytes" "Bytes of messages not written to everybody yet",
+        idempotency_keys "throng_idempotency_keys" "Keys of publishes that rooms remember",
+        rate_keys "throng_rate_keys" "Users and rooms of which it is known how often they did something",
         letters_waiting "throng_letters_waiting" "Letters to other shards whose inbox is full",
         work_spaces "throng_work_spaces" "Connections with something unfinished: a frame, an outbox, a cursor",
         send_budget "throng_send_budget" "Writes all shards together make per tick before the rest waits",

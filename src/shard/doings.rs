@@ -41,7 +41,7 @@ impl Shard {
 
     pub(super) fn ask_read(&mut self, conn: ConnKey, id: Option<u64>, room: &str, to: Offset) -> Result<(), Refusal> {
         let (at, who) = self.doer(conn, room)?;
-        if !self.class_of(at).receipts {
+        if !self.class_of(at).keeps_reads() {
             return Err(Refusal::Unsupported);
         }
         let highest = self.doings.0.entry(at).or_default().reads.entry(who).or_default();

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Encoding, Now};
+use crate::base::{ConnKey, Delivery, Encoding, Now, Offset};
 
 use super::batch::{Batch, Fate, Write};
 use super::config::Flush;
 use super::row::{Flags, Stage};
 use super::seats::{Pending, Sweep};
-use super::{CloseHow, Count, Shard};
+use super::{ClassCount, CloseHow, Count, Shard};
 use crate::wire::CloseReason;
 
 /// Writes in one batch: a few hundred for each of a handful of rings.
@@ -159,8 +159,9 @@ impl Shard {
             return;
         }
         room.queued = true;
-        let fresh = room.window != window;
-        if self.may_hurry(fresh) {
+        let (fresh, class) = (room.window != window, room.class);
+        let flush = self.class(class).flush.unwrap_or(self.config.flush);
+        if self.may_hurry(fresh, flush) {
             self.flush.due_rooms.push_back(at);
         } else {
             self.flush.late_rooms.push(at);
@@ -175,7 +176,7 @@ impl Shard {
         row.flags.set(Flags::QUEUED, true);
         // Handshakes and goodbyes never wait for a tick.
         let may_wait = matches!(row.stage, Stage::Open | Stage::Echo);
-        if !may_wait || self.may_hurry(true) {
+        if !may_wait || self.may_hurry(true, self.config.flush) {
             self.flush.due_conns.push_back(conn);
         } else {
             self.flush.late_conns.push(conn);
@@ -209,9 +210,9 @@ impl Shard {
     }
 
     /// Eager: at once while the budget lasts; a second time within a tick only during its first half.
-    fn may_hurry(&self, fresh: bool) -> bool {
+    fn may_hurry(&self, fresh: bool, flush: Flush) -> bool {
         let budget = self.config.rules.limits.sends_per_tick;
-        match self.config.flush {
+        match flush {
             Flush::Eager => self.flush.spent < if fresh { budget } else { budget / 2 },
             Flush::Tick => false,
         }
@@ -271,8 +272,7 @@ impl Shard {
             if row.flags.has(Flags::STALLED)
                 || !self.seats.room(at).fits(seat, frames, outbox_bytes, &self.config.rules.limits)
             {
-                self.seats.room_mut(at).seats[seat as usize].set_behind();
-                self.fall_behind(conn, at, cursor);
+                self.leave_behind(conn, at, seat, frames, cursor);
             } else if row.batch == self.flush.batch && !batch.is_empty() {
                 return false;
             } else if row.seats.len() == 1 && !row.has_outbox() && !here.skips() {
@@ -294,6 +294,19 @@ impl Shard {
         }
         self.pass_seat(at, seat, frames);
         true
+    }
+
+    /// A reader that cannot take what is written now: it pulls later, or misses what is kept nowhere.
+    fn leave_behind(&mut self, conn: ConnKey, at: u32, seat: u32, frames: u32, cursor: Offset) {
+        let room = self.seats.room_mut(at);
+        let here = &mut room.seats[seat as usize];
+        if room.delivery == Delivery::Ephemeral {
+            let missed = frames - here.taken();
+            self.counters.add_of(room.class, ClassCount::Dropped, u64::from(missed));
+            return;
+        }
+        here.set_behind();
+        self.fall_behind(conn, at, cursor);
     }
 
     /// The sweep has passed this seat: from now on its `taken` counts from the mark that the sweep will leave.

@@ -1,9 +1,13 @@
 //! Letters to a room's home: the only place that writes the room.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use crate::base::{ConnAddress, ConnKey, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId};
-use crate::room::{Attendance, Gone, Post, Room, SeatCounts};
+use crate::base::{
+    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomClass, RoomName,
+    ShardId,
+};
+use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
 use crate::wire::{Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
@@ -18,7 +22,8 @@ impl Shard {
         let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
         room.enter(&join.identity, class, limits);
-        trim(room, now, limits);
+        trim(room, now, class.log.age_ms);
+        let is_full = class.seats_max > 0 && room.seats() > u64::from(class.seats_max);
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
@@ -30,11 +35,18 @@ impl Shard {
             roll: join.presence.then(|| room.roll(false, class, limits)),
             room: join.local,
             home_at: at,
+            delivery: room.delivery(),
         };
-        let class = room.class();
-        self.counters.add_of(class, ClassCount::Joins, 1);
         self.rooms.account(at, bytes_before);
+        let class = room.class();
         self.note_news(now, at);
+        if is_full {
+            // It counts until its shard has given the seat back.
+            let Joined { room, conn, ticket, id, .. } = joined;
+            self.post(from, Mail::NoSeat { room, conn, ticket, id, refusal: Refusal::RoomFull });
+            return;
+        }
+        self.counters.add_of(class, ClassCount::Joins, 1);
         self.post(from, Mail::Joined(Box::new(joined)));
     }
 
@@ -59,50 +71,119 @@ impl Shard {
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
-        let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
-        let post = Post { from: &publish.identity, event: publish.event.as_deref(), payload: &publish.payload, skip };
-        match self.accept(now, &publish.room, &post) {
-            Err(refusal) => {
-                let id = publish.ack.as_ref().map(|ack| ack.id);
-                self.post(from, Mail::Refused { conn: publish.conn, id, refusal });
-            }
-            Ok(accepted) => {
+        let (conn, id) = (publish.conn, publish.ack.as_ref().map(|ack| ack.id));
+        let (position, dup) = match self.take_publish(now, from, &publish) {
+            Ok(Taken::Now(accepted)) => {
                 self.publish_accepted(now, &accepted);
-                if let Some(ack) = publish.ack {
-                    self.post(from, Mail::Published { conn: publish.conn, ack, position: accepted.position });
-                }
+                (accepted.position, false)
             }
+            Ok(Taken::Before(position)) => (position, true),
+            Err(No::Refused(refusal)) => return self.post(from, Mail::Refused { conn, id, refusal }),
+            Err(No::TooOften(retry_after_ms)) => return self.post(from, Mail::TooOften { conn, id, retry_after_ms }),
+        };
+        if let Some(ack) = publish.ack {
+            self.post(from, Mail::Published { conn, ack, position, dup });
         }
+    }
+
+    /// By key, rate and room for it. What was said before is neither counted nor said again.
+    fn take_publish(&mut self, now: Now, from: ShardId, publish: &Publish) -> Result<Taken, No> {
+        let at = self.open_room(&publish.room)?;
+        let taken = self.take_publish_at(now, from, at, publish);
+        if taken.is_err() {
+            self.settle_room(now, at);
+        }
+        taken
+    }
+
+    fn take_publish_at(&mut self, now: Now, from: ShardId, at: u32, publish: &Publish) -> Result<Taken, No> {
+        let rules = Arc::clone(&self.config.rules);
+        let wish = publish.key.as_deref().map(|key| self.key_use(publish, key));
+        let Some(room) = self.rooms.room_mut(at) else { return Err(Refusal::Busy.into()) };
+        let (class, epoch) = (room.class(), room.epoch());
+        let window = rules.classes.class(class).idempotency;
+        // Where the last value of each key is kept, a value that is set twice is the same value.
+        let wish = wish.filter(|_| room.delivery() == Delivery::Reliable);
+        let keys_before = room.keys_len();
+        let seen = match wish {
+            Some(_) if window.keys_max == 0 => return Err(Refusal::Unsupported.into()),
+            Some(wish) => room.seen(now, wish, window),
+            None => Seen::Never,
+        };
+        self.rooms.account_keys(at, keys_before);
+        match seen {
+            Seen::Never => {}
+            Seen::Before(offset) => {
+                self.counters.add_of(class, ClassCount::Duplicates, 1);
+                return Ok(Taken::Before(Position { epoch, offset }));
+            }
+            Seen::Otherwise => return Err(Refusal::KeyReused.into()),
+        }
+        if wish.is_some() && self.rooms.keys() >= rules.limits.idempotency_keys_max {
+            return Err(Refusal::Busy.into());
+        }
+        self.may_publish(now, class, epoch, publish.identity.user()).map_err(No::TooOften)?;
+        let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
+        let (event, key) = (publish.event.as_deref(), publish.key.as_deref());
+        let post = Post { from: &publish.identity, event, key, payload: &publish.payload, skip };
+        let accepted = self.accept_at(now, at, &post)?;
+        if let (Some(wish), Some(room)) = (wish, self.rooms.room_mut(at)) {
+            let keys_before = room.keys_len();
+            room.note_key(now, wish, accepted.offset, window);
+            self.rooms.account_keys(at, keys_before);
+        }
+        Ok(Taken::Now(accepted))
     }
 
     /// Gives a message its position, or says why not. [`Shard::publish_accepted`] must follow.
     pub(super) fn accept(&mut self, now: Now, room: &RoomRef, post: &Post<'_>) -> Result<Accepted, Refusal> {
+        let at = self.open_room(room)?;
+        let accepted = self.accept_at(now, at, post);
+        if accepted.is_err() {
+            self.settle_room(now, at);
+        }
+        accepted
+    }
+
+    /// Where the room is; a new one if it is named and not there. A refusal must be followed by a settling.
+    fn open_room(&mut self, room: &RoomRef) -> Result<u32, Refusal> {
+        let rules = Arc::clone(&self.config.rules);
+        // Before it is opened: it may be the longest empty itself.
+        self.rooms.has_room(&rules.limits);
+        match room {
+            RoomRef::Named(name) => Ok(self.rooms.open(name, &rules.classes).0),
+            RoomRef::At(place) if self.rooms.at_mut(*place).is_some() => Ok(place.at),
+            RoomRef::At(_) => {
+                // Cannot be: a room is kept while a shard has seats in it, and its letters come in order.
+                self.counters.add(Count::StaleKeys, 1);
+                Err(Refusal::Busy)
+            }
+        }
+    }
+
+    fn accept_at(&mut self, now: Now, at: u32, post: &Post<'_>) -> Result<Accepted, Refusal> {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
-        let has_room = self.rooms.has_room(limits);
-        let (at, room) = match room {
-            RoomRef::Named(name) => self.rooms.open(name, &rules.classes),
-            RoomRef::At(place) => match self.rooms.at_mut(*place) {
-                Some(room) => (place.at, room),
-                None => {
-                    // Cannot be: a room is kept while a shard has seats in it, and its letters come in order.
-                    self.counters.add(Count::StaleKeys, 1);
-                    return Err(Refusal::Busy);
-                }
-            },
-        };
+        let Some(room) = self.rooms.room_mut(at) else { return Err(Refusal::Busy) };
+        let class = rules.classes.class(room.class());
+        if post.payload.bytes().len() > class.message_bytes_max {
+            return Err(Refusal::TooLong);
+        }
         let here = room.attendance().iter().find(|a| a.shard == self.config.id).map(|a| a.local);
         let unsent_here =
             here.and_then(|local| self.seats.resolve(local)).map_or(0, |at| self.seats.room(at).pending.len());
         let bytes_before = room.log().bytes();
-        trim(room, now, limits);
-        if !has_room || !room.admits(post, limits) || unsent_here >= limits.pending_messages_max {
-            self.rooms.account(at, bytes_before);
-            self.rooms.settle(now, at, limits);
+        trim(room, now, class.log.age_ms);
+        let admits = room.admits(post, class.log) && unsent_here < limits.pending_messages_max;
+        self.rooms.account(at, bytes_before);
+        if !admits || self.rooms.bytes() > limits.logs_bytes_max {
             return Err(Refusal::Busy);
         }
-        let offset = room.append(now, post, limits, &mut self.scratch);
-        let (position, class) = (Position { epoch: room.epoch(), offset }, room.class());
+        let Some(room) = self.rooms.room_mut(at) else { return Err(Refusal::Busy) };
+        let bytes_before = room.log().bytes();
+        let appended = room.append(now, post, class.log, &mut self.scratch);
+        let told = if room.delivery() == Delivery::Reliable { appended.offset } else { Offset(0) };
+        let (position, class) = (Position { epoch: room.epoch(), offset: told }, room.class());
         if room.has_news(now) {
             // Whoever was typing has said it.
             self.note_news(now, at);
@@ -110,14 +191,33 @@ impl Shard {
         self.counters.add(Count::Publishes, 1);
         self.counters.add_of(class, ClassCount::Publishes, 1);
         self.counters.add_of(class, ClassCount::PublishedBytes, post.payload.bytes().len() as u64);
-        Ok(Accepted { at, position, bytes_before })
+        self.counters.add_of(class, ClassCount::Overtaken, appended.overtaken as u64);
+        Ok(Accepted { at, position, offset: appended.offset, bytes_before })
     }
 
     /// Sends an accepted message to everybody's shard.
     pub(super) fn publish_accepted(&mut self, now: Now, accepted: &Accepted) {
-        self.spread(accepted.at, accepted.position.offset);
+        self.spread(accepted.at, accepted.offset);
+        if let Some(room) = self.rooms.room_mut(accepted.at) {
+            room.sent();
+        }
         self.rooms.account(accepted.at, accepted.bytes_before);
-        self.rooms.settle(now, accepted.at, &self.config.rules.limits);
+        self.settle_room(now, accepted.at);
+    }
+
+    fn settle_room(&mut self, now: Now, at: u32) {
+        let rules = Arc::clone(&self.config.rules);
+        self.rooms.settle(now, at, &rules.limits);
+    }
+
+    /// By what a publish is known again: who said it by which key, and what.
+    fn key_use(&self, publish: &Publish, key: &str) -> KeyUse {
+        let state = self.seed.state();
+        let user = publish.identity.user();
+        #[cfg(feature = "planted-bugs")]
+        let user = if self.config.planted == Some(super::PlantedBug::WrongDedupScope) { "" } else { user };
+        let said = (publish.payload.encoding().index(), publish.event.as_deref(), &publish.payload.bytes()[..]);
+        KeyUse { key: state.hash_one((user, key)), payload: state.hash_one(said) }
     }
 
     pub(super) fn on_pull(
@@ -137,6 +237,9 @@ impl Shard {
         let bytes_before = room.log().bytes();
         let reader = ConnAddress { shard: from, conn };
         let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
+        #[cfg(feature = "planted-bugs")]
+        let page = self.planted_foreign(place.at, cursor, encoding, page);
+        let Some(room) = self.rooms.room_mut(place.at) else { return };
         let local = room.attendance().iter().find(|a| a.shard == from).map(|a| a.local);
         self.rooms.account(place.at, bytes_before);
         match local {
@@ -162,7 +265,7 @@ impl Shard {
         let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, offset, &mut self.scratch) else {
             return;
         };
-        let epoch = room.epoch();
+        let (epoch, class, delivery) = (room.epoch(), room.class(), room.delivery());
         for n in 0..room.attendance().len() {
             let Some(&Attendance { shard, local, owed_from, .. }) =
                 self.rooms.room_mut(at).and_then(|room| room.attendance().get(n))
@@ -175,6 +278,8 @@ impl Shard {
             if self.has_room_for(shard) {
                 let frames = frames.clone();
                 self.post(shard, Mail::Deliver(Deliver { room: local, offset, frames, skip, accepted_mono_ms }));
+            } else if delivery == Delivery::Ephemeral {
+                self.counters.add_of(class, ClassCount::Dropped, 1);
             } else {
                 self.counters.add(Count::Bounced, 1);
                 self.owed.push_back((HomePlace { at, epoch }, shard));
@@ -195,6 +300,9 @@ impl Shard {
         let mut complete = false;
         while !complete && self.has_room_for(shard) {
             let Some(room) = self.rooms.room_mut(at) else { return true };
+            let reliable = room.delivery() == Delivery::Reliable;
+            // Elsewhere what was overtaken meanwhile is passed over.
+            owed = room.log().next_from(owed).filter(|_| !reliable).unwrap_or(owed);
             if let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, owed, &mut self.scratch) {
                 let deliver = Deliver { room: local, offset: owed, frames, skip, accepted_mono_ms };
                 self.post(shard, Mail::Deliver(deliver));
@@ -202,7 +310,7 @@ impl Shard {
             } else {
                 let head = room.head();
                 assert!(
-                    owed > head,
+                    owed > head || !reliable,
                     "room {:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that",
                     room.name()
                 );
@@ -217,18 +325,41 @@ impl Shard {
     }
 }
 
+/// What became of a wish to publish.
+enum Taken {
+    Now(Accepted),
+    /// It was said before, and stands there.
+    Before(Position),
+}
+
+/// Why a wish was not granted.
+enum No {
+    Refused(Refusal),
+    /// Not before so many milliseconds.
+    TooOften(u32),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// A message that has its position and is on its way to nobody yet.
 pub(super) struct Accepted {
     pub(super) at: u32,
+    /// What its publisher is told: offset 0 where messages have none.
     pub(super) position: Position,
+    /// In the order of the house.
+    pub(super) offset: Offset,
     /// Of the room's log, before the message.
     bytes_before: usize,
 }
 
 /// Age empties a log only when no shard is still owed something of it.
-pub(super) fn trim(room: &mut Room, now: Now, limits: &crate::base::Limits) {
+pub(super) fn trim(room: &mut Room, now: Now, age_ms: u64) {
     if room.attendance().iter().all(|a| a.owed_from.is_none()) {
-        room.log_mut().trim(now, limits);
+        room.log_mut().trim(now, age_ms);
     }
 }
 

@@ -14,7 +14,7 @@ impl Shard {
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
     /// I6 who is behind has a cursor, and only who is behind;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
-    /// I8 the bytes of all logs are accounted for;
+    /// I8 the bytes of all logs are accounted for, and the keys all rooms remember;
     /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say.
     pub fn check(&self) -> Result<(), String> {
         self.check_rooms()?;
@@ -49,6 +49,10 @@ impl Shard {
         let kept: usize = self.rooms.iter().map(|room| room.log().bytes()).sum();
         if kept != self.rooms.bytes() {
             return Err(format!("I8 logs: kept {kept}, accounted {}", self.rooms.bytes()));
+        }
+        let keys: usize = self.rooms.iter().map(|room| room.keys_len()).sum();
+        if keys != self.rooms.keys() {
+            return Err(format!("I8 keys: kept {keys}, accounted {}", self.rooms.keys()));
         }
         if unsent != self.flush.unsent_bytes {
             return Err(format!("I3 unsent: counted {unsent}, kept {}", self.flush.unsent_bytes));
@@ -167,6 +171,25 @@ impl Shard {
             changes.left.clear();
         }
         news
+    }
+
+    /// Planted bug: a reader that pulls is given messages of another room of this home.
+    pub(super) fn planted_foreign(
+        &mut self,
+        at: u32,
+        cursor: crate::base::Offset,
+        encoding: crate::base::Encoding,
+        page: crate::room::Page,
+    ) -> crate::room::Page {
+        let planted = self.config.planted == Some(super::PlantedBug::ForeignRoom);
+        let Some(other) = self.rooms.room_mut(at ^ 1).filter(|_| planted && !page.frames.is_empty()) else {
+            return page;
+        };
+        let bytes_before = other.log().bytes();
+        let foreign = other.frame(cursor, encoding, &mut self.scratch);
+        self.rooms.account(at ^ 1, bytes_before);
+        let frames = foreign.map_or(page.frames, |(frame, _)| vec![frame]);
+        crate::room::Page { frames, ..page }
     }
 
     /// Planted bug: of the rooms noted since `told` no home hears that somebody was cut.

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use super::ask::Announcement;
+use super::history::{AskHistory, HistoryTold};
 use super::tickets::TicketCode;
 use super::users::UserNews;
-use crate::base::{ConnAddress, ConnKey, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName};
+use crate::base::{
+    ConnAddress, ConnKey, Delivery, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
+};
 use crate::room::{Doings, Gone, News, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
@@ -50,6 +53,7 @@ pub enum Mail {
         room: HomePlace,
         doings: Box<Doings>,
     },
+    AskHistory(Box<AskHistory>),
     // From a user's shards to its home, and back.
     /// Whose connections came and went, in order.
     Users {
@@ -80,7 +84,24 @@ pub enum Mail {
         conn: ConnKey,
         ack: Ack,
         position: Position,
+        /// It was there already.
+        dup: bool,
     },
+    /// A publish that may be tried again after so long.
+    TooOften {
+        conn: ConnKey,
+        id: Option<u64>,
+        retry_after_ms: u32,
+    },
+    /// A join that gets no seat.
+    NoSeat {
+        room: LocalPlace,
+        conn: ConnKey,
+        ticket: u16,
+        id: Option<u64>,
+        refusal: Refusal,
+    },
+    HistoryTold(Box<HistoryTold>),
     Refused {
         conn: ConnKey,
         id: Option<u64>,
@@ -125,6 +146,7 @@ impl Mail {
             Self::Publish(publish) => publish.payload.bytes().len(),
             Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.len()).sum(),
             Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.len()).sum(),
+            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.len()).sum(),
             Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
@@ -136,6 +158,9 @@ impl Mail {
             | Self::AskPresence { .. }
             | Self::AskUnread { .. }
             | Self::Doings { .. }
+            | Self::AskHistory(_)
+            | Self::TooOften { .. }
+            | Self::NoSeat { .. }
             | Self::Fence { .. }
             | Self::Fenced { .. }
             | Self::Joined(_)
@@ -180,6 +205,7 @@ pub struct Joined {
     /// How far the user has read; `None`: the room does not keep it.
     pub read: Option<Offset>,
     pub roll: Option<Roll>,
+    pub delivery: Delivery,
 }
 
 /// Which room is meant.
@@ -208,6 +234,7 @@ pub struct Publish {
     /// The publisher gets no copy.
     pub skip_own: bool,
     pub event: Option<Box<str>>,
+    pub key: Option<Box<str>>,
     pub payload: Payload,
 }
 

@@ -16,6 +16,8 @@ mod ask;
 mod ask_tests;
 mod batch;
 mod catch_up;
+#[cfg(test)]
+mod class_tests;
 mod close;
 mod commands;
 mod config;
@@ -34,6 +36,7 @@ mod flush;
 mod gather;
 mod grants;
 mod greeting;
+mod history;
 mod home;
 mod input;
 mod invariants;
@@ -43,6 +46,7 @@ mod marks;
 mod news;
 mod patrol;
 mod people;
+mod rates;
 mod refresh;
 mod replies;
 mod revocation;
@@ -59,7 +63,7 @@ mod users;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{HomePlace, Limits, LocalPlace, Now, Seed, ShardId};
+use crate::base::{ClassId, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
 use crate::room::Rooms;
 use crate::wire::CloseReason;
 
@@ -72,6 +76,7 @@ pub use batch::{Batch, Fate, Write};
 pub use config::PlantedBug;
 pub use config::{Flush, ShardConfig};
 pub use counters::{ClassCount, Count, Counters, Gauges, Tables};
+pub use history::{AskHistory, HistoryTold};
 pub use input::{CloseHow, Effect, Input};
 pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
@@ -91,6 +96,7 @@ use grants::GrantTable;
 use marks::Marks;
 use news::NewsQueue;
 use patrol::Patrol;
+use rates::Rates;
 use revocation::Revocations;
 use round::Round;
 use row::Work;
@@ -154,6 +160,7 @@ pub struct Shard {
     /// What their homes have not been told yet, by home.
     user_news: Vec<Vec<UserNews>>,
     tickets: Tickets,
+    rates: Rates,
     /// Handshakes under way.
     pending: usize,
     /// Bytes of all incomplete request heads, and of what came behind those that are parked.
@@ -181,7 +188,7 @@ impl Shard {
             outbox_bytes_ever_max: limits.outbox_bytes_max().1,
             connections: Connections::new(limits.slots_per_ring, limits.connections_per_shard_max),
             seats: Seats::new(&own),
-            rooms: Rooms::new(own.clone()),
+            rooms: new_rooms(&own, &config),
             grants: GrantTable::new(&own, config.rules.default_grants.clone()),
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
@@ -206,6 +213,7 @@ impl Shard {
             users: Tally::default(),
             user_news: (0..config.shards).map(|_| Vec::new()).collect(),
             tickets: Tickets::new(&own),
+            rates: Rates::new(&own),
             pending: 0,
             heads_bytes: 0,
             seated: 0,
@@ -301,6 +309,8 @@ impl Shard {
             seats: self.seated as u64,
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
+            idempotency_keys: self.rooms.keys() as u64,
+            rate_keys: self.rates.len() as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
             work_spaces: self.works_lent as u64,
             send_budget: u64::from(self.limits().sends_per_tick),
@@ -329,6 +339,10 @@ impl Shard {
 
     pub fn id(&self) -> ShardId {
         self.config.id
+    }
+
+    fn class(&self, id: ClassId) -> &RoomClass {
+        self.config.rules.classes.class(id)
     }
 
     fn limits(&self) -> &Limits {
@@ -381,10 +395,14 @@ impl Shard {
             Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
                 self.on_pull(from, room, conn, encoding, cursor, bytes_max)
             }
+            Mail::AskHistory(ask) => self.on_ask_history(now, from, *ask),
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
             Mail::Joined(joined) => self.on_joined(now, *joined),
             Mail::Deliver(deliver) => self.on_deliver(deliver),
-            Mail::Published { conn, ack, position } => self.on_published(conn, &ack, position),
+            Mail::Published { conn, ack, position, dup } => self.on_published(conn, &ack, position, dup),
+            Mail::TooOften { conn, id, retry_after_ms } => self.refuse_too_often(now, conn, id, retry_after_ms),
+            Mail::NoSeat { room, conn, ticket, id, refusal } => self.on_no_seat(room, conn, ticket, id, refusal),
+            Mail::HistoryTold(told) => self.on_history_told(&told),
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
@@ -413,9 +431,22 @@ impl Shard {
         self.forget_old_tickets(now);
         self.leave_on(now);
         let before = self.rooms.forgotten();
-        self.rooms.sweep(now, &self.config.rules.limits);
+        self.rooms.sweep(now, &self.config.rules.classes);
+        self.sweep_rates(now);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
     }
+}
+
+fn new_rooms(own: &Seed, config: &ShardConfig) -> Rooms {
+    let rooms = Rooms::new(own.clone());
+    #[cfg(feature = "planted-bugs")]
+    let rooms = {
+        let mut rooms = rooms;
+        rooms.planted_epochs = config.planted == Some(PlantedBug::OffsetsAfterEviction);
+        rooms
+    };
+    let _known_only_to_the_bug = config;
+    rooms
 }
 
 /// Seconds of the monotonic clock, as rows keep them.

@@ -83,7 +83,7 @@ impl Shard {
             }
             None => {
                 let class = rules.classes.class(rules.classes.of_room(name.as_str()));
-                (None, Offset(0), class.receipts.then_some(Offset(0)))
+                (None, Offset(0), class.keeps_reads().then_some(Offset(0)))
             }
         };
         self.post(from, Mail::Unread { room: name, conn, id, epoch, head, read });
@@ -100,7 +100,7 @@ impl Shard {
             None => {
                 let class = rules.classes.class(rules.classes.of_room(name.as_str()));
                 let names = class.presence != Presence::Off;
-                let reads = class.receipts.then(|| Arc::from([]));
+                let reads = class.keeps_reads().then(|| Arc::from([]));
                 let members = names.then(|| Arc::from([]));
                 Roll { presence: class.presence, members, count: 0, version: 0, reads }
             }

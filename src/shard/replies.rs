@@ -1,14 +1,14 @@
 //! Letters from homes, and answers of our own → outboxes and what rooms still owe.
 
-use crate::base::{ConnKey, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
-use crate::room::Page;
+use crate::base::{ConnKey, Delivery, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
+use crate::room::{Page, Parting};
 use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Refusal, write_event, write_frame};
 
 use super::mail::{Ack, Deliver, Joined};
 use super::people::members_of;
 use super::row::{Behind, Flags, Stage};
 use super::seats::Pending;
-use super::{Count, Shard};
+use super::{ClassCount, Count, Shard};
 
 impl Shard {
     pub(super) fn on_joined(&mut self, now: Now, joined: Joined) {
@@ -30,6 +30,7 @@ impl Shard {
             self.flush.unsent_bytes -= bytes;
         }
         room.home_place = Some(HomePlace { at: joined.home_at, epoch: joined.epoch });
+        room.delivery = joined.delivery;
         let name = room.name.clone();
         if let Some(id) = joined.id {
             let event = Event::Joined {
@@ -69,6 +70,29 @@ impl Shard {
         }
     }
 
+    /// The home has no seat for it: the one that waits here is given back.
+    pub(super) fn on_no_seat(
+        &mut self,
+        room: LocalPlace,
+        conn: ConnKey,
+        ticket: u16,
+        id: Option<u64>,
+        refusal: Refusal,
+    ) {
+        let place = self.seats.resolve(room).and_then(|at| self.connections.row(conn)?.seats.find(at));
+        let waiting = place.filter(|place| {
+            let seat = self.seats.room(place.room).seats[place.seat as usize];
+            seat.is_joining() && seat.ticket() == ticket
+        });
+        match waiting {
+            Some(place) => {
+                self.give_up_seat(conn, place.room, Parting::OnPurpose);
+                self.refuse(conn, id, refusal, None);
+            }
+            None => self.refuse_late_seat(conn, id),
+        }
+    }
+
     /// The seat was given up before it was given: the join gets its one answer all the same.
     fn refuse_late_seat(&mut self, conn: ConnKey, id: Option<u64>) {
         self.counters.add(Count::StaleKeys, 1);
@@ -86,6 +110,10 @@ impl Shard {
         if !room.has_seated() || deliver.offset < room.next_offset() {
             return;
         }
+        if deliver.offset > room.next_offset() && room.delivery != Delivery::Reliable {
+            self.pass_over(at, deliver.offset);
+        }
+        let room = self.seats.room(at);
         assert!(
             deliver.offset == room.next_offset(),
             "{:?}: got {:?}, expected {:?}: letters of a home come in order",
@@ -100,8 +128,8 @@ impl Shard {
         if let Some(place) = place {
             room.seats[place.seat as usize].set_skips(true);
         }
-        if room.pending.len() >= self.limits().pending_messages_max {
-            self.put_all_behind(at);
+        if room.pending.len() >= self.config.rules.limits.pending_messages_max {
+            self.make_way(at);
         }
         let room = self.seats.room_mut(at);
         let bytes = room.push_pending(Pending {
@@ -113,8 +141,45 @@ impl Shard {
         self.queue_room(at);
     }
 
-    pub(super) fn on_published(&mut self, conn: ConnKey, ack: &Ack, position: Position) {
-        self.answer(conn, &Event::Published { id: ack.id, room: &ack.room, position });
+    /// What lies before `offset` was overtaken or dropped on its way: nobody is owed it.
+    fn pass_over(&mut self, at: u32, offset: Offset) {
+        let room = self.seats.room_mut(at);
+        let missing = offset.since(room.next_offset());
+        if room.pending.is_empty() || missing > PASSED_OVER_MAX {
+            if !room.pending.is_empty() {
+                self.make_way(at);
+            }
+            let room = self.seats.room_mut(at);
+            // Who is ahead of the mark stays where it is: `taken` counts from the mark.
+            let moved = offset.since(room.mark);
+            for seat in &mut room.seats {
+                if seat.is_live() {
+                    seat.set_taken(u64::from(seat.taken()).saturating_sub(moved) as u32);
+                }
+            }
+            room.mark = offset;
+            return;
+        }
+        for _ in 0..missing {
+            room.push_pending(Pending { frames: [None, None], skip: None, accepted_mono_ms: 0 });
+        }
+    }
+
+    /// More is pending than may be: readers pull from the log, where it stands as well; where there is none they miss it.
+    fn make_way(&mut self, at: u32) {
+        if self.seats.room(at).delivery != Delivery::Ephemeral {
+            self.put_all_behind(at);
+            return;
+        }
+        let room = self.seats.room_mut(at);
+        let (bytes, missed) = room.skip_pending();
+        let class = room.class;
+        self.flush.unsent_bytes -= bytes;
+        self.counters.add_of(class, ClassCount::Dropped, missed);
+    }
+
+    pub(super) fn on_published(&mut self, conn: ConnKey, ack: &Ack, position: Position, dup: bool) {
+        self.answer(conn, &Event::Published { id: ack.id, room: &ack.room, position, dup });
     }
 
     pub(super) fn on_page(&mut self, now: Now, room: LocalPlace, conn: ConnKey, asked: Offset, page: &Page) {
@@ -211,3 +276,6 @@ impl Shard {
         self.queue_conn(conn);
     }
 }
+
+/// Messages in a row that are passed over one by one; more are as many as all.
+const PASSED_OVER_MAX: u64 = 64;

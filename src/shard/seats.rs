@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::base::{
-    ClassId, Classes, ConnKey, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap, ShardId,
+    ClassId, Classes, ConnKey, Delivery, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap,
+    ShardId,
 };
 use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
@@ -141,6 +142,8 @@ pub(crate) struct LocalRoom {
     pub(crate) home: ShardId,
     /// By this shard's own rules.
     pub(crate) class: ClassId,
+    /// As its home says, with the first seat's answer.
+    pub(crate) delivery: Delivery,
     /// Where the home keeps it, learned with the first seat's answer.
     pub(crate) home_place: Option<HomePlace>,
     /// Which of the rooms that had this place in the table it is.
@@ -290,6 +293,23 @@ impl LocalRoom {
         bytes
     }
 
+    /// Live seats are given up what they are owed of the pending messages, and those are forgotten. Returns the bytes given
+    /// back, and how many messages readers will miss.
+    pub(crate) fn skip_pending(&mut self) -> (usize, u64) {
+        let (next, mut missed) = (self.next_offset(), 0);
+        for seat in 0..self.seats.len() as u32 {
+            if self.seats[seat as usize].is_live() {
+                missed += self.owed(seat).len() as u64;
+                let ahead = self.cursor(seat).since(next);
+                let seat = &mut self.seats[seat as usize];
+                seat.set_taken(ahead as u32);
+                seat.set_skips(false);
+            }
+        }
+        self.sweep = None;
+        (self.forget_written(self.pending.len()), missed)
+    }
+
     pub(crate) fn push_pending(&mut self, pending: Pending) -> usize {
         let bytes = pending.bytes();
         self.pending.push_back(pending);
@@ -323,6 +343,7 @@ impl Seats {
             name: name.clone(),
             home,
             class: classes.of_room(name.as_str()),
+            delivery: Delivery::Reliable,
             home_place: None,
             life: self.lives,
             mark: Offset(1),
@@ -444,5 +465,25 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_skipped_is_owed_to_nobody_and_who_was_ahead_stays_ahead() {
+        let (mut seats, at) = room_of(&[1, 2]);
+        let room = seats.room_mut(at);
+        for _ in 0..3 {
+            room.push_pending(pending());
+        }
+        room.served(0, 2);
+        let late = room.add_seat(3, Encoding::Json, false, 0);
+        assert!(room.make_live(late, ConnKey::new(0, 3, 0), Offset(6)));
+        room.sweep = Some(Sweep { frames: 1, next_seat: 1 });
+        room.seats[0].set_taken(1);
+        let (bytes, missed) = room.skip_pending();
+        assert_eq!((bytes, missed, room.mark), (3, 1 + 3, Offset(4)));
+        for _ in 0..3 {
+            room.push_pending(pending());
+        }
+        assert_eq!((room.owed(0), room.owed(1), room.owed(late)), (0..3, 0..3, 2..3));
     }
 }

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::envelope::{Entries, GapWhy, MessageIn, Person, RemovedWhy, Value, Writer, read_message, read_person};
+use super::envelope::{
+    Entries, GapWhy, HistoryFrom, MessageIn, Person, RemovedWhy, Value, Writer, read_message, read_person,
+};
 use super::payload::{Broken, DEPTH_CEILING, Data};
 use super::refusal::Refusal;
 use crate::base::{Encoding, Epoch, Offset, Position, Presence};
@@ -29,6 +31,7 @@ pub enum CommandOut<'a> {
         data: Data<'a>,
         event: Option<&'a str>,
         echo: Option<bool>,
+        key: Option<&'a str>,
     },
     Presence {
         room: &'a str,
@@ -51,6 +54,11 @@ pub enum CommandOut<'a> {
     },
     Refresh {
         token: &'a str,
+    },
+    History {
+        room: &'a str,
+        from: HistoryFrom,
+        messages_max: Option<u32>,
     },
 }
 
@@ -168,6 +176,10 @@ pub struct Reply<'a> {
     pub unread: Option<u64>,
     pub reads: Option<Vec<ReadIn<'a>>>,
     pub expires_in_ms: Option<u64>,
+    /// A publish whose key was known.
+    pub dup: Option<bool>,
+    /// Of `history`, each as it came.
+    pub messages: Option<Vec<&'a [u8]>>,
 }
 
 impl Reply<'_> {
@@ -215,8 +227,11 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             ("join", 1 + usize::from(since.is_some()) + usize::from(history.is_some()) + usize::from(presence))
         }
         CommandOut::Leave { .. } => ("leave", 1),
-        CommandOut::Publish { event, echo, .. } => {
-            ("publish", 2 + usize::from(event.is_some()) + usize::from(echo.is_some()))
+        CommandOut::Publish { event, echo, key, .. } => {
+            ("publish", 2 + [event.is_some(), echo.is_some(), key.is_some()].into_iter().filter(|there| *there).count())
+        }
+        CommandOut::History { from, messages_max, .. } => {
+            ("history", 1 + usize::from(from != HistoryFrom::Newest) + usize::from(messages_max.is_some()))
         }
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Typing { .. } => ("typing", 2),
@@ -235,11 +250,7 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         CommandOut::Join { room, since, history, presence } => {
             w.text_field("room", room);
             if let Some(since) = since {
-                w.key("since");
-                w.map(2);
-                w.text_field("epoch", &since.epoch.to_string());
-                w.unsigned_field("offset", since.offset.0);
-                w.end_map();
+                write_since(w, Some(since.epoch), since.offset);
             }
             if let Some(history) = history {
                 w.unsigned_field("history", u64::from(history));
@@ -248,10 +259,24 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
                 w.boolean_field("presence", true);
             }
         }
-        CommandOut::Publish { room, data, event, echo } => {
+        CommandOut::History { room, from, messages_max } => {
+            w.text_field("room", room);
+            match from {
+                HistoryFrom::Newest => {}
+                HistoryFrom::Before(offset) => w.unsigned_field("before", offset.0),
+                HistoryFrom::After { epoch, offset } => write_since(w, epoch, offset),
+            }
+            if let Some(messages_max) = messages_max {
+                w.unsigned_field("limit", u64::from(messages_max));
+            }
+        }
+        CommandOut::Publish { room, data, event, echo, key } => {
             w.text_field("room", room);
             if let Some(event) = event {
                 w.text_field("event", event);
+            }
+            if let Some(key) = key {
+                w.text_field("key", key);
             }
             if let Some(echo) = echo {
                 w.boolean_field("echo", echo);
@@ -273,6 +298,16 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         CommandOut::Ping => {}
         CommandOut::Refresh { token } => w.text_field("token", token),
     }
+    w.end_map();
+}
+
+fn write_since(w: &mut Writer<'_>, epoch: Option<Epoch>, offset: Offset) {
+    w.key("since");
+    w.map(1 + usize::from(epoch.is_some()));
+    if let Some(epoch) = epoch {
+        w.text_field("epoch", &epoch.to_string());
+    }
+    w.unsigned_field("offset", offset.0);
     w.end_map();
 }
 
@@ -432,6 +467,7 @@ impl<'a> Fields<'a> {
     fn reply(&self) -> Result<Reply<'a>, ReadError> {
         let members = self.find("members").map(|_| self.list("members", read_member)).transpose()?;
         let reads = self.find("reads").map(|_| self.list("reads", read_read)).transpose()?;
+        let messages = self.find("messages").map(|_| self.list("messages", |value| Some(value.raw()))).transpose()?;
         Ok(Reply {
             id: self.unsigned("id")?,
             room: self.optional("room", Value::text)?,
@@ -447,6 +483,8 @@ impl<'a> Fields<'a> {
             unread: self.optional("unread", Value::unsigned)?,
             reads,
             expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
+            dup: self.optional("dup", Value::boolean)?,
+            messages,
         })
     }
 }

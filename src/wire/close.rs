@@ -35,6 +35,8 @@ pub enum CloseReason {
     NoHello,
     /// An operator or a backend ended it; it may come back.
     Kicked,
+    /// It went on after having been refused as too often, again and again.
+    Flooding,
     /// The token, its user or everything issued so early was revoked.
     Revoked,
     /// An operator or a backend ended it, and it is not wanted back.
@@ -88,6 +90,7 @@ impl CloseReason {
         Self::UserFull,
         Self::NoHello,
         Self::Kicked,
+        Self::Flooding,
         Self::Revoked,
         Self::Banned,
         Self::TakenOver,
@@ -124,6 +127,7 @@ impl CloseReason {
             Self::UserFull => Some(4004),
             Self::NoHello => Some(4005),
             Self::Kicked => Some(4006),
+            Self::Flooding => Some(4007),
             Self::Revoked => Some(4500),
             Self::Banned => Some(4501),
             Self::TakenOver => Some(4502),
@@ -161,6 +165,7 @@ impl CloseReason {
             Self::UserFull => "user_full",
             Self::NoHello => "no_hello",
             Self::Kicked => "kicked",
+            Self::Flooding => "flooding",
             Self::Revoked => "revoked",
             Self::Banned => "banned",
             Self::TakenOver => "taken_over",
@@ -198,6 +203,7 @@ impl CloseReason {
             Self::UserFull => "this user has as many connections as it may: close another one",
             Self::NoHello => "no hello{token} in time",
             Self::Kicked => "the server's operator ended this connection: come back",
+            Self::Flooding => "it went on after having been told that it is too often",
             Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
             Self::TakenOver => "this session goes on by another connection",
@@ -246,6 +252,9 @@ impl CloseReason {
             Self::NoHello => "Send `hello` with a token as the first message, at once after the connection opens.",
             Self::Kicked => {
                 "Come back, with backoff. It was ended by hand, or by your backend: nothing is wrong with the token."
+            }
+            Self::Flooding => {
+                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`. The operator's limit is `strikes_per_minute`."
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
@@ -302,6 +311,7 @@ impl CloseReason {
             | Self::UserFull
             | Self::NoHello
             | Self::Kicked
+            | Self::Flooding
             | Self::Banned
             | Self::TakenOver
             | Self::Version
@@ -334,6 +344,7 @@ impl CloseReason {
             | Self::UserFull
             | Self::NoHello
             | Self::Kicked
+            | Self::Flooding
             | Self::Banned
             | Self::TakenOver
             | Self::Revoked
@@ -362,6 +373,7 @@ impl CloseReason {
             | Self::Silent
             | Self::Expired
             | Self::Kicked
+            | Self::Flooding
             | Self::UserFull
             | Self::NoHello
             | Self::Gone

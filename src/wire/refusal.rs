@@ -28,6 +28,14 @@ pub enum Refusal {
     TooDeep,
     /// Not accepted now; nothing was given an offset.
     Busy,
+    /// More often than this user may.
+    TooOften,
+    /// The payload is longer than messages of this room may be.
+    TooLong,
+    /// As many connections sit in the room as may.
+    RoomFull,
+    /// Something else was published by this key.
+    KeyReused,
     /// The token of a `refresh` was not taken; the connection keeps the one it has.
     BadToken,
     /// The token of a `refresh` is somebody else's.
@@ -36,7 +44,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of [`Refusal::index`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::UnknownCommand,
         Self::Unsupported,
@@ -48,6 +56,10 @@ impl Refusal {
         Self::Unportable,
         Self::TooDeep,
         Self::Busy,
+        Self::TooOften,
+        Self::TooLong,
+        Self::RoomFull,
+        Self::KeyReused,
         Self::BadToken,
         Self::OtherUser,
     ];
@@ -66,6 +78,10 @@ impl Refusal {
             Self::Unportable => "unportable",
             Self::TooDeep => "too_deep",
             Self::Busy => "busy",
+            Self::TooOften => "too_often",
+            Self::TooLong => "too_long",
+            Self::RoomFull => "room_full",
+            Self::KeyReused => "key_reused",
             Self::BadToken => "bad_token",
             Self::OtherUser => "other_user",
         }
@@ -85,6 +101,10 @@ impl Refusal {
             Self::Unportable => "the payload cannot be shown to readers of the other encoding",
             Self::TooDeep => "the payload nests deeper than the limit",
             Self::Busy => "not accepted now, try again",
+            Self::TooOften => "more often than this user may: wait before trying again",
+            Self::TooLong => "the payload is longer than messages of this room may be",
+            Self::RoomFull => "as many connections sit in this room as may",
+            Self::KeyReused => "another message was published by this key",
             Self::BadToken => "the token was not accepted; the one before still holds",
             Self::OtherUser => "the token is for another user than this connection's",
         }
@@ -104,6 +124,15 @@ impl Refusal {
             Self::Unportable => "Send what both encodings have: the message says which byte has no counterpart.",
             Self::TooDeep => "Nest less; `welcome` says how deep it may be.",
             Self::Busy => "Send the same command again after `retry_after_ms`.",
+            Self::TooOften => {
+                "Wait for `retry_after_ms`, and publish or join less often: who goes on as before is closed with 4007. \
+                 The operator's limits are the rates of the room's class and of [limits]."
+            }
+            Self::TooLong => "Send less, or let the operator raise `message_bytes_max` of the room's class.",
+            Self::RoomFull => {
+                "Come back when somebody has left, or let the operator raise `seats_max` of the room's class."
+            }
+            Self::KeyReused => "Mend the client: a key stands for one message; a new message needs a new key.",
             Self::BadToken => {
                 "Refresh with a good token before the old one ends: the message says what is wrong with this one."
             }
@@ -120,6 +149,9 @@ impl Refusal {
     pub fn retry_after_ms(self) -> Option<u32> {
         match self {
             Self::Busy => Some(100),
+            // Said for each case; this is where nothing is.
+            Self::TooOften => Some(1_000),
+            Self::RoomFull => Some(5_000),
             Self::Malformed
             | Self::UnknownCommand
             | Self::Unsupported
@@ -130,6 +162,8 @@ impl Refusal {
             | Self::TooManyRooms
             | Self::Unportable
             | Self::TooDeep
+            | Self::TooLong
+            | Self::KeyReused
             | Self::BadToken
             | Self::OtherUser => None,
         }
@@ -160,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn only_busy_invites_to_come_again() {
+    fn only_what_passes_invites_to_come_again() {
         let inviting: Vec<Refusal> = Refusal::ALL.into_iter().filter(|refusal| refusal.retryable()).collect();
-        assert_eq!(inviting, [Refusal::Busy]);
+        assert_eq!(inviting, [Refusal::Busy, Refusal::TooOften, Refusal::RoomFull]);
         assert_eq!(Refusal::Busy.retry_after_ms(), Some(100));
     }
 }

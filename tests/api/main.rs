@@ -432,7 +432,6 @@ struct Load(Child);
 
 impl Load {
     fn start(server: &Server, connections: usize, rate: usize, seconds: usize) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "a test has no command line of its own")]
         let program = std::env::var_os("THRONG_LOAD").expect("THRONG_LOAD names the generator's program");
         let (connections, rate) = (connections.to_string(), rate.to_string());
         // Its opening counts on neither side; it talks for as long as the backend does, and longer.

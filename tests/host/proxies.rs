@@ -176,7 +176,11 @@ fn through_haproxy_people_are_who_they_are_and_a_full_server_gets_nobody_more() 
 /// Waits until the last health check ended like this.
 fn until_checked(stats: &Path, result: &str) {
     loop {
-        let mut socket = UnixStream::connect(stats).unwrap();
+        // The proxy makes this socket after it has begun to listen.
+        let Ok(mut socket) = UnixStream::connect(stats) else {
+            std::thread::yield_now();
+            continue;
+        };
         socket.write_all(b"show stat\n").unwrap();
         let mut table = String::new();
         socket.read_to_string(&mut table).unwrap();

@@ -7,6 +7,7 @@ use throng::shard::Count;
 use throng::wire::Verb;
 
 use crate::client::{Asked, Client, room_name};
+use crate::fleeting;
 use crate::view::Wish;
 use crate::world::World;
 
@@ -131,6 +132,10 @@ impl World {
                 .map_err(|error| format!("client {}: {error}", client.number))?;
         }
         self.reference.settle()?;
+        let open = (0..self.clients.len()).filter(|n| self.is_alive(*n) && self.clients[*n].is_open());
+        if self.weather.plain_log() {
+            fleeting::agree(open.map(|number| &self.clients[number]))?;
+        }
         self.grants_and_limits_hold()?;
         self.desk_is_clear()?;
         self.call_the_roll()

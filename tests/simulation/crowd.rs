@@ -3,7 +3,8 @@
 use throng::base::{ConnKey, Encoding, Epoch, Offset, Position};
 use throng::wire::Refusal;
 
-use crate::client::{Asked, Stage, Surroundings, Words, check_room};
+use crate::client::{Asked, Key, Stage, Surroundings, Words, check_room};
+use crate::fleeting::{EPHEMERAL, LATEST};
 use crate::frames;
 use crate::tokens::{self, FORBIDDEN, Paper, Reach};
 use crate::view::Wish;
@@ -209,9 +210,14 @@ impl World {
 
     fn ask_something(&mut self, number: usize) {
         let room = if self.dice.chance(20) { FORBIDDEN } else { self.dice.below(self.weather.rooms) };
+        if self.dice.chance(80) {
+            self.ask_fleetingly(number);
+            return;
+        }
         let pieces = if self.dice.chance(self.weather.fragment) { self.dice.between(2, 5) } else { 1 };
         let roll = self.dice.below(100);
         let mut with_id = !self.dice.chance(60);
+        let key = self.key(number, room);
         let client = &mut self.clients[number];
         let mut out = Vec::new();
         // Who sits in the room leaves it, mostly, and the other way round; now and then somebody errs.
@@ -241,6 +247,7 @@ impl World {
                     echo: self.dice.pick(&[None, None, None, Some(true), Some(false)]),
                     filler: self.dice.below(250),
                     pieces,
+                    key,
                 };
                 let mut around = Surroundings {
                     weather: &self.weather,
@@ -267,12 +274,49 @@ impl World {
                 client.ask(Asked::Read(room, offset), with_id, &mut out, &mut self.dice, pieces);
             }
             86 => client.ask(Asked::Unread(room), true, &mut out, &mut self.dice, pieces),
-            87..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
+            87..89 => client.ask(Asked::History(room), true, &mut out, &mut self.dice, pieces),
+            89..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
             91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),
             94..97 => client.ping(&mut out, &mut self.dice),
             kind => client.ask_wrongly(kind % 4, &mut out, &mut self.dice),
         }
         self.send(number, &out);
+    }
+
+    /// Something in a room without offsets: always with an answer, and never twice at once.
+    fn ask_fleetingly(&mut self, number: usize) {
+        let room = self.dice.pick(&[LATEST, EPHEMERAL]);
+        let client = &mut self.clients[number];
+        let seated = client.fleeting.get(&room).is_some_and(|seat| seat.seated);
+        let wish = Wish { since: None, history: 0, presence: false };
+        let mut out = Vec::new();
+        match self.dice.below(10) {
+            0..2 if seated && !client.is_asking(room) => {
+                client.ask(Asked::Leave(room), true, &mut out, &mut self.dice, 1);
+            }
+            0..5 if !seated && !client.is_asking(room) => {
+                client.ask(Asked::Join(room, wish), true, &mut out, &mut self.dice, 1);
+            }
+            _ => {
+                self.uttered += 1;
+                let with_id = self.dice.chance(500);
+                client.utter(room, with_id, self.uttered, &mut out, &mut self.dice);
+            }
+        }
+        self.send(number, &out);
+    }
+
+    /// Now and then something gets a key, and what has one is said again.
+    fn key(&mut self, number: usize, room: usize) -> Key {
+        let client = &self.clients[number];
+        match self.dice.below(12) {
+            0 => Key::New,
+            1 => {
+                let all = self.reference.repeatable(&client.name, room, client.encoding);
+                if all.is_empty() { Key::New } else { Key::Again(self.dice.pick(&all)) }
+            }
+            _ => Key::None,
+        }
     }
 
     fn wish(&mut self, number: usize, room: usize) -> Wish {

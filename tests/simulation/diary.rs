@@ -6,6 +6,7 @@ use throng::wire::client::ServerEvent;
 pub(crate) fn line(event: &ServerEvent<'_>) -> String {
     match event {
         ServerEvent::Welcome(_) => "welcome".to_owned(),
+        ServerEvent::Reply(reply) if reply.messages.is_some() => "history".to_owned(),
         ServerEvent::Reply(reply) => match (&reply.level, reply.offset, reply.recovered, reply.count) {
             (Some(_), Some(offset), ..) => format!("ack {}", offset.0),
             (None, Some(offset), None, _) => format!("joined {}", offset.0),

@@ -12,8 +12,10 @@ mod deeds;
 mod desk;
 mod diary;
 mod dice;
+mod fleeting;
 mod frames;
 mod leaving;
+mod pages;
 mod people;
 #[cfg(feature = "planted-bugs")]
 mod planted;
@@ -65,6 +67,11 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::ApiCloses,
     Lived::ApiLooks,
     Lived::ApiHistory,
+    Lived::Forgotten,
+    Lived::Dups,
+    Lived::Histories,
+    Lived::Overtaken,
+    Lived::Dropped,
 ];
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use throng::base::{Offset, Position};
+use throng::base::{Encoding, Offset, Position};
 
 /// One publish, from the moment it was sent.
 #[derive(Debug)]
@@ -23,6 +23,18 @@ pub(crate) struct Post {
     offset: Option<Offset>,
     at_unix_ms: Option<u64>,
     refused: bool,
+    keyed: Option<Keyed>,
+}
+
+/// What was published by a key may be sent again, by any connection of its user, and is one message in each life of its
+/// room. It is echoed to everybody, its publisher included.
+#[derive(Debug)]
+struct Keyed {
+    key: String,
+    encoding: Encoding,
+    /// Where it stands, by epoch; and in which it was answered as new.
+    lives: BTreeMap<u64, Offset>,
+    new_in: BTreeSet<u64>,
 }
 
 /// A message as one reader saw it.
@@ -85,6 +97,7 @@ impl Reference {
             offset: None,
             at_unix_ms: None,
             refused: false,
+            keyed: None,
         });
     }
 
@@ -109,6 +122,32 @@ impl Reference {
         if offset <= said { Ok(()) } else { Err(format!("R7 {user} is said to have read {offset:?}, it was {said:?}")) }
     }
 
+    /// The newest post was published by a key of its own.
+    pub(crate) fn by_key(&mut self, encoding: Encoding) -> String {
+        let (last, before) = self.posts.split_last_mut().expect("something was posted");
+        let same = |post: &&Post| post.keyed.is_some() && post.user == last.user && post.room == last.room;
+        let key = format!("k{}", before.iter().filter(same).count());
+        last.keyed = Some(Keyed { key: key.clone(), encoding, lives: BTreeMap::new(), new_in: BTreeSet::new() });
+        key
+    }
+
+    /// Posts of a user in a room that may be sent again.
+    pub(crate) fn repeatable(&self, user: &str, room: usize, encoding: Encoding) -> Vec<usize> {
+        let same = |post: &Post| {
+            post.user == user
+                && post.room == room
+                && post.keyed.as_ref().is_some_and(|keyed| keyed.encoding == encoding)
+        };
+        (0..self.posts.len()).filter(|tag| same(&self.posts[*tag])).collect()
+    }
+
+    /// What is to be sent again: key, event and payload.
+    pub(crate) fn again(&self, tag: usize) -> (String, Option<String>, String) {
+        let post = &self.posts[tag];
+        let keyed = post.keyed.as_ref().expect("only what has a key is sent again");
+        (keyed.key.clone(), post.event.clone(), post.json.clone())
+    }
+
     /// R1: a message seen is a message sent, the same for every reader, at one place only, never at its publisher
     /// who took the ack as receipt.
     /// Gives the number of the post.
@@ -119,7 +158,7 @@ impl Reference {
             && post.user == heard.user
             && post.event.as_deref() == heard.event
             && post.json == heard.json
-            && *post.at_unix_ms.get_or_insert(heard.at_unix_ms) == heard.at_unix_ms;
+            && (post.keyed.is_some() || *post.at_unix_ms.get_or_insert(heard.at_unix_ms) == heard.at_unix_ms);
         if !same {
             return Err(format!(
                 "R1 {post:?} was heard as {:?} from {} at {}",
@@ -132,20 +171,25 @@ impl Reference {
         if post.client == client && post.skip_own {
             return Err(format!("R1 {post:?} came back to its publisher, who has the ack"));
         }
-        if *post.offset.get_or_insert(heard.offset) != heard.offset {
+        if post.keyed.is_none() && *post.offset.get_or_insert(heard.offset) != heard.offset {
             return Err(format!("R1 {post:?} was heard again at {:?}", heard.offset));
         }
-        match heard.epoch {
-            Some(epoch) => self.place(tag, Place { room: heard.room, epoch, offset: heard.offset })?,
-            None => {}
+        if let Some(epoch) = heard.epoch {
+            self.place(tag, Place { room: heard.room, epoch, offset: heard.offset })?;
         }
         Ok(tag)
     }
 
-    /// R2: the ack names the place where everybody sees the message.
-    pub(crate) fn acked(&mut self, tag: usize, position: Position) -> Result<(), String> {
+    /// R2: the ack names the place where everybody sees the message. R6: by one key it is new once.
+    pub(crate) fn acked(&mut self, tag: usize, position: Position, dup: bool) -> Result<(), String> {
         let post = &mut self.posts[tag];
-        if *post.offset.get_or_insert(position.offset) != position.offset {
+        if let Some(keyed) = &mut post.keyed {
+            if !dup && !keyed.new_in.insert(position.epoch.0) {
+                return Err(format!("R6 {post:?} was accepted twice, at {position:?} too"));
+            }
+        } else if dup {
+            return Err(format!("R6 {post:?} has no key and was known at {position:?}"));
+        } else if *post.offset.get_or_insert(position.offset) != position.offset {
             return Err(format!("R2 {post:?} was acknowledged at {:?}", position.offset));
         }
         let room = post.room;
@@ -155,6 +199,10 @@ impl Reference {
     /// R3: what was refused was given no offset.
     pub(crate) fn refused(&mut self, tag: usize) -> Result<(), String> {
         let post = &mut self.posts[tag];
+        if post.keyed.is_some() {
+            // Another time it may not be.
+            return Ok(());
+        }
         post.refused = true;
         if post.offset.is_some() { Err(format!("R3 {post:?} was refused after it had been heard")) } else { Ok(()) }
     }
@@ -198,7 +246,8 @@ impl Reference {
         }
         let mut last: BTreeMap<(usize, usize, u64), Offset> = BTreeMap::new();
         for post in &self.posts {
-            let Some((epoch, offset)) = post.place else { continue };
+            // What is sent again may come later than what was said after it.
+            let Some((epoch, offset)) = post.place.filter(|_| post.keyed.is_none()) else { continue };
             let before = last.insert((post.client, post.room, epoch), offset);
             if before.is_some_and(|before| before >= offset) {
                 return Err(format!("R5 {post:?} stands at or before {before:?}, which its publisher said earlier"));
@@ -216,6 +265,13 @@ impl Reference {
             ));
         }
         let post = &mut self.posts[tag];
+        if let Some(keyed) = &mut post.keyed {
+            let known = *keyed.lives.entry(place.epoch).or_insert(place.offset);
+            return match known == place.offset {
+                true => Ok(()),
+                false => Err(format!("R6 {post:?} stands at {place:?} too")),
+            };
+        }
         let known = *post.place.get_or_insert((place.epoch, place.offset));
         if known == (place.epoch, place.offset) { Ok(()) } else { Err(format!("R1 {post:?} stands at {place:?} too")) }
     }

@@ -3,7 +3,7 @@
 use throng::base::Encoding;
 use throng::shard::Count;
 
-use crate::client::{Asked, Surroundings, Words};
+use crate::client::{Asked, Key, Surroundings, Words};
 use crate::crowd::upgrade;
 use crate::dice::Dice;
 use crate::tokens::Paper;
@@ -64,12 +64,12 @@ impl Scene {
 
     /// A message with an `id`: its receipt is the ack.
     pub(crate) fn says(&mut self, who: usize, room: usize) {
-        self.utters(who, Words { room, with_id: true, echo: None, filler: 0, pieces: 1 });
+        self.utters(who, Words { room, with_id: true, echo: None, filler: 0, pieces: 1, key: Key::None });
     }
 
     /// A message without an `id`: its receipt is the copy.
     pub(crate) fn says_without_id(&mut self, who: usize, room: usize) {
-        self.utters(who, Words { room, with_id: false, echo: None, filler: 0, pieces: 1 });
+        self.utters(who, Words { room, with_id: false, echo: None, filler: 0, pieces: 1, key: Key::None });
     }
 
     /// A close frame; what is sent after it lies behind it.

@@ -4,7 +4,7 @@ use throng::base::Encoding::{Json, MessagePack};
 use throng::shard::{Count, Flush};
 use throng::wire::CloseReason;
 
-use crate::client::{Asked, Words};
+use crate::client::{Asked, Key, Words};
 use crate::scene::{Scene, plainly, with_history};
 use crate::view::Wish;
 use crate::world::Happening::{Mail, Read, Tick};
@@ -233,7 +233,7 @@ fn a_long_message_is_refused_while_it_would_push_out_of_the_log_what_a_shard_is_
     let room = scene.room_at(HOME);
     let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HOME, 1, Json, room));
     (0..9).for_each(|_| scene.says(bob, room));
-    scene.utters(bob, Words { room, with_id: true, echo: None, filler: 1_800, pieces: 1 });
+    scene.utters(bob, Words { room, with_id: true, echo: None, filler: 1_800, pieces: 1, key: Key::None });
     scene.turn(HOME, &[Read(bob)]);
     assert_eq!(scene.hears(bob).last().map(String::as_str), Some("refused 11 busy"));
     scene.comes_to_rest();
@@ -254,7 +254,7 @@ fn a_page_waits_until_the_answers_that_came_in_between_are_written() {
     let bob = scene.sits(HOME, 1, Json, room);
     let ann = scene.comes(HERE, 0, Json);
     for _ in 0..18 {
-        scene.utters(bob, Words { room, with_id: true, echo: None, filler: 100, pieces: 1 });
+        scene.utters(bob, Words { room, with_id: true, echo: None, filler: 100, pieces: 1, key: Key::None });
         scene.comes_to_rest();
     }
     scene.asks(ann, Asked::Join(room, with_history(18)));
@@ -288,7 +288,9 @@ fn messages_that_do_not_fit_on_top_of_the_answers_are_pulled() {
     let room = scene.room_at(HERE);
     let (ann, bob) = (scene.sits(HERE, 0, Json, room), scene.sits(HERE, 1, Json, room));
     (0..60).for_each(|_| scene.asks(ann, Asked::Ping));
-    (0..3).for_each(|_| scene.utters(bob, Words { room, with_id: true, echo: None, filler: 500, pieces: 1 }));
+    (0..3).for_each(|_| {
+        scene.utters(bob, Words { room, with_id: true, echo: None, filler: 500, pieces: 1, key: Key::None })
+    });
     let before = scene.count(HERE, Count::FellBehind);
     scene.turn(HERE, &[Read(bob)]);
     // The tick comes for the room; the answers are for the next one.

@@ -1,6 +1,9 @@
 //! What the worlds lived through, so that a run that saw nothing cannot pass.
 
-use throng::shard::{Count, Counters};
+use throng::base::{Limits, RoomClass};
+use throng::shard::{ClassCount, Count, Counters};
+
+use crate::fleeting;
 
 macro_rules! lived {
     ($($variant:ident $name:literal,)*) => {
@@ -43,6 +46,10 @@ lived! {
     Expired "tokens expired",
     Slots "slots told",
     SentAway "sent away in their slot",
+    Dups "publishes known by their key",
+    Histories "history pages",
+    Overtaken "values overtaken",
+    Dropped "ephemeral messages dropped",
     Refreshed "tokens refreshed",
     RefreshedAlike "of them as wide as before",
     RefreshedOtherwise "wider or narrower",
@@ -103,6 +110,10 @@ impl Tally {
             (Lived::PeopleDropped, Count::PresenceDropped),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
+        for class in fleeting::classes(&Limits::default(), &RoomClass::default()).ids() {
+            self.add(Lived::Overtaken, counters.count_of(class, ClassCount::Overtaken));
+            self.add(Lived::Dropped, counters.count_of(class, ClassCount::Dropped));
+        }
         self.add(Lived::Slow, counters.closes(CloseReason::Slow));
         self.add(Lived::Silent, counters.closes(CloseReason::Silent));
         self.add(Lived::SentAway, counters.closes(CloseReason::Restart));

@@ -1,6 +1,6 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
-use throng::base::{Classes, Limits, Presence, RoomClass};
+use throng::base::{Limits, Presence, RoomClass};
 use throng::shard::{Flush, Rules};
 
 use crate::dice::Dice;
@@ -162,10 +162,9 @@ impl Weather {
         }
     }
 
-    /// How every room of this world behaves.
+    /// How every room of this world behaves that is not of another kind.
     pub(crate) fn class(&self) -> RoomClass {
-        let PeopleRules { presence, leave_delay_ms, typing_ms, receipts } = self.people;
-        RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(&self.limits) }
+        self.class_with(&self.limits)
     }
 
     /// By which every shard begins.
@@ -175,9 +174,13 @@ impl Weather {
 
     /// The same with other limits.
     pub(crate) fn rules_with(&self, limits: Limits, default: Reach) -> Rules {
-        let mut rules = crate::tokens::rules(limits, default);
-        rules.classes = Classes::new(&self.limits, &[("*", self.class())], None).expect("one good class");
-        rules
+        let class = self.class_with(&limits);
+        crate::tokens::rules(limits, &class, default)
+    }
+
+    fn class_with(&self, limits: &Limits) -> RoomClass {
+        let PeopleRules { presence, leave_delay_ms, typing_ms, receipts } = self.people;
+        RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(limits) }
     }
 
     /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.

@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     /// The newest message each user had in each room when a connection of theirs ended.
     pub(crate) last_seen: BTreeMap<(usize, usize), Position>,
+    /// Messages in rooms without offsets.
+    pub(crate) uttered: usize,
     sessions: BTreeSet<usize>,
     seed: [u64; 2],
     trace: DefaultHasher,
@@ -107,6 +109,7 @@ impl World {
             reference: Reference::default(),
             tally: Tally::default(),
             last_seen: BTreeMap::new(),
+            uttered: 0,
             sessions: BTreeSet::new(),
             seed,
             trace: DefaultHasher::new(),
@@ -141,16 +144,14 @@ impl World {
     /// D4: who is told that its address has too many connections has as many as one shard admits.
     fn turned_away(&mut self, shard: usize, address: IpAddr, reason: CloseReason) {
         self.tally.add(Lived::TurnedAway, 1);
-        match reason {
-            CloseReason::AddressFull => {
-                let here = |socket: &&Socket| socket.shard == shard && socket.address == address && !socket.let_go;
-                let count = self.sockets.values().filter(here).count();
-                let most = Limits::share(self.weather.limits.connections_per_address_max, self.weather.shards);
-                assert_eq!(count, most as usize, "D4 {address} is told that it has all it may");
-                self.tally.add(Lived::AddressFull, 1);
-            }
-            CloseReason::HandshakeRate => self.tally.add(Lived::AddressRate, 1),
-            _ => {}
+        if reason == CloseReason::AddressFull {
+            let here = |socket: &&Socket| socket.shard == shard && socket.address == address && !socket.let_go;
+            let count = self.sockets.values().filter(here).count();
+            let most = Limits::share(self.weather.limits.connections_per_address_max, self.weather.shards);
+            assert_eq!(count, most as usize, "D4 {address} is told that it has all it may");
+            self.tally.add(Lived::AddressFull, 1);
+        } else if reason == CloseReason::HandshakeRate {
+            self.tally.add(Lived::AddressRate, 1);
         }
     }
 

@@ -233,3 +233,33 @@ test("a command needs a connection and does not wait", async () => {
   await settle();
   assert.equal(none.error.code, "not_connected");
 });
+
+test("what has a key is sent again when the connection falls, and is one message", async () => {
+  const it = await connected();
+  const plain = outcome(it.throng.publish("lobby", 1));
+  const keyed = outcome(it.throng.publish("lobby", 2, { key: "k-1" }));
+  assert.deepEqual(it.socket.of("publish").map(({ key }) => key), [undefined, "k-1"]);
+  const socket = await lostAndBack(it);
+  assert.equal(plain.error.code, "disconnected");
+  assert.deepEqual(said(socket), [2]);
+  assert.equal(socket.of("publish")[0].key, "k-1");
+  socket.reply("publish", { ...receipt(2), dup: true });
+  await settle();
+  assert.deepEqual([keyed.value.offset, keyed.value.dup], [2, true]);
+});
+
+test("what has a key and was never answered is told as uncertain when there will be no connection", async () => {
+  const it = await connected();
+  const keyed = outcome(it.throng.publish("lobby", 2, { key: "k-1" }));
+  it.throng.close();
+  await settle();
+  assert.deepEqual([keyed.error.code, keyed.error.indeterminate], ["disconnected", true]);
+});
+
+test("a receipt without an offset moves no position", async () => {
+  const it = await connected();
+  const sent = outcome(it.throng.publish("ticker:ibm", 1, { key: "ibm" }));
+  it.socket.reply("publish", { room: "ticker:ibm", level: "none" });
+  await settle();
+  assert.equal(sent.value.level, "none");
+});

@@ -395,3 +395,21 @@ test("rooms do not disturb each other", async () => {
     ],
   );
 });
+
+test("messages without offsets are handed out as they come, and history is asked for by page", async () => {
+  const it = await connected();
+  const room = it.throng.join("ticker:ibm");
+  const heard = [];
+  room.on("message", ({ key, data }) => heard.push([key, data]));
+  it.socket.reply("join", { room: "ticker:ibm", epoch: EPOCH, offset: 7 });
+  await settle();
+  for (const data of [1, 2]) {
+    it.socket.say({ type: "message", room: "ticker:ibm", at: 1, from: { user: "bob" }, key: "ibm", data });
+  }
+  assert.deepEqual(heard, [["ibm", 1], ["ibm", 2]]);
+  const page = room.history({ before: 5, limit: 2 });
+  const [asked] = it.socket.of("history");
+  assert.deepEqual([asked.room, asked.before, asked.limit], ["ticker:ibm", 5, 2]);
+  it.socket.reply("history", { room: "ticker:ibm", epoch: EPOCH, offset: 7, messages: [] });
+  assert.deepEqual((await page).messages, []);
+});

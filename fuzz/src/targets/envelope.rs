@@ -3,7 +3,7 @@
 
 use throng::base::{Encoding, Limits, RoomName};
 use throng::wire::client::{CommandOut, read_event, write_command};
-use throng::wire::{Command, Envelope, Rejected, decode, is_event_name};
+use throng::wire::{Command, Envelope, Rejected, decode, is_event_name, is_key};
 
 use super::feed::Feed;
 
@@ -33,14 +33,17 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
             CommandOut::Join { room, since: *since, history: *history, presence: *presence }
         }
         Command::Leave { room } => CommandOut::Leave { room },
-        Command::Publish { room, data, event, echo } => {
-            assert!(event.as_deref().is_none_or(is_event_name));
-            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo }
+        Command::Publish { room, data, event, echo, key } => {
+            assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
+            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
         }
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
         Command::Hello { token } => CommandOut::Hello { token: &token.0 },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
+        Command::History { room, from, messages_max } => {
+            CommandOut::History { room, from: *from, messages_max: *messages_max }
+        }
     };
     for to in Encoding::ALL {
         let mut again = Vec::new();

@@ -38,8 +38,15 @@ fn check(payload: &Payload, to: Encoding) {
     assert_eq!(again.as_deref(), Ok(&out[..]), "what we write is tight and proved");
     let room = RoomName::parse("fuzz").expect("a room's name");
     let from = Identity::new("ann \"A\"", Some(r#"{"age":41}"#)).expect("a user");
-    let message =
-        MessageOut { room: &room, offset: Offset(1), at_unix_ms: 2, from: &from, event: Some("e"), data: payload };
+    let message = MessageOut {
+        room: &room,
+        offset: Offset(1),
+        at_unix_ms: 2,
+        from: &from,
+        event: Some("e"),
+        key: None,
+        data: payload,
+    };
     let (mut direct, mut transcoded) = (Vec::new(), Vec::new());
     let data_at = write_message(&mut direct, payload.encoding(), &message);
     assert_message(payload.encoding(), &direct);

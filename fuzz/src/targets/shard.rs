@@ -152,11 +152,21 @@ fn envelope_of(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut Vec<
             let command = if options & 16 == 0 { CommandOut::Refresh { token } } else { CommandOut::Hello { token } };
             write_command(out, encoding, id, &command);
         }
+        12 => {
+            let from = match options >> 6 {
+                0 => HistoryFrom::Newest,
+                1 => HistoryFrom::Before(Offset(u64::from(options & 15))),
+                _ => HistoryFrom::After { epoch: Some(Epoch(0)), offset: Offset(u64::from(options & 15)) },
+            };
+            let messages_max = (options & 32 != 0).then_some(u32::from(options & 3));
+            write_command(out, encoding, Some(9), &CommandOut::History { room, from, messages_max });
+        }
         _ => {
             let payload = payload(feed, encoding);
             let event = (options & 4 != 0).then_some("e");
             let echo = (options & 8 != 0).then_some(options & 16 != 0);
-            write_command(out, encoding, id, &CommandOut::Publish { room, data: payload.as_data(), event, echo });
+            let key = (options & 32 != 0).then_some("k");
+            write_command(out, encoding, id, &CommandOut::Publish { room, data: payload.as_data(), event, echo, key });
         }
     }
 }

@@ -140,6 +140,7 @@ fn frame(wire: Wire, payload_bytes: usize) -> Result<Vec<u8>> {
         at_unix_ms: 1_700_000_000_000,
         from: &Identity::new(&token::sub("00c0ffee", 350), None)?,
         event: None,
+        key: None,
         data: &data.to_payload(),
     };
     let mut frame = Vec::new();

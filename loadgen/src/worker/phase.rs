@@ -211,7 +211,7 @@ impl Worker {
             &mut self.envelope,
             self.encoding,
             id,
-            &CommandOut::Publish { room: &room, data, event: None, echo },
+            &CommandOut::Publish { room: &room, data, event: None, echo, key: None },
         );
         if let Err(error) = self.send_envelope(member) {
             self.on_send_failed(member, &error);

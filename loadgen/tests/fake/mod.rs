@@ -224,7 +224,8 @@ impl World {
             | Command::Presence { .. }
             | Command::Ping
             | Command::Hello { .. }
-            | Command::Refresh { .. } => panic!("the prover does not ask this"),
+            | Command::Refresh { .. }
+            | Command::History { .. } => panic!("the prover does not ask this"),
         }
     }
 
@@ -255,7 +256,7 @@ impl World {
         if let Some(id) = id.filter(|_| !(lie == Lie::WithholdsAck && turn)) {
             let told = Offset(offset.0 + u64::from(lie == Lie::AcksElsewhere && turn));
             let position = Position { epoch: EPOCH, offset: told };
-            say(stream, encoding, &Event::Published { id, room: &room.name, position })?;
+            say(stream, encoding, &Event::Published { id, room: &room.name, position, dup: false })?;
         }
         if lie == Lie::MutesAll || lie == Lie::ForgetsAccepted && turn {
             return Some(());
@@ -271,7 +272,8 @@ impl World {
             self.deliveries += 1;
             let turn = self.deliveries.is_multiple_of(EVERY);
             let from = if lie == Lie::Misattributes && turn { &stranger } else { user };
-            let message = MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, data: &payload };
+            let message =
+                MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, key: None, data: &payload };
             let mut frame = Vec::new();
             write_message(&mut frame, member.encoding, &message);
             let lie = if turn { lie } else { Lie::Honest };

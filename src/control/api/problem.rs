@@ -58,6 +58,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal {
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::TooOften => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::KeyReused => StatusCode::CONFLICT,
             Refusal::Forbidden | Refusal::BadToken | Refusal::OtherUser => StatusCode::FORBIDDEN,
             Refusal::Malformed | Refusal::UnknownCommand => StatusCode::BAD_REQUEST,
             Refusal::Unsupported => StatusCode::NOT_IMPLEMENTED,
@@ -65,6 +68,7 @@ impl From<Refusal> for Problem {
             | Refusal::AlreadyJoined
             | Refusal::NotJoined
             | Refusal::TooManyRooms
+            | Refusal::RoomFull
             | Refusal::Unportable
             | Refusal::TooDeep => StatusCode::UNPROCESSABLE_ENTITY,
         };
@@ -150,7 +154,8 @@ mod tests {
     fn every_refusal_of_the_wire_is_a_status_that_fits() {
         for refusal in Refusal::ALL {
             let problem = Problem::from(refusal);
-            assert_eq!(problem.status.is_server_error(), refusal.retryable() || refusal == Refusal::Unsupported);
+            let ours = matches!(refusal, Refusal::Busy | Refusal::Unsupported);
+            assert_eq!(problem.status.is_server_error(), ours, "{refusal:?}");
             assert_eq!((problem.code, problem.retry_after_ms), (refusal.code(), refusal.retry_after_ms()));
         }
     }

@@ -37,6 +37,8 @@ pub enum Command<'a> {
         data: Data<'a>,
         event: Option<Cow<'a, str>>,
         echo: Option<bool>,
+        /// By which it is known when it is sent again; where the last value of each key is kept, which value it is.
+        key: Option<Cow<'a, str>>,
     },
     /// Always with an `id`.
     Presence {
@@ -65,6 +67,26 @@ pub enum Command<'a> {
     Refresh {
         token: TokenText<'a>,
     },
+    /// A piece of what was said before. Always with an `id`.
+    History {
+        room: Cow<'a, str>,
+        from: HistoryFrom,
+        /// Not yet cut to the limit.
+        messages_max: Option<u32>,
+    },
+}
+
+/// Which piece of what was said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HistoryFrom {
+    Newest,
+    /// The newest before this offset.
+    Before(Offset),
+    /// The oldest after this position. Without an epoch: of whatever life the room is in.
+    After {
+        epoch: Option<Epoch>,
+        offset: Offset,
+    },
 }
 
 /// A token inside a command. `Debug` never shows it.
@@ -79,8 +101,8 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 10] =
-        ["join", "leave", "publish", "presence", "typing", "read", "unread", "ping", "hello", "refresh"];
+    pub const NAMES: [&'static str; 11] =
+        ["join", "leave", "publish", "presence", "typing", "read", "unread", "ping", "hello", "refresh", "history"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -95,6 +117,7 @@ impl Command<'_> {
             Command::Ping => 7,
             Command::Hello { .. } => 8,
             Command::Refresh { .. } => 9,
+            Command::History { .. } => 10,
         }
     }
 
@@ -118,6 +141,11 @@ pub struct Rejected {
 pub fn is_event_name(text: &str) -> bool {
     let allows = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'_' | b'.' | b'-');
     (1..=EVENT_BYTES_MAX).contains(&text.len()) && text.bytes().all(allows)
+}
+
+/// Whether this may be a `key`: written like the name of a room.
+pub fn is_key(text: &str) -> bool {
+    RoomName::check(text).is_ok()
 }
 
 /// Reads one message. JSON is checked to be UTF-8 here too, so that nobody else's mistake can let other text through.
@@ -167,6 +195,8 @@ enum Field {
     Token,
     On,
     Offset,
+    Before,
+    Limit,
 }
 
 impl Field {
@@ -187,6 +217,8 @@ impl Field {
             "token" => Self::Token,
             "on" => Self::On,
             "offset" => Self::Offset,
+            "before" => Self::Before,
+            "limit" => Self::Limit,
             _ => return None,
         })
     }
@@ -261,7 +293,7 @@ impl<'a> Fields<'a> {
             "join" => Ok(Command::Join {
                 room: self.room()?,
                 since: self.since(limits.depth_max)?,
-                history: self.history()?,
+                history: self.count(Field::History, "`history` is not an integer from 0 on")?,
                 presence: self.boolean(Field::Presence, "`presence` is not a boolean")?.unwrap_or(false),
             }),
             "leave" => Ok(Command::Leave { room: self.room()? }),
@@ -275,7 +307,13 @@ impl<'a> Fields<'a> {
             "ping" => Ok(Command::Ping),
             "hello" => Ok(Command::Hello { token: self.token()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
-            "resume" | "send" | "history" => Err(Refusal::Unsupported.into()),
+            "history" if id.is_none() => Err(No::malformed("`history` asks for an answer and needs an `id`")),
+            "history" => Ok(Command::History {
+                room: self.room()?,
+                from: self.history_from(limits.depth_max)?,
+                messages_max: self.count(Field::Limit, "`limit` is not an integer from 0 on")?,
+            }),
+            "resume" | "send" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
         }
     }
@@ -304,12 +342,9 @@ impl<'a> Fields<'a> {
     }
 
     fn publish(&self) -> Result<Command<'a>, No> {
-        if self.optional(Field::Key).is_some() {
-            let detail = Some("`key` is not carried out by this version".to_owned());
-            return Err(No { refusal: Refusal::Unsupported, detail });
-        }
         let room = self.room()?;
         let event = self.event()?;
+        let key = self.key()?;
         let echo = self.boolean(Field::Echo, "`echo` is not a boolean")?;
         let Some(value) = self.known[Field::Data as usize] else {
             return Err(No::malformed("`data` is missing"));
@@ -320,7 +355,7 @@ impl<'a> Fields<'a> {
                 No { refusal: Refusal::Unportable, detail: Some(format!("byte {at}: {why}")) }
             }
         })?;
-        Ok(Command::Publish { room, data, event, echo })
+        Ok(Command::Publish { room, data, event, echo, key })
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
@@ -346,6 +381,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn key(&self) -> Result<Option<Cow<'a, str>>, No> {
+        let Some(value) = self.optional(Field::Key) else {
+            return Ok(None);
+        };
+        match value.text().filter(|key| is_key(key)) {
+            Some(key) => Ok(Some(key)),
+            None => Err(No::malformed("`key` is not a string of 1 to 128 bytes of A-Z a-z 0-9 : _ . - @ / +")),
+        }
+    }
+
     fn boolean(&self, field: Field, otherwise: &'static str) -> Result<Option<bool>, No> {
         let Some(value) = self.optional(field) else {
             return Ok(None);
@@ -357,13 +402,25 @@ impl<'a> Fields<'a> {
     }
 
     /// More than 32 bits can hold is as good as all of them.
-    fn history(&self) -> Result<Option<u32>, No> {
-        let Some(value) = self.optional(Field::History) else {
+    fn count(&self, field: Field, otherwise: &'static str) -> Result<Option<u32>, No> {
+        let Some(value) = self.optional(field) else {
             return Ok(None);
         };
         match value.unsigned() {
-            Some(newest) => Ok(Some(u32::try_from(newest).unwrap_or(u32::MAX))),
-            None => Err(No::malformed("`history` is not an integer from 0 on")),
+            Some(count) => Ok(Some(u32::try_from(count).unwrap_or(u32::MAX))),
+            None => Err(No::malformed(otherwise)),
+        }
+    }
+
+    fn history_from(&self, depth_max: usize) -> Result<HistoryFrom, No> {
+        match (self.optional(Field::Before), self.since(depth_max)?) {
+            (None, None) => Ok(HistoryFrom::Newest),
+            (Some(before), None) => match before.unsigned() {
+                Some(offset) => Ok(HistoryFrom::Before(Offset(offset))),
+                None => Err(No::malformed("`before` is not an integer from 0 on")),
+            },
+            (None, Some(Position { epoch, offset })) => Ok(HistoryFrom::After { epoch: Some(epoch), offset }),
+            (Some(_), Some(_)) => Err(No::malformed("`before` and `since` exclude each other")),
         }
     }
 

@@ -33,6 +33,11 @@ impl<'a> Value<'a> {
     }
 
     /// Where it begins in the envelope.
+    /// As it stands in the message.
+    pub(crate) fn raw(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub(crate) fn at(&self) -> usize {
         self.at
     }

@@ -2,8 +2,9 @@
 //!
 //! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
 
+use super::message::SharedFrame;
 use super::people::{Members, ReadBy, write_members, write_reads, write_users};
-use super::writer::{Writer, frame};
+use super::writer::{Writer, content, frame};
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use crate::wire::refusal::Refusal;
 
@@ -72,8 +73,9 @@ pub enum Event<'a> {
     },
     /// Answers `leave`.
     Left { id: u64, room: &'a RoomName },
-    /// Answers `publish`: the message is in memory at this position.
-    Published { id: u64, room: &'a RoomName, position: Position },
+    /// Answers `publish`: the message is in memory at this position. Offset 0: it has none and is kept nowhere for sure.
+    /// `dup`: it was there already, by its key.
+    Published { id: u64, room: &'a RoomName, position: Position, dup: bool },
     /// Answers `presence`.
     Members { id: u64, room: &'a RoomName, members: Members<'a> },
     /// Answers `typing`.
@@ -86,6 +88,8 @@ pub enum Event<'a> {
     Pong { id: u64 },
     /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
     Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
+    /// Likewise, as `too_often`: it may be tried again after so long.
+    TooOften { id: Option<u64>, retry_after_ms: u32 },
     /// These users came: their first connection.
     PresenceJoined { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// These users went: their last connection.
@@ -112,11 +116,26 @@ pub enum Event<'a> {
     Removed { room: &'a RoomName, why: RemovedWhy },
     /// The server is being replaced: in this time the connection is closed with 1012, and may come again.
     Drain { reconnect_in_ms: u64 },
+    /// Answers `history`.
+    History { id: u64, room: &'a RoomName, answer: HistoryAnswer<'a> },
+}
+
+/// A piece of what was said in a room.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryAnswer<'a> {
+    /// `None`: there is no such room now.
+    pub epoch: Option<Epoch>,
+    /// The newest offset there is.
+    pub head: Offset,
+    /// What is missing between the position asked for and the first message.
+    pub gap: Option<(Offset, Offset, GapWhy)>,
+    /// `message` frames of the reader's encoding, oldest first.
+    pub messages: &'a [SharedFrame],
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 24] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -140,6 +159,7 @@ impl Event<'_> {
         "reply_typing",
         "reply_read",
         "reply_unread",
+        "reply_history",
     ];
 
     /// The place in a table of all kinds.
@@ -151,7 +171,7 @@ impl Event<'_> {
             Event::Published { .. } => 3,
             Event::Members { .. } => 4,
             Event::Pong { .. } => 5,
-            Event::Error { .. } => 6,
+            Event::Error { .. } | Event::TooOften { .. } => 6,
             Event::PresenceJoined { .. } => 7,
             Event::PresenceLeft { .. } => 8,
             Event::Gap { .. } => 9,
@@ -168,6 +188,7 @@ impl Event<'_> {
             Event::TypingTaken { .. } => 20,
             Event::ReadTaken { .. } => 21,
             Event::Unread { .. } => 22,
+            Event::History { .. } => 23,
         }
     }
 
@@ -226,11 +247,18 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.unsigned_field("offset", head.0);
             write_unread(w, head, read);
         }
-        Event::Published { id, room, position } => {
-            start_reply(w, id, Some(room), 3);
+        Event::Published { id, room, position, .. } if position.offset == Offset(0) => {
+            start_reply(w, id, Some(room), 1);
+            w.text_field("level", "none");
+        }
+        Event::Published { id, room, position, dup } => {
+            start_reply(w, id, Some(room), 3 + usize::from(dup));
             w.text_field("epoch", &position.epoch.to_string());
             w.unsigned_field("offset", position.offset.0);
             w.text_field("level", "memory");
+            if dup {
+                w.boolean_field("dup", true);
+            }
         }
         Event::Members { id, room, members } => {
             start_reply(w, id, Some(room), members.fields());
@@ -238,16 +266,35 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
         }
         Event::Pong { id } => start_reply(w, id, None, 0),
         Event::Error { id, refusal, detail } => {
-            let retry_after_ms = refusal.retry_after_ms();
-            start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
-            if let Some(id) = id {
-                w.unsigned_field("id", id);
+            let sentence = detail.unwrap_or_else(|| refusal.message());
+            write_error(w, id, refusal, sentence, refusal.retry_after_ms());
+        }
+        Event::TooOften { id, retry_after_ms } => {
+            let refusal = Refusal::TooOften;
+            write_error(w, id, refusal, refusal.message(), Some(retry_after_ms));
+        }
+        Event::History { id, room, answer } => {
+            let more = usize::from(answer.epoch.is_some()) + usize::from(answer.gap.is_some());
+            start_reply(w, id, Some(room), 2 + more);
+            if let Some(epoch) = answer.epoch {
+                w.text_field("epoch", &epoch.to_string());
             }
-            w.text_field("code", refusal.code());
-            w.text_field("message", detail.unwrap_or_else(|| refusal.message()));
-            if let Some(retry_after_ms) = retry_after_ms {
-                w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
+            w.unsigned_field("offset", answer.head.0);
+            if let Some((from, to, why)) = answer.gap {
+                w.key("gap");
+                w.map(3);
+                w.unsigned_field("from", from.0);
+                w.unsigned_field("to", to.0);
+                w.text_field("why", why.name());
+                w.end_map();
             }
+            w.key("messages");
+            w.array(answer.messages.len());
+            for message in answer.messages {
+                w.element();
+                w.out.extend_from_slice(content(message));
+            }
+            w.end_array();
         }
         Event::PresenceJoined { room, users, count, version } => {
             write_presence(w, "joined", room, users, count, version);
@@ -315,6 +362,18 @@ fn start(w: &mut Writer<'_>, kind: &str, more: usize) {
     w.text_field("type", kind);
 }
 
+fn write_error(w: &mut Writer<'_>, id: Option<u64>, refusal: Refusal, sentence: &str, retry_after_ms: Option<u32>) {
+    start(w, "error", 2 + usize::from(id.is_some()) + usize::from(retry_after_ms.is_some()));
+    if let Some(id) = id {
+        w.unsigned_field("id", id);
+    }
+    w.text_field("code", refusal.code());
+    w.text_field("message", sentence);
+    if let Some(retry_after_ms) = retry_after_ms {
+        w.unsigned_field("retry_after_ms", u64::from(retry_after_ms));
+    }
+}
+
 fn start_reply(w: &mut Writer<'_>, id: u64, room: Option<&RoomName>, more: usize) {
     start(w, "reply", 1 + usize::from(room.is_some()) + more);
     w.unsigned_field("id", id);
@@ -346,7 +405,14 @@ fn length_guess(event: &Event<'_>) -> usize {
         | Event::PresenceBack { users, .. }
         | Event::Typing { users, .. } => users.len(),
         Event::Read { reads, .. } => reads.len(),
-        Event::Welcome { .. } | Event::Error { .. } | Event::Gap { .. } | Event::Unread { .. } => 1,
+        Event::Welcome { .. }
+        | Event::Error { .. }
+        | Event::TooOften { .. }
+        | Event::Gap { .. }
+        | Event::Unread { .. } => 1,
+        Event::History { answer, .. } => {
+            return 200 + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+        }
         Event::Left { .. }
         | Event::Published { .. }
         | Event::TypingTaken { .. }

@@ -37,8 +37,15 @@ fn a_frame_header_has_each_of_its_three_lengths_and_data_is_where_it_is_said_to_
         let text = "x".repeat(length);
         for encoding in Encoding::ALL {
             let data = payload(encoding, &Tree::Text(text.clone()));
-            let message =
-                MessageOut { room: &room, offset: Offset(1), at_unix_ms: 2, from: &ann, event: None, data: &data };
+            let message = MessageOut {
+                room: &room,
+                offset: Offset(1),
+                at_unix_ms: 2,
+                from: &ann,
+                event: None,
+                key: None,
+                data: &data,
+            };
             let mut out = b"before".to_vec();
             let at = write_message(&mut out, encoding, &message);
             let frame = &out[6..];
@@ -55,7 +62,7 @@ fn a_plain_publish_and_a_plain_message_are_read_in_place() {
     let (room, ann) = (RoomName::parse("a").unwrap(), Identity::new("ann", None).unwrap());
     for encoding in Encoding::ALL {
         let data = payload(encoding, &text("hello"));
-        let out = CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: None };
+        let out = CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: None, key: None };
         let mut bytes = Vec::new();
         write_command(&mut bytes, encoding, Some(1), &out);
         let command = decode(encoding, &bytes, &Limits::default()).unwrap().command;
@@ -63,8 +70,15 @@ fn a_plain_publish_and_a_plain_message_are_read_in_place() {
             matches!(command, Command::Publish { room: Cow::Borrowed("a"), event: Some(Cow::Borrowed("said")), .. });
         assert!(in_place, "{command:?}");
 
-        let message =
-            MessageOut { room: &room, offset: Offset(1), at_unix_ms: 2, from: &ann, event: Some("said"), data: &data };
+        let message = MessageOut {
+            room: &room,
+            offset: Offset(1),
+            at_unix_ms: 2,
+            from: &ann,
+            event: Some("said"),
+            key: None,
+            data: &data,
+        };
         let mut frame = Vec::new();
         write_message(&mut frame, encoding, &message);
         let event = read_event(encoding, unframed(encoding, &frame)).unwrap();
@@ -77,7 +91,8 @@ fn a_plain_publish_and_a_plain_message_are_read_in_place() {
 fn a_command_cut_short_anywhere_is_malformed() {
     for encoding in Encoding::ALL {
         let data = payload(encoding, &Tree::List(vec![text("a\nb"), Tree::Int(1 << 40), Tree::Map(vec![])]));
-        let out = CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: Some(true) };
+        let out =
+            CommandOut::Publish { room: "a", data: data.as_data(), event: Some("said"), echo: Some(true), key: None };
         let mut bytes = Vec::new();
         write_command(&mut bytes, encoding, Some(1), &out);
         assert!(decode(encoding, &bytes, &Limits::default()).is_ok());
@@ -126,6 +141,15 @@ fn identity((user, info): &(String, Option<Tree>)) -> Identity {
     Identity::new(user, info.as_deref()).unwrap()
 }
 
+fn any_history() -> impl Strategy<Value = HistoryFrom> {
+    prop_oneof![
+        Just(HistoryFrom::Newest),
+        any::<u64>().prop_map(|offset| HistoryFrom::Before(Offset(offset))),
+        (any::<u64>(), any::<u64>())
+            .prop_map(|(epoch, offset)| HistoryFrom::After { epoch: Some(Epoch(epoch)), offset: Offset(offset) }),
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
     let position = (any::<u64>(), any::<u64>())
         .prop_map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset: Offset(offset) });
@@ -142,13 +166,26 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
         Just(Command::Ping),
         "\\PC{0,30}".prop_map(|token| Command::Hello { token: TokenText(token.into()) }),
         "\\PC{0,30}".prop_map(|token| Command::Refresh { token: TokenText(token.into()) }),
-        (room(), data, any_event(), any::<Option<bool>>()).prop_map(|(room, data, event, echo)| {
-            let data = prove(JSON, data.to_vec().leak(), 32).unwrap();
-            Command::Publish { room, data, event: event.map(Into::into), echo }
+        (room(), any_history(), any::<Option<u32>>()).prop_map(|(room, from, messages_max)| Command::History {
+            room,
+            from,
+            messages_max
         }),
+        (room(), data, any_event(), any::<Option<bool>>(), prop::option::of(any_room())).prop_map(
+            |(room, data, event, echo, key)| {
+                let data = prove(JSON, data.to_vec().leak(), 32).unwrap();
+                Command::Publish {
+                    room,
+                    data,
+                    event: event.map(Into::into),
+                    echo,
+                    key: key.map(|key| key.as_str().to_owned().into()),
+                }
+            }
+        ),
     ];
     (any::<u32>(), any::<bool>(), command).prop_map(|(id, with_id, command)| {
-        let needed = matches!(command, Command::Presence { .. } | Command::Unread { .. });
+        let needed = matches!(command, Command::Presence { .. } | Command::Unread { .. } | Command::History { .. });
         ((with_id || needed).then_some(id.into()), command)
     })
 }
@@ -162,8 +199,15 @@ fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
     let members =
         Members { presence: Presence::Announced, list: Some(&list), count: 2, version: 3, reads: Some(&reads) };
     let (epoch, from, to) = (Epoch(1), Offset(2), Offset(3));
-    let message =
-        MessageOut { room: &room, offset: from, at_unix_ms: 2, from: &users[0], event: Some("e"), data: &data };
+    let message = MessageOut {
+        room: &room,
+        offset: from,
+        at_unix_ms: 2,
+        from: &users[0],
+        event: Some("e"),
+        key: None,
+        data: &data,
+    };
     let mut frames = vec![Vec::new(); 6];
     write_message(&mut frames[0], encoding, &message);
     write_event(&mut frames[1], encoding, &Event::Members { id: 1, room: &room, members });
@@ -181,8 +225,8 @@ fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
             CommandOut::Join { room, since: *since, history: *history, presence: *presence }
         }
         Command::Leave { room } => CommandOut::Leave { room },
-        Command::Publish { room, data, event, echo } => {
-            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo }
+        Command::Publish { room, data, event, echo, key } => {
+            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
         }
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
@@ -191,6 +235,9 @@ fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
         Command::Ping => CommandOut::Ping,
         Command::Hello { token } => CommandOut::Hello { token: &token.0 },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
+        Command::History { room, from, messages_max } => {
+            CommandOut::History { room, from: *from, messages_max: *messages_max }
+        }
     }
 }
 
@@ -266,7 +313,7 @@ proptest! {
         let from_whom = identity(&person);
         let event = event.as_deref();
         let message =
-            MessageOut { room: &room, offset: Offset(offset), at_unix_ms, from: &from_whom, event, data: &data };
+            MessageOut { room: &room, offset: Offset(offset), at_unix_ms, from: &from_whom, event, key: None, data: &data };
         let frames = Encoding::ALL.map(|encoding| {
             let mut out = Vec::new();
             let at = write_message(&mut out, encoding, &message);

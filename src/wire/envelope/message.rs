@@ -18,12 +18,15 @@ pub type SharedFrame = std::sync::Arc<[u8]>;
 #[derive(Clone, Copy, Debug)]
 pub struct MessageOut<'a> {
     pub room: &'a RoomName,
+    /// 0: it has none, because its room keeps no order of messages.
     pub offset: Offset,
     /// When it was accepted, milliseconds since 1970.
     pub at_unix_ms: u64,
     pub from: &'a Identity,
     /// 1–64 bytes of `[A-Za-z0-9:_.-]`, as the decoder has checked.
     pub event: Option<&'a str>,
+    /// Which value of the room this is; only where the last value of each is kept.
+    pub key: Option<&'a str>,
     pub data: &'a Payload,
 }
 
@@ -38,11 +41,13 @@ pub struct Person<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub struct MessageIn<'a> {
     pub room: Cow<'a, str>,
+    /// 0: it has none.
     pub offset: Offset,
     /// When it was accepted, milliseconds since 1970.
     pub at_unix_ms: u64,
     pub from: Person<'a>,
     pub event: Option<Cow<'a, str>>,
+    pub key: Option<Cow<'a, str>>,
     /// As the server sent it. Read by the short way it is not walked again: the server's word is taken.
     pub data: Data<'a>,
 }
@@ -57,6 +62,7 @@ pub fn write_message(out: &mut Vec<u8>, encoding: Encoding, message: &MessageOut
         user: message.from.user(),
         info: info_of(message.from),
         event: message.event,
+        key: message.key,
         data: message.data.as_data(),
     };
     write_parts(out, encoding, &parts)
@@ -74,6 +80,7 @@ pub fn transcode_message(frame: &[u8], data_at: usize, from: Encoding, out: &mut
         user: &message.from.user,
         info: message.from.info,
         event: message.event.as_deref(),
+        key: message.key.as_deref(),
         data: message.data,
     };
     let to = match from {
@@ -113,11 +120,12 @@ struct Parts<'a> {
     user: &'a str,
     info: Option<Data<'a>>,
     event: Option<&'a str>,
+    key: Option<&'a str>,
     data: Data<'a>,
 }
 
 fn write_parts(out: &mut Vec<u8>, encoding: Encoding, parts: &Parts<'_>) -> usize {
-    let names = parts.room.len() + parts.user.len() + parts.event.map_or(0, str::len);
+    let names = parts.room.len() + parts.user.len() + parts.event.map_or(0, str::len) + parts.key.map_or(0, str::len);
     let guess = ENVELOPE_GUESS + names + parts.info.map_or(0, |info| info.raw().len()) + parts.data.raw().len();
     let (header, head) = frame(out, encoding, guess, |out| {
         let begin = out.len();
@@ -137,19 +145,25 @@ fn write_head(out: &mut Vec<u8>, encoding: Encoding, parts: &Parts<'_>) {
     let mut writer = Writer::new(out, encoding);
     match encoding {
         Encoding::MessagePack => {
-            writer.map(6 + usize::from(parts.event.is_some()));
+            let more = [parts.offset > Offset(0), parts.event.is_some(), parts.key.is_some()];
+            writer.map(5 + more.into_iter().filter(|there| *there).count());
             writer.out.extend_from_slice(MSGPACK_TYPE_ROOM);
         }
         Encoding::Json => writer.out.extend_from_slice(JSON_TYPE_ROOM),
     }
     writer.text(parts.room);
-    writer.unsigned_field("offset", parts.offset.0);
+    if parts.offset > Offset(0) {
+        writer.unsigned_field("offset", parts.offset.0);
+    }
     writer.unsigned_field("at", parts.at_unix_ms);
     writer.key("from");
     writer.person(parts.user, parts.info, 0);
     writer.end_map();
     if let Some(event) = parts.event {
         writer.text_field("event", event);
+    }
+    if let Some(key) = parts.key {
+        writer.text_field("key", key);
     }
     writer.key("data");
 }
@@ -196,6 +210,7 @@ fn read_msgpack(envelope: &[u8]) -> Option<MessageIn<'_>> {
         at_unix_ms,
         from: Person { user, info },
         event,
+        key: None,
         data: Data::of_proved(Encoding::MessagePack, read.rest, false),
     })
 }
@@ -227,23 +242,25 @@ fn read_json(envelope: &[u8]) -> Option<MessageIn<'_>> {
         at_unix_ms,
         from: Person { user, info },
         event,
+        key: None,
         data: Data::of_proved(Encoding::Json, read.rest, false),
     })
 }
 
 /// The long way: any order, any form.
 fn read_fields(encoding: Encoding, envelope: &[u8]) -> Option<MessageIn<'_>> {
-    let (mut room, mut offset, mut at, mut from, mut event, mut data) = (None, None, None, None, None, None);
-    let mut kind = None;
+    let (mut room, mut offset, mut at, mut from, mut event, mut data) = (None, Offset(0), None, None, None, None);
+    let (mut kind, mut key) = (None, None);
     let mut entries = Entries::of_message(encoding, envelope, DEPTH_CEILING).ok()?;
-    while let Some((key, value)) = entries.next_entry().ok()? {
-        match key.as_ref() {
+    while let Some((name, value)) = entries.next_entry().ok()? {
+        match name.as_ref() {
             "type" => kind = value.text(),
             "room" => room = value.text(),
-            "offset" => offset = value.unsigned(),
+            "offset" => offset = Offset(value.unsigned()?),
             "at" => at = value.unsigned(),
             "from" => from = read_person(&value),
             "event" => event = Some(value.text()?),
+            "key" => key = Some(value.text()?),
             "data" => data = Some(value.data().ok()?),
             _ => {}
         }
@@ -252,7 +269,7 @@ fn read_fields(encoding: Encoding, envelope: &[u8]) -> Option<MessageIn<'_>> {
     if kind? != "message" {
         return None;
     }
-    Some(MessageIn { room: room?, offset: Offset(offset?), at_unix_ms: at?, from: from?, event, data: data? })
+    Some(MessageIn { room: room?, offset, at_unix_ms: at?, from: from?, event, key, data: data? })
 }
 
 /// What is left of an envelope that is read in its known order.

@@ -15,8 +15,8 @@ mod laws;
 #[cfg(test)]
 mod tables;
 
-pub use command::{Command, Envelope, Rejected, TokenText, decode, is_event_name};
-pub use event::{Event, GapWhy, RemovedWhy, write_event};
+pub use command::{Command, Envelope, HistoryFrom, Rejected, TokenText, decode, is_event_name, is_key};
+pub use event::{Event, GapWhy, HistoryAnswer, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
 pub use people::{Member, Members, ReadBy};
 

@@ -29,7 +29,7 @@ fn keys_come_in_any_order_and_spacing_and_unknown_ones_are_passed_over() {
     let nulls = r#"{"type":"join","room":"a","id":null,"since":null,"history":null,"presence":null}"#;
     assert_eq!(json(nulls), Ok(Envelope { id: None, command: join }));
     let data = prove(JSON, b"null", 0).unwrap();
-    let publish = Command::Publish { room: room(), data, event: None, echo: None };
+    let publish = Command::Publish { room: room(), data, event: None, echo: None, key: None };
     assert_eq!(json(r#"{"type":"publish","room":"a","data":null}"#), Ok(Envelope { id: None, command: publish }));
 }
 
@@ -94,13 +94,13 @@ fn each_refusal_of_the_decoder_has_its_code_and_its_id_wherever_the_id_stands() 
         (r#""type":"nonsense""#.to_owned(), Refusal::UnknownCommand),
         (r#""type":"leave","room":"no such name""#.to_owned(), Refusal::BadRoom),
         (r#""type":"leave","room":"""#.to_owned(), Refusal::BadRoom),
-        (r#""type":"publish","room":"a","data":1,"key":"k""#.to_owned(), Refusal::Unsupported),
+        (r#""type":"publish","room":"a","data":1,"key":"no such key""#.to_owned(), Refusal::Malformed),
         (r#""type":"publish","room":"a","data":"\ud800""#.to_owned(), Refusal::Unportable),
         (r#""type":"publish","room":"a","data":[1e999]"#.to_owned(), Refusal::Unportable),
         (format!(r#""type":"publish","room":"a","data":{deep}"#), Refusal::TooDeep),
         (format!(r#""type":"ping","other":{deep}"#), Refusal::TooDeep),
     ];
-    let future = ["resume", "send", "history"];
+    let future = ["resume", "send"];
     let future = future.map(|kind| (format!(r#""type":"{kind}""#), Refusal::Unsupported));
     for (fields, refusal) in table.into_iter().chain(future) {
         assert_eq!(refused(&format!("{{\"id\":7,{fields}}}")), (Some(7), refusal), "{fields}");

@@ -8,6 +8,7 @@ use throng::wire::{Refusal, Verb};
 use super::{Asked, Client, EVERYBODY, RollCall, Sent, Surroundings, inbox_of, room_number};
 use crate::deeds::Since;
 use crate::diary;
+use crate::fleeting;
 use crate::reference::Heard;
 use crate::tally::Lived;
 use crate::tokens::Paper;
@@ -84,6 +85,10 @@ impl Client {
         let mut json = Vec::new();
         message.data.write_as(Encoding::Json, &mut json);
         let json = String::from_utf8(json).map_err(|_| "W5 a payload that is not UTF-8")?;
+        if fleeting::is(room) {
+            let seat = self.fleeting.entry(room).or_default();
+            return seat.on_message(room, message.offset.0, message.key.as_deref(), &json);
+        }
         let epoch = self.views.get(&room).and_then(|view| view.epoch);
         let heard = Heard {
             room,
@@ -117,16 +122,20 @@ impl Client {
     /// G1: a seat is taken only from who sits, or is about to, where some token or default of its time does not reach.
     fn on_removed(&mut self, room: usize, around: &mut Surroundings<'_>) -> Result<(), String> {
         around.tally.add(Lived::Removed, 1);
+        if fleeting::is(room) {
+            self.fleeting.entry(room).or_default().left();
+            return Ok(());
+        }
         let asking = self.is_asking(room);
         let view = self.views.entry(room).or_default();
         if !view.seated && !view.joined_silently && !asking {
             return Err(format!("G1 put out of room {room}, and does not sit there"));
         }
         view.on_removed(self.sequence);
-        let outstanding = self.outstanding.values().filter_map(|sent| match &sent.asked {
-            Asked::Refresh(paper, None) => Some(&**paper),
-            _ => None,
-        });
+        let outstanding = self
+            .outstanding
+            .values()
+            .filter_map(|sent| if let Asked::Refresh(paper, None) = &sent.asked { Some(&**paper) } else { None });
         let mut papers = self.papers.last().into_iter().chain(outstanding);
         let deeds = around.deeds;
         let lost = papers.any(|paper| {
@@ -180,7 +189,8 @@ impl Client {
                 let more = more.into_iter().filter(|(asked, _)| *asked).map(|(_, verb)| verb);
                 (*room, [Verb::Join].into_iter().chain(more).collect())
             }
-            Asked::Publish(room, _) => (*room, vec![Verb::Publish]),
+            Asked::Publish(room, _) | Asked::Fleeting(room) => (*room, vec![Verb::Publish]),
+            Asked::History(room) => (*room, vec![Verb::History]),
             Asked::Presence(room) => (*room, vec![Verb::Presence]),
             Asked::Typing(room, _) => (*room, vec![Verb::Publish]),
             Asked::Unread(room) => (*room, vec![Verb::Join]),
@@ -207,6 +217,16 @@ impl Client {
             return Err(format!("G3 {asked:?} was carried out, and no token of {} allows it", self.name));
         }
         match asked {
+            Asked::Join(room, _) if told == Some(room) && fleeting::is(room) => {
+                self.fleeting.entry(room).or_default().joined();
+                Ok(())
+            }
+            Asked::Leave(room) if told == Some(room) && fleeting::is(room) => {
+                self.fleeting.entry(room).or_default().left();
+                Ok(())
+            }
+            Asked::Fleeting(room) if told == Some(room) && reply.position().is_none() => Ok(()),
+            Asked::History(room) if told == Some(room) => self.on_history(room, reply, around),
             Asked::Join(room, wish) if told == Some(room) => {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
@@ -225,7 +245,9 @@ impl Client {
             Asked::Publish(room, tag) if told == Some(room) => {
                 let position = reply.position().ok_or_else(missing)?;
                 around.tally.add(Lived::Acks, 1);
-                around.reference.acked(tag, position)
+                let dup = reply.dup == Some(true);
+                around.tally.add(Lived::Dups, u64::from(dup));
+                around.reference.acked(tag, position, dup)
             }
             Asked::Presence(room) if told == Some(room) => {
                 if self.view(room).seated {
@@ -245,6 +267,8 @@ impl Client {
             | Asked::Typing(..)
             | Asked::Read(..)
             | Asked::Unread(_)
+            | Asked::History(_)
+            | Asked::Fleeting(_)
             | Asked::Wrong(_) => Err(missing()),
         }
     }
@@ -291,9 +315,17 @@ impl Client {
             // G2: whoever is refused is not granted it, and whoever is not granted it is refused.
             (Asked::Publish(_, tag), Refusal::Forbidden) if may_not => return around.reference.refused(*tag),
             // Until its seat is taken, somebody may sit where it may not join any more.
-            (Asked::Join(..) | Asked::Presence(_) | Asked::Typing(..) | Asked::Unread(_), Refusal::Forbidden) => {
-                may_not
-            }
+            (
+                Asked::Join(..)
+                | Asked::Presence(_)
+                | Asked::Typing(..)
+                | Asked::Unread(_)
+                | Asked::History(_)
+                | Asked::Fleeting(_),
+                Refusal::Forbidden,
+            ) => may_not,
+            // Its seat was taken on the way.
+            (Asked::Join(room, _) | Asked::Leave(room), Refusal::NotJoined) if fleeting::is(*room) => true,
             // Room for the answer is asked for with the first grant, before the others.
             _ if !may && refusal != Refusal::Busy => false,
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
@@ -307,7 +339,10 @@ impl Client {
             (Asked::Join(room, _), Refusal::NotJoined) => self.view(*room).left_after(id),
             (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
             (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
-            (Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..), Refusal::Busy) => true,
+            (
+                Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..) | Asked::History(_) | Asked::Fleeting(_),
+                Refusal::Busy,
+            ) => true,
             (Asked::Presence(_), Refusal::Unsupported) => people.presence == Presence::Off,
             (Asked::Typing(..), Refusal::Unsupported) => people.typing_ms == 0,
             (Asked::Read(..) | Asked::Unread(_), Refusal::Unsupported) => !people.receipts,

@@ -3,6 +3,8 @@
 mod hears;
 mod says;
 
+pub(crate) use says::envelope;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use throng::base::{Encoding, Now, Offset, Position, RoomName};
@@ -10,6 +12,7 @@ use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, R
 
 use crate::deeds::{Deeds, Since};
 use crate::dice::Dice;
+use crate::fleeting::Seat;
 use crate::reference::Reference;
 use crate::tally::{Lived, Tally};
 use crate::tokens::{FORBIDDEN, FORBIDDEN_ROOM, Paper};
@@ -26,6 +29,9 @@ pub(crate) enum Asked {
     Typing(usize, bool),
     Read(usize, Offset),
     Unread(usize),
+    History(usize),
+    /// Something said in a room without offsets.
+    Fleeting(usize),
     Ping,
     /// Another token, which must be refused with this.
     Refresh(Box<Paper>, Option<Refusal>),
@@ -52,6 +58,16 @@ pub(crate) struct Words {
     pub(crate) filler: usize,
     /// Fragments of the WebSocket message.
     pub(crate) pieces: usize,
+    pub(crate) key: Key,
+}
+
+/// Whether what is said can be said again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Key {
+    None,
+    New,
+    /// The post of this number once more.
+    Again(usize),
 }
 
 /// Where a client is in its life.
@@ -100,6 +116,8 @@ pub(crate) struct Client {
     /// It was told its slot: the server leaves.
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
+    /// Rooms without offsets.
+    pub(crate) fleeting: BTreeMap<usize, Seat>,
     pub(crate) roll_calls: Vec<RollCall>,
     /// What it heard without a seat, by room.
     pub(crate) announced: BTreeMap<usize, BTreeSet<usize>>,
@@ -172,6 +190,7 @@ impl Client {
             close_code: None,
             told_slot: false,
             views: BTreeMap::new(),
+            fleeting: BTreeMap::new(),
             roll_calls: Vec::new(),
             announced: BTreeMap::new(),
             diary: Vec::new(),

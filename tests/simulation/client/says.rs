@@ -1,10 +1,10 @@
 //! What a client sends, and what it notes about it.
 
-use throng::base::Encoding;
+use throng::base::{Encoding, Epoch, Offset};
 use throng::wire::client::{CommandOut, write_command};
-use throng::wire::{FrameKind, Refusal, prove, write_close, write_frame};
+use throng::wire::{FrameKind, HistoryFrom, Refusal, prove, write_close, write_frame};
 
-use super::{Asked, Client, Sent, Stage, Surroundings, Words, room_name};
+use super::{Asked, Client, Key, Sent, Stage, Surroundings, Words, room_name};
 use crate::dice::Dice;
 use crate::frames;
 use crate::tokens::{FORBIDDEN, Paper};
@@ -13,7 +13,7 @@ impl Client {
     /// Sends one command; returns the envelope's bytes as frames.
     pub(crate) fn ask(&mut self, asked: Asked, with_id: bool, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
         let wish = if let Asked::Join(_, wish) = &asked { Some(*wish) } else { None };
-        let command = |room: &str| match &asked {
+        let mut command = |room: &str| match &asked {
             Asked::Join(_, wish) => envelope(
                 self.encoding,
                 self.id(with_id),
@@ -32,10 +32,26 @@ impl Client {
             }
             Asked::Unread(_) => envelope(self.encoding, self.id(true), &CommandOut::Unread { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
-            Asked::Publish(..) | Asked::Refresh(..) | Asked::Wrong(_) => unreachable!("these have ways of their own"),
+            Asked::History(_) => {
+                let from = match dice.below(3) {
+                    0 => HistoryFrom::Newest,
+                    1 => HistoryFrom::Before(Offset(dice.roll() % 60)),
+                    _ => HistoryFrom::After { epoch: Some(Epoch(dice.roll())), offset: Offset(dice.roll() % 60) },
+                };
+                let history = CommandOut::History { room, from, messages_max: Some(dice.below(30) as u32) };
+                envelope(self.encoding, self.id(true), &history)
+            }
+            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Wrong(_) => {
+                unreachable!("these have ways of their own")
+            }
         };
         let room = match &asked {
-            Asked::Join(room, _) | Asked::Leave(room) | Asked::Presence(room) | Asked::Publish(room, _) => *room,
+            Asked::Join(room, _)
+            | Asked::Leave(room)
+            | Asked::Presence(room)
+            | Asked::History(room)
+            | Asked::Fleeting(room)
+            | Asked::Publish(room, _) => *room,
             Asked::Typing(room, _) | Asked::Read(room, _) | Asked::Unread(room) => *room,
             Asked::Ping | Asked::Refresh(..) | Asked::Wrong(_) => 0,
         };
@@ -52,16 +68,28 @@ impl Client {
 
     /// Sends a message to a room.
     pub(crate) fn publish(&mut self, words: &Words, out: &mut Vec<u8>, around: &mut Surroundings<'_>) {
-        let Words { room, with_id, echo, filler, pieces } = *words;
-        let tag = around.reference.next_tag();
-        let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
-        let event = tag.is_multiple_of(3).then_some("note");
-        let skip_own = echo.map_or(with_id, |echo| !echo);
-        around.reference.posted(self.number, room, &self.name, event, &json, (with_id, skip_own));
+        let Words { room, with_id, filler, pieces, .. } = *words;
+        let echo = if words.key == Key::None { words.echo } else { Some(true) };
+        let (tag, key, event, json) = match words.key {
+            Key::Again(tag) => {
+                let (key, event, json) = around.reference.again(tag);
+                (tag, Some(key), event, json)
+            }
+            Key::None | Key::New => {
+                let tag = around.reference.next_tag();
+                let json = format!("{{\"n\":{tag},\"x\":\"{}\"}}", "y".repeat(filler));
+                let event = tag.is_multiple_of(3).then(|| "note".to_owned());
+                let skip_own = echo.map_or(with_id, |echo| !echo);
+                around.reference.posted(self.number, room, &self.name, event.as_deref(), &json, (with_id, skip_own));
+                let key = (words.key == Key::New).then(|| around.reference.by_key(self.encoding));
+                (tag, key, event, json)
+            }
+        };
         let mut payload = Vec::new();
         prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
         let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
-        let command = CommandOut::Publish { room: &room_name(room), data, event, echo };
+        let (event, key) = (event.as_deref(), key.as_deref());
+        let command = CommandOut::Publish { room: &room_name(room), data, event, echo, key };
         let bytes = envelope(self.encoding, self.id(with_id), &command);
         self.send(&bytes, with_id.then_some(Asked::Publish(room, tag)), out, around.dice, pieces);
     }
@@ -98,11 +126,18 @@ impl Client {
         self.pings.push_back(payload);
     }
 
-    fn id(&self, with_id: bool) -> Option<u64> {
+    pub(crate) fn id(&self, with_id: bool) -> Option<u64> {
         with_id.then_some(self.sequence + 1)
     }
 
-    fn send(&mut self, envelope: &[u8], asked: Option<Asked>, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
+    pub(crate) fn send(
+        &mut self,
+        envelope: &[u8],
+        asked: Option<Asked>,
+        out: &mut Vec<u8>,
+        dice: &mut Dice,
+        pieces: usize,
+    ) {
         self.sequence += 1;
         if let Some(asked) = asked {
             let sent = Sent { asked, papers: self.papers.len().saturating_sub(1), since: self.since };
@@ -113,7 +148,7 @@ impl Client {
     }
 }
 
-fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
+pub(crate) fn envelope(encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_command(&mut bytes, encoding, id, command);
     bytes

@@ -1,0 +1,389 @@
+//! Two shards, by hand: what the classes of rooms say is what happens.
+
+use core::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::*;
+use crate::base::{Classes, ConnKey, Delivery, Identity, KeyWindow, Rate, RoomClass, RoomName, Verb, Verbs};
+use crate::wire::{Claims, FrameKind, Grants, Refusal, TokenVerifier, prove, sign_hs256, write_frame};
+
+const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
+const UNIX_MS: u64 = 1_800_000_000_000;
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+type Who = (ShardId, ConnKey);
+
+struct House {
+    shards: Vec<Shard>,
+    now: Now,
+    heard: Vec<(Who, Vec<u8>)>,
+    closed: Vec<CloseReason>,
+    answers: Vec<Answer>,
+    /// Whose sockets take nothing.
+    deaf: Vec<Who>,
+}
+
+fn rules(limits: Limits, given: &[(&str, RoomClass)]) -> Rules {
+    let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
+    let classes = Classes::new(&limits, given, None).unwrap();
+    Rules { classes, ..Rules::new(limits, verifier, Grants::everything()) }
+}
+
+impl House {
+    fn new(given: &[(&str, RoomClass)]) -> Self {
+        Self::with(Limits::default(), given)
+    }
+
+    fn with(limits: Limits, given: &[(&str, RoomClass)]) -> Self {
+        let rules = Arc::new(rules(limits, given));
+        let config = |id| ShardConfig {
+            id,
+            shards: 2,
+            rules: Arc::clone(&rules),
+            seed: [1, 2],
+            flush: Flush::Eager,
+            node: Arc::from("test"),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        };
+        let shards = (0..2).map(|id| Shard::new(config(ShardId(id)))).collect();
+        let now = Now { mono_ms: 5_000, unix_ms: UNIX_MS };
+        Self { shards, now, heard: Vec::new(), closed: Vec::new(), answers: Vec::new(), deaf: Vec::new() }
+    }
+
+    fn rests(&mut self) {
+        while (0..self.shards.len()).filter(|at| self.turn(*at)).count() > 0 {}
+    }
+
+    fn turn(&mut self, at: usize) -> bool {
+        let (now, from) = (self.now, ShardId(at as u16));
+        let shard = &mut self.shards[at];
+        shard.end_turn(now);
+        let (mut batch, mut busy) = (Batch::default(), shard.has_work());
+        while shard.fill_batch(now, &mut batch) {
+            busy = true;
+            let mut fates = Vec::new();
+            for (nth, write) in batch.writes().iter().enumerate() {
+                let who = (from, write.conn);
+                if self.deaf.contains(&who) {
+                    fates.push((nth, Fate::Stalled { taken: 0 }));
+                } else {
+                    self.heard.push((who, batch.bytes(write).to_vec()));
+                }
+            }
+            shard.finish_batch(now, &mut batch, &fates);
+        }
+        let mut effects = Vec::new();
+        shard.take_effects(&mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => {
+                    self.shards[at].handle(now, Input::Released { conn });
+                }
+                Effect::Closed { reason, .. } => self.closed.push(reason),
+                Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Opened { .. } => {}
+            }
+        }
+        self.shards[at].check().unwrap();
+        for to in 0..self.shards.len() {
+            let mut parcel = std::mem::take(self.shards[at].outgoing_mut(ShardId(to as u16)));
+            if !parcel.is_empty() {
+                busy = true;
+                self.shards[to].handle_parcel(now, from, &mut parcel);
+            }
+        }
+        busy
+    }
+
+    fn passes(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.unix_ms += ms;
+        let now = self.now;
+        self.shards.iter_mut().for_each(|shard| shard.handle(now, Input::Tick));
+        self.rests();
+    }
+
+    fn comes(&mut self, shard: u16, user: &str) -> Who {
+        let claims = Claims { sub: user, exp: UNIX_MS / 1_000 + 60_000, info: None, rooms: None };
+        let token = sign_hs256(SECRET, &claims).unwrap();
+        let mut head = format!(
+            "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
+        )
+        .into_bytes();
+        let conn = self.shards[usize::from(shard)].open(self.now, PEER).expect("a free row");
+        self.shards[usize::from(shard)].handle(self.now, Input::Received { conn, bytes: &mut head });
+        self.rests();
+        assert!(self.hears((ShardId(shard), conn)).contains("welcome"));
+        (ShardId(shard), conn)
+    }
+
+    fn says(&mut self, who: Who, text: &str) -> String {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, FrameKind::Text, text.as_bytes(), Some([1, 2, 3, 4]));
+        self.shards[who.0.index()].handle(self.now, Input::Received { conn: who.1, bytes: &mut frame });
+        self.rests();
+        self.hears(who)
+    }
+
+    fn joins(&mut self, who: Who, room: &str) -> String {
+        self.says(who, &format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#))
+    }
+
+    fn publishes(&mut self, who: Who, room: &str, more: &str, data: &str) -> String {
+        self.says(who, &format!(r#"{{"type":"publish","id":2,"room":"{room}"{more},"data":{data}}}"#))
+    }
+
+    /// Envelopes, one after the other.
+    fn hears(&mut self, who: Who) -> String {
+        let (mine, others) = std::mem::take(&mut self.heard).into_iter().partition(|(whose, _)| *whose == who);
+        self.heard = others;
+        let mine: Vec<(Who, Vec<u8>)> = mine;
+        mine.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
+    }
+
+    fn hears_again(&mut self, who: Who) -> String {
+        self.deaf.retain(|deaf| *deaf != who);
+        self.shards[who.0.index()].handle(self.now, Input::Writable { conn: who.1 });
+        self.rests();
+        self.hears(who)
+    }
+}
+
+fn class(change: impl FnOnce(&mut RoomClass)) -> RoomClass {
+    let mut class = RoomClass::default();
+    change(&mut class);
+    class
+}
+
+#[test]
+fn a_class_narrows_what_a_grant_allows_and_a_backend_is_not_asked() {
+    let mut house = House::new(&[("ticker:*", class(|class| class.can = Verbs::default().with(Verb::Join)))]);
+    let ann = house.comes(0, "ann");
+    assert!(house.joins(ann, "ticker:a").contains(r#""offset":0"#));
+    assert!(house.publishes(ann, "ticker:a", "", "1").contains("forbidden"));
+    assert!(house.publishes(ann, "ticker:b", "", "1").contains("forbidden"), "nor where nobody sits");
+    assert!(house.publishes(ann, "chat:a", "", "1").contains(r#""offset":1"#));
+    let notice = Notice {
+        room: RoomName::parse("ticker:a").unwrap(),
+        from: Identity::new("backend", None).unwrap(),
+        event: None,
+        payload: prove(crate::base::Encoding::Json, b"7", 32).unwrap().to_payload(),
+    };
+    let (home, now) = (house.shards[0].home_of("ticker:a"), house.now);
+    let ask = Ask { id: AskId(1), question: Question::Publish(vec![notice]) };
+    house.shards[home.index()].handle(now, Input::Ask(ask));
+    house.rests();
+    assert!(house.hears(ann).contains(r#""data":7"#));
+}
+
+#[test]
+fn a_publish_that_is_sent_again_on_another_shard_is_one_message() {
+    let mut house = House::new(&[]);
+    let (ann, again, bob) = (house.comes(0, "ann"), house.comes(1, "ann"), house.comes(1, "bob"));
+    house.joins(bob, "r");
+    let key = r#","key":"k""#;
+    let first = house.publishes(ann, "r", key, r#"{"a":1}"#);
+    assert!(first.contains(r#""offset":1"#) && !first.contains("dup"), "{first}");
+    let second = house.publishes(again, "r", key, r#"{"a":1}"#);
+    assert!(second.contains(r#""offset":1"#) && second.contains(r#""dup":true"#), "{second}");
+    assert!(house.publishes(again, "r", key, r#"{"a":2}"#).contains("key_reused"));
+    assert!(house.publishes(again, "r", r#","key":"k","event":"e""#, r#"{"a":1}"#).contains("key_reused"));
+    assert_eq!(house.hears(bob).matches(r#""type":"message""#).count(), 1);
+    let others = house.publishes(bob, "r", key, r#"{"a":2}"#);
+    assert!(others.contains(r#""offset":2"#) && !others.contains("dup"), "bob's key is bob's: {others}");
+    assert!(house.publishes(ann, "s", key, r#"{"a":2}"#).contains(r#""offset":1"#), "and each room's its own");
+    house.passes(600_001);
+    let late = house.publishes(ann, "r", key, r#"{"a":1}"#);
+    assert!(late.contains(r#""offset":3"#) && !late.contains("dup"), "the window is over: {late}");
+}
+
+#[test]
+fn keys_are_bounded_by_room_and_by_shard_and_can_be_switched_off() {
+    let few = KeyWindow { keys_max: 2, ms: 60_000 };
+    let off = class(|class| class.idempotency = KeyWindow { keys_max: 0, ms: 60_000 });
+    let limits = Limits { idempotency_keys_max: 3, ..Limits::default() };
+    let mut house = House::with(limits, &[("few", class(|class| class.idempotency = few)), ("off", off)]);
+    let ann = house.comes(0, "ann");
+    let key = |n: u32| format!(r#","key":"k{n}""#);
+    for n in 0..9 {
+        assert!(house.publishes(ann, "few", &key(n), "1").contains(&format!(r#""offset":{}"#, n + 1)), "{n}");
+    }
+    assert!(house.publishes(ann, "few", &key(0), "1").contains(r#""offset":10"#), "long forgotten");
+    assert!(house.publishes(ann, "few", &key(0), "1").contains("dup"));
+    assert!(house.publishes(ann, "off", &key(0), "1").contains("unsupported"));
+    let home = house.shards[0].home_of("few").index();
+    let full: Vec<String> =
+        (0..40).map(|n| format!("r{n}")).filter(|r| house.shards[0].home_of(r).index() == home).collect();
+    let told: Vec<String> = full.iter().map(|room| house.publishes(ann, room, &key(0), "1")).collect();
+    assert!(told[0].contains(r#""offset":1"#) && told[1].contains("busy"), "{told:?}");
+    assert_eq!(house.shards[home].gauges().idempotency_keys, 3);
+    assert!(house.publishes(ann, &full[1], "", "1").contains(r#""offset":1"#), "without a key it is taken");
+}
+
+#[test]
+fn a_user_has_one_rate_over_all_connections_and_others_have_theirs() {
+    let seldom = class(|class| class.publish_rate = Rate { per_minute: 60, burst: 2 });
+    let mut house = House::new(&[("chat:*", seldom)]);
+    let (ann, again, bob) = (house.comes(0, "ann"), house.comes(1, "ann"), house.comes(1, "bob"));
+    assert!(house.publishes(ann, "chat:a", "", "1").contains(r#""offset":1"#));
+    assert!(house.publishes(again, "chat:a", "", "1").contains(r#""offset":2"#));
+    let refused = house.publishes(ann, "chat:a", "", "1");
+    assert!(refused.contains("too_often") && refused.contains(r#""retry_after_ms":1000"#), "{refused}");
+    assert!(house.publishes(bob, "chat:a", "", "1").contains(r#""offset":3"#));
+    assert!(house.publishes(ann, "chat:b", "", "1").contains(r#""offset":1"#), "another room, another rate");
+    assert!(house.publishes(ann, "lobby", "", "1").contains(r#""offset":1"#), "another class has none");
+    house.passes(1_000);
+    assert!(house.publishes(ann, "chat:a", "", "1").contains(r#""offset":4"#));
+    let counted = house.shards.iter().map(|shard| shard.counters().refusals(Refusal::TooOften)).sum::<u64>();
+    assert_eq!(counted, 1);
+    assert!(house.shards.iter().map(|shard| shard.gauges().rate_keys).sum::<u64>() > 0);
+    house.passes(60_000);
+    assert_eq!(house.shards.iter().map(|shard| shard.gauges().rate_keys).sum::<u64>(), 0, "the quiet are forgotten");
+}
+
+#[test]
+fn who_goes_on_is_sent_away_and_who_listens_is_not() {
+    let once = class(|class| class.publish_rate = Rate { per_minute: 60, burst: 1 });
+    let mut house = House::with(Limits { strikes_per_minute: 3, ..Limits::default() }, &[("*", once)]);
+    let (ann, bob) = (house.comes(0, "ann"), house.comes(1, "bob"));
+    for _ in 0..5 {
+        assert!(house.publishes(bob, "b", "", "1").contains("offset"));
+        house.passes(1_000);
+    }
+    for _ in 0..4 {
+        house.publishes(ann, "a", "", "1");
+        assert_eq!(house.closed, []);
+    }
+    let goodbye = house.publishes(ann, "a", "", "1");
+    assert!(goodbye.contains("it went on"), "{goodbye}");
+    for _ in 0..20 {
+        // The patrol looks at a part of the table per tick.
+        house.passes(500);
+    }
+    assert_eq!(house.closed, [CloseReason::Flooding]);
+}
+
+#[test]
+fn joins_and_bytes_of_a_user_have_their_rates() {
+    let limits = Limits { joins_per_user_per_minute: 2, bytes_per_user_per_minute: 100, ..Limits::default() };
+    let (joins, mut house) = (Limits::share(2, 2), House::with(limits, &[]));
+    let ann = house.comes(0, "ann");
+    for n in 0..joins {
+        assert!(!house.joins(ann, &format!("r{n}")).contains("too_often"));
+    }
+    assert!(house.joins(ann, "more").contains("too_often"));
+    let data = format!("\"{}\"", "x".repeat(Limits::share(100, 2) as usize - 2));
+    assert!(house.publishes(ann, "r", "", &data).contains("offset"));
+    assert!(house.publishes(ann, "r", "", "1").contains("too_often"));
+    house.passes(60_000);
+    assert!(house.publishes(ann, "r", "", "1").contains("offset"));
+}
+
+#[test]
+fn a_room_holds_as_many_as_it_may_and_a_place_that_is_given_up_is_free() {
+    let mut house = House::new(&[("pair:*", class(|class| class.seats_max = 2))]);
+    let [ann, bob, carl] = [(0, "ann"), (1, "bob"), (1, "carl")].map(|(shard, user)| house.comes(shard, user));
+    assert!(house.joins(ann, "pair:a").contains("epoch") && house.joins(bob, "pair:a").contains("epoch"));
+    assert!(house.joins(carl, "pair:a").contains("room_full"));
+    let roll = house.says(ann, r#"{"type":"presence","id":3,"room":"pair:a"}"#);
+    assert!(roll.contains(r#""count":2"#), "{roll}");
+    house.says(bob, r#"{"type":"leave","id":3,"room":"pair:a"}"#);
+    assert!(house.joins(carl, "pair:a").contains("epoch"));
+}
+
+#[test]
+fn history_is_read_in_both_directions_page_by_page() {
+    let limits = Limits { log_messages_max: 8, history_page_max: 3, ..Limits::default() };
+    let mut house = House::with(limits, &[]);
+    let ann = house.comes(0, "ann");
+    let home = house.shards[0].home_of("r");
+    let other = house.comes(1 - home.0, "bob");
+    (0..10).for_each(|n| drop(house.publishes(ann, "r", "", &n.to_string())));
+    let mut ask = |more: &str| {
+        let told = house.says(other, &format!(r#"{{"type":"history","id":5,"room":"r"{more}}}"#));
+        let json = &told[told.find(r#"{"type""#).unwrap()..];
+        serde_json::from_str::<serde_json::Value>(json).unwrap()
+    };
+    let offsets = |page: &serde_json::Value| {
+        let messages = page["messages"].as_array().unwrap();
+        messages.iter().map(|message| message["offset"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let newest = ask("");
+    assert_eq!((offsets(&newest), newest["offset"].as_u64()), (vec![8, 9, 10], Some(10)));
+    assert_eq!(offsets(&ask(r#","before":8"#)), [5, 6, 7]);
+    assert_eq!(offsets(&ask(r#","before":5,"limit":2"#)), [3, 4]);
+    assert_eq!(offsets(&ask(r#","before":3"#)), [0_u64; 0]);
+    let epoch = newest["epoch"].as_str().unwrap().to_owned();
+    let since = |offset: u64| format!(r#","since":{{"epoch":"{epoch}","offset":{offset}}}"#);
+    let gap = ask(&since(0));
+    assert_eq!((offsets(&gap), gap["gap"]["to"].as_u64()), (vec![3, 4, 5], Some(2)));
+    assert_eq!((offsets(&ask(&since(5))), ask(&since(5)).get("gap")), (vec![6, 7, 8], None));
+    assert_eq!(offsets(&ask(&since(10))), [0_u64; 0]);
+    let nowhere = house.says(other, r#"{"type":"history","id":6,"room":"nowhere"}"#);
+    assert!(nowhere.contains(r#""offset":0,"messages":[]"#), "{nowhere}");
+}
+
+#[test]
+fn a_slow_reader_of_values_gets_the_last_of_each_and_a_late_one_gets_them_all() {
+    let mut house = House::new(&[("ticker:*", class(|class| class.delivery = Delivery::Latest))]);
+    let (ann, bob) = (house.comes(0, "ann"), house.comes(1, "bob"));
+    house.joins(bob, "ticker:x");
+    let set = |house: &mut House, key: &str, value: u32| {
+        house.publishes(ann, "ticker:x", &format!(r#","key":"{key}""#), &value.to_string())
+    };
+    assert!(set(&mut house, "a", 1).contains(r#""level":"none""#));
+    assert!(house.hears(bob).contains(r#""key":"a","data":1"#));
+    house.deaf.push(bob);
+    for value in 2..20 {
+        set(&mut house, if value % 2 == 0 { "a" } else { "b" }, value);
+        house.passes(100);
+    }
+    let heard = house.hears_again(bob);
+    assert!(heard.contains(r#""key":"a","data":18"#) && heard.contains(r#""key":"b","data":19"#), "{heard}");
+    assert!(heard.matches("message").count() < 6 && !heard.contains("gap") && !heard.contains("offset"), "{heard}");
+    let late = house.comes(0, "late");
+    let told = house.joins(late, "ticker:x");
+    assert!(told.contains(r#""key":"a","data":18"#) && told.contains(r#""key":"b","data":19"#), "{told}");
+    assert_eq!(told.matches(r#""type":"message""#).count(), 2);
+    assert!(house.says(late, r#"{"type":"history","id":5,"room":"ticker:x"}"#).contains("unsupported"));
+}
+
+#[test]
+fn a_slow_reader_of_what_is_ephemeral_misses_it_and_is_not_behind() {
+    let mut house = House::new(&[("cursor:*", class(|class| class.delivery = Delivery::Ephemeral))]);
+    let (ann, bob, carl) = (house.comes(0, "ann"), house.comes(1, "bob"), house.comes(1, "carl"));
+    house.joins(bob, "cursor:x");
+    house.joins(carl, "cursor:x");
+    house.deaf.push(bob);
+    for n in 0..10 {
+        assert!(house.publishes(ann, "cursor:x", "", &n.to_string()).contains(r#""level":"none""#));
+        house.passes(100);
+    }
+    assert_eq!(house.hears(carl).matches(r#""type":"message""#).count(), 10);
+    assert_eq!(house.shards.iter().map(|shard| shard.gauges().behind_readers).sum::<u64>(), 0);
+    let heard = house.hears_again(bob);
+    assert_eq!(heard.matches(r#""type":"message""#).count(), 1, "what stalled it, and nothing else: {heard}");
+    house.publishes(ann, "cursor:x", "", "77");
+    assert!(house.hears(bob).contains(r#""data":77"#));
+    let id = house.shards[1].config.rules.classes.of_room("cursor:x");
+    let dropped: u64 = house.shards.iter().map(|shard| shard.counters().count_of(id, ClassCount::Dropped)).sum();
+    assert_eq!(dropped, 9);
+    assert_eq!(house.shards.iter().map(|shard| shard.tables().logs).sum::<u64>(), 0, "nothing is kept");
+}
+
+#[test]
+fn a_reload_takes_hold_in_rooms_that_exist_but_not_in_what_kind_they_are() {
+    let mut house = House::new(&[]);
+    let ann = house.comes(0, "ann");
+    house.joins(ann, "chat:a");
+    let short = class(|class| (class.message_bytes_max, class.delivery) = (5, Delivery::Ephemeral));
+    let now = house.now;
+    for shard in &mut house.shards {
+        shard.handle(now, Input::Rules(Arc::new(rules(Limits::default(), &[("chat:*", short.clone())]))));
+    }
+    assert!(house.publishes(ann, "chat:a", "", r#""longer""#).contains("too_long"));
+    assert!(house.publishes(ann, "chat:a", "", "1").contains(r#""offset":1"#), "it keeps its offsets");
+    assert!(house.publishes(ann, "chat:new", "", "1").contains(r#""level":"none""#));
+}
