@@ -4,8 +4,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomClass, RoomName,
-    ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
 use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
 use crate::wire::{Refusal, SharedFrame};
@@ -37,8 +36,8 @@ impl Shard {
             home_at: at,
             delivery: room.delivery(),
         };
-        self.rooms.account(at, bytes_before);
         let class = room.class();
+        self.rooms.account(at, bytes_before);
         self.note_news(now, at);
         if is_full {
             // It counts until its shard has given the seat back.

@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::reference::Reference;
 use crate::socket::Socket;
 use crate::tally::{Lived, Tally};
-use crate::tokens::{Reach, START_UNIX_S, rules};
+use crate::tokens::{Reach, START_UNIX_S};
 use crate::weather::Weather;
 
 /// One thing that happens to a shard in a turn.

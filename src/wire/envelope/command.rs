@@ -200,7 +200,7 @@ enum Field {
 }
 
 impl Field {
-    const COUNT: usize = 13;
+    const COUNT: usize = 15;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
