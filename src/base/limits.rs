@@ -84,6 +84,10 @@ pub struct Limits {
     pub typing_named_max: usize,
     /// Users of one room whose read position is kept; beyond it the one who has read least far is forgotten.
     pub receipts_max: usize,
+    /// Read positions all rooms of one shard keep; beyond it a room keeps no more than it has, likewise.
+    pub receipts_kept_max: usize,
+    /// Users who are away in all rooms of one shard; whoever is lost beyond it has left at once.
+    pub away_max: usize,
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
@@ -161,6 +165,8 @@ impl Default for Limits {
             typing_max: 100,
             typing_named_max: 10,
             receipts_max: 1_000,
+            receipts_kept_max: 1 << 20,
+            away_max: 262_144,
             outbox_soft_bytes_max: 64 << 10,
             outbox_hard_bytes_max: 1 << 20,
             no_progress_ms: 30_000,

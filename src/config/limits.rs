@@ -286,6 +286,20 @@ fn of_rooms() -> Vec<Setting> {
         )
         .within(1..=65_535)
         .live(),
+        setting(
+            "limits.receipts_kept_max",
+            |c| &mut c.limits.receipts_kept_max,
+            "Read positions all rooms of one shard keep; beyond it a room keeps no more than it has.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.away_max",
+            |c| &mut c.limits.away_max,
+            "Users who are `away` in all rooms of one shard; whoever is lost beyond it has left at once.",
+        )
+        .within(0..=1 << 30)
+        .live(),
     ]
 }
 

@@ -27,6 +27,15 @@ pub struct Dropped {
     pub reads: u64,
 }
 
+/// What a room keeps of people who need not sit there any more: all rooms of a home together keep a bounded number.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Outlasting {
+    /// Users who are away.
+    pub away: usize,
+    /// Read positions.
+    pub reads: usize,
+}
+
 /// What those who watch are told at one tick.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct News {
@@ -44,19 +53,28 @@ impl Room {
         self.people.enter(who, telling);
     }
 
-    /// One seat less.
-    pub fn leave(&mut self, now: Now, gone: &Gone, class: &RoomClass, limits: &Limits) {
+    /// One seat less. False: they would be away now, but `away_max` are, and so they have left.
+    pub fn leave(&mut self, now: Now, gone: &Gone, class: &RoomClass, limits: &Limits, away_max: usize) -> bool {
         let telling = self.telling(class, limits);
         let stays = gone.parting == Parting::SocketDied && class.leave_delay_ms > 0;
-        let away_until = stays.then(|| now.mono_ms + class.leave_delay_ms);
-        self.people.leave(&gone.who, away_until, telling);
+        let has_place = self.people.away() < away_max;
+        let away_until = (stays && has_place).then(|| now.mono_ms + class.leave_delay_ms);
+        let was_last = self.people.leave(&gone.who, away_until, telling);
         if self.people.connections_of(&gone.who) == 0 {
             self.ends_typing(&gone.who);
         }
+        !(was_last && stays) || has_place
     }
 
-    /// Takes in what people did at some shard.
-    pub fn take_in(&mut self, now: Now, doings: &Doings, class: &RoomClass, limits: &Limits) -> Dropped {
+    /// Takes in what people did at some shard; of reads it keeps `receipts_max`.
+    pub fn take_in(
+        &mut self,
+        now: Now,
+        doings: &Doings,
+        class: &RoomClass,
+        limits: &Limits,
+        receipts_max: usize,
+    ) -> Dropped {
         let mut dropped = Dropped::default();
         for (who, on) in doings.typing.iter().filter(|_| class.typing_ms > 0) {
             if *on {
@@ -71,7 +89,7 @@ impl Room {
             // Where nobody is counted, anybody may have another connection.
             let elsewhere = class.presence == Presence::Off || self.people.connections_of(who) > 1;
             let reads = self.reads.get_or_insert_default();
-            let noted = reads.note(who, (*offset).min(head), elsewhere, limits.receipts_max);
+            let noted = reads.note(who, (*offset).min(head), elsewhere, receipts_max);
             dropped.reads += u64::from(noted == Noted::Forgot);
         }
         dropped
@@ -154,9 +172,8 @@ impl Room {
         self.typing.as_ref().map_or(0, |typing| typing.len())
     }
 
-    /// Read positions kept.
-    pub fn reads_len(&self) -> usize {
-        self.reads.as_ref().map_or(0, |reads| reads.len())
+    pub fn outlasting(&self) -> Outlasting {
+        Outlasting { away: self.people.away(), reads: self.reads.as_ref().map_or(0, |reads| reads.len()) }
     }
 
     fn telling(&self, class: &RoomClass, limits: &Limits) -> Telling {
@@ -209,8 +226,8 @@ mod tests {
             typing: typing.iter().map(|(name, on)| (who(name), *on)).collect(),
             reads: reads.iter().map(|(name, offset)| (who(name), Offset(*offset))).collect(),
         };
-        let limits = Limits { typing_max: 1, receipts_max: 1, ..Limits::default() };
-        room.take_in(at(mono_ms), &doings, &class(), &limits)
+        let limits = Limits { typing_max: 1, ..Limits::default() };
+        room.take_in(at(mono_ms), &doings, &class(), &limits, 1)
     }
 
     #[test]
@@ -223,7 +240,8 @@ mod tests {
         assert_eq!(news(&mut room, 0).unwrap().typing.unwrap().count, 0);
         does(&mut room, 0, &[("bob", true)], &[]);
         news(&mut room, 0);
-        room.leave(at(0), &Gone { who: who("bob"), parting: Parting::SocketDied }, &class(), &Limits::default());
+        let gone = Gone { who: who("bob"), parting: Parting::SocketDied };
+        assert!(room.leave(at(0), &gone, &class(), &Limits::default(), 1));
         let told = news(&mut room, 0).unwrap();
         assert_eq!((told.typing.unwrap().count, told.changes.unwrap().away), (0, vec![who("bob")]));
         assert_eq!(room.next_due(), Some(1_000), "only that bob is away");

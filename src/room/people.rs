@@ -114,13 +114,13 @@ impl People {
     }
 
     /// One connection less. Someone who is not here stays not here. `away_until`: when the last one is gone they count as
-    /// away until then.
-    pub fn leave(&mut self, who: &Identity, away_until: Option<u64>, telling: Telling) {
-        let Some(connections) = self.users.get_mut(who).filter(|connections| **connections > 0) else { return };
+    /// away until then. True: that was the last one.
+    pub fn leave(&mut self, who: &Identity, away_until: Option<u64>, telling: Telling) -> bool {
+        let Some(connections) = self.users.get_mut(who).filter(|connections| **connections > 0) else { return false };
         self.called = None;
         *connections -= 1;
         if *connections > 0 {
-            return;
+            return false;
         }
         if let Some(until_mono_ms) = away_until {
             let nobody = || Box::new(Away { until: BTreeMap::new(), next_mono_ms: until_mono_ms });
@@ -131,6 +131,7 @@ impl People {
             self.users.remove(who);
         }
         self.note(who, Standing::Here, telling);
+        true
     }
 
     /// Those whose time away is over are gone.
@@ -196,13 +197,13 @@ impl People {
     /// The first `members_max` users in order of their names (`None`: nobody is named), and the number of all. Made once
     /// for all who ask before somebody comes or goes.
     pub fn roll(&mut self, members_max: Option<usize>, telling: Telling) -> Roll {
-        self.rolled = true;
+        self.rolled |= self.touched;
         if let Some(news) = &mut self.news {
             news.rolls += 1;
         }
         if self.touched && !telling.watched {
             // Nobody will be told of what has changed, so no version will be given to it.
-            (self.touched, self.news, self.count_told) = (false, None, self.count());
+            (self.touched, self.rolled, self.news, self.count_told) = (false, false, None, self.count());
             self.version += 1;
         }
         let members = members_max.map(|members_max| self.call(members_max));
@@ -227,6 +228,11 @@ impl People {
     /// Distinct users, those who are away included.
     pub fn count(&self) -> u32 {
         self.users.len() as u32
+    }
+
+    /// Users whose last connection was lost.
+    pub fn away(&self) -> usize {
+        self.away.as_ref().map_or(0, |away| away.until.len())
     }
 
     fn call(&mut self, members_max: usize) -> Arc<[Member]> {
@@ -359,7 +365,7 @@ mod tests {
         let changes = news(&mut people).unwrap();
         assert_eq!((changes.counted, changes.joined.len(), changes.count, changes.version), (true, 0, 19_000, 1));
         assert!(!people.has_news() && news(&mut people).is_none());
-        (0..10).for_each(|n| people.leave(&who(&format!("u{n:05}")), None, TOLD));
+        assert!((0..10).all(|n| people.leave(&who(&format!("u{n:05}")), None, TOLD)));
         let changes = news(&mut people).unwrap();
         assert_eq!((changes.counted, changes.left.len(), changes.version), (false, 10, 2));
     }

@@ -20,6 +20,7 @@ impl Shard {
         let class = rules.classes.class(room.class());
         let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
+        let people_before = room.outlasting();
         room.enter(&join.identity, class, limits);
         trim(room, now, class.log.age_ms);
         let is_full = class.seats_max > 0 && room.seats() > u64::from(class.seats_max);
@@ -38,6 +39,7 @@ impl Shard {
         };
         let class = room.class();
         self.rooms.account(at, bytes_before);
+        self.rooms.account_people(at, people_before);
         self.note_news(now, at);
         if is_full {
             // It counts until its shard has given the seat back.
@@ -61,10 +63,14 @@ impl Shard {
         let rules = Arc::clone(&self.config.rules);
         let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
         room.set_seats(from, local, seats);
+        let before = room.outlasting();
+        let away_max = self.rooms.may_outlast(before, &rules.limits).away;
+        let Some(room) = self.rooms.room_mut(at) else { return };
         let class = rules.classes.class(room.class());
-        for gone in gone {
-            room.leave(now, gone, class, &rules.limits);
-        }
+        let stays = |gone| room.leave(now, gone, class, &rules.limits, away_max);
+        let left_at_once = gone.iter().map(stays).filter(|stays| !stays).count() as u64;
+        self.counters.add(Count::AwayFull, left_at_once);
+        self.rooms.account_people(at, before);
         self.note_news(now, at);
         self.rooms.settle(now, at, &rules.limits);
     }

@@ -142,7 +142,8 @@ impl Shard {
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
-        let nobody_does = self.news.is_empty() && self.doings.is_empty() && self.missed.is_empty();
+        let nobody_does =
+            self.news.is_empty() && !self.rooms.will_ring() && self.doings.is_empty() && self.missed.is_empty();
         let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
         let nothing_left = nothing_unsent && nothing_untold && nothing_to_do && nobody_does && nobody_to_go;
         nothing_left && self.outgoing.iter().all(Vec::is_empty)

@@ -94,7 +94,6 @@ use errands::Errands;
 use flush::FlushQueues;
 use grants::GrantTable;
 use marks::Marks;
-use news::NewsQueue;
 use patrol::Patrol;
 use rates::Rates;
 use revocation::Revocations;
@@ -138,8 +137,8 @@ pub struct Shard {
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
     owed: VecDeque<(HomePlace, ShardId)>,
-    /// Home rooms with news for those who watch, and when something in them ends.
-    news: NewsQueue,
+    /// Home rooms with news for those who watch.
+    news: Vec<u32>,
     /// What people here did since the last tick.
     doings: LocalDoings,
     /// Local rooms in which somebody was not told everything about the people, because they read too slowly.
@@ -198,7 +197,7 @@ impl Shard {
             outgoing_bytes: vec![0; usize::from(config.shards)],
             untold: Vec::new(),
             owed: VecDeque::new(),
-            news: NewsQueue::default(),
+            news: Vec::new(),
             doings: LocalDoings::default(),
             missed: BTreeMap::new(),
             flush: FlushQueues::default(),
@@ -310,6 +309,8 @@ impl Shard {
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
             idempotency_keys: self.rooms.keys() as u64,
+            away: self.rooms.outlasting().away as u64,
+            receipts: self.rooms.outlasting().reads as u64,
             rate_keys: self.rates.len() as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
             work_spaces: self.works_lent as u64,

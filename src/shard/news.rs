@@ -4,7 +4,6 @@
 //! with what follows; what ends by itself (typing, being away) ends though nobody says so. Must never: look at a room in
 //! which nothing happens.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Count, Mail, Shard};
@@ -12,34 +11,18 @@ use crate::base::{ConnKey, HomePlace, Identity, LocalPlace, Now, Offset, Presenc
 use crate::room::{Doings, Roll};
 use crate::wire::Refusal;
 
-/// Rooms with something to tell, and rooms in which something ends.
-#[derive(Default, Debug)]
-pub(crate) struct NewsQueue {
-    rooms: Vec<u32>,
-    /// When something ends, and where. A room stands here once; an entry that is out of date costs a look.
-    alarms: BTreeSet<(u64, u32)>,
-}
-
-impl NewsQueue {
-    pub(super) fn is_empty(&self) -> bool {
-        self.rooms.is_empty() && self.alarms.is_empty()
-    }
-}
-
 impl Shard {
     /// To be called when something was done in a room.
     pub(super) fn note_news(&mut self, now: Now, at: u32) {
         let Some(room) = self.rooms.room_mut(at) else { return };
         if !room.queued && room.has_news(now) {
             room.queued = true;
-            self.news.rooms.push(at);
+            self.news.push(at);
         }
         // What is due by now is looked at with this tick, or is not over for another reason: nothing rings twice at once.
         let due = room.next_due().map(|due| due.max(now.mono_ms + 1));
-        if let Some(due) = due.filter(|due| room.alarm_mono_ms == 0 || *due < room.alarm_mono_ms) {
-            self.news.alarms.remove(&(room.alarm_mono_ms, at));
-            room.alarm_mono_ms = due;
-            self.news.alarms.insert((due, at));
+        if let Some(due) = due {
+            self.rooms.ring_at(at, due);
         }
     }
 
@@ -51,8 +34,12 @@ impl Shard {
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
+        let before = room.outlasting();
+        let receipts_max = self.rooms.may_outlast(before, &rules.limits).reads;
+        let Some(room) = self.rooms.room_mut(place.at) else { return };
         let class = rules.classes.class(room.class());
-        let dropped = room.take_in(now, doings, class, &rules.limits);
+        let dropped = room.take_in(now, doings, class, &rules.limits, receipts_max);
+        self.rooms.account_people(place.at, before);
         self.counters.add(Count::TypingFull, dropped.typing);
         self.counters.add(Count::ReadsForgotten, dropped.reads);
         self.note_news(now, place.at);
@@ -110,7 +97,7 @@ impl Shard {
     /// Tells those who watch what happened since the last tick.
     pub(super) fn announce_news(&mut self, now: Now) {
         self.ring_alarms(now);
-        for at in std::mem::take(&mut self.news.rooms) {
+        for at in std::mem::take(&mut self.news) {
             self.announce_news_of(now, at);
         }
     }
@@ -147,14 +134,13 @@ impl Shard {
     /// What is over by now ends.
     fn ring_alarms(&mut self, now: Now) {
         let rules = Arc::clone(&self.config.rules);
-        while let Some(&(due, at)) = self.news.alarms.first().filter(|(due, _)| *due <= now.mono_ms) {
-            self.news.alarms.remove(&(due, at));
+        while let Some(at) = self.rooms.take_ringing(now) {
             let Some(room) = self.rooms.room_mut(at) else { continue };
-            if room.alarm_mono_ms == due {
-                room.alarm_mono_ms = 0;
-            }
+            let before = room.outlasting();
             room.expire(now, rules.classes.class(room.class()), &rules.limits);
+            self.rooms.account_people(at, before);
             self.note_news(now, at);
+            self.rooms.settle(now, at, &rules.limits);
         }
     }
 }

@@ -139,11 +139,12 @@ impl Shard {
         telling.told_typing += 1;
     }
 
+    /// `reads` are in order of the users.
     fn tell_own_reads(&mut self, at: u32, seat: usize, room: &RoomName, reads: &[ReadBy]) {
         let index = self.seats.room(at).seats[seat].conn;
         let row = self.connections.at(index);
         let conn = row.key(index);
-        let own = row.identity.as_ref().and_then(|own| reads.iter().position(|read| read.who == *own));
+        let own = row.identity.as_ref().and_then(|own| reads.binary_search_by(|read| read.who.cmp(own)).ok());
         let Some(own) = own else { return };
         if self.outbox_bytes(index) > self.limits().outbox_soft_bytes_max {
             self.miss(at, seat);

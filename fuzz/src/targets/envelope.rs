@@ -38,6 +38,9 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
             CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
         }
         Command::Presence { room } => CommandOut::Presence { room },
+        Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
+        Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
+        Command::Unread { room } => CommandOut::Unread { room },
         Command::Ping => CommandOut::Ping,
         Command::Hello { token } => CommandOut::Hello { token: &token.0 },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
