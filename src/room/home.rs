@@ -306,6 +306,9 @@ mod tests {
         let lost = room.start(at(7, 2), 0, &limits);
         assert_eq!(lost.gap, Some(Gap { from: Offset(3), to: Offset(5), why: GapWhy::Retention }));
         assert_eq!((lost.cursor, lost.recovered), (Offset(6), Some(false)));
+        let unknown = room.start_unknown(2, &limits);
+        assert_eq!(unknown.gap, Some(Gap { from: Offset(1), to: Offset(13), why: GapWhy::Unknown }));
+        assert_eq!((unknown.cursor, unknown.recovered), (Offset(14), Some(false)));
         for other_life in [at(8, 9), at(7, 99)] {
             let start = room.start(other_life, 0, &limits);
             assert_eq!((start.cursor, start.recovered), (Offset(12), Some(false)));

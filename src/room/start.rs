@@ -20,7 +20,7 @@ pub struct Start {
     /// The next offset the joiner is owed.
     pub cursor: Offset,
     pub gap: Option<Gap>,
-    /// Only for joins with `since`.
+    /// Only for joins with `since`, and for rooms of a resume.
     pub recovered: Option<bool>,
 }
 
@@ -51,6 +51,17 @@ impl Room {
             return Start { cursor: first, gap: Some(gap), recovered: Some(false) };
         }
         Start { cursor: wanted, gap: None, recovered: Some(true) }
+    }
+
+    /// Where somebody begins who sat here before and does not know how far it had come.
+    pub fn start_unknown(&self, history: usize, limits: &Limits) -> Start {
+        let start = self.start(None, history, limits);
+        if self.delivery() != Delivery::Reliable {
+            // Nothing is promised of what was said before.
+            return Start { recovered: Some(false), ..start };
+        }
+        let gap = Gap { from: Offset(1), to: Offset(start.cursor.0 - 1), why: GapWhy::Unknown };
+        Start { gap: Some(gap), recovered: Some(false), ..start }
     }
 
     /// All values there are, or those set since.

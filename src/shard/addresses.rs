@@ -34,12 +34,14 @@ pub(crate) struct Addresses {
     connections: Vec<u32>,
     /// When the handshakes so far would all have come at the allowed rate, in microseconds of the monotonic clock.
     busy_until_us: Vec<u64>,
+    /// All that are counted now, whatever their address.
+    counted: u64,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
         // Zeroed by the kernel, page by page when touched.
-        Self { connections: vec![0; ROWS * CELLS], busy_until_us: vec![0; ROWS * CELLS] }
+        Self { connections: vec![0; ROWS * CELLS], busy_until_us: vec![0; ROWS * CELLS], counted: 0 }
     }
 }
 
@@ -67,6 +69,7 @@ impl Addresses {
         for at in key.cells() {
             self.connections[at] += 1;
         }
+        self.counted += 1;
         Ok(())
     }
 
@@ -75,6 +78,7 @@ impl Addresses {
         for at in key.cells() {
             self.connections[at] -= 1;
         }
+        self.counted -= 1;
     }
 
     /// At least as many as there are.
@@ -86,9 +90,9 @@ impl Addresses {
         key.cells().into_iter().map(of).min()
     }
 
-    /// Every connection is in one cell of each row.
+    /// How many are counted now.
     pub(crate) fn total(&self) -> u64 {
-        self.connections[..CELLS].iter().map(|count| u64::from(*count)).sum()
+        self.counted
     }
 }
 
@@ -144,7 +148,11 @@ mod tests {
         assert_eq!(addresses.enter(at(0), KEY, &limits, 1), Err(CloseReason::AddressFull));
         assert!(addresses.enter(at(0), AddressKey(99), &limits, 1).is_ok(), "somebody else");
         assert_eq!(addresses.total(), 3);
+        for row in addresses.connections.chunks(CELLS) {
+            assert_eq!(row.iter().sum::<u32>(), 3, "everybody is in one cell of each row");
+        }
         addresses.leave(KEY);
+        assert_eq!(addresses.total(), 2);
         assert!(addresses.enter(at(0), KEY, &limits, 1).is_ok());
         assert!(addresses.enter(at(0), KEY, &limits, 1).is_err());
     }

@@ -26,6 +26,9 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn, reason.parting());
         self.note_closing(conn, reason);
@@ -67,8 +70,12 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
+        let parting = goodbye_parting(code);
+        if parting == Parting::SocketDied {
+            self.keep_session(conn);
+        }
         self.move_to(conn, Stage::Closing);
-        self.give_up_seats(conn, goodbye_parting(code));
+        self.give_up_seats(conn, parting);
         self.note_closing(conn, CloseReason::Bye);
         self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
     }
@@ -86,6 +93,7 @@ impl Shard {
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
+        self.keep_session(conn);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn, CloseReason::Gone.parting());
         self.note_closing(conn, CloseReason::Gone);
@@ -121,6 +129,9 @@ impl Shard {
         }
         #[cfg(feature = "planted-bugs")]
         let told = self.untold.len();
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
         self.give_up_seats(conn, reason.parting());
         #[cfg(feature = "planted-bugs")]
         self.planted_ghost(told);
@@ -210,8 +221,10 @@ impl Shard {
             let home = room.home;
             // What they did before they went must not come after them.
             self.tell_doings_of(at);
+            let gone = std::mem::take(&mut self.seats.room_mut(at).gone);
+            self.forget_doings_of(at, &gone);
             let room = self.seats.room_mut(at);
-            let (seats, gone) = (room.counts, std::mem::take(&mut room.gone));
+            let seats = room.counts;
             let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };
             if room.seats.is_empty() {
                 let bytes = room.forget_written(room.pending.len());
@@ -267,6 +280,7 @@ impl CloseReason {
 fn goodbye_parting(code: Option<u16>) -> Parting {
     if matches!(code, None | Some(1000)) { Parting::OnPurpose } else { Parting::SocketDied }
 }
+
 /// The close reason of a broken frame.
 fn reason_of(violation: Violation) -> CloseReason {
     match violation.close_code() {

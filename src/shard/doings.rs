@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{Mail, Shard};
 use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
-use crate::room::Doings;
+use crate::room::{Doings, Gone};
 use crate::wire::{Event, Refusal, Verb};
 
 /// What people did since the last tick, by local room: at most one entry for each of its seats.
@@ -79,34 +79,38 @@ impl Shard {
     pub(super) fn tell_doings(&mut self) {
         let rooms: Vec<u32> = self.doings.0.keys().copied().collect();
         for at in rooms {
-            let home = self.seats.contains(at).then(|| self.seats.room(at).home);
-            if home.is_none_or(|home| self.has_room_for(home)) {
+            if self.has_room_for(self.seats.room(at).home) {
                 self.tell_doings_of(at);
             }
         }
     }
 
-    /// What was done in this room goes to its home now, whether there is room or not: it is one letter.
+    /// What was done in this room goes to its home now, whether there is room or not: it is one letter. Where the first
+    /// seat has no answer yet it waits for that.
     pub(super) fn tell_doings_of(&mut self, at: u32) {
-        let Some(doings) = self.doings.0.remove(&at) else { return };
-        if !self.seats.contains(at) {
-            return;
-        }
         let room = self.seats.room(at);
-        if let Some(place) = room.home_place {
-            let doings =
-                Doings { typing: doings.typing.into_iter().collect(), reads: doings.reads.into_iter().collect() };
-            self.post(room.home, Mail::Doings { room: place, doings: Box::new(doings) });
+        let (home, Some(place)) = (room.home, room.home_place) else { return };
+        let Some(doings) = self.doings.0.remove(&at) else { return };
+        let doings = Doings { typing: doings.typing.into_iter().collect(), reads: doings.reads.into_iter().collect() };
+        self.post(home, Mail::Doings { room: place, doings: Box::new(doings) });
+    }
+
+    /// Who has gone before it could be told is not told to type; where nobody sits any more nothing is told.
+    pub(super) fn forget_doings_of(&mut self, at: u32, gone: &[Gone]) {
+        if self.seats.room(at).seats.is_empty() {
+            self.doings.0.remove(&at);
+        } else if let Some(doings) = self.doings.0.get_mut(&at) {
+            for gone in gone {
+                doings.typing.remove(&gone.who);
+            }
         }
     }
 
-    /// The local room and the user of somebody who has a seat there.
+    /// The local room and the user of somebody who has a seat there, or has asked for one: its home hears of that first.
     fn doer(&self, conn: ConnKey, room: &str) -> Result<(u32, Identity), Refusal> {
         let place = self.seat_of(conn, room).ok_or(Refusal::NotJoined)?;
-        let local = self.seats.room(place.room);
         let who = self.connections.row(conn).and_then(|row| row.identity.clone()).ok_or(Refusal::NotJoined)?;
-        let seated = !local.seats[place.seat as usize].is_joining();
-        if seated { Ok((place.room, who)) } else { Err(Refusal::NotJoined) }
+        Ok((place.room, who))
     }
 
     fn class_of(&self, at: u32) -> &RoomClass {

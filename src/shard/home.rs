@@ -24,13 +24,20 @@ impl Shard {
         room.enter(&join.identity, class, limits);
         trim(room, now, class.log.age_ms);
         let is_full = class.seats_max > 0 && room.seats() > u64::from(class.seats_max);
+        let history = join.history as usize;
+        let start = match join.since {
+            None if join.resumes => room.start_unknown(history, limits),
+            since => room.start(since, history, limits),
+        };
+        #[cfg(feature = "planted-bugs")]
+        let start = self.config.plant_start(start, join.resumes, room.head());
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
             id: join.id,
             epoch: room.epoch(),
             head: room.head(),
-            start: room.start(join.since, join.history as usize, limits),
+            start,
             read: room.read_of(&join.identity, class),
             roll: join.presence.then(|| room.roll(false, class, limits)),
             room: join.local,

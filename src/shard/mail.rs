@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::ask::Announcement;
 use super::history::{AskHistory, HistoryTold};
+use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{
@@ -72,6 +73,19 @@ pub enum Mail {
     Redeemed {
         conn: ConnKey,
         verified: Option<Box<Verified>>,
+    },
+    // To the shard of a session, and back.
+    /// Somebody of this user goes on with it.
+    TakeOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        session: SessionCode,
+        user: Identity,
+    },
+    TakenOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        resumed: bool,
     },
     /// "Say when you have answered everything I sent before this."
     Fence {
@@ -154,6 +168,8 @@ impl Mail {
             | Self::TooManyOfUser { .. }
             | Self::Redeem { .. }
             | Self::Redeemed { .. }
+            | Self::TakeOver { .. }
+            | Self::TakenOver { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::AskUnread { .. }
@@ -188,6 +204,8 @@ pub struct Join {
     pub since: Option<Position>,
     pub history: u32,
     pub presence: bool,
+    /// It sat here before: without a position it is told that something may be missing.
+    pub resumes: bool,
 }
 
 /// A seat.

@@ -6,6 +6,7 @@
 
 mod audit;
 mod client;
+mod coming_back;
 mod company;
 mod crowd;
 mod deeds;
@@ -20,6 +21,7 @@ mod people;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
+mod resuming;
 mod scene;
 mod scenes;
 mod socket;
@@ -70,6 +72,11 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Forgotten,
     Lived::Dups,
     Lived::Histories,
+    Lived::Resumed,
+    Lived::NotResumed,
+    Lived::TakenOver,
+    Lived::Recovered,
+    Lived::UnknownGaps,
     Lived::Overtaken,
     Lived::Dropped,
 ];

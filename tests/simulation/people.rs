@@ -8,7 +8,7 @@ use crate::client::Asked;
 use crate::scene::Scene;
 use crate::view::Wish;
 use crate::weather::{PeopleRules, Weather};
-use crate::world::Happening::{Mail, Read, Tick};
+use crate::world::Happening::{Ended, Mail, Read, Tick};
 
 const HERE: usize = 0;
 const HOME: usize = 1;
@@ -26,7 +26,7 @@ fn with_rules(adjust: impl Fn(&mut Weather)) -> impl Fn(&mut Weather) {
 /// Somebody who watches.
 fn watches(scene: &mut Scene, shard: usize, user: usize, room: usize) -> usize {
     let who = scene.comes(shard, user, if user == 0 { Json } else { MessagePack });
-    scene.asks(who, Asked::Join(room, Wish { since: None, history: 0, presence: true }));
+    scene.asks(who, Asked::Join(room, Wish { since: None, history: 0, presence: true, resumes: false }));
     scene.comes_to_rest();
     scene.hears(who);
     who
@@ -58,6 +58,102 @@ fn a_tunnel_is_told_as_away_and_back_and_who_stays_away_has_left() {
     scene.vanishes(HERE, bob);
     scene.comes_to_rest();
     assert_eq!(scene.hears(ann), ["2 there", "~user-1", "-user-1"], "nobody came out of that one");
+    scene.ends();
+}
+
+/// Bob's next connection, with the session of this one.
+fn comes_back(scene: &mut Scene, of: usize, shard: usize) -> usize {
+    let again = scene.world.comes_back(of, shard).expect("a free row");
+    scene.turn(shard, &[Read(again)]);
+    again
+}
+
+#[test]
+fn a_session_that_is_resumed_within_the_delay_is_nobody_who_left_or_joined() {
+    let mut scene = Scene::with(2, with_rules(|_| {}));
+    let room = scene.room_at(HOME);
+    let (ann, bob) = (watches(&mut scene, HERE, 0, room), watches(&mut scene, HOME, 1, room));
+    scene.says(ann, room);
+    scene.asks(bob, Asked::Typing(room, true));
+    scene.world.reference.types(room, "user-1");
+    scene.turn(HERE, &[Read(ann)]);
+    scene.turn(HOME, &[Read(bob)]);
+    ticks(&mut scene);
+    ticks(&mut scene);
+    scene.hears(ann);
+    // A tunnel, noticed at once, and the other shard at its end.
+    scene.vanishes(HOME, bob);
+    ticks(&mut scene);
+    assert_eq!(scene.hears(ann), ["~user-1", "typing "], "who is not there does not type");
+    let bob = comes_back(&mut scene, bob, HERE);
+    assert_eq!(scene.count(HOME, Count::TakenOver), 0);
+    scene.asks(bob, Asked::Typing(room, true));
+    scene.asks(bob, Asked::Read(room, Offset(1)));
+    scene.world.reference.reads(room, "user-1", Offset(1));
+    scene.turn(HERE, &[Read(bob)]);
+    for _ in 0..3 {
+        ticks(&mut scene);
+    }
+    let mut heard = scene.hears(ann);
+    heard.sort();
+    assert_eq!(heard, ["!user-1", "read user-1 1", "typing user-1"], "and is at work again, by a new socket");
+    // The next one nobody has noticed: the new socket takes the session from the old one.
+    let told = scene.hears(bob);
+    assert!(told.iter().any(|line| line.ends_with(" recovered")), "{told:?}");
+    scene.world.cut(bob);
+    let again = comes_back(&mut scene, bob, HOME);
+    scene.mail(HERE);
+    ticks(&mut scene);
+    scene.turn(HERE, &[Ended(bob)]);
+    assert_eq!(scene.count(HERE, Count::TakenOver), 1);
+    scene.asks(again, Asked::Unread(room));
+    scene.comes_to_rest();
+    let heard = scene.hears(ann);
+    let of_people = heard.iter().filter(|line| !line.starts_with("typing"));
+    assert_eq!(of_people.count(), 0, "nobody was away for a moment: {heard:?}");
+    assert_eq!(scene.count(HOME, Count::Resumed) + scene.count(HERE, Count::Resumed), 2);
+    scene.asks(ann, Asked::Presence(room));
+    scene.comes_to_rest();
+    assert_eq!(scene.hears(ann), ["2 there"]);
+    scene.ends();
+}
+
+#[test]
+fn a_session_that_is_resumed_too_late_has_left_and_joins() {
+    let mut scene = Scene::with(2, with_rules(|_| {}));
+    let room = scene.room_at(HOME);
+    let (ann, bob) = (watches(&mut scene, HERE, 0, room), watches(&mut scene, HOME, 1, room));
+    scene.hears(ann);
+    scene.vanishes(HOME, bob);
+    scene.comes_to_rest();
+    assert_eq!(scene.hears(ann), ["~user-1", "-user-1"]);
+    comes_back(&mut scene, bob, HERE);
+    scene.comes_to_rest();
+    assert_eq!((scene.hears(ann), scene.count(HERE, Count::Resumed)), (vec!["+user-1".to_owned()], 1));
+    scene.ends();
+}
+
+#[test]
+fn who_types_before_the_answer_to_the_join_is_told_once_it_is_there_or_not_at_all() {
+    let mut scene = Scene::with(2, with_rules(|_| {}));
+    let room = scene.room_at(HOME);
+    let ann = watches(&mut scene, HOME, 0, room);
+    for stays in [true, false] {
+        let bob = scene.comes(HERE, 1, Json);
+        scene.asks(bob, Asked::Join(room, crate::scene::plainly()));
+        scene.asks(bob, Asked::Typing(room, true));
+        scene.world.reference.types(room, "user-1");
+        if !stays {
+            scene.asks(bob, Asked::Leave(room));
+        }
+        scene.turn(HERE, &[Read(bob), Tick]);
+        scene.comes_to_rest();
+        let typed = scene.hears(ann).iter().any(|line| line == "typing user-1");
+        assert_eq!(typed, stays);
+        scene.vanishes(HERE, bob);
+        scene.comes_to_rest();
+        scene.hears(ann);
+    }
     scene.ends();
 }
 

@@ -68,6 +68,12 @@ lived! {
     ApiLooks "looks into rooms and tables",
     ApiHistory "messages of history pages",
     LeftUnread "commands of those whose slot had come",
+    Resumed "sessions resumed",
+    NotResumed "resumes of no session",
+    TakenOver "taken over",
+    SessionsForgotten "sessions forgotten",
+    Recovered "rooms recovered by resume",
+    UnknownGaps "rooms resumed without a position",
 }
 
 /// Counts by name.
@@ -108,6 +114,10 @@ impl Tally {
             (Lived::LeftUnread, Count::LeftUnread),
             (Lived::ReadsForgotten, Count::ReadsForgotten),
             (Lived::PeopleDropped, Count::PresenceDropped),
+            (Lived::Resumed, Count::Resumed),
+            (Lived::NotResumed, Count::NotResumed),
+            (Lived::TakenOver, Count::TakenOver),
+            (Lived::SessionsForgotten, Count::SessionsForgotten),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         for class in fleeting::classes(&Limits::default(), &RoomClass::default()).ids() {

@@ -222,8 +222,13 @@ impl World {
             }
             Command::Leave { .. }
             | Command::Presence { .. }
+            | Command::Typing { .. }
+            | Command::Read { .. }
+            | Command::Unread { .. }
             | Command::Ping
             | Command::Hello { .. }
+            | Command::Resume { .. }
+            | Command::Send { .. }
             | Command::Refresh { .. }
             | Command::History { .. } => panic!("the prover does not ask this"),
         }

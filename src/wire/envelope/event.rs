@@ -17,11 +17,13 @@ pub enum GapWhy {
     Slow,
     /// The room forgot: another epoch.
     Epoch,
+    /// It was resumed without a position, so nobody knows what is missing.
+    Unknown,
 }
 
 impl GapWhy {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Retention, Self::Slow, Self::Epoch];
+    pub const ALL: [Self; 4] = [Self::Retention, Self::Slow, Self::Epoch, Self::Unknown];
 
     /// The word on the wire.
     pub fn name(self) -> &'static str {
@@ -29,6 +31,7 @@ impl GapWhy {
             Self::Retention => "retention",
             Self::Slow => "slow",
             Self::Epoch => "epoch",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -36,18 +39,25 @@ impl GapWhy {
 /// Why a seat was taken away without having been given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RemovedWhy {
-    /// The token that came by `refresh`, or the default grants as they are now, do not grant the room any more.
+    /// The token that came by `refresh` or with a `resume`, or the default grants as they are now, do not grant the room
+    /// (any more).
     Grants,
+    /// A resumed room could not be joined now: join it again a little later.
+    Busy,
+    /// A resumed room was one more than a connection may sit in.
+    TooManyRooms,
 }
 
 impl RemovedWhy {
     /// Every reason.
-    pub const ALL: [Self; 1] = [Self::Grants];
+    pub const ALL: [Self; 3] = [Self::Grants, Self::Busy, Self::TooManyRooms];
 
     /// The word on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Grants => "grants",
+            Self::Busy => "busy",
+            Self::TooManyRooms => "too_many_rooms",
         }
     }
 }
@@ -64,7 +74,7 @@ pub enum Event<'a> {
         epoch: Epoch,
         /// The newest message before the join.
         offset: Offset,
-        /// With `since` only: whether every later message follows.
+        /// With `since` and for a resumed room: whether every later message follows.
         recovered: Option<bool>,
         /// How far the user has read; `None`: the room does not keep it.
         read: Option<Offset>,
@@ -86,6 +96,8 @@ pub enum Event<'a> {
     Unread { id: u64, room: &'a RoomName, epoch: Option<Epoch>, head: Offset, read: Offset },
     /// Answers `ping`.
     Pong { id: u64 },
+    /// Answers `resume`; `resumed` is there if it named a session: whether that one goes on here.
+    Resumed { id: u64, resumed: Option<bool> },
     /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
     Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
     /// Likewise, as `too_often`: it may be tried again after so long.
@@ -135,7 +147,7 @@ pub struct HistoryAnswer<'a> {
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 24] = [
+    pub const NAMES: [&'static str; 25] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -160,6 +172,7 @@ impl Event<'_> {
         "reply_read",
         "reply_unread",
         "reply_history",
+        "reply_resume",
     ];
 
     /// The place in a table of all kinds.
@@ -189,6 +202,7 @@ impl Event<'_> {
             Event::ReadTaken { .. } => 21,
             Event::Unread { .. } => 22,
             Event::History { .. } => 23,
+            Event::Resumed { .. } => 24,
         }
     }
 
@@ -265,6 +279,12 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             write_members(w, members);
         }
         Event::Pong { id } => start_reply(w, id, None, 0),
+        Event::Resumed { id, resumed } => {
+            start_reply(w, id, None, usize::from(resumed.is_some()));
+            if let Some(resumed) = resumed {
+                w.boolean_field("resumed", resumed);
+            }
+        }
         Event::Error { id, refusal, detail } => {
             let sentence = detail.unwrap_or_else(|| refusal.message());
             write_error(w, id, refusal, sentence, refusal.retry_after_ms());
@@ -420,6 +440,7 @@ fn length_guess(event: &Event<'_>) -> usize {
         | Event::PresenceCounted { .. }
         | Event::Stale { .. }
         | Event::Pong { .. }
+        | Event::Resumed { .. }
         | Event::Refreshed { .. }
         | Event::Expiring { .. }
         | Event::Removed { .. }

@@ -8,6 +8,7 @@ mod entries;
 mod event;
 mod message;
 mod people;
+mod resume;
 mod writer;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use command::{Command, Envelope, HistoryFrom, Rejected, TokenText, decode, i
 pub use event::{Event, GapWhy, HistoryAnswer, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
 pub use people::{Member, Members, ReadBy};
+pub use resume::ResumeRoom;
 
 pub(crate) use entries::{Entries, Value};
 pub(crate) use message::{read_message, read_person};

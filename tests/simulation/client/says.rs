@@ -41,7 +41,7 @@ impl Client {
                 let history = CommandOut::History { room, from, messages_max: Some(dice.below(30) as u32) };
                 envelope(self.encoding, self.id(true), &history)
             }
-            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Wrong(_) => {
+            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => {
                 unreachable!("these have ways of their own")
             }
         };
@@ -53,7 +53,7 @@ impl Client {
             | Asked::Fleeting(room)
             | Asked::Publish(room, _) => *room,
             Asked::Typing(room, _) | Asked::Read(room, _) | Asked::Unread(room) => *room,
-            Asked::Ping | Asked::Refresh(..) | Asked::Wrong(_) => 0,
+            Asked::Ping | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => 0,
         };
         let bytes = command(&room_name(room));
         if !with_id && room != FORBIDDEN {
@@ -118,6 +118,7 @@ impl Client {
     pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
         write_close(out, 1000, "bye", Some(dice.mask()));
         self.stage = Stage::Leaving;
+        self.said_goodbye = true;
     }
 
     pub(crate) fn ping(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
