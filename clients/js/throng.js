@@ -424,7 +424,7 @@ export class Throng extends Emitter {
       isOpen: () => this.#state === "open",
       answerMs: this.#options.requestTimeoutMs,
       ask: (type, fields, done, timeoutMs) => this.#ask(type, fields, done, timeoutMs),
-      say: (type, fields) => this.#say(type, fields),
+      say: (type, fields) => this.#command(type, fields),
       user: () => this.#link?.welcome?.user ?? "",
       publish: (data, how) => this.publish(name, data, how),
       forget: () => this.#rooms.get(name) === room && this.#rooms.delete(name),
@@ -869,7 +869,7 @@ export class Throng extends Emitter {
    * @param {string} type
    * @param {Record<string, any>} fields
    */
-  #say(type, fields) {
+  #command(type, fields) {
     if (this.#state === "open") this.#write(this.#codec.encode({ type, ...fields }));
   }
 

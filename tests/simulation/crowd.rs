@@ -243,7 +243,7 @@ impl World {
                 with_id |= client.is_asking(room) || client.views.get(&room).is_none_or(|view| !view.seated);
                 client.ask(Asked::Leave(room), with_id, &mut out, &mut self.dice, pieces);
             }
-            50..78 => {
+            50..75 => {
                 let words = Words {
                     room,
                     with_id: self.dice.chance(600),
@@ -262,7 +262,7 @@ impl World {
                 };
                 client.publish(&words, &mut out, &mut around);
             }
-            78..82 => {
+            75..82 => {
                 let on = self.dice.chance(700);
                 self.reference.types(room, &client.name);
                 client.ask(Asked::Typing(room, on), with_id, &mut out, &mut self.dice, pieces);
