@@ -232,11 +232,13 @@ fn event_goldens() -> Vec<Golden> {
         write_message(&mut frame, encoding, &said);
         let messages = [SharedFrame::from(frame.as_slice()), SharedFrame::from(frame.as_slice())];
         let gap = Some((from, to, GapWhy::Retention));
-        let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, messages: &messages };
-        let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, messages: &[] };
+        let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, reads: None, messages: &messages };
+        let read = HistoryAnswer { gap: None, reads: Some(&reads), ..some };
+        let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, reads: None, messages: &[] };
         let histories = [
             ("", Event::History { id: 8, room, answer: some }),
             ("-empty", Event::History { id: 9, room, answer: none }),
+            ("-read", Event::History { id: 10, room, answer: read }),
         ];
         for (case, event) in events.iter().chain(&histories) {
             let mut bytes = Vec::new();

@@ -28,8 +28,9 @@
  * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, key?: string, data: any}} Message
  *   Without `epoch`: spoken to us by the server's backend, in `@all` or in `@` and our own name, where we do not sit.
  *   In rooms that keep no order ("latest", "ephemeral") without `offset`; there `key` says which value it is.
- * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string}}} Page
- *   `offset`: the newest there is. Messages are oldest first.
+ * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string},
+ *   reads?: ReadBy[]}} Page `offset`: the newest there is. Messages are oldest first. `reads`: who has read the first
+ *   of them, or further.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch", "unknown".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo

@@ -167,6 +167,15 @@ impl Room {
         class.keeps_reads().then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
     }
 
+    /// Who has read this message, or further: the furthest first, bounded. `None`: the room does not keep it.
+    pub fn read_by(&self, offset: Offset, class: &RoomClass, limits: &Limits) -> Option<Vec<ReadBy>> {
+        class.keeps_reads().then(|| {
+            let mut reads = self.reads.as_ref().map_or_else(Vec::new, |reads| reads.furthest(limits.members_max));
+            reads.truncate(reads.partition_point(|read| read.offset >= offset));
+            reads
+        })
+    }
+
     /// Users who are typing.
     pub fn typists(&self) -> usize {
         self.typing.as_ref().map_or(0, |typing| typing.len())

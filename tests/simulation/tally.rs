@@ -27,6 +27,7 @@ lived! {
     Typing "typing told",
     Reads "reads told",
     ReadsForgotten "reads forgotten",
+    ReadPages "reads beside history",
     PeopleDropped "news of people dropped",
     Pings "pings",
     Closes "close frames",

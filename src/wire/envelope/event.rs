@@ -141,6 +141,9 @@ pub struct HistoryAnswer<'a> {
     pub head: Offset,
     /// What is missing between the position asked for and the first message.
     pub gap: Option<(Offset, Offset, GapWhy)>,
+    /// Who has read the first of these messages, or further, the furthest first; `None`: the room does not keep it, or it
+    /// is not for this reader.
+    pub reads: Option<&'a [ReadBy]>,
     /// `message` frames of the reader's encoding, oldest first.
     pub messages: &'a [SharedFrame],
 }
@@ -294,8 +297,8 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             write_error(w, id, refusal, refusal.message(), Some(retry_after_ms));
         }
         Event::History { id, room, answer } => {
-            let more = usize::from(answer.epoch.is_some()) + usize::from(answer.gap.is_some());
-            start_reply(w, id, Some(room), 2 + more);
+            let more = [answer.epoch.is_some(), answer.gap.is_some(), answer.reads.is_some()];
+            start_reply(w, id, Some(room), 2 + more.into_iter().filter(|there| *there).count());
             if let Some(epoch) = answer.epoch {
                 w.text_field("epoch", &epoch.to_string());
             }
@@ -307,6 +310,9 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
                 w.unsigned_field("to", to.0);
                 w.text_field("why", why.name());
                 w.end_map();
+            }
+            if let Some(reads) = answer.reads {
+                write_reads(w, reads);
             }
             w.key("messages");
             w.array(answer.messages.len());
@@ -431,7 +437,8 @@ fn length_guess(event: &Event<'_>) -> usize {
         | Event::Gap { .. }
         | Event::Unread { .. } => 1,
         Event::History { answer, .. } => {
-            return 200 + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+            let reads = 60 * answer.reads.map_or(0, <[ReadBy]>::len);
+            return 200 + reads + answer.messages.iter().map(|message| message.len()).sum::<usize>();
         }
         Event::Left { .. }
         | Event::Published { .. }

@@ -4,6 +4,7 @@
 //! ready to be shared by every reader of its encoding.
 
 mod command;
+mod decode;
 mod entries;
 mod event;
 mod message;
@@ -16,7 +17,8 @@ mod laws;
 #[cfg(test)]
 mod tables;
 
-pub use command::{Command, Envelope, HistoryFrom, Rejected, TokenText, decode, is_event_name, is_key};
+pub use command::{Command, Envelope, HistoryFrom, TokenText};
+pub use decode::{Rejected, decode, is_event_name, is_key};
 pub use event::{Event, GapWhy, HistoryAnswer, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
 pub use people::{Member, Members, ReadBy};
