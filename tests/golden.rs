@@ -233,7 +233,7 @@ fn event_goldens() -> Vec<Golden> {
         let messages = [SharedFrame::from(frame.as_slice()), SharedFrame::from(frame.as_slice())];
         let gap = Some((from, to, GapWhy::Retention));
         let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, reads: None, messages: &messages };
-        let read = HistoryAnswer { gap: None, reads: Some(&reads), ..some };
+        let read = HistoryAnswer { gap: None, reads: Some(&reads[..1]), ..some };
         let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, reads: None, messages: &[] };
         let histories = [
             ("", Event::History { id: 8, room, answer: some }),
