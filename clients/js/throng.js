@@ -1519,6 +1519,8 @@ class People {
   #longest = Infinity;
   /** Whether the list is kept true, or only the count. */
   #named = false;
+  /** The room tells nothing of who is here. */
+  #off = false;
   #rollTimer = /** @type {any} */ (null);
   /** @type {User[]} */
   #typing = [];
@@ -1604,7 +1606,7 @@ class People {
    * Something may have been left out.
    */
   doubt() {
-    if (this.#watches) this.#askRoll(0, () => true);
+    if (this.#watches && !this.#off) this.#askRoll(0, () => true);
     else if (this.#keepsReads) this.#askUnread();
   }
 
@@ -1657,6 +1659,7 @@ class People {
 
   /** @param {JoinReply | FullRoll} reply */
   #take({ presence, members, count, version, reads }) {
+    this.#off = presence === "off";
     // A server that does not say so names everybody.
     this.#named = (presence ?? "announced") === "announced" && members !== undefined;
     this.#members = new Map((members ?? []).map((member) => [member.user, member]));

@@ -36,7 +36,7 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
-    /// Whoever leaves in the same tick in which somebody comes is never told to have left.
+    /// Every second time it is not told who has left.
     GhostInPresence,
     /// A resumed room begins one message too late.
     SkipsOneOnResume,

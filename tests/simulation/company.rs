@@ -57,6 +57,9 @@ impl Company {
     /// A list that was asked for; one who watches keeps it.
     pub(crate) fn take_roll(&mut self, reply: &Reply<'_>) -> Result<(), String> {
         let Some(watches) = self.watches else { return Ok(()) };
+        for read in reply.reads.iter().flatten() {
+            self.reads.insert(read.user.to_string(), read.offset);
+        }
         if watches == Presence::Off {
             return Ok(());
         }
@@ -73,9 +76,6 @@ impl Company {
         self.list = members.filter(|_| keeps).map(|members| {
             members.iter().map(|member| (member.person.user.to_string(), member.connections == 0)).collect()
         });
-        for read in reply.reads.iter().flatten() {
-            self.reads.insert(read.user.to_string(), read.offset);
-        }
         Ok(())
     }
 
@@ -174,7 +174,10 @@ impl Company {
             let known = self.reads.get(name).copied().unwrap_or_default();
             let own = *name == *user && self.said_read >= *read;
             if known != *read && !own {
-                return Err(format!("H4 {name} has read {read:?}, it knows of {known:?}"));
+                return Err(format!(
+                    "H4 {name} has read {read:?}, {user} knows of {known:?} (watches {:?})",
+                    self.watches
+                ));
             }
         }
         Ok(())

@@ -227,7 +227,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
-        announced_max: dice.pick(&[1, 2, 100]),
+        announced_max: dice.pick(&[1, 2, 100, 100]),
         typing_max: dice.pick(&[1, 100]),
         receipts_max: dice.pick(&[1, 50, 50]),
         connections_per_user_max: dice.pick(&[0, 0, 1, 3]),
