@@ -38,6 +38,8 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.wait(&ann, &heard("bob", "morning, ann", 1));
     browser.wait(&bob, &heard("bob", "morning, ann", 1));
 
+    who_types_and_who_has_read_is_seen(&mut browser, [&ann, &bob], pictures);
+
     say(&mut browser, &ann, MARKUP);
     browser.wait(&bob, &heard("ann", MARKUP, 1));
     for tab in [&ann, &bob] {
@@ -72,6 +74,34 @@ fn two_tabs_talk_and_survive_the_server() {
     drop(server);
 
     assert_nothing_bad(&browser);
+}
+
+/// Ann types, bob sees it; she sends it, nobody types any more; he has read it, and she sees that, too.
+fn who_types_and_who_has_read_is_seen(browser: &mut Browser, [ann, bob]: [&Tab; 2], pictures: &Path) {
+    let types = |text: &str| {
+        format!(
+            "document.getElementById('text').value = {}; \
+             document.getElementById('text').dispatchEvent(new Event('input', {{ bubbles: true }}))",
+            json!(text)
+        )
+    };
+    let typing = |sentence: &str| format!("document.getElementById('typing').textContent === {}", json!(sentence));
+    browser.run(ann, &types("did you"));
+    browser.wait(bob, &typing("ann is typing…"));
+    browser.screenshot(bob, 1360, 820, false, &pictures.join("page-typing.png"));
+    say(browser, ann, "did you sleep well?");
+    browser.wait(bob, &heard("ann", "did you sleep well?", 1));
+    browser.wait(bob, &typing(""));
+    browser.run(ann, &types("I"));
+    browser.wait(bob, &typing("ann is typing…"));
+    browser.run(ann, &types(""));
+    browser.wait(bob, &typing(""));
+    // Only a tab that is looked at reads.
+    browser.front(bob);
+    let last = "[...document.querySelectorAll('#messages .message')].at(-1)";
+    browser.wait(ann, &format!("{last}.querySelector('.readers [title=\"read by bob\"]') !== null"));
+    assert_eq!(browser.run(ann, "document.querySelectorAll('[title=\"read by bob\"]').length"), 1);
+    browser.screenshot(ann, 1360, 820, false, &pictures.join("page-read.png"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod time;
 mod verb;
 
 pub use address::{BadNet, Net, Nets, counted_as};
-pub use class::{ClassId, Classes, Delivery, Flush, KeyWindow, LogBounds, Rate, RoomClass};
+pub use class::{ClassId, Classes, Delivery, Flush, KeyWindow, LogBounds, Presence, Rate, RoomClass};
 pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use meter::{Meter, Verdict};

@@ -3,61 +3,16 @@
 //! Promises: a publish is admitted only if no shard's unsent part of the log would be forgotten by it, so that
 //! an accepted message reaches every shard that has seats.
 
+use super::attendance::Attendance;
 use super::keys::{KeyUse, Keys, Seen};
 use super::log::{Entry, Log};
-use super::parting::Gone;
 use super::people::People;
+use super::reads::Reads;
+use super::typing::Typing;
 use crate::base::{
-    ClassId, ConnAddress, Delivery, Encoding, Epoch, Identity, KeyWindow, Limits, LocalPlace, LogBounds, Now, Offset,
-    Position, RoomName, ShardId,
+    ClassId, ConnAddress, Delivery, Encoding, Epoch, Identity, KeyWindow, LogBounds, Now, Offset, RoomName,
 };
-use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
-
-/// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct SeatCounts {
-    pub by_encoding: [u32; 2],
-    pub watchers: u32,
-}
-
-impl SeatCounts {
-    pub fn is_empty(self) -> bool {
-        self.by_encoding == [0, 0]
-    }
-
-    pub fn total(self) -> u32 {
-        self.by_encoding[0] + self.by_encoding[1]
-    }
-}
-
-/// One shard's part in a room.
-#[derive(Debug)]
-pub struct Attendance {
-    pub shard: ShardId,
-    /// Where that shard keeps the room.
-    pub local: LocalPlace,
-    pub seats: SeatCounts,
-    /// The first offset this shard has not been sent, when a letter did not fit; `None`: it has everything.
-    pub owed_from: Option<Offset>,
-}
-
-/// Something missing: `from..=to` will not come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gap {
-    pub from: Offset,
-    pub to: Offset,
-    pub why: GapWhy,
-}
-
-/// Where a joiner begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
-    /// The next offset the joiner is owed.
-    pub cursor: Offset,
-    pub gap: Option<Gap>,
-    /// Only for joins with `since`, and for rooms of a resume.
-    pub recovered: Option<bool>,
-}
+use crate::wire::{MessageOut, Payload, SharedFrame, write_message};
 
 /// A piece of the log, as frames of one encoding.
 #[derive(Clone, Debug)]
@@ -94,53 +49,46 @@ pub struct Room {
     name: RoomName,
     epoch: Epoch,
     log: Log,
-    attendance: Vec<Attendance>,
-    people: People,
-    idle_mark: u64,
+    pub(super) attendance: Vec<Attendance>,
+    pub(super) people: People,
+    pub(super) typing: Option<Box<Typing>>,
+    pub(super) reads: Option<Box<Reads>>,
+    pub(super) idle_mark: u64,
     class: ClassId,
     /// What the class said when the room was opened: what is kept cannot become another kind.
     delivery: Delivery,
     /// Only where somebody published by a key.
     keys: Option<Box<Keys>>,
+    /// When it stands in the table's alarms because something ends; 0: never.
+    pub(super) alarm_mono_ms: u64,
+    /// Stands in the queue of rooms with news.
+    pub(crate) queued: bool,
 }
 
 impl Room {
     pub fn new(name: RoomName, epoch: Epoch, class: ClassId, delivery: Delivery) -> Self {
-        let (log, people) = (Log::default(), People::default());
-        Self { name, epoch, log, attendance: Vec::new(), people, idle_mark: 0, class, delivery, keys: None }
-    }
-
-    /// Sets a shard's seats to this absolute value; none ends its attendance.
-    pub fn set_seats(&mut self, shard: ShardId, local: LocalPlace, seats: SeatCounts) {
-        match self.attendance.iter().position(|a| a.shard == shard) {
-            Some(at) if seats.is_empty() => drop(self.attendance.swap_remove(at)),
-            Some(at) => {
-                let attendance = &mut self.attendance[at];
-                (attendance.local, attendance.seats) = (local, seats);
-            }
-            None if seats.is_empty() => {}
-            None => {
-                self.idle_mark = 0;
-                self.attendance.reserve_exact(1);
-                self.attendance.push(Attendance { shard, local, seats, owed_from: None });
-            }
+        Self {
+            name,
+            epoch,
+            log: Log::default(),
+            attendance: Vec::new(),
+            people: People::default(),
+            typing: None,
+            reads: None,
+            idle_mark: 0,
+            class,
+            delivery,
+            keys: None,
+            alarm_mono_ms: 0,
+            queued: false,
         }
-    }
-
-    pub fn enter(&mut self, who: &Identity) {
-        let announced = self.watchers() > 0;
-        self.people.enter(who, announced);
-    }
-
-    pub fn leave(&mut self, gone: &Gone) {
-        let announced = self.watchers() > 0;
-        self.people.leave(&gone.who, announced);
     }
 
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
     ///
     /// Where the room is not reliable the offset is for the house alone: no reader is told.
     pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, scratch: &mut Vec<u8>) -> Appended {
+        self.ends_typing(post.from);
         let told = if self.delivery == Delivery::Reliable { self.log.head().next() } else { Offset(0) };
         let key = post.key.filter(|_| self.delivery == Delivery::Latest);
         let origin = post.payload.encoding();
@@ -242,20 +190,6 @@ impl Room {
         page
     }
 
-    /// Marks that this shard has not been sent `offset` and what follows.
-    pub fn owe(&mut self, shard: ShardId, offset: Offset) {
-        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
-            a.owed_from.get_or_insert(offset);
-        }
-    }
-
-    /// Moves on what a shard is owed; `None`: it has everything.
-    pub fn set_owed(&mut self, shard: ShardId, owed_from: Option<Offset>) {
-        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
-            a.owed_from = owed_from;
-        }
-    }
-
     /// Which of its empty times this is, 0 when there are people; for the table of rooms.
     pub(super) fn set_idle_mark(&mut self, mark: u64) {
         self.idle_mark = mark;
@@ -263,10 +197,6 @@ impl Room {
 
     pub(super) fn set_class(&mut self, class: ClassId) {
         self.class = class;
-    }
-
-    pub fn people_mut(&mut self) -> &mut People {
-        &mut self.people
     }
 
     pub fn log_mut(&mut self) -> &mut Log {
@@ -289,53 +219,6 @@ impl Room {
         })
     }
 
-    /// Where a joiner begins, by what it asked for.
-    pub fn start(&self, since: Option<Position>, history: usize, limits: &Limits) -> Start {
-        let (first, head) = (self.log.first(), self.log.head());
-        match self.delivery {
-            Delivery::Reliable => {}
-            Delivery::Latest => return self.start_with_values(since),
-            Delivery::Ephemeral => {
-                return Start { cursor: head.next(), gap: None, recovered: since.map(|_| false) };
-            }
-        }
-        let newest =
-            |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
-        let Some(since) = since else {
-            return Start { cursor: newest(history), gap: None, recovered: None };
-        };
-        if since.epoch != self.epoch || since.offset > head {
-            let cursor = newest(limits.history_on_join_max);
-            let gap = Gap { from: Offset(1), to: Offset(cursor.0 - 1), why: GapWhy::Epoch };
-            return Start { cursor, gap: Some(gap), recovered: Some(false) };
-        }
-        let wanted = since.offset.next();
-        if wanted < first {
-            let gap = Gap { from: wanted, to: Offset(first.0 - 1), why: GapWhy::Retention };
-            return Start { cursor: first, gap: Some(gap), recovered: Some(false) };
-        }
-        Start { cursor: wanted, gap: None, recovered: Some(true) }
-    }
-
-    /// Where somebody begins who sat here before and does not know how far it had come.
-    pub fn start_unknown(&self, history: usize, limits: &Limits) -> Start {
-        let start = self.start(None, history, limits);
-        if self.delivery != Delivery::Reliable {
-            // Nothing is promised of what was said before.
-            return Start { recovered: Some(false), ..start };
-        }
-        let gap = Gap { from: Offset(1), to: Offset(start.cursor.0 - 1), why: GapWhy::Unknown };
-        Start { gap: Some(gap), recovered: Some(false), ..start }
-    }
-
-    /// All values there are, or those set since.
-    fn start_with_values(&self, since: Option<Position>) -> Start {
-        let known = since.filter(|since| since.epoch == self.epoch && since.offset <= self.head());
-        let from = known.map_or(Offset(0), |since| since.offset.next());
-        let cursor = self.log.next_from(from).unwrap_or_else(|| self.head().next());
-        Start { cursor, gap: None, recovered: since.map(|_| known.is_some()) }
-    }
-
     pub fn name(&self) -> &RoomName {
         &self.name
     }
@@ -347,11 +230,6 @@ impl Room {
     /// Keys it remembers.
     pub fn keys_len(&self) -> usize {
         self.keys.as_ref().map_or(0, |keys| keys.len())
-    }
-
-    /// Connections that sit here, on all shards.
-    pub fn seats(&self) -> u64 {
-        self.attendance.iter().map(|attendance| u64::from(attendance.seats.total())).sum()
     }
 
     pub fn class(&self) -> ClassId {
@@ -374,28 +252,17 @@ impl Room {
         &self.people
     }
 
-    pub fn attendance(&self) -> &[Attendance] {
-        &self.attendance
-    }
-
-    /// Nobody sits here on any shard.
-    pub fn is_idle(&self) -> bool {
-        self.attendance.is_empty()
-    }
-
     pub(super) fn idle_mark(&self) -> u64 {
         self.idle_mark
-    }
-
-    pub fn watchers(&self) -> u32 {
-        self.attendance.iter().map(|a| a.seats.watchers).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::prove;
+    use crate::base::{Limits, LocalPlace, Position, ShardId};
+    use crate::room::{Gap, SeatCounts, Start};
+    use crate::wire::{GapWhy, prove};
 
     const HERE: ShardId = ShardId(0);
 

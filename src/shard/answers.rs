@@ -1,7 +1,7 @@
 //! Asks of the control plane that concern a room's home.
 
 use crate::base::{Delivery, Encoding, Now, Offset, Position, RoomName};
-use crate::room::{People, Post, Room};
+use crate::room::{Post, Room};
 use crate::wire::{GapWhy, Refusal, SharedFrame};
 
 use super::ask::{
@@ -32,11 +32,7 @@ impl Shard {
             }
             Question::Announce { to, notice } => self.announce(now, id, to, &notice),
             Question::Presence { room } => {
-                let members_max = self.limits().members_max;
-                let roll = match self.rooms.find_mut(room.as_str()) {
-                    Some((_, room)) => room.people_mut().roll(members_max),
-                    None => People::default().roll(0),
-                };
+                let roll = self.roll_of(&room);
                 self.answer_ask(id, Answer::Presence(roll));
             }
             Question::History(question) => self.on_history(now, id, question),

@@ -219,9 +219,14 @@ impl Shard {
                 continue;
             }
             room.untold = false;
-            let (seats, gone) = (room.counts, std::mem::take(&mut room.gone));
-            let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };
             let home = room.home;
+            // What they did before they went must not come after them.
+            self.tell_doings_of(at);
+            let gone = std::mem::take(&mut self.seats.room_mut(at).gone);
+            self.forget_doings_of(at, &gone);
+            let room = self.seats.room_mut(at);
+            let seats = room.counts;
+            let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };
             if room.seats.is_empty() {
                 let bytes = room.forget_written(room.pending.len());
                 self.flush.unsent_bytes -= bytes;

@@ -170,6 +170,9 @@ impl Shard {
             },
             Command::History { room, from, messages_max } => self.ask_history(conn, id, &room, from, messages_max),
             Command::Presence { room } => self.ask_presence(conn, id, &room),
+            Command::Typing { room, on } => self.ask_typing(conn, id, &room, on),
+            Command::Read { room, offset } => self.ask_read(conn, id, &room, offset),
+            Command::Unread { room } => self.ask_unread(conn, id, &room),
             Command::Ping => {
                 self.answer_ping(conn, id);
                 Ok(())
@@ -294,17 +297,6 @@ impl Shard {
         Ok(())
     }
 
-    fn ask_presence(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
-        self.require(conn, Verb::Presence, room)?;
-        let home = self.home_of(room);
-        if !self.has_room_for(home) {
-            return Err(Refusal::Busy);
-        }
-        let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;
-        self.post(home, Mail::AskPresence { room, conn, id });
-        Ok(())
-    }
-
     /// Whether the token grants it, and the room's class.
     pub(super) fn may(&self, conn: ConnKey, verb: Verb, room: &str) -> bool {
         let granted = self.connections.row(conn).is_some_and(|row| {
@@ -341,7 +333,7 @@ impl Shard {
         first.filter(|at| self.seats.room(*at).name.as_str() == room).or_else(|| self.seats.find(room))
     }
 
-    fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
+    pub(super) fn seat_of(&self, conn: ConnKey, room: &str) -> Option<SeatRef> {
         let at = self.room_near(conn, room)?;
         self.connections.row(conn)?.seats.find(at)
     }

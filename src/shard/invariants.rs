@@ -142,8 +142,11 @@ impl Shard {
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
+        let nobody_does =
+            self.news.is_empty() && !self.rooms.will_ring() && self.doings.is_empty() && self.missed.is_empty();
         let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
-        nothing_unsent && nothing_untold && nothing_to_do && nobody_to_go && self.outgoing.iter().all(Vec::is_empty)
+        let nothing_left = nothing_unsent && nothing_untold && nothing_to_do && nobody_does && nobody_to_go;
+        nothing_left && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.
@@ -159,6 +162,16 @@ impl Shard {
         let planted = self.config.planted == Some(super::PlantedBug::SkipsAtTheSeam);
         let is_full = page_bytes + self.limits().message_bytes_max > self.limits().outbox_soft_bytes_max;
         if planted && is_full { next.next() } else { next }
+    }
+
+    /// Planted bug: of every second change nobody is told who has left.
+    pub(super) fn planted_ghost_in_presence(&self, mut news: crate::room::News) -> crate::room::News {
+        if self.config.planted == Some(super::PlantedBug::GhostInPresence)
+            && let Some(changes) = news.changes.as_mut().filter(|changes| changes.version % 2 == 0)
+        {
+            changes.left.clear();
+        }
+        news
     }
 
     /// Planted bug: a reader that pulls is given messages of another room of this home.

@@ -1,10 +1,11 @@
 //! Letters from homes, and answers of our own → outboxes and what rooms still owe.
 
 use crate::base::{ConnKey, Delivery, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
-use crate::room::{Changes, Page, Parting, Roll};
-use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
+use crate::room::{Page, Parting};
+use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Refusal, write_event, write_frame};
 
 use super::mail::{Ack, Deliver, Joined};
+use super::people::members_of;
 use super::row::{Behind, Flags, Stage};
 use super::seats::Pending;
 use super::{ClassCount, Count, Shard};
@@ -38,7 +39,8 @@ impl Shard {
                 epoch: joined.epoch,
                 offset: joined.head,
                 recovered: joined.start.recovered,
-                members: joined.roll.as_ref().map(members),
+                read: joined.read,
+                members: joined.roll.as_ref().map(members_of),
             };
             self.answer(joined.conn, &event);
         }
@@ -224,57 +226,6 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_presence(&mut self, room: &RoomName, conn: ConnKey, id: Option<u64>, roll: &Roll) {
-        let outbox_bytes =
-            self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
-        match id {
-            Some(id) if outbox_bytes <= self.limits().outbox_hard_bytes_max => {
-                self.answer(conn, &Event::Members { id, room, members: members(roll) });
-            }
-            id => self.refuse(conn, id, Refusal::Busy, None),
-        }
-    }
-
-    /// Encoded once per encoding, whatever the number of those who watch.
-    pub(super) fn on_presence_changed(&mut self, place: LocalPlace, changes: &Changes) {
-        let Some(at) = self.seats.resolve(place) else { return };
-        let name = &self.seats.room(at).name.clone();
-        let (count, version) = (changes.count, changes.version);
-        let (mut news, mut told) = ([None, None], 0);
-        let came = Event::PresenceJoined { room: name, users: &changes.joined, count, version };
-        let went = Event::PresenceLeft { room: name, users: &changes.left, count, version };
-        let watching: Vec<u32> = self
-            .seats
-            .room(at)
-            .seats
-            .iter()
-            .filter(|seat| seat.watches() && !seat.is_joining())
-            .map(|seat| seat.conn)
-            .collect();
-        for index in watching {
-            let row = self.connections.at(index);
-            let (conn, encoding) = (row.key(index), row.encoding());
-            if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.limits().outbox_soft_bytes_max) {
-                self.counters.add(Count::PresenceDropped, 1);
-                continue;
-            }
-            let news: &Vec<u8> = news[encoding.index()].get_or_insert_with(|| {
-                let mut frames = Vec::new();
-                if !changes.joined.is_empty() {
-                    write_event(&mut frames, encoding, &came);
-                }
-                if !changes.left.is_empty() {
-                    write_event(&mut frames, encoding, &went);
-                }
-                frames
-            });
-            self.append(conn, |outbox| outbox.extend_from_slice(news));
-            told += 1;
-        }
-        self.counters.said(&came, if changes.joined.is_empty() { 0 } else { told });
-        self.counters.said(&went, if changes.left.is_empty() { 0 } else { told });
-    }
-
     /// "No", and you stay.
     pub(super) fn refuse(&mut self, conn: ConnKey, id: Option<u64>, refusal: Refusal, detail: Option<&str>) {
         self.counters.refused(refusal);
@@ -328,7 +279,3 @@ impl Shard {
 
 /// Messages in a row that are passed over one by one; more are as many as all.
 const PASSED_OVER_MAX: u64 = 64;
-
-fn members(roll: &Roll) -> Members<'_> {
-    Members { list: &roll.members, count: roll.count, version: roll.version }
-}

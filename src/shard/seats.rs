@@ -33,7 +33,8 @@ impl Seat {
     const BEHIND: u32 = 1 << 29;
     const WATCHES: u32 = 1 << 28;
     const SKIPS: u32 = 1 << 27;
-    pub(crate) const TAKEN_MAX: u32 = Self::SKIPS - 1;
+    const MISSED: u32 = 1 << 26;
+    pub(crate) const TAKEN_MAX: u32 = Self::MISSED - 1;
 
     fn joining(conn: u32, encoding: Encoding, watches: bool, ticket: u16) -> Self {
         let mut seat = Self { conn, bits: u32::from(ticket) | Self::JOINING };
@@ -60,6 +61,15 @@ impl Seat {
 
     pub(crate) fn watches(self) -> bool {
         self.bits & Self::WATCHES != 0
+    }
+
+    /// Something about the people was left out, and it has not been told so.
+    pub(crate) fn has_missed(self) -> bool {
+        self.bits & Self::MISSED != 0
+    }
+
+    pub(crate) fn set_missed(&mut self, on: bool) {
+        self.flag(Self::MISSED, on);
     }
 
     /// Some of the pending messages are its own and not for it.

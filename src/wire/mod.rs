@@ -17,9 +17,9 @@ pub mod websocket;
 
 pub use close::CloseReason;
 pub use envelope::{
-    Command, Envelope, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, Rejected, RemovedWhy,
-    ResumeRoom, SharedFrame, TokenText, decode, frame_content, is_event_name, is_key, transcode_message, write_event,
-    write_message,
+    Command, Envelope, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, ReadBy, Rejected,
+    RemovedWhy, ResumeRoom, SharedFrame, TokenText, decode, frame_content, is_event_name, is_key, transcode_message,
+    write_event, write_message,
 };
 pub use forwarded::Proxies;
 pub use grants::{Grants, Verb, inbox_of, is_inbox_of};

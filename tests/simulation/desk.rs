@@ -265,7 +265,11 @@ impl World {
             (Waiting::Presence, Answer::Presence(roll)) => {
                 self.tally.add(Lived::ApiLooks, 1);
                 let listed = (roll.count as usize).min(self.weather.limits.members_max);
-                if roll.members.len() == listed { Ok(()) } else { Err(format!("P2 {roll:?}")) }
+                if roll.members.as_ref().map_or(0, |members| members.len()) == listed {
+                    Ok(())
+                } else {
+                    Err(format!("P2 {roll:?}"))
+                }
             }
             (Waiting::History { room, from }, Answer::History(page)) => self.check_history(room, from, &page),
             (Waiting::Rooms, Answer::Rooms { rooms, .. }) => {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
-use throng::base::Limits;
+use throng::base::{Limits, RoomClass};
 use throng::shard::{Revocation, Rules};
 use throng::wire::token::{Algorithm, sign_hmac};
 use throng::wire::{Grants, TokenVerifier, Verb};
@@ -149,10 +149,10 @@ impl Paper {
 }
 
 /// Rules by which these tokens are good.
-pub(crate) fn rules(limits: Limits, default: Reach) -> Rules {
+pub(crate) fn rules(limits: Limits, class: &RoomClass, default: Reach) -> Rules {
     static VERIFIER: OnceLock<Arc<TokenVerifier>> = OnceLock::new();
     let verifier = VERIFIER.get_or_init(|| Arc::new(TokenVerifier::hs256(SECRET, &Limits::default())));
-    let classes = fleeting::classes(&limits);
+    let classes = fleeting::classes(&limits, class);
     Rules { classes, ..Rules::new(limits, Arc::clone(verifier), default.grants()) }
 }
 

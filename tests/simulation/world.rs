@@ -16,7 +16,7 @@ use crate::dice::Dice;
 use crate::reference::Reference;
 use crate::socket::Socket;
 use crate::tally::{Lived, Tally};
-use crate::tokens::{Reach, START_UNIX_S, rules};
+use crate::tokens::{Reach, START_UNIX_S};
 use crate::weather::Weather;
 
 /// One thing that happens to a shard in a turn.
@@ -76,7 +76,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, weather: Weather, dice: Dice, adjust: impl Fn(&mut ShardConfig)) -> Self {
-        let rules = Arc::new(rules(weather.limits.clone(), Reach::All));
+        let rules = Arc::new(weather.rules(Reach::All));
         let count = usize::from(weather.shards);
         let seed = [seed, seed ^ 0x6b65_7973];
         let shards = (0..weather.shards).map(|id| {
@@ -166,7 +166,7 @@ impl World {
             limits.connections_per_user_max = self.dice.between(1, 4) as u32;
         }
         self.deeds.limit_users(limits.connections_per_user_max);
-        let rules = Arc::new(rules(limits, reach));
+        let rules = Arc::new(self.weather.rules_with(limits, reach));
         self.board.iter_mut().for_each(|shown| *shown = Some((Arc::clone(&rules), reach)));
     }
 

@@ -215,7 +215,15 @@ impl World {
                 say(
                     stream,
                     encoding,
-                    &Event::Joined { id, room: &name, epoch: EPOCH, offset, recovered: None, members: None },
+                    &Event::Joined {
+                        id,
+                        room: &name,
+                        epoch: EPOCH,
+                        offset,
+                        recovered: None,
+                        read: None,
+                        members: None,
+                    },
                 )?;
                 room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
                 Some(())
@@ -225,6 +233,9 @@ impl World {
             }
             Command::Leave { .. }
             | Command::Presence { .. }
+            | Command::Typing { .. }
+            | Command::Read { .. }
+            | Command::Unread { .. }
             | Command::Ping
             | Command::Hello { .. }
             | Command::Resume { .. }

@@ -4,9 +4,11 @@
 //! ready to be shared by every reader of its encoding.
 
 mod command;
+mod decode;
 mod entries;
 mod event;
 mod message;
+mod people;
 mod resume;
 mod writer;
 
@@ -15,9 +17,11 @@ mod laws;
 #[cfg(test)]
 mod tables;
 
-pub use command::{Command, Envelope, HistoryFrom, Rejected, TokenText, decode, is_event_name, is_key};
-pub use event::{Event, GapWhy, HistoryAnswer, Member, Members, RemovedWhy, write_event};
+pub use command::{Command, Envelope, HistoryFrom, TokenText};
+pub use decode::{Rejected, decode, is_event_name, is_key};
+pub use event::{Event, GapWhy, HistoryAnswer, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
+pub use people::{Member, Members, ReadBy};
 pub use resume::ResumeRoom;
 
 pub(crate) use entries::{Entries, Value};

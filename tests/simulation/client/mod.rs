@@ -7,7 +7,7 @@ pub(crate) use says::envelope;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use throng::base::{Encoding, Now, Position, RoomName};
+use throng::base::{Encoding, Now, Offset, Position, RoomName};
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, write_close, write_frame};
 
 use crate::deeds::{Deeds, Since};
@@ -26,6 +26,9 @@ pub(crate) enum Asked {
     Leave(usize),
     Publish(usize, usize),
     Presence(usize),
+    Typing(usize, bool),
+    Read(usize, Offset),
+    Unread(usize),
     History(usize),
     /// Something said in a room without offsets.
     Fleeting(usize),
