@@ -8,7 +8,8 @@ use throng::base::{ClassId, Delivery, Encoding, Epoch, Identity, Limits, Now, Of
 use throng::room::{Post, Room};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{
-    FrameKind, FrameLimits, MessageOut, Partial, Payload, Reader, Role, decode, prove, write_frame, write_message,
+    FrameKind, FrameLimits, MessageOut, Partial, Payload, Press, Reader, Role, decode, prove, write_frame,
+    write_message,
 };
 
 use crowd::Crowd;
@@ -129,7 +130,7 @@ fn room_append() -> Case {
         Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT, Delivery::Reliable);
     let payload = payload(Encoding::MessagePack, 124);
     let from = Identity::new("user-0123456789abcdef012", None).expect("a good user");
-    let mut scratch = Vec::new();
+    let mut scratch = Press::default();
     let run = move |rounds| {
         for _ in 0..rounds {
             let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };

@@ -4,7 +4,7 @@ use crate::base::{ConnKey, Now};
 use crate::wire::{CloseReason, Violation, write_close};
 
 use super::row::{Flags, Row, Stage, Work};
-use super::{CloseHow, Effect, Mail, Shard, seconds};
+use super::{CloseHow, Count, Effect, Mail, Shard, seconds};
 
 /// Work spaces kept for the next who need one.
 const SPARE_WORK_MAX: usize = 64;
@@ -24,7 +24,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, reason);
@@ -36,6 +35,7 @@ impl Shard {
     /// at; but it is taken from the socket until the peer ends or the grace is over. Else the rest of a message that is too
     /// long would turn our close into a reset, and the peer would never hear why.
     pub(super) fn on_violation(&mut self, now: Now, conn: ConnKey, violation: Violation) {
+        self.counters.add(Count::BombsRefused, u64::from(violation == Violation::InflatesTooBig));
         let Some(row) = self.connections.row(conn) else { return };
         if row.stage != Stage::Closing {
             self.fail_with(now, conn, reason_of(violation), &violation.to_string());
@@ -65,7 +65,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, CloseReason::Bye);
@@ -83,7 +82,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);

@@ -62,7 +62,7 @@ use std::collections::VecDeque;
 
 use crate::base::{ClassId, HomePlace, Limits, Now, RoomClass, Seed, ShardId};
 use crate::room::Rooms;
-use crate::wire::CloseReason;
+use crate::wire::{CloseReason, Inflater, Press};
 
 pub use ask::{
     Announcement, Answer, Ask, AskId, Audience, Closed, ConnectionFacts, HistoryFrom, HistoryPage, HistoryQuestion,
@@ -162,7 +162,10 @@ pub struct Shard {
     works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
-    scratch: Vec<u8>,
+    /// Made of what is said: frames, and their deflated forms.
+    scratch: Press,
+    /// Lent to whoever reads deflated messages.
+    inflater: Inflater,
     seed: Seed,
     homes: Homes,
 }
@@ -207,7 +210,8 @@ impl Shard {
             heads_bytes: 0,
             seated: 0,
             works_lent: 0,
-            scratch: Vec::new(),
+            scratch: Press::new(config.rules.compression),
+            inflater: Inflater::default(),
             homes: Homes::new(config.seed, config.shards),
             seed: own,
             config,
@@ -258,6 +262,8 @@ impl Shard {
         self.settle(now);
         self.send_owed();
         self.settle(now);
+        self.counters.add(Count::Deflated, self.scratch.take_pressed());
+        self.counters.add(Count::Inflated, self.inflater.take_messages());
     }
 
     /// Moves what the runtime must do to the end of `into`, in order.
@@ -381,8 +387,8 @@ impl Shard {
             Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
             Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
-            Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
+            Mail::Pull { room, conn, form, cursor, bytes_max } => {
+                self.on_pull(from, room, conn, form, cursor, bytes_max)
             }
             Mail::AskHistory(ask) => self.on_ask_history(now, from, *ask),
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),

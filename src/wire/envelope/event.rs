@@ -2,7 +2,7 @@
 //!
 //! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
 
-use super::message::SharedFrame;
+use super::shared::SharedFrame;
 use super::writer::{Writer, content, frame, info_of};
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use crate::wire::refusal::Refusal;
@@ -258,7 +258,7 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.array(answer.messages.len());
             for message in answer.messages {
                 w.element();
-                w.out.extend_from_slice(content(message));
+                w.out.extend_from_slice(content(message.plain()));
             }
             w.end_array();
         }
@@ -359,7 +359,7 @@ fn length_guess(event: &Event<'_>) -> usize {
         Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
         Event::Welcome { .. } | Event::Error { .. } | Event::TooOften { .. } | Event::Gap { .. } => 1,
         Event::History { answer, .. } => {
-            return 200 + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+            return 200 + answer.messages.iter().map(|message| message.plain().len()).sum::<usize>();
         }
         Event::Left { .. }
         | Event::Published { .. }
