@@ -65,6 +65,8 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Histories,
     Lived::Overtaken,
     Lived::Dropped,
+    Lived::Inflated,
+    Lived::InflatedByServer,
 ];
 
 #[test]

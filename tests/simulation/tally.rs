@@ -59,6 +59,8 @@ lived! {
     ApiCloses "closed by the API",
     ApiLooks "looks into rooms and tables",
     ApiHistory "messages of history pages",
+    Inflated "deflated messages heard",
+    InflatedByServer "deflated messages said",
     LeftUnread "commands of those whose slot had come",
 }
 
@@ -98,6 +100,7 @@ impl Tally {
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
             (Lived::LeftUnread, Count::LeftUnread),
+            (Lived::InflatedByServer, Count::Inflated),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         for class in fleeting::classes(&Limits::default()).ids() {
