@@ -162,6 +162,14 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
                 }
             },
         ),
+        CloseReason::FailedTooOften => {
+            with(Limits { failures_per_address_per_minute: 1, uncounted: Nets::none(), ..small() }, &|at| loop {
+                let seen = Raw::ask(at, "/ws", &["Authorization: Bearer no.good.token"]).verdict();
+                if !matches!(seen, Seen::Http(401, _)) {
+                    return seen;
+                }
+            })
+        }
         CloseReason::HandshakeTimeout => with(Limits { handshake_ms: 1_000, ..small() }, &|at| {
             let mut raw = Raw::connect(at);
             raw.send(b"GET /ws HTTP/1.1\r\nHost:");

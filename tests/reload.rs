@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
@@ -173,6 +174,20 @@ fn default_config_prints_what_check_config_takes() {
     let path = folder.path("throng.toml").display().to_string();
     let done = throng(&["check-config", "--config", &path, "--dev"], &[]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_tool_whose_reader_is_gone_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let tool = Command::new(env!("CARGO_BIN_EXE_throng"))
+        .arg("default-config")
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(tool.status.signal(), Some(libc::SIGPIPE));
+    assert_eq!(String::from_utf8_lossy(&tool.stderr), "");
 }
 
 const EVERYTHING: &str = "[{ match = '*', can = ['join', 'publish', 'presence', 'history'] }]";

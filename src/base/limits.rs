@@ -27,6 +27,10 @@ pub struct Limits {
     /// Handshakes from one address in a second, and as many at once; more are answered 429. 0: not limited. Counted like
     /// connections.
     pub handshakes_per_address_per_s: u32,
+    /// Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not
+    /// complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
+    /// `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.
+    pub failures_per_address_per_minute: u32,
     /// Addresses that are not counted. Default: loopback, where many come from one address by nature: a proxy that is not
     /// (yet) in `proxies.trusted`, a load generator, a developer.
     pub uncounted: Nets,
@@ -128,6 +132,7 @@ impl Default for Limits {
             hello_bytes_max: 4 << 10,
             connections_per_address_max: 1_000,
             handshakes_per_address_per_s: 50,
+            failures_per_address_per_minute: 60,
             uncounted: Nets::loopback(),
             connections_per_user_max: 16,
             ticket_ms: 30_000,

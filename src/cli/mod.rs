@@ -52,6 +52,9 @@ pub(crate) fn run() -> ExitCode {
     let matches = Cli::command().get_matches();
     // clap prints help and complaints itself, and exits with 0 or 2.
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if !matches!(cli.command, Command::Serve(_)) {
+        throng::runtime::end_when_nobody_reads();
+    }
     let done = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Token(args) => {

@@ -28,7 +28,7 @@ fn of_messages() -> Vec<Setting> {
             |c| &mut c.limits.fragments_max,
             "Frames one message may be cut into; more closes with 1009.",
         )
-        .within(1..=65_536)
+        .within(1..=1 << 20)
         .live(),
         setting(
             "limits.depth_max",
@@ -92,6 +92,15 @@ fn of_the_door() -> Vec<Setting> {
             |c| &mut c.limits.handshakes_per_address_per_s,
             "Handshakes from one address in a second, and as many at once; more are answered 429. 0: not limited. \
              Counted like connections.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.failures_per_address_per_minute",
+            |c| &mut c.limits.failures_per_address_per_minute,
+            "Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not \
+             complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of \
+             `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.",
         )
         .within(0..=1 << 30)
         .live(),

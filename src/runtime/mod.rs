@@ -13,6 +13,7 @@
 //! them the turn is one. Glommio appears in `engine` and `thread` (and one constructor in `sys`) only.
 
 pub mod accept;
+mod alarm;
 pub mod asks;
 pub mod boot;
 pub mod clock;
@@ -36,4 +37,6 @@ pub use asks::{Asks, Tell};
 pub use notice::RulesChange;
 pub use places::Places;
 pub use pump::{Give, Given};
-pub use sys::{EventFd, Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};
+pub use sys::{
+    EventFd, Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit,
+};

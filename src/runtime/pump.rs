@@ -9,7 +9,6 @@
 //! peak nothing new is taken in until what is due is written. It never sleeps over work.
 //! Must never: decide anything about people, rooms or bytes.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::rc::Rc;
@@ -19,6 +18,7 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use super::accept::{self, Door};
+use super::alarm::Alarm;
 use super::asks::Tell;
 use super::clock::Clock;
 use super::engine::Engine;
@@ -83,8 +83,10 @@ pub(super) struct Pump {
     bell: Arc<Bell>,
     clock: Clock,
     tick_ms: u64,
-    /// When the next tick is due, on the monotonic clock; an executor's timer reads it.
-    tick_due_ms: Rc<Cell<u64>>,
+    /// When the next tick is due, on the monotonic clock.
+    tick_due_ms: u64,
+    /// When it must be awake; an executor's timer reads it.
+    alarm: Rc<Alarm>,
     give: Give,
     tell: Tell,
     batch: Batch,
@@ -112,6 +114,7 @@ impl Pump {
         let door = Door::new(parts.listener, &mut sockets)?;
         let me = parts.shard.id();
         parts.counts.beat(parts.clock.now());
+        let tick_due_ms = parts.clock.now().mono_ms + parts.tick_ms;
         let mut pump = Self {
             shard: parts.shard,
             sockets,
@@ -125,7 +128,8 @@ impl Pump {
             bell: parts.bell,
             clock: parts.clock,
             tick_ms: parts.tick_ms,
-            tick_due_ms: Rc::new(Cell::new(parts.clock.now().mono_ms + parts.tick_ms)),
+            tick_due_ms,
+            alarm: Rc::new(Alarm::new(tick_due_ms)),
             give: parts.give,
             tell: parts.tell,
             batch: Batch::default(),
@@ -154,9 +158,9 @@ impl Pump {
         self.clock
     }
 
-    /// When the next tick is due; each turn may move it on.
-    pub(super) fn tick_due_ms(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.tick_due_ms)
+    /// When it must be awake; each turn may move it.
+    pub(super) fn alarm(&self) -> Rc<Alarm> {
+        Rc::clone(&self.alarm)
     }
 
     /// Whether anything was done.
@@ -184,6 +188,7 @@ impl Pump {
         busy |= self.carry_out();
         busy |= self.post();
         self.sockets.submit();
+        self.alarm.set(self.tick_due_ms, self.tick_ms, self.shard.next_write_mono_ms());
         turn.end_of(Part::Post, busy);
         let took_us = turn.end(&mut self.times);
         if took_us >= self.slow_turn_us {
@@ -242,7 +247,7 @@ impl Pump {
     }
 
     fn tick_if_due(&mut self, now: Now) -> bool {
-        let due_ms = self.tick_due_ms.get();
+        let due_ms = self.tick_due_ms;
         if now.mono_ms < due_ms {
             return false;
         }
@@ -253,7 +258,7 @@ impl Pump {
         self.counts.late_ticks += u64::from(late_ms > self.tick_ms / 2);
         self.counts.late_ticks_ms += late_ms;
         // Missed ticks are not made up for: one tick does the work of all.
-        self.tick_due_ms.set(due_ms + (late_ms / self.tick_ms + 1) * self.tick_ms);
+        self.tick_due_ms = due_ms + (late_ms / self.tick_ms + 1) * self.tick_ms;
         self.door.on_tick(now, &mut self.sockets);
         self.shard.handle(now, Input::Tick);
         self.sockets.drop_rings_above(self.shard.rings_wanted());
@@ -461,7 +466,7 @@ impl Pump {
     /// The bell cannot be waited for: the shard could never be woken.
     pub(super) fn sleep(&mut self) -> io::Result<()> {
         let until = if self.shard.wants_input() { SleepFor::Everything } else { SleepFor::Bell };
-        let most_ms = self.tick_due_ms.get().saturating_sub(self.clock.now().mono_ms);
+        let most_ms = self.alarm.left_ms(self.clock.now().mono_ms);
         self.sockets.sleep(most_ms, until)
     }
 

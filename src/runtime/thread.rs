@@ -3,16 +3,15 @@
 //! Promises: a pump with work is turned, one without sleeps until its bell rings, an event comes that it waits for, or its
 //! tick is due.
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::engine::{EXECUTOR_IO_BYTES, Engine};
 use super::mailbox::Bell;
@@ -85,7 +84,7 @@ fn born(make: impl FnOnce() -> Parts, started: Sender<()>) -> io::Result<Option<
 /// The bell could not be opened or read: the shard could never be woken.
 async fn on_executor(mut pump: Pump) -> io::Result<()> {
     let bell = pump.bell().eventfd().as_glommio_file()?;
-    let timer = keep_time(pump.clock(), pump.tick_due_ms(), Arc::clone(pump.bell()));
+    let timer = keep_time(pump.clock(), pump.alarm(), Arc::clone(pump.bell()));
     let timer = glommio::spawn_local(timer);
     while !pump.is_over() {
         let busy = pump.turn();
@@ -122,12 +121,11 @@ fn on_thread(mut pump: Pump) -> io::Result<()> {
     Ok(())
 }
 
-/// Wakes a sleeping pump when its tick is due; one that is awake sees that for itself.
-async fn keep_time(clock: Clock, due_ms: Rc<Cell<u64>>, bell: Arc<Bell>) {
+/// Wakes a sleeping pump when its alarm is due; one that is awake sees that for itself.
+async fn keep_time(clock: Clock, alarm: Rc<Alarm>, bell: Arc<Bell>) {
     loop {
-        let wait_ms = due_ms.get().saturating_sub(clock.now().mono_ms).max(1);
-        glommio::timer::sleep(Duration::from_millis(wait_ms)).await;
-        if clock.now().mono_ms >= due_ms.get() {
+        glommio::timer::sleep(alarm.timer(clock.now().mono_ms)).await;
+        if alarm.is_due(clock.now().mono_ms) {
             bell.ring();
         }
     }

@@ -4,12 +4,16 @@
 //! both; what it has is read from the smaller. So an address is never counted too low, and too high only when *both* its
 //! cells are shared with busy others: with A addresses at their limit that is (A / 16,384)².
 //!
-//! Promises: memory is fixed (384 KiB of address space a shard, touched by page as addresses come), so there is no table to
+//! A handshake that comes to nothing (a bad token, no end in time) is charged to its address a second time. Who is charged
+//! with too many is not shut out, since others may sit behind the same address: whoever brings a good token comes in; but
+//! who does not is told so shortly, and has less time (`patrol`).
+//!
+//! Promises: memory is fixed (640 KiB of address space a shard, touched by page as addresses come), so there is no table to
 //! fill up and nothing to forget; who came is remembered by 4 bytes in its row. Must never know a time but the one it is
 //! given.
 
 use super::Shard;
-use crate::base::{Limits, Now};
+use crate::base::{ConnKey, Limits, Now};
 use crate::wire::CloseReason;
 use core::net::IpAddr;
 
@@ -34,12 +38,21 @@ pub(crate) struct Addresses {
     connections: Vec<u32>,
     /// When the handshakes so far would all have come at the allowed rate, in microseconds of the monotonic clock.
     busy_until_us: Vec<u64>,
+    /// Likewise for handshakes that came to nothing.
+    failing_until_us: Vec<u64>,
+    /// All that are counted now, whatever their address.
+    counted: u64,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
         // Zeroed by the kernel, page by page when touched.
-        Self { connections: vec![0; ROWS * CELLS], busy_until_us: vec![0; ROWS * CELLS] }
+        Self {
+            connections: vec![0; ROWS * CELLS],
+            busy_until_us: vec![0; ROWS * CELLS],
+            failing_until_us: vec![0; ROWS * CELLS],
+            counted: 0,
+        }
     }
 }
 
@@ -67,6 +80,7 @@ impl Addresses {
         for at in key.cells() {
             self.connections[at] += 1;
         }
+        self.counted += 1;
         Ok(())
     }
 
@@ -75,6 +89,23 @@ impl Addresses {
         for at in key.cells() {
             self.connections[at] -= 1;
         }
+        self.counted -= 1;
+    }
+
+    /// Charges a handshake that came to nothing; what is charged is forgotten after two minutes at most.
+    fn fail(&mut self, now: Now, key: AddressKey, per_minute: u32) {
+        let Some(each_us) = MINUTE_US.checked_div(u64::from(per_minute)) else { return };
+        let now_us = now.mono_ms * 1_000;
+        for at in key.cells() {
+            let until_us = &mut self.failing_until_us[at];
+            *until_us = (now_us.max(*until_us) + each_us).min(now_us + 2 * MINUTE_US);
+        }
+    }
+
+    /// Whether more than `per_minute` came to nothing within a minute (0: never too many).
+    fn fails_too_often(&self, now: Now, key: AddressKey, per_minute: u32) -> bool {
+        let now_us = now.mono_ms * 1_000;
+        per_minute > 0 && self.smallest(key, |at| self.failing_until_us[at]).is_some_and(|it| it > now_us + MINUTE_US)
     }
 
     /// At least as many as there are.
@@ -86,9 +117,9 @@ impl Addresses {
         key.cells().into_iter().map(of).min()
     }
 
-    /// Every connection is in one cell of each row.
+    /// How many are counted now.
     pub(crate) fn total(&self) -> u64 {
-        self.connections[..CELLS].iter().map(|count| u64::from(*count)).sum()
+        self.counted
     }
 }
 
@@ -103,9 +134,29 @@ impl Shard {
         let key = AddressKey((hash as u32).max(1));
         self.addresses.enter(now, key, limits, self.config.shards).map(|()| key)
     }
+
+    /// A connection ends for `reason`: if that makes its handshake one that came to nothing, its address is charged.
+    pub(super) fn charge_failure(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
+        let Some(row) = self.connections.row(conn) else { return };
+        if row.stage.is_pending() && row.address.is_counted() && reason.is_failed_handshake() {
+            let per_minute = self.failures_max();
+            self.addresses.fail(now, row.address, per_minute);
+        }
+    }
+
+    /// Whether too many handshakes of the address of row `index` came to nothing.
+    pub(super) fn fails_too_often(&self, now: Now, index: u32) -> bool {
+        let address = self.connections.at(index).address;
+        address.is_counted() && self.addresses.fails_too_often(now, address, self.failures_max())
+    }
+
+    fn failures_max(&self) -> u32 {
+        Limits::share(self.limits().failures_per_address_per_minute, self.config.shards)
+    }
 }
 
 const SECOND_US: u64 = 1_000_000;
+const MINUTE_US: u64 = 60 * SECOND_US;
 const ROWS: usize = 2;
 const CELL_BITS: u32 = 14;
 const CELLS: usize = 1 << CELL_BITS;
@@ -115,6 +166,27 @@ mod tests {
     use super::*;
 
     const KEY: AddressKey = AddressKey(0x1234_5678);
+
+    #[test]
+    fn failures_are_charged_for_a_minute_and_forgiven_after_two_at_most() {
+        let mut addresses = Addresses::default();
+        for _ in 0..60 {
+            assert!(!addresses.fails_too_often(at(0), KEY, 60));
+            addresses.fail(at(0), KEY, 60);
+        }
+        assert!(!addresses.fails_too_often(at(0), KEY, 60), "as many as are allowed");
+        addresses.fail(at(0), KEY, 60);
+        assert!(addresses.fails_too_often(at(0), KEY, 60));
+        assert!(!addresses.fails_too_often(at(0), AddressKey(99), 60), "somebody else");
+        assert!(!addresses.fails_too_often(at(1_000), KEY, 60), "one more a second");
+        for _ in 0..10_000 {
+            addresses.fail(at(1_000), KEY, 60);
+        }
+        assert!(addresses.fails_too_often(at(60_999), KEY, 60));
+        assert!(!addresses.fails_too_often(at(61_000), KEY, 60));
+        assert!(!addresses.fails_too_often(at(0), KEY, 0), "not limited");
+        addresses.fail(at(0), KEY, 0);
+    }
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, unix_ms: 0 }
@@ -144,7 +216,11 @@ mod tests {
         assert_eq!(addresses.enter(at(0), KEY, &limits, 1), Err(CloseReason::AddressFull));
         assert!(addresses.enter(at(0), AddressKey(99), &limits, 1).is_ok(), "somebody else");
         assert_eq!(addresses.total(), 3);
+        for row in addresses.connections.chunks(CELLS) {
+            assert_eq!(row.iter().sum::<u32>(), 3, "everybody is in one cell of each row");
+        }
         addresses.leave(KEY);
+        assert_eq!(addresses.total(), 2);
         assert!(addresses.enter(at(0), KEY, &limits, 1).is_ok());
         assert!(addresses.enter(at(0), KEY, &limits, 1).is_err());
     }

@@ -24,6 +24,7 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
+        self.charge_failure(now, conn, reason);
         self.move_to(conn, Stage::Closing);
         self.give_up_seats(conn);
         self.note_closing(conn, reason);
@@ -90,7 +91,7 @@ impl Shard {
 
     /// Everybody gets what is written by now, and a close frame behind it.
     pub(super) fn on_stop(&mut self, now: Now) {
-        self.flush_tick();
+        self.flush_all();
         let mut cursor = 0;
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;

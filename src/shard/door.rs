@@ -199,6 +199,11 @@ impl Shard {
         reason: CloseReason,
         sentence: &str,
     ) {
+        if reason.is_failed_handshake() && self.fails_too_often(now, conn.index()) {
+            let reason = CloseReason::FailedTooOften;
+            self.turn_away(now, conn, reason, reason.message());
+            return;
+        }
         if !upgrade.offers_ours && !upgrade.unknown_version {
             self.turn_away(now, conn, reason, sentence);
             return;
@@ -226,6 +231,7 @@ impl Shard {
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_HEARD, true);
+        self.charge_failure(now, conn, reason);
         self.move_to(conn, Stage::Closing);
         self.note_closing(conn, reason);
         self.append(conn, |out| write_refusal(out, status, reason.name(), sentence, reason.retry_after_s()));

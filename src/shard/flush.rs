@@ -2,6 +2,9 @@
 //!
 //! `due` is what may be written now, `late` what waits for the tick. A room is served a bounded number of readers
 //! at a time and then goes to the back of the queue, so that a whale does not make pairs wait.
+//!
+//! An eager room that was written less than a tick ago rests until a tick has passed, unless there is budget to spare: so
+//! busy rooms are written once a tick each, but not all at the tick.
 
 use std::collections::VecDeque;
 
@@ -29,6 +32,12 @@ pub(crate) struct FlushQueues {
     due_rooms: VecDeque<u32>,
     due_conns: VecDeque<ConnKey>,
     late_rooms: Vec<u32>,
+    /// Eager rooms that rest, and until when on the monotonic clock, in ms; in the order of their ends.
+    resting_rooms: VecDeque<(u64, u32)>,
+    /// The time of the last call, in ms of the monotonic clock.
+    now_ms: u64,
+    /// When the tick came.
+    tick_mono_ms: u64,
     late_conns: Vec<ConnKey>,
     /// Connections written in the running batch that may have something to do once it is out.
     after_write: Vec<ConnKey>,
@@ -39,8 +48,6 @@ pub(crate) struct FlushQueues {
     pub(super) behind_readers: usize,
     /// Writes asked for since the tick.
     spent: u32,
-    /// Counts ticks.
-    window: u32,
     batch: u16,
     /// A tick came and what was due at the one before is not written yet.
     overdue: bool,
@@ -87,7 +94,17 @@ impl FlushQueues {
 
     /// Whether anything waits to be written, due or late.
     pub(super) fn has_anything(&self) -> bool {
-        self.has_due() || !self.late_rooms.is_empty() || !self.late_conns.is_empty() || !self.pulls_to_retry.is_empty()
+        let waits = !self.late_rooms.is_empty() || !self.late_conns.is_empty() || !self.resting_rooms.is_empty();
+        self.has_due() || waits || !self.pulls_to_retry.is_empty()
+    }
+
+    pub(super) fn note_time(&mut self, now: Now) {
+        self.now_ms = now.mono_ms;
+    }
+
+    /// When the first room that rests has rested enough, in ms of the monotonic clock.
+    pub(super) fn rested_mono_ms(&self) -> Option<u64> {
+        self.resting_rooms.front().map(|(rested_ms, _)| *rested_ms)
     }
 
     pub(super) fn batch(&self) -> u16 {
@@ -103,6 +120,8 @@ impl Shard {
     /// Clears `batch` and puts into it what to write next. False: nothing (more) may be written now.
     pub fn fill_batch(&mut self, now: Now, batch: &mut Batch) -> bool {
         batch.clear();
+        self.flush.note_time(now);
+        self.wake_rested();
         self.flush.batch = self.flush.batch.wrapping_add(1);
         while self.may_write() && batch.writes.len() < BATCH_WRITES_MAX && batch.arena.len() < BATCH_BYTES_SOFT {
             if let Some(conn) = self.flush.due_conns.pop_front() {
@@ -170,19 +189,49 @@ impl Shard {
     }
 
     pub(super) fn queue_room(&mut self, at: u32) {
-        let window = self.flush.window;
         let room = self.seats.room_mut(at);
         if room.queued {
             return;
         }
         room.queued = true;
-        let (fresh, class) = (room.window != window, room.class);
-        let flush = self.class(class).flush.unwrap_or(self.config.flush);
-        if self.may_hurry(fresh, flush) {
+        let rested_ms = room.written_mono_ms + self.config.rules.limits.tick_ms;
+        let flush = self.class(self.seats.room(at).class).flush.unwrap_or(self.config.flush);
+        let now_ms = self.flush.now_ms;
+        match flush {
+            Flush::Tick => self.flush.late_rooms.push(at),
+            Flush::Eager if now_ms < rested_ms && !self.may_write_again() => {
+                // In the order of their ends, also when the tick's length has changed meanwhile.
+                let last_ms = self.flush.resting_rooms.back().map_or(0, |(rested_ms, _)| *rested_ms);
+                self.flush.resting_rooms.push_back((rested_ms.max(last_ms), at));
+            }
+            Flush::Eager => self.hurry_room(at),
+        }
+    }
+
+    /// At once, if the budget allows.
+    fn hurry_room(&mut self, at: u32) {
+        if self.may_hurry() {
             self.flush.due_rooms.push_back(at);
         } else {
             self.flush.late_rooms.push(at);
         }
+    }
+
+    /// Rooms that have rested for a tick are written again.
+    fn wake_rested(&mut self) {
+        while let Some((rested_ms, at)) = self.flush.resting_rooms.front().copied()
+            && rested_ms <= self.flush.now_ms
+        {
+            self.flush.resting_rooms.pop_front();
+            self.hurry_room(at);
+        }
+    }
+
+    /// Nothing waits any more: the server stops.
+    pub(super) fn flush_all(&mut self) {
+        let resting = std::mem::take(&mut self.flush.resting_rooms);
+        self.flush.late_rooms.extend(resting.into_iter().map(|(_, at)| at));
+        self.flush_tick();
     }
 
     pub(super) fn queue_conn(&mut self, conn: ConnKey) {
@@ -193,7 +242,7 @@ impl Shard {
         row.flags.set(Flags::QUEUED, true);
         // Handshakes and goodbyes never wait for a tick.
         let may_wait = matches!(row.stage, Stage::Open | Stage::Echo);
-        if !may_wait || self.may_hurry(true, self.config.flush) {
+        if !may_wait || self.config.flush == Flush::Eager && self.may_hurry() {
             self.flush.due_conns.push_back(conn);
         } else {
             self.flush.late_conns.push(conn);
@@ -207,7 +256,7 @@ impl Shard {
         if flush.overdue {
             self.counters.add(Count::TicksStretched, 1);
         }
-        flush.window = flush.window.wrapping_add(1);
+        flush.tick_mono_ms = flush.now_ms;
         let spent = std::mem::take(&mut flush.spent);
         self.counters.add(Count::BudgetSpent, u64::from(spent));
         self.counters.add(Count::BudgetExhausted, u64::from(spent >= self.config.rules.limits.sends_per_tick));
@@ -215,6 +264,7 @@ impl Shard {
         flush.due_rooms.extend(flush.late_rooms.drain(..));
         flush.late_conns.shrink_to(64);
         flush.late_rooms.shrink_to(64);
+        flush.resting_rooms.shrink_to(64);
         if !flush.has_due() {
             flush.due_conns.shrink_to(64);
             flush.due_rooms.shrink_to(64);
@@ -226,13 +276,18 @@ impl Shard {
         self.flush.overdue || self.flush.spent < self.config.rules.limits.sends_per_tick
     }
 
-    /// Eager: at once while the budget lasts; a second time within a tick only during its first half.
-    fn may_hurry(&self, fresh: bool, flush: Flush) -> bool {
-        let budget = self.config.rules.limits.sends_per_tick;
-        match flush {
-            Flush::Eager => self.flush.spent < if fresh { budget } else { budget / 2 },
-            Flush::Tick => false,
-        }
+    /// What is eager is written at once while the budget lasts.
+    fn may_hurry(&self) -> bool {
+        self.flush.spent < self.config.rules.limits.sends_per_tick
+    }
+
+    /// Whether a room may be written a second time within a tick: as long as no more than a part of the budget is spent,
+    /// an eighth of it when the tick begins and half of it when it ends.
+    fn may_write_again(&self) -> bool {
+        let limits = &self.config.rules.limits;
+        let budget = u64::from(limits.sends_per_tick);
+        let passed_ms = self.flush.now_ms.saturating_sub(self.flush.tick_mono_ms).min(limits.tick_ms);
+        u64::from(self.flush.spent) < budget / 8 + budget * 3 / 8 * passed_ms / limits.tick_ms.max(1)
     }
 
     /// False: it stands in this batch already.
@@ -253,9 +308,9 @@ impl Shard {
         if !self.seats.contains(at) || !self.seats.room(at).queued {
             return Visit::Done;
         }
-        let (soft, window) = (self.config.rules.limits.outbox_soft_bytes_max, self.flush.window);
+        let (soft, now_ms) = (self.config.rules.limits.outbox_soft_bytes_max, self.flush.now_ms);
         let room = self.seats.room_mut(at);
-        room.window = window;
+        room.written_mono_ms = now_ms;
         if room.pending.is_empty() {
             room.queued = false;
             return Visit::Done;

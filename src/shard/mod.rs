@@ -225,6 +225,7 @@ impl Shard {
 
     /// Takes in one thing that happened.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.flush.note_time(now);
         match input {
             Input::Received { conn, bytes } => self.on_received(now, conn, bytes),
             Input::Ended { conn } => self.on_ended(now, conn),
@@ -248,6 +249,7 @@ impl Shard {
 
     /// Takes in what another shard had to say; empties the parcel.
     pub fn handle_parcel(&mut self, now: Now, from: ShardId, parcel: &mut Parcel) {
+        self.flush.note_time(now);
         for mail in parcel.drain(..) {
             self.on_mail(now, from, mail);
         }
@@ -284,6 +286,11 @@ impl Shard {
     /// Whether the next turn has something to do even if nothing comes in.
     pub fn has_work(&self) -> bool {
         self.flush.has_due() && self.may_write() || self.errands_can_go_on()
+    }
+
+    /// When there is something to write even if nothing comes in and no tick, in ms of the monotonic clock.
+    pub fn next_write_mono_ms(&self) -> Option<u64> {
+        self.flush.rested_mono_ms()
     }
 
     /// As many rings as the table has chunks; more are empty and can be given back.

@@ -12,6 +12,9 @@ use super::{CloseHow, Count, Shard, seconds};
 /// Ticks for one round over the table: the precision of every time limit (2 s with a tick of 100 ms).
 const TICKS_PER_ROUND: usize = 20;
 
+/// Who fails too often has this part of the time for a handshake.
+const HASTE: u64 = 8;
+
 /// Where the sweep is.
 #[derive(Default, Debug)]
 pub(crate) struct Patrol {
@@ -66,8 +69,10 @@ impl Shard {
         let silent_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
         match row.stage {
             Stage::Free | Stage::Gone => None,
-            Stage::Opening | Stage::Parked => (silent_ms >= limits.handshake_ms).then_some(Overdue::Handshake),
-            Stage::Greeting => (silent_ms >= limits.handshake_ms).then_some(Overdue::Hello),
+            Stage::Opening | Stage::Parked => {
+                (silent_ms >= self.handshake_ms(now, index)).then_some(Overdue::Handshake)
+            }
+            Stage::Greeting => (silent_ms >= self.handshake_ms(now, index)).then_some(Overdue::Hello),
             Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
             // An echo has no token: it never ends by itself.
             Stage::Open | Stage::Echo => {
@@ -89,6 +94,12 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// How long this handshake may take. Who holds many places and does nothing with them holds them for less time.
+    fn handshake_ms(&self, now: Now, index: u32) -> u64 {
+        let allowed_ms = self.limits().handshake_ms;
+        if self.fails_too_often(now, index) { allowed_ms / HASTE } else { allowed_ms }
     }
 
     fn ends_soon(&self, now: Now, expires_mono_s: u32) -> bool {

@@ -157,8 +157,8 @@ pub(crate) struct LocalRoom {
     pub(crate) sweep: Option<Sweep>,
     /// Stands in the queue of rooms with something to write.
     pub(crate) queued: bool,
-    /// The tick it was last flushed in.
-    pub(crate) window: u32,
+    /// When it was last flushed.
+    pub(crate) written_mono_ms: u64,
     /// People whose leaving the home has not been told yet.
     pub(crate) gone: Vec<Identity>,
     /// The home must be told the counts.
@@ -355,7 +355,7 @@ impl Seats {
             counts: SeatCounts::default(),
             sweep: None,
             queued: false,
-            window: 0,
+            written_mono_ms: 0,
             gone: Vec::new(),
             untold: false,
         }) as u32;

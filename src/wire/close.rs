@@ -59,6 +59,8 @@ pub enum CloseReason {
     AddressFull,
     /// The address begins handshakes faster than it may.
     HandshakeRate,
+    /// Too many handshakes of the address came to nothing, and this one, too.
+    FailedTooOften,
     /// No complete request head in time.
     HandshakeTimeout,
     /// A request head beyond the limit.
@@ -73,7 +75,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -100,6 +102,7 @@ impl CloseReason {
         Self::HandshakesFull,
         Self::AddressFull,
         Self::HandshakeRate,
+        Self::FailedTooOften,
         Self::HandshakeTimeout,
         Self::HeadTooLong,
         Self::BadHandshake,
@@ -136,6 +139,7 @@ impl CloseReason {
             | Self::HandshakesFull
             | Self::AddressFull
             | Self::HandshakeRate
+            | Self::FailedTooOften
             | Self::HandshakeTimeout
             | Self::HeadTooLong
             | Self::BadHandshake
@@ -173,6 +177,7 @@ impl CloseReason {
             Self::HandshakesFull => "handshakes_full",
             Self::AddressFull => "address_full",
             Self::HandshakeRate => "handshake_rate",
+            Self::FailedTooOften => "failed_too_often",
             Self::HandshakeTimeout => "handshake_timeout",
             Self::HeadTooLong => "head_too_long",
             Self::BadHandshake => "bad_handshake",
@@ -210,6 +215,7 @@ impl CloseReason {
             Self::HandshakesFull => "too many handshakes are under way, try again",
             Self::AddressFull => "this address has as many connections as it may",
             Self::HandshakeRate => "too many handshakes from this address, wait a little",
+            Self::FailedTooOften => "too many handshakes of this address came to nothing, and this one, too",
             Self::HandshakeTimeout => "no complete request in time",
             Self::HeadTooLong => "the request head is longer than the limit",
             Self::BadHandshake => "the request was answered by an HTTP status",
@@ -277,6 +283,9 @@ impl CloseReason {
             Self::HandshakeRate => {
                 "Try again after `Retry-After`, with backoff and jitter. The operator's limit is `handshakes_per_address_per_s`; behind a proxy, name it in `proxies.trusted`."
             }
+            Self::FailedTooOften => {
+                "Get a good token first, then come back: it is let in at once. Or something behind this address tries bad tokens again and again, or begins handshakes and does not go on. The operator's limit is `failures_per_address_per_minute`; behind a proxy, name it in `proxies.trusted`."
+            }
             Self::HandshakeTimeout => "Send the whole request at once, then try again.",
             Self::HeadTooLong => "Send fewer or shorter headers; cookies of other services are the usual cause.",
             Self::BadHandshake => "Mend the request; the answer says what is wrong with it (400, 405 or 426).",
@@ -311,7 +320,7 @@ impl CloseReason {
             Self::Busy | Self::Full | Self::Draining | Self::HandshakesFull => Some(503),
             Self::Expired | Self::Revoked | Self::BadToken => Some(401),
             Self::Origin => Some(403),
-            Self::AddressFull | Self::HandshakeRate => Some(429),
+            Self::AddressFull | Self::HandshakeRate | Self::FailedTooOften => Some(429),
             Self::HandshakeTimeout => Some(408),
             Self::HeadTooLong => Some(431),
             Self::BadHandshake => Some(400),
@@ -348,6 +357,7 @@ impl CloseReason {
             | Self::HandedOver => None,
             Self::Busy | Self::Full | Self::AddressFull => Some(5),
             Self::Draining | Self::HandshakesFull | Self::HandshakeRate => Some(1),
+            Self::FailedTooOften => Some(60),
         }
     }
 
@@ -371,6 +381,7 @@ impl CloseReason {
             | Self::HandshakesFull
             | Self::AddressFull
             | Self::HandshakeRate
+            | Self::FailedTooOften
             | Self::HandshakeTimeout => true,
             Self::Bye
             | Self::Protocol
@@ -387,6 +398,21 @@ impl CloseReason {
             | Self::BadProxy
             | Self::HandedOver => false,
         }
+    }
+
+    /// Whether a handshake that ends so came to nothing by the client's doing.
+    pub fn is_failed_handshake(self) -> bool {
+        matches!(
+            self,
+            Self::BadToken
+                | Self::Expired
+                | Self::Revoked
+                | Self::NoHello
+                | Self::FailedTooOften
+                | Self::HandshakeTimeout
+                | Self::HeadTooLong
+                | Self::BadHandshake
+        )
     }
 
     /// The place in a table of all reasons.

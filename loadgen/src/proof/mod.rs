@@ -288,6 +288,12 @@ impl Ledger {
         Ok(())
     }
 
+    /// The offset behind the newest that `member` heard.
+    pub(crate) fn next_offset(&self, member: u32) -> u64 {
+        let room = &self.rooms[(member / self.crowd.room_size) as usize];
+        room.base + u64::from(self.members[member as usize].newest()) + 1
+    }
+
     /// The connection ended while it should have lived.
     pub(crate) fn cut(&mut self, member: u32) -> Fault {
         self.members[member as usize].cut();

@@ -3,19 +3,22 @@
 use std::io;
 
 use anyhow::Result;
+use throng::base::Encoding;
 use throng::wire::client::{ServerEvent, read_event};
 use throng::wire::envelope::MessageIn;
 use throng::wire::websocket::{FrameKind, Incoming, Reader, Role, write_frame};
 
 use super::phase::seq_of;
 use super::{LIMITS, Stage, Worker};
-use crate::payload::{self, hex8};
+use crate::payload::{self, Marker, hex8};
 use crate::proof::Fault;
 use crate::token;
 
 /// Whether a connection goes on after a frame.
 enum Then {
     GoOn,
+    /// It was this message, and everything about it was right.
+    Heard(u64, Marker),
     /// It ended with this code and reason.
     End(u16, String),
 }
@@ -71,14 +74,15 @@ impl Worker {
             }
         }
         let mut partial = self.connections[member as usize].borrow_partial(&mut self.partial);
-        let mut reader = Reader::new(Role::Client, LIMITS, bytes);
         let end = loop {
-            match reader.next(&mut partial) {
-                Ok(Some(incoming)) => match self.on_frame(member, incoming)? {
-                    Then::GoOn if self.lives(member) => {}
-                    Then::GoOn => break None,
-                    Then::End(code, why) => break Some((code, why)),
-                },
+            if partial.is_idle() {
+                let known = self.recognise(member, bytes);
+                bytes = &mut bytes[known..];
+            }
+            let (whole, before) = (partial.is_idle(), bytes.len());
+            let mut reader = Reader::new(Role::Client, LIMITS, bytes);
+            let then = match reader.next(&mut partial) {
+                Ok(Some(incoming)) => self.on_frame(member, incoming)?,
                 Ok(None) => {
                     self.connections[member as usize].return_partial(partial, &mut self.partial);
                     return Ok(());
@@ -88,7 +92,19 @@ impl Worker {
                     self.corrupted(member, || format!("the server broke RFC 6455: {why}"));
                     break Some((violation.close_code(), violation.to_string()));
                 }
+            };
+            let end = before - reader.unread().len();
+            match then {
+                Then::GoOn if !self.lives(member) => break None,
+                Then::GoOn => {}
+                Then::Heard(offset, marker) if whole => {
+                    let room = member / self.crew.crowd.room_size;
+                    self.known.keep(room, offset, marker, &bytes[..end]);
+                }
+                Then::Heard(..) => {}
+                Then::End(code, why) => break Some((code, why)),
             }
+            bytes = &mut bytes[end..];
         };
         match end {
             Some((code, why)) => self.end(member, code, &why),
@@ -102,8 +118,8 @@ impl Worker {
 
     fn on_frame(&mut self, member: u32, incoming: Incoming<'_>) -> Result<Then> {
         match incoming {
-            Incoming::Text(text) => self.on_envelope(member, text.as_bytes(), throng::base::Encoding::Json)?,
-            Incoming::Binary(bytes) => self.on_envelope(member, bytes, throng::base::Encoding::MessagePack)?,
+            Incoming::Text(text) => return self.on_envelope(member, text.as_bytes(), Encoding::Json),
+            Incoming::Binary(bytes) => return self.on_envelope(member, bytes, Encoding::MessagePack),
             Incoming::Ping(payload) => {
                 let connection = &mut self.connections[member as usize];
                 connection.heartbeats = connection.heartbeats.saturating_add(1);
@@ -123,31 +139,55 @@ impl Worker {
         Ok(Then::GoOn)
     }
 
-    fn on_envelope(&mut self, member: u32, envelope: &[u8], encoding: throng::base::Encoding) -> Result<()> {
+    fn on_envelope(&mut self, member: u32, envelope: &[u8], encoding: Encoding) -> Result<Then> {
         if encoding != self.encoding {
             self.corrupted(member, || "text where binary was agreed, or the reverse".to_owned());
-            return Ok(());
+            return Ok(Then::GoOn);
         }
         let event = match read_event(encoding, envelope) {
             Ok(event) => event,
             Err(error) => {
                 self.corrupted(member, || format!("not an event: {error}"));
-                return Ok(());
+                return Ok(Then::GoOn);
             }
         };
-        match self.connections[member as usize].stage {
-            Stage::Opening(slot) => self.on_opening_event(member, slot, &event),
-            Stage::Open => {
-                self.on_event(member, &event);
-                Ok(())
+        match (self.connections[member as usize].stage, &event) {
+            (Stage::Opening(slot), event) => self.on_opening_event(member, slot, event)?,
+            (Stage::Open, ServerEvent::Message(message)) => {
+                if let Some(marker) = self.on_message(member, message) {
+                    return Ok(Then::Heard(message.offset.0, marker));
+                }
             }
-            Stage::Waiting | Stage::Over => Ok(()),
+            (Stage::Open, event) => self.on_event(member, event),
+            (Stage::Waiting | Stage::Over, _) => {}
         }
+        Ok(Then::GoOn)
+    }
+
+    /// Takes the frames at the beginning of `bytes` that are known by their bytes; how many bytes they are.
+    fn recognise(&mut self, member: u32, bytes: &[u8]) -> usize {
+        if self.connections[member as usize].stage != Stage::Open {
+            return 0;
+        }
+        let room = member / self.crew.crowd.room_size;
+        let mine = (!self.crew.rules.own_copy).then(|| self.crew.crowd.global(member));
+        let mut rest = bytes;
+        let mut offset = self.ledger.next_offset(member);
+        while let Some(known) = self.known.at(room, offset) {
+            if Some(known.marker.publisher) != mine {
+                let Some(after) = known.strip(rest) else { break };
+                let marker = known.marker;
+                rest = after;
+                self.count_message(member, offset, &marker);
+            }
+            offset += 1;
+        }
+        bytes.len() - rest.len()
     }
 
     fn on_event(&mut self, member: u32, event: &ServerEvent<'_>) {
         match event {
-            ServerEvent::Message(message) => self.on_message(member, message),
+            ServerEvent::Message(_) => {}
             ServerEvent::Reply(reply) => {
                 let Some(position) = reply.position() else {
                     return self.corrupted(member, || format!("an answer without a position: {reply:?}"));
@@ -169,30 +209,38 @@ impl Worker {
         }
     }
 
-    fn on_message(&mut self, member: u32, message: &MessageIn<'_>) {
+    /// Verifies everything about a message, and counts it; its marker, if it was what somebody sent.
+    fn on_message(&mut self, member: u32, message: &MessageIn<'_>) -> Option<Marker> {
         let crowd = self.crew.crowd;
         let mine = crowd.first_room + member / crowd.room_size;
         if self.room_of(&message.room) != Some(mine) {
             self.ledger.fault(Fault::Foreign);
-            return self.blame(Fault::Foreign, member, None, || format!("from room {}", message.room));
+            self.blame(Fault::Foreign, member, None, || format!("from room {}", message.room));
+            return None;
         }
         let read = payload::read(self.encoding, message.data.raw(), self.crew.payload_bytes, self.crew.seed);
         let Some(marker) = read else {
-            return self
-                .corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
+            self.corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
+            return None;
         };
         if token::connection_of(&self.crew.run, &message.from.user) != Some(marker.publisher) {
-            return self
-                .corrupted(member, || format!("offset {}: under the name {}", message.offset.0, message.from.user));
+            self.corrupted(member, || format!("offset {}: under the name {}", message.offset.0, message.from.user));
+            return None;
         }
-        let verdict = self.ledger.received(member, message.offset.0, &marker);
+        self.count_message(member, message.offset.0, &marker).then_some(marker)
+    }
+
+    /// Whether a message whose own content is right was also right at this place.
+    fn count_message(&mut self, member: u32, offset: u64, marker: &Marker) -> bool {
+        let verdict = self.ledger.received(member, offset, marker);
         self.progress.received += 1;
         if let Some(running) = &mut self.running {
-            running.heard(self.now_ns, &marker, verdict.is_ok());
+            running.heard(self.now_ns, marker, verdict.is_ok());
         }
         if let Err(fault) = verdict {
-            self.blame(fault, member, Some(&marker), || format!("offset {}", message.offset.0));
+            self.blame(fault, member, Some(marker), || format!("offset {offset}"));
         }
+        verdict.is_ok()
     }
 
     fn on_ack(&mut self, member: u32, id: u64, epoch: u64, offset: u64) {

@@ -8,6 +8,7 @@
 mod arrive;
 mod connection;
 mod hear;
+mod known;
 mod opening;
 mod parting;
 mod phase;
@@ -71,6 +72,8 @@ struct Worker {
     connections: Vec<Connection>,
     openings: Openings,
     ledger: Ledger,
+    /// Frames verified by somebody in the room.
+    known: known::Frames,
     signer: Signer,
     payloads: payload::Writer,
     random: Random,
@@ -125,6 +128,7 @@ impl Worker {
             connections: (0..count).map(|_| Connection::new()).collect(),
             openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns),
             ledger: Ledger::new(crew.crowd, crew.rules),
+            known: known::Frames::new(crew.crowd, crew.payload_bytes),
             signer: Signer::new(&crew.secret, &crew.run, sys::unix_s() + crew.token_ttl_s),
             payloads: payload::Writer::new(encoding, crew.payload_bytes, crew.seed),
             random: Random::new(seed),

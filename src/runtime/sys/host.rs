@@ -31,6 +31,13 @@ pub(in crate::runtime) fn stay_on_core(core: usize) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
 }
 
+/// From here on a process whose reader is gone (`throng tail … | head`) ends by SIGPIPE without a word, as people at a
+/// terminal expect of a tool; a server must outlive that and does not call this.
+pub fn end_when_nobody_reads() {
+    // SAFETY: SIG_DFL is no function of ours, and SIGPIPE may be set. It cannot fail for a signal that exists.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// What a process may use of something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResourceLimit {

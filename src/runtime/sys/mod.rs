@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 pub(super) use epoll::{Epoll, discard_input, receive, reset_on_close, send};
-pub use host::{Resource, ResourceLimit, refuse_huge_pages, resource_limit, set_resource_limit};
+pub use host::{Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit};
 pub(super) use host::{allowed_cores, stay_on_core};
 pub(super) use ring::{Completion, Ring, RingSize, SlotSend};
 

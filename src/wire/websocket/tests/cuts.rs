@@ -36,12 +36,8 @@ fn message() -> impl Strategy<Value = Said> {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let pieces = (vec(0_usize..200, 0..6), vec(proptest::option::of(control()), 6));
-    (message(), pieces, any::<bool>(), any::<[u8; 4]>()).prop_map(|(said, (fragment_lens, between), deflated, mask)| Sent {
-        said,
-        fragment_lens,
-        between,
-        deflated,
-        mask,
+    (message(), pieces, any::<bool>(), any::<[u8; 4]>()).prop_map(|(said, (fragment_lens, between), deflated, mask)| {
+        Sent { said, fragment_lens, between, deflated, mask }
     })
 }
 
@@ -111,8 +107,7 @@ const TIGHT: FrameLimits = FrameLimits { message_bytes_max: 60, fragments_max: 3
 
 /// Bytes that look like frames more often than chance makes them: small frames, right or slightly wrong, and noise.
 fn foreign() -> impl Strategy<Value = Vec<u8>> {
-    let first =
-        prop_oneof![4 => 0_u8..3, 8 => 0x80_u8..0x83, 4 => 0xc1_u8..0xc3, 2 => 0x41_u8..0x43, 4 => 0x88_u8..0x8b, 1 => any::<u8>()];
+    let first = prop_oneof![4 => 0_u8..3, 8 => 0x80_u8..0x83, 4 => 0xc1_u8..0xc3, 2 => 0x41_u8..0x43, 4 => 0x88_u8..0x8b, 1 => any::<u8>()];
     let payload = prop_oneof![
         vec(any::<u8>(), 0..30),
         (0_usize..100, any::<u8>()).prop_map(|(len, byte)| {

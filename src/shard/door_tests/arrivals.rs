@@ -1,0 +1,205 @@
+//! Addresses, proxies, and handshakes under way.
+
+use super::*;
+
+fn strict(connections: u32, per_s: u32) -> Limits {
+    Limits {
+        connections_per_address_max: connections,
+        handshakes_per_address_per_s: per_s,
+        uncounted: Nets::none(),
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn an_address_has_its_share_of_places_and_handshakes_and_gets_them_back() {
+    let mut house = House::new(1, strict(2, 0), |_| {});
+    let first = house.comes_from(0, "203.0.113.5").unwrap();
+    house.comes_from(0, "203.0.113.5").unwrap();
+    assert_eq!(house.comes_from(0, "::ffff:203.0.113.5"), Err(CloseReason::AddressFull));
+    assert!(house.comes_from(0, "203.0.113.6").is_ok());
+    house.vanishes(0, first);
+    assert!(house.comes_from(0, "203.0.113.5").is_ok());
+    let shard = &house.shards[0];
+    assert_eq!(shard.counters().closes(CloseReason::AddressFull), 1);
+
+    let mut house = House::new(1, strict(0, 2), |_| {});
+    for peer in ["2001:db8::1", "2001:db8::2"] {
+        house.comes_from(0, peer).unwrap();
+    }
+    assert_eq!(house.comes_from(0, "2001:db8::3"), Err(CloseReason::HandshakeRate), "one /64 is one");
+    assert!(house.comes_from(0, "2001:db8:0:1::1").is_ok());
+    house.passes(500);
+    assert!(house.comes_from(0, "2001:db8::3").is_ok());
+}
+
+#[test]
+fn behind_a_trusted_proxy_whom_it_names_is_counted_and_behind_others_the_peer() {
+    let trust = |rules: &mut Rules| {
+        rules.proxies = Proxies { trusted: Nets::parse(&["10.0.0.0/8"]).unwrap(), protocol: false };
+    };
+    let mut house = House::new(1, strict(1, 0), trust);
+    let mut ask = |peer: &str, hops: &str| {
+        let conn = match house.comes_from(0, peer) {
+            Ok(conn) => conn,
+            Err(reason) => return format!("{reason:?}"),
+        };
+        house.receives(
+            0,
+            conn,
+            &head("/ws", &[&format!("X-Forwarded-For: {hops}"), &format!("Authorization: Bearer {}", token("ann"))]),
+        );
+        house.settle();
+        house.heard(0, conn).lines().next().unwrap_or_default().to_owned()
+    };
+    assert!(ask("10.0.0.1", "203.0.113.5").contains("101"));
+    assert!(ask("10.0.0.2", "1.1.1.1, 203.0.113.5").contains("429"), "what the client claimed is not looked at");
+    assert!(ask("10.0.0.2", "203.0.113.6, 10.9.9.9").contains("101"));
+    assert!(ask("10.0.0.2", "10.9.9.9").contains("101"), "proxies themselves are not counted");
+    assert!(ask("10.0.0.2", "10.9.9.9").contains("101"));
+    assert!(ask("203.0.113.7", "203.0.113.8").contains("101"));
+    assert_eq!(ask("203.0.113.7", "203.0.113.9"), "AddressFull", "nobody believes a stranger");
+}
+
+#[test]
+fn a_proxy_header_is_required_of_the_trusted_and_of_nobody_else() {
+    let speak = |rules: &mut Rules| {
+        rules.proxies = Proxies { trusted: Nets::parse(&["10.0.0.0/8"]).unwrap(), protocol: true };
+    };
+    let mut house = House::new(1, strict(1, 0), speak);
+    let bearer = format!("Authorization: Bearer {}", token("ann"));
+    let request = head("/ws", &[&bearer]);
+    let v2 = |command: u8, source: [u8; 4]| {
+        let addresses = [&source[..], &[10, 0, 0, 1, 0, 1, 0, 2], &[4, 0, 2, 9, 9]].concat();
+        [b"\r\n\r\n\0\r\nQUIT\n", &[0x20 | command, 0x11, 0, addresses.len() as u8][..], &addresses].concat()
+    };
+    let mut ask = |peer: &str, bytes: &[u8], cut: usize| {
+        let conn = house.comes_from(0, peer).unwrap();
+        bytes.chunks(cut).for_each(|piece| house.receives(0, conn, piece));
+        house.settle();
+        let status = house.heard(0, conn).lines().next().unwrap_or_default().to_owned();
+        (status, house.reason(0, conn))
+    };
+    let v1 = b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\n".to_vec();
+    let switched = |(status, reason): (String, Option<CloseReason>)| status.contains("101") && reason.is_none();
+    assert!(switched(ask("10.0.0.1", &[v1.clone(), request.clone()].concat(), 1)));
+    assert!(ask("10.0.0.1", &[v1.clone(), request.clone()].concat(), 7).0.contains("429"));
+    assert!(switched(ask("10.0.0.1", &[v2(1, [203, 0, 113, 6]), request.clone()].concat(), 4_000)));
+    assert!(ask("10.0.0.1", &[v2(1, [203, 0, 113, 6]), request.clone()].concat(), 1).0.contains("429"));
+    // Health checks name nobody, and nobody is counted.
+    assert!(switched(ask("10.0.0.1", &[v2(0, [203, 0, 113, 6]), request.clone()].concat(), 3)));
+    assert!(switched(ask("10.0.0.1", &[b"PROXY UNKNOWN\r\n".to_vec(), request.clone()].concat(), 3)));
+    // The proxy in front of the proxy speaks by the header.
+    let chain =
+        [b"PROXY TCP4 10.0.0.9 10.0.0.1 1 2\r\n".to_vec(), head("/ws", &[&bearer, "X-Forwarded-For: 203.0.113.6"])];
+    assert!(ask("10.0.0.1", &chain.concat(), 50).0.contains("429"));
+    for broken in [&request[..], b"PROXY TCP4 nonsense\r\n", b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0", b"\x16\x03\x01"] {
+        assert_eq!(ask("10.0.0.1", broken, 5), (String::new(), Some(CloseReason::BadProxy)), "{broken:?}");
+    }
+    assert!(ask("203.0.113.50", &[v1, request.clone()].concat(), 4_000).0.contains("400"), "a stranger names nobody");
+    assert!(switched(ask("203.0.113.51", &request, 4_000)));
+    let v2_of_a_stranger = ask("203.0.113.52", &[v2(1, [1, 1, 1, 1]), request].concat(), 4_000);
+    assert!(v2_of_a_stranger.0.contains("400"));
+}
+
+#[test]
+fn who_becomes_a_proxy_by_a_reload_between_its_header_and_its_request_is_counted_once() {
+    let trust = |nets: &[&str]| Proxies { trusted: Nets::parse(nets).unwrap(), protocol: true };
+    let mut house = House::new(1, strict(1, 0), |rules| rules.proxies = trust(&["10.0.0.0/8"]));
+    let conn = house.comes_from(0, "10.0.0.1").unwrap();
+    house.receives(0, conn, b"PROXY TCP4 192.0.2.1 10.0.0.1 1 2\r\n");
+    let mut rules = Rules::clone(&house.shards[0].config.rules);
+    rules.proxies = trust(&["10.0.0.0/8", "192.0.2.0/24"]);
+    house.shards[0].handle(house.now, Input::Rules(Arc::new(rules)));
+    let bearer = format!("Authorization: Bearer {}", token("ann"));
+    house.receives(0, conn, &head("/ws", &[&bearer, "X-Forwarded-For: 203.0.113.5"]));
+    house.settle();
+    assert!(house.heard(0, conn).contains("welcome"));
+    assert_eq!(house.comes_from(0, "203.0.113.5"), Err(CloseReason::AddressFull));
+    house.vanishes(0, conn);
+    assert_eq!(house.shards[0].addresses.total(), 0);
+}
+
+#[test]
+fn what_is_handed_over_begins_behind_the_proxy_header_and_says_for_whom() {
+    let mut house = House::new(1, Limits::default(), |rules| {
+        rules.proxies = Proxies { trusted: Nets::parse(&["10.0.0.0/8"]).unwrap(), protocol: true };
+    });
+    let conn = house.comes_from(0, "10.0.0.1").unwrap();
+    house.receives(0, conn, b"PROXY TCP4 203.0.113.5 10.0.0.1 1 2\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut effects = Vec::new();
+    house.shards[0].take_effects(&mut effects);
+    let given = effects.iter().find_map(|effect| match effect {
+        Effect::HandOver { read, client, .. } => Some((read.clone(), *client)),
+        Effect::Close { .. } | Effect::Opened { .. } | Effect::Closed { .. } | Effect::Answer { .. } => None,
+    });
+    let (read, client) = given.unwrap();
+    assert_eq!((&read[..], client), (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], "203.0.113.5".parse::<IpAddr>().ok()));
+}
+
+// Handshakes under way
+
+#[test]
+fn handshakes_under_way_are_bounded_in_number_and_in_bytes_and_end_in_time() {
+    let limits = Limits { handshakes_pending_max: 3, heads_bytes_max: 64 << 10, ..Limits::default() };
+    let mut house = House::new(1, limits, |_| {});
+    let slow: Vec<ConnKey> = (0..3).map(|_| house.comes(0)).collect();
+    assert_eq!(house.comes_from(0, "127.0.0.1"), Err(CloseReason::HandshakesFull));
+    house.receives(0, slow[0], format!("GET /ws HTTP/1.1\r\nX: {}", "x".repeat(40_000)).as_bytes());
+    house.receives(0, slow[1], format!("GET /ws HTTP/1.1\r\nX: {}", "x".repeat(40_000)).as_bytes());
+    house.settle();
+    assert!(house.heard(0, slow[1]).starts_with("HTTP/1.1 503") && house.heard(0, slow[1]).contains("Retry-After: 1"));
+    assert_eq!(house.reason(0, slow[1]), Some(CloseReason::HandshakesFull));
+    // Its place is free, and a session takes none for long.
+    let ann = house.enters(0, "ann");
+    assert!(house.heard(0, ann).contains("welcome"));
+    house.passes(10_000);
+    for conn in [slow[0], slow[2]] {
+        assert!(house.heard(0, conn).starts_with("HTTP/1.1 408"), "{}", house.heard(0, conn));
+        assert_eq!(house.reason(0, conn), Some(CloseReason::HandshakeTimeout));
+    }
+    assert_eq!(house.reason(0, ann), None);
+    assert!((0..3).all(|_| house.comes_from(0, "127.0.0.1").is_ok()));
+}
+
+// Handshakes that come to nothing
+
+#[test]
+fn an_address_that_fails_too_often_is_told_shortly_and_its_good_users_come_in() {
+    let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 3, ..Limits::default() };
+    let mut house = House::new(1, limits, |_| {});
+    let ann_before = house.comes_from(0, "203.0.113.5").unwrap();
+    house.receives(0, ann_before, &head("/ws", &[&format!("Authorization: Bearer {}", token("ann"))]));
+    let ask = |house: &mut House, peer: &str, user: Option<&str>| {
+        let conn = house.comes_from(0, peer).unwrap();
+        let bearer = user.map_or("Authorization: Bearer no.good.token".to_owned(), |user| {
+            format!("Authorization: Bearer {}", token(user))
+        });
+        house.receives(0, conn, &head("/ws", &[&bearer]));
+        house.settle();
+        house.heard(0, conn).lines().next().unwrap_or_default().to_owned()
+    };
+    for _ in 0..4 {
+        assert!(ask(&mut house, "203.0.113.5", None).contains("401"));
+    }
+    assert!(ask(&mut house, "203.0.113.5", None).contains("429"));
+    assert_eq!(house.shards[0].counters().closes(CloseReason::BadToken), 4);
+    assert!(ask(&mut house, "203.0.113.6", None).contains("401"), "somebody else");
+    assert!(ask(&mut house, "203.0.113.5", Some("bob")).contains("101"), "a good token comes in");
+    assert_eq!(house.reason(0, ann_before), None, "who sits there stays");
+    house.passes(60_000);
+    assert!(ask(&mut house, "203.0.113.5", None).contains("401"), "forgiven");
+}
+
+#[test]
+fn who_begins_handshakes_and_does_not_go_on_has_less_time_for_the_next_ones() {
+    let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 2, ..Limits::default() };
+    let mut house = House::new(1, limits, |_| {});
+    let slow: Vec<ConnKey> = (0..3).map(|_| house.comes_from(0, "203.0.113.5").unwrap()).collect();
+    house.passes(13_000);
+    assert!(slow.iter().all(|conn| house.reason(0, *conn) == Some(CloseReason::HandshakeTimeout)));
+    let (again, other) = (house.comes_from(0, "203.0.113.5").unwrap(), house.comes_from(0, "203.0.113.6").unwrap());
+    house.passes(5_000);
+    assert_eq!(house.reason(0, again), Some(CloseReason::HandshakeTimeout), "an eighth of ten seconds");
+    assert_eq!(house.reason(0, other), None);
+}
