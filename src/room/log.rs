@@ -43,10 +43,11 @@ impl Entry {
             })
         };
         let pressed = &mut self.pressed[form.encoding.index()];
-        if form.deflated && !std::mem::replace(pressed, true) {
-            if let Some(both) = press.pressed(frame) {
-                *frame = both;
-            }
+        if form.deflated
+            && !std::mem::replace(pressed, true)
+            && let Some(both) = press.pressed(frame)
+        {
+            *frame = both;
         }
         frame
     }

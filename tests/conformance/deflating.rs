@@ -82,7 +82,7 @@ fn fragmented() -> Vec<Case> {
     }
     let text = json(3_000);
     let [first, middle @ .., last] = &pressed_fragments(TEXT, &text, 200)[..] else { panic!("there are several") };
-    let pinged = [&[first.clone(), ping("now")], middle, &[last.clone()]].concat();
+    let pinged = [&[first.clone(), ping("now")], middle, std::slice::from_ref(last)].concat();
     cases.push(Case::good("own.deflate.ping-between", &pinged, &[pongs("now"), says(&text)]));
     cases.push(Case::good("own.deflate.byte-by-byte", &pinged, &[pongs("now"), says(&text)]).chopped(1));
     // A fragment may hold nothing of it.

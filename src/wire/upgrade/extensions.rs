@@ -146,7 +146,7 @@ const WINDOW_BITS: [&str; 8] = ["8", "9", "10", "11", "12", "13", "14", "15"];
 mod tests {
     use super::*;
 
-    fn read(lines: &[&str]) -> Result<Option<Deflate>, Unreadable> {
+    fn read(lines: &[&str]) -> Read {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(SEC_WEBSOCKET_EXTENSIONS, line.parse().expect("a header's value"));
@@ -154,12 +154,14 @@ mod tests {
         Deflate::read(&headers)
     }
 
-    const PLAIN: Result<Option<Deflate>, Unreadable> = Ok(Some(Deflate { names_window: false }));
-    const NAMED: Result<Option<Deflate>, Unreadable> = Ok(Some(Deflate { names_window: true }));
+    type Read = Result<Option<Deflate>, Unreadable>;
+
+    const PLAIN: Read = Ok(Some(Deflate { names_window: false }));
+    const NAMED: Read = Ok(Some(Deflate { names_window: true }));
 
     #[test]
     fn the_first_offer_that_can_be_granted_is() {
-        let table: &[(&[&str], Result<Option<Deflate>, Unreadable>)] = &[
+        let table: &[(&[&str], Read)] = &[
             (&[], Ok(None)),
             (&["permessage-deflate"], PLAIN),
             // Chromium and Firefox.
