@@ -21,8 +21,8 @@ mod routes;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod thresholds;
 pub mod token_keys;
-mod watch;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -146,7 +146,7 @@ async fn serve(
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
     let router = routes::public(&config, &admin);
-    tokio::spawn(watch::limits(Arc::clone(&config.scrape)));
+    tokio::spawn(thresholds::watch(Arc::clone(&config.scrape)));
     if let Some(watchdog) = config.watchdog {
         tokio::spawn(notify::feed(watchdog, Arc::clone(&config.look)));
     }

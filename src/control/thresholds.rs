@@ -57,7 +57,7 @@ struct Reached {
 type Reading = Vec<u64>;
 
 /// Looks and logs. Never returns.
-pub(super) async fn limits(scrape: Scrape) {
+pub(super) async fn watch(scrape: Scrape) {
     let mut before = read(&scrape());
     loop {
         tokio::time::sleep(PERIOD).await;
