@@ -23,6 +23,8 @@ mod commands;
 mod config;
 mod connections;
 mod counters;
+#[cfg(test)]
+mod deflate_tests;
 mod door;
 #[cfg(test)]
 mod door_tests;
