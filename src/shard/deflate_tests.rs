@@ -288,7 +288,7 @@ fn a_bomb_ends_the_connection_and_is_counted_before_a_session_and_in_it() {
     write_frame(&mut wrong, FrameKind::Text, &[0xff; 9], Some([0; 4]));
     wrong[0] |= 0x40;
     house.sends(other, wrong);
-    assert!(house.hears(other).1[0].starts_with("closed 1007 "));
+    assert!(house.hears(other).1[0].starts_with("closed 1002 "));
     assert_eq!(house.count(Count::BombsRefused), 2);
 }
 

@@ -58,8 +58,9 @@ impl Violation {
             | Self::NothingToContinue
             | Self::MessageUnfinished
             | Self::CloseTooShort
-            | Self::CloseCode(_) => 1002,
-            Self::CloseNotUtf8 | Self::TextNotUtf8 | Self::NotDeflate => 1007,
+            | Self::CloseCode(_)
+            | Self::NotDeflate => 1002,
+            Self::CloseNotUtf8 | Self::TextNotUtf8 => 1007,
             Self::MessageTooBig | Self::TooManyFragments | Self::InflatesTooBig => 1009,
         }
     }
