@@ -125,7 +125,7 @@ fn who_brings_no_token_may_say_hello_first() {
         let mut socket = connect(running.address(), request);
         let encoding = if offer.ends_with("json") { Encoding::Json } else { Encoding::MessagePack };
         let (ann, mut hello) = (token("ann", FAR_FUTURE, None), Vec::new());
-        write_command(&mut hello, encoding, Some(7), &CommandOut::Hello { token: &ann });
+        write_command(&mut hello, encoding, Some(7), &CommandOut::Hello { token: &ann, session: None });
         socket
             .send(match encoding {
                 Encoding::Json => Message::text(String::from_utf8(hello).unwrap()),

@@ -13,10 +13,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
-use throng::wire::client::{CommandOut, ServerEvent, read_event, write_command};
+use throng::wire::client::{CommandOut, ResumeOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, RemovedWhy, SharedFrame, decode,
-    transcode_message, write_event, write_message,
+    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, RemovedWhy, ResumeRoom,
+    SharedFrame, decode, transcode_message, write_event, write_message,
 };
 use throng::wire::payload::{Data, prove};
 use throng::wire::refusal::Refusal;
@@ -72,6 +72,17 @@ fn payload(encoding: Encoding) -> Data<'static> {
     .expect("one portable value")
 }
 
+const RESUMED: [ResumeOut<'_>; 2] = [
+    ResumeOut {
+        room: "chat:lobby",
+        id: Some(9),
+        since: Some(Position { epoch: Epoch(0x00ab_cdef_0123_4567), offset: Offset(41) }),
+        history: None,
+        presence: true,
+    },
+    ResumeOut { room: "@ann", id: None, since: None, history: Some(20), presence: false },
+];
+
 fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'static>)> {
     let room = "chat:lobby";
     let since = Position { epoch: Epoch(0x00ab_cdef_0123_4567), offset: Offset(41) };
@@ -99,7 +110,16 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
-        ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln" }),
+        ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln", session: None }),
+        ("hello-session", Some(6), CommandOut::Hello { token: "eyJ.eyJ.c2ln", session: Some("0a0b0c") }),
+        ("resume", Some(8), CommandOut::Resume { session: Some("0a0b0c"), rooms: &RESUMED }),
+        ("resume-bare", None, CommandOut::Resume { session: None, rooms: &[] }),
+        ("send", Some(11), CommandOut::Send { user: "bob", data, event: None, echo: None, key: None }),
+        (
+            "send-full",
+            None,
+            CommandOut::Send { user: "bob", data, event: Some("chat.said"), echo: Some(true), key: Some("k-1") },
+        ),
         ("refresh", Some(5), CommandOut::Refresh { token: "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.AAAA" }),
     ]
 }
@@ -163,9 +183,15 @@ fn event_goldens() -> Vec<Golden> {
         ("", gap(GapWhy::Retention, to)),
         ("-slow", gap(GapWhy::Slow, to)),
         ("-epoch", gap(GapWhy::Epoch, Offset(11))),
+        ("-unknown", Event::Gap { room, epoch, from: Offset(1), to: Offset(41), why: GapWhy::Unknown }),
         ("", Event::Refreshed { id: 5, expires_in_ms: 3_600_000 }),
         ("", Event::Expiring { in_ms: 60_000 }),
         ("", Event::Removed { room, why: RemovedWhy::Grants }),
+        ("-busy", Event::Removed { room, why: RemovedWhy::Busy }),
+        ("-rooms", Event::Removed { room, why: RemovedWhy::TooManyRooms }),
+        ("", Event::Resumed { id: 8, resumed: Some(true) }),
+        ("-bare", Event::Resumed { id: 8, resumed: None }),
+        ("-unknown", Event::Joined { id: 9, room, epoch, offset, recovered: Some(false), members: None }),
         ("", Event::Drain { reconnect_in_ms: 17_350 }),
     ];
     let mut goldens = Vec::new();
@@ -275,6 +301,11 @@ fn every_kind_has_a_golden_file_in_both_encodings_and_every_file_a_kind() {
     }
 }
 
+fn resume_out<'a>(entry: &'a ResumeRoom<'a>) -> ResumeOut<'a> {
+    let ResumeRoom { room, id, since, history, presence } = entry;
+    ResumeOut { room, id: *id, since: *since, history: *history, presence: *presence }
+}
+
 #[test]
 fn frozen_commands_are_understood_and_come_back() {
     for encoding in Encoding::ALL {
@@ -285,6 +316,11 @@ fn frozen_commands_are_understood_and_come_back() {
             let read = decode(encoding, &golden.bytes, &Limits::default()).unwrap();
             assert_eq!(read.id, id, "{case}");
             assert_eq!(case.split('-').next(), Some(read.command.name()));
+            let rooms: Vec<ResumeOut<'_>> = if let Command::Resume { rooms, .. } = &read.command {
+                rooms.iter().map(resume_out).collect()
+            } else {
+                Vec::new()
+            };
             let again = match &read.command {
                 Command::Join { room, since, history, presence } => {
                     CommandOut::Join { room, since: *since, history: *history, presence: *presence }
@@ -295,7 +331,14 @@ fn frozen_commands_are_understood_and_come_back() {
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
                 Command::Ping => CommandOut::Ping,
-                Command::Hello { token } => CommandOut::Hello { token: &token.0 },
+                Command::Send { user, data, event, echo, key } => {
+                    let (event, key) = (event.as_deref(), key.as_deref());
+                    CommandOut::Send { user, data: *data, event, echo: *echo, key }
+                }
+                Command::Resume { session, rooms: _ } => {
+                    CommandOut::Resume { session: session.as_deref(), rooms: &rooms }
+                }
+                Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
                 Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
                 Command::History { room, from, messages_max } => {
                     CommandOut::History { room, from: *from, messages_max: *messages_max }

@@ -100,6 +100,14 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             with(Limits { handshake_ms: 1_000, ..small() }, &|at| Raw::ask(at, "/ws", &[OURS]).switched().end())
         }
         CloseReason::Kicked | CloseReason::Banned => sent_away(reason),
+        CloseReason::TakenOver => with(small(), &|at| {
+            let mut old = Raw::ask(at, "/ws", &[OURS, &bearer("ann")]).switched();
+            let welcome: serde_json::Value = serde_json::from_str(&old.hear()).unwrap();
+            let mut new = open(at, "ann");
+            new.say(&format!(r#"{{"type":"resume","id":1,"session":{}}}"#, welcome["session"]));
+            assert_eq!(new.hear(), r#"{"type":"reply","id":1,"resumed":true}"#);
+            old.end()
+        }),
         CloseReason::BadToken => {
             with(small(), &|at| Raw::ask(at, "/ws", &[OURS, "Authorization: Bearer a.b.c"]).verdict())
         }

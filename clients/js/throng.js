@@ -27,9 +27,10 @@
  * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string}}} Page
  *   `offset`: the newest there is. Messages are oldest first.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
- *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch".
+ *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch", "unknown".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
- * @typedef {{room: string, why: string}} Removed `why`: "grants" (a new token, or the server's rules, do not grant it).
+ * @typedef {{room: string, why: string}} Removed `why`: "grants", and "busy" and "too_many_rooms"
+ *   (a new token, or the server's rules, do not grant it; a resumed room without an `id` could not be joined).
  * @typedef {{room: string, epoch: string, offset: number, level: string, dup?: boolean}} Receipt `dup`: it was there
  *   already, by its key. Where messages have no offset, neither has it, and `level` is "none".
  * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
@@ -59,6 +60,8 @@
  * @property {ThrongError} error Something went wrong that no promise tells.
  * @property {{in_ms: number}} expiring The token ends; a new one is asked for and sent.
  * @property {{reply: any}} refresh The server took the new token.
+ * @property {{resumed: boolean}} resume Whether the session of the lost connection goes on. If not, nothing is lost by it:
+ *   the rooms go on from their positions all the same.
  * @property {{reconnect_in_ms: number}} drain The server will close; this is our time to come back.
  * @property {{direction: "in" | "out", data: string | Uint8Array}} frame What crosses the wire. `out` shows the token of
  *   `hello` and `refresh`: not for logs.
@@ -102,6 +105,9 @@
  * @property {{max?: number, full?: "refuse_newest" | "drop_oldest"}} [queue] Publishes that may wait for the connection:
  *   100. `full`: who is rejected when there are more.
  * @property {number} [inFlightMax] Publishes sent and not yet answered: 256; more wait in the queue.
+ * @property {"memory" | "page" | {take: () => string | null, put: (session: string) => void}} [session] Where the
+ *   session's handle is kept. "memory" (default): for as long as this object lives. "page": also over a reload, in
+ *   `sessionStorage`, from which it is taken while the page lives: a tab that is duplicated gets a session of its own.
  * @property {Partial<Runtime>} [runtime]
  *
  * @typedef {Object} JoinOptions
@@ -273,6 +279,14 @@ export class Throng extends Emitter {
   /** Doublings of the delay. */
   #doublings = 0;
   #everConnected = false;
+  /**
+   * Of the last connection: what the next one may go on with.
+   * @type {string | null}
+   */
+  #session = null;
+  #onPageHide = () => {
+    if (this.#session) this.#options.session.put(this.#session);
+  };
   #retryTimer = /** @type {any} */ (null);
   /**
    * When the server wants us back, of `drain`.
@@ -306,6 +320,7 @@ export class Throng extends Emitter {
       connectTimeoutMs: 10_000,
       inFlightMax: 256,
       ...options,
+      session: storeOf(options.session ?? "memory"),
       backoff: { baseMs: 1_000, maxMs: 5_000, ...options.backoff },
       queue: { max: 100, full: /** @type {"refuse_newest" | "drop_oldest"} */ ("refuse_newest"), ...options.queue },
     };
@@ -357,7 +372,11 @@ export class Throng extends Emitter {
     if (this.#state === "open" && this.#link?.welcome) return Promise.resolve(this.#link.welcome);
     const awaited = (this.#awaited ??= deferred());
     if (this.#state !== "connecting") {
-      if (this.#state === "idle" || this.#state === "closed") globalThis.addEventListener?.("online", this.#onOnline);
+      if (this.#state === "idle" || this.#state === "closed") {
+        globalThis.addEventListener?.("online", this.#onOnline);
+        globalThis.addEventListener?.("pagehide", this.#onPageHide);
+        this.#session = this.#options.session.take();
+      }
       this.#try();
     }
     return awaited.promise;
@@ -422,10 +441,32 @@ export class Throng extends Emitter {
    * @returns {Promise<Receipt>}
    */
   publish(room, data, options = {}) {
-    const { event, echo, key } = options;
+    return this.#say("publish", { room }, data, options);
+  }
+
+  /**
+   * Says something to one user: it lies in their inbox, the room `@` and their name, until they read it. Who wants to
+   * read their own joins that room.
+   * @param {string} user
+   * @param {any} data
+   * @param {PublishOptions} [options]
+   * @returns {Promise<Receipt>}
+   */
+  send(user, data, options = {}) {
+    return this.#say("send", { user }, data, options);
+  }
+
+  /**
+   * @param {"publish" | "send"} type
+   * @param {{room: string} | {user: string}} to
+   * @param {any} data
+   * @param {PublishOptions} options
+   * @returns {Promise<Receipt>}
+   */
+  #say(type, to, data, { event, echo, key }) {
     return new Promise((resolve, reject) => {
       if (this.#state === "closed") return reject(new ThrongError("closed", "The connection was closed for good."));
-      const frame = this.#encode("publish", { room, event, key, echo, data });
+      const frame = this.#encode(type, { ...to, event, key, echo, data });
       if (frame instanceof ThrongError) return reject(frame);
       this.#outbox.put({
         frame,
@@ -433,7 +474,7 @@ export class Throng extends Emitter {
         repeatable: key !== undefined,
         done: (error, receipt) => {
           if (error) return reject(error);
-          if (!echo && receipt.offset !== undefined) this.#rooms.get(room)?.receipt(receipt);
+          if (!echo && receipt.offset !== undefined) this.#rooms.get(receipt.room)?.receipt(receipt);
           resolve(receipt);
         },
       });
@@ -609,12 +650,47 @@ export class Throng extends Emitter {
     this.#everConnected = true;
     this.#attempts = 0;
     this.#watch.start(welcome.heartbeat_ms);
-    for (const room of [...this.#rooms.values()]) room.enter();
+    this.#comeBack(welcome);
     this.#outbox.flush();
     this.#awaited?.resolve(welcome);
     this.#awaited = null;
     this.emit("connect", { welcome, again });
     if (again && this.#link === link) this.emit("reconnect", { welcome, attempts });
+  }
+
+  /**
+   * Takes all seats: those of which it is known where they stopped at once, with the session that was lost.
+   * @param {Welcome} welcome
+   */
+  #comeBack(welcome) {
+    const session = this.#session;
+    this.#session = welcome.session;
+    const rooms = [...this.#rooms.values()];
+    const back = session ? rooms.filter((room) => room.position).slice(0, welcome.limits?.rooms) : [];
+    if (session) this.#resume(session, back);
+    for (const room of rooms) if (!back.includes(room)) room.enter();
+  }
+
+  /**
+   * One command for all; each room is answered like a join. Where it is refused as a whole they join one by one.
+   * @param {string} session
+   * @param {Room[]} back
+   */
+  #resume(session, back) {
+    const entries = back.map((room) => ({ id: (this.#id += 1), room, ...room.comeBack() }));
+    const frame = this.#encode("resume", {
+      session,
+      rooms: entries.map(({ id, fields }) => ({ id, ...fields })),
+    });
+    const singly = () => entries.forEach(({ id, room }) => this.#pending.delete(id) && room.enter());
+    for (const { id, done } of entries) this.#pending.set(id, { done, timer: null });
+    if (frame instanceof ThrongError) return singly();
+    const done = (/** @type {ThrongError | null} */ error, /** @type {{resumed?: boolean}} */ reply) => {
+      // A connection that is lost has told them already.
+      if (!error) this.emit("resume", { resumed: reply.resumed === true });
+      else if (error.code !== "disconnected") singly();
+    };
+    this.#sendFrame(frame, done, null);
   }
 
   /**
@@ -660,8 +736,8 @@ export class Throng extends Emitter {
   #fail(reason) {
     const socket = this.#link?.socket;
     this.#lost({ code: 0, reason });
-    // The peer may never answer a close: nothing waits for it.
-    socket?.close();
+    // The peer may never answer a close: nothing waits for it. If it does read it, 1000 would end the session.
+    socket?.close(LOST);
   }
 
   /**
@@ -701,6 +777,9 @@ export class Throng extends Emitter {
   #end(ended, stood) {
     this.#runtime.clearTimeout(this.#retryTimer);
     globalThis.removeEventListener?.("online", this.#onOnline);
+    globalThis.removeEventListener?.("pagehide", this.#onPageHide);
+    // It is over, or goes on by another socket that is not to be robbed of it.
+    this.#session = null;
     this.#state = "closed";
     this.#attempts = 0;
     this.#doublings = 0;
@@ -1131,21 +1210,37 @@ export class Room extends Emitter {
    */
   enter() {
     const { history, presence } = this.options;
-    const again = this.#position !== null;
     const from = this.#position ? { since: { ...this.#position } } : { history };
+    this.#core.ask("join", { room: this.name, ...from, presence }, this.#sitDown(), null);
+  }
+
+  /**
+   * As one of many that are taken again at once: what to ask for, and who hears the answer.
+   * @internal
+   * @returns {{fields: Record<string, any>, done: Done}}
+   */
+  comeBack() {
+    const fields = { room: this.name, ...this.#position, presence: this.options.presence };
+    const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+    return { fields: Object.fromEntries(given), done: this.#sitDown() };
+  }
+
+  /** @returns {Done} Who hears the answer. */
+  #sitDown() {
+    const again = this.#position !== null;
     const { runtime, answerMs } = this.#core;
     this.#seat = "asked";
+    runtime.clearTimeout(this.#joinTimer);
     this.#joinTimer = runtime.setTimeout(
       () => this.emit("error", new ThrongError("timeout", "The join was not answered in time; it still may be.")),
       answerMs,
     );
-    const done = (/** @type {ThrongError | null} */ error, /** @type {JoinReply} */ reply) => {
+    return (error, reply) => {
       runtime.clearTimeout(this.#joinTimer);
       if (this.#seat !== "asked") return;
       if (error) this.#refused(error);
       else this.#seated(reply, again);
     };
-    this.#core.ask("join", { room: this.name, ...from, presence }, done, null);
   }
 
   /**
@@ -1170,7 +1265,7 @@ export class Room extends Emitter {
 
   /** @param {ThrongError} error */
   #refused(error) {
-    if (error.code === "busy") {
+    if (error.code === "busy" || error.code === "too_often") {
       const { runtime } = this.#core;
       this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
       return;
@@ -1363,6 +1458,8 @@ export class Room extends Emitter {
   }
 }
 
+/** How we close what we take for dead: a code of ours, so that the session may be resumed if it was alive after all. */
+const LOST = 4900;
 /** The close code of a server that is being replaced. */
 const RESTART = 1012;
 /** Receipts kept of own messages between which somebody else's are missing still. */
@@ -1387,6 +1484,25 @@ function deferred() {
   ends.promise.catch(() => {});
   return ends;
 }
+
+/**
+ * @param {"memory" | "page" | {take: () => string | null, put: (session: string) => void}} session
+ * @returns {{take: () => string | null, put: (session: string) => void}}
+ */
+function storeOf(session) {
+  if (typeof session === "object") return session;
+  const storage = session === "page" ? globalThis.sessionStorage : null;
+  return {
+    take() {
+      const kept = storage?.getItem(STORED) ?? null;
+      storage?.removeItem(STORED);
+      return kept;
+    },
+    put: (handle) => storage?.setItem(STORED, handle),
+  };
+}
+
+const STORED = "throng.session";
 
 function urlOfThisPage() {
   if (!globalThis.location?.href)

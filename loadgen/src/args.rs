@@ -10,6 +10,7 @@ use crate::orders::Wire;
 use crate::schedule::Arrivals;
 use crate::siege::SiegeArgs;
 use crate::source::Net;
+use crate::storm::StormArgs;
 
 /// Loads rooms, measures from the intended send time, and proves that every message came once, in order.
 ///
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Floor(Box<FloorArgs>),
     /// People who never finish their request and requests that never end, while a `run` beside it goes on.
     Siege(SiegeArgs),
+    /// Everybody is lost at once and resumes, while messages go on: how long it takes, and that nothing is missing.
+    Storm(Box<StormArgs>),
     /// The process that drains what `floor` sends.
     #[command(hide = true)]
     Sink(SinkArgs),

@@ -26,6 +26,7 @@ mod report;
 mod schedule;
 mod siege;
 mod source;
+mod storm;
 mod sys;
 mod token;
 mod worker;
@@ -92,6 +93,11 @@ fn command(command: Command) -> Result<u8> {
             let found = siege::run(&args)?;
             publish(args.json.as_deref(), &found)?;
             Ok(0)
+        }
+        Command::Storm(args) => {
+            let stormed = storm::run(&args)?;
+            publish(args.json.as_deref(), &stormed)?;
+            Ok(stormed.exit_code)
         }
         Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker => worker::run().map(|()| 0),

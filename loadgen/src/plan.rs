@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -298,10 +299,15 @@ fn crowds(args: &RunArgs, rooms: u32, publishers: u32) -> Result<Vec<Crowd>> {
 }
 
 fn secret(args: &RunArgs) -> Result<Vec<u8>> {
-    if let Some(secret) = &args.secret {
+    secret_of(args.secret.as_deref(), args.secret_file.as_deref())
+}
+
+/// The secret by which tokens are signed, given or in a file.
+pub(crate) fn secret_of(given: Option<&str>, file: Option<&Path>) -> Result<Vec<u8>> {
+    if let Some(secret) = given {
         return Ok(secret.as_bytes().to_vec());
     }
-    let Some(path) = &args.secret_file else {
+    let Some(path) = file else {
         bail!("the server's secret is needed to sign tokens: --secret-file FILE or THRONG_LOAD_SECRET");
     };
     let bytes = std::fs::read(path).with_context(|| format!("--secret-file {}", path.display()))?;
@@ -313,7 +319,7 @@ fn secret(args: &RunArgs) -> Result<Vec<u8>> {
 }
 
 /// `host:port` and the request target of a `ws://` address.
-fn split_url(url: &str) -> Result<(String, String)> {
+pub(crate) fn split_url(url: &str) -> Result<(String, String)> {
     let rest = url.strip_prefix("ws://").with_context(|| format!("--url {url}: only ws:// is spoken"))?;
     let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     ensure!(
@@ -349,6 +355,7 @@ mod tests {
             | Command::Churn(_)
             | Command::Floor(_)
             | Command::Siege(_)
+            | Command::Storm(_)
             | Command::Sink(_)
             | Command::Worker => {
                 bail!("not a run")

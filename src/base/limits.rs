@@ -40,6 +40,12 @@ pub struct Limits {
     pub ticket_ms: u64,
     /// Tickets one shard keeps that are neither used nor too old; more are not made.
     pub tickets_max: usize,
+    /// How long a session whose connection was lost may be resumed. 0: never.
+    pub resume_window_ms: u64,
+    /// Sessions without a connection one shard keeps; of more the oldest is forgotten.
+    pub sessions_kept_max: usize,
+    /// What they may take together, in bytes; likewise.
+    pub sessions_kept_bytes_max: usize,
     /// Bytes of a token; more is a bad token, before any cryptography.
     pub token_bytes_max: usize,
     /// Clock skew forgiven on `exp` and `nbf`, and the grace before 4003.
@@ -137,6 +143,9 @@ impl Default for Limits {
             connections_per_user_max: 16,
             ticket_ms: 30_000,
             tickets_max: 16_384,
+            resume_window_ms: 120_000,
+            sessions_kept_max: 262_144,
+            sessions_kept_bytes_max: 64 << 20,
             token_bytes_max: 8 << 10,
             token_leeway_s: 5,
             expiring_notice_ms: 60_000,

@@ -122,6 +122,27 @@ fn of_the_door() -> Vec<Setting> {
         )
         .within(0..=1 << 30)
         .live(),
+        setting(
+            "limits.resume_window_ms",
+            |c| &mut c.limits.resume_window_ms,
+            "How long a session whose connection was lost may be resumed. 0: never; positions work all the same.",
+        )
+        .within(0..=86_400_000)
+        .live(),
+        setting(
+            "limits.sessions_kept_max",
+            |c| &mut c.limits.sessions_kept_max,
+            "Sessions without a connection one shard keeps; of more the oldest is forgotten.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.sessions_kept_bytes_max",
+            |c| &mut c.limits.sessions_kept_bytes_max,
+            "What they may take together, in bytes; likewise.",
+        )
+        .within(0..=1 << 40)
+        .live(),
     ]
 }
 

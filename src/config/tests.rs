@@ -315,7 +315,7 @@ fn a_room_is_told_what_it_gets() {
     let of = |room: &str, user: Option<&str>| explain_room(&settled, room, user).unwrap();
     assert!(of("chat:a", None).contains("may here: join, publish\n"), "{}", of("chat:a", None));
     assert!(of("x", None).contains("may here: do nothing\n") && of("x", None).contains("@{user}"));
-    assert!(of("@ann", Some("ann")).contains("\"ann\" whose token has no `rooms` may here: join\n"));
+    assert!(of("@ann", Some("ann")).contains("\"ann\" whose token has no `rooms` may here: join, publish, history\n"));
     assert!(of("@ann", Some("bob")).contains("do nothing"));
     assert!(
         of("x", None).contains("no pattern in [rooms] fits") && of("x", None).contains("log_messages_max      100\n")

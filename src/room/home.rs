@@ -5,6 +5,7 @@
 
 use super::keys::{KeyUse, Keys, Seen};
 use super::log::{Entry, Log};
+use super::parting::Gone;
 use super::people::People;
 use crate::base::{
     ClassId, ConnAddress, Delivery, Epoch, Form, Identity, KeyWindow, Limits, LocalPlace, LogBounds, Now, Offset,
@@ -68,7 +69,7 @@ pub struct Start {
     /// The next offset the joiner is owed.
     pub cursor: Offset,
     pub gap: Option<Gap>,
-    /// Only for joins with `since`.
+    /// Only for joins with `since`, and for rooms of a resume.
     pub recovered: Option<bool>,
 }
 
@@ -145,9 +146,9 @@ impl Room {
         self.people.enter(who, announced);
     }
 
-    pub fn leave(&mut self, who: &Identity) {
+    pub fn leave(&mut self, gone: &Gone) {
         let announced = self.watchers() > 0;
-        self.people.leave(who, announced);
+        self.people.leave(&gone.who, announced);
     }
 
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
@@ -330,6 +331,17 @@ impl Room {
         Start { cursor: wanted, gap: None, recovered: Some(true) }
     }
 
+    /// Where somebody begins who sat here before and does not know how far it had come.
+    pub fn start_unknown(&self, history: usize, limits: &Limits) -> Start {
+        let start = self.start(None, history, limits);
+        if self.delivery != Delivery::Reliable {
+            // Nothing is promised of what was said before.
+            return Start { recovered: Some(false), ..start };
+        }
+        let gap = Gap { from: Offset(1), to: Offset(start.cursor.0 - 1), why: GapWhy::Unknown };
+        Start { gap: Some(gap), recovered: Some(false), ..start }
+    }
+
     /// All values there are, or those set since.
     fn start_with_values(&self, since: Option<Position>) -> Start {
         let known = since.filter(|since| since.epoch == self.epoch && since.offset <= self.head());
@@ -446,6 +458,9 @@ mod tests {
         let lost = room.start(at(7, 2), 0, &limits);
         assert_eq!(lost.gap, Some(Gap { from: Offset(3), to: Offset(5), why: GapWhy::Retention }));
         assert_eq!((lost.cursor, lost.recovered), (Offset(6), Some(false)));
+        let unknown = room.start_unknown(2, &limits);
+        assert_eq!(unknown.gap, Some(Gap { from: Offset(1), to: Offset(13), why: GapWhy::Unknown }));
+        assert_eq!((unknown.cursor, unknown.recovered), (Offset(14), Some(false)));
         for other_life in [at(8, 9), at(7, 99)] {
             let start = room.start(other_life, 0, &limits);
             assert_eq!((start.cursor, start.recovered), (Offset(12), Some(false)));

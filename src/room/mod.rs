@@ -7,6 +7,7 @@
 mod home;
 mod keys;
 mod log;
+mod parting;
 mod people;
 mod table;
 mod values;
@@ -14,5 +15,6 @@ mod values;
 pub use home::{Appended, Attendance, Gap, Page, Post, Room, SeatCounts, Start};
 pub use keys::{KeyUse, Keys, Seen};
 pub use log::{Entry, Log};
+pub use parting::{Gone, Parting};
 pub use people::{Changes, People, Roll};
 pub use table::Rooms;

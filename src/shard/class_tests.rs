@@ -282,6 +282,21 @@ fn joins_and_bytes_of_a_user_have_their_rates() {
 }
 
 #[test]
+fn who_resumes_more_rooms_than_it_may_join_hears_of_each_and_has_one_strike() {
+    let limits = Limits { joins_per_user_per_minute: 1, strikes_per_minute: 2, ..Limits::default() };
+    let (joins, mut house) = (Limits::share(1, 2), House::with(limits, &[]));
+    let ann = house.comes(0, "ann");
+    let mut rooms: Vec<String> = (0..joins + 5).map(|n| format!(r#"{{"room":"r{n}","id":{}}}"#, 10 + n)).collect();
+    rooms.push(r#"{"room":"nameless"}"#.to_owned());
+    let resume = format!(r#"{{"type":"resume","id":1,"rooms":[{}]}}"#, rooms.join(","));
+    let heard = house.says(ann, &resume);
+    assert_eq!(heard.matches(r#""code":"too_often""#).count(), 5, "{heard}");
+    assert!(heard.contains(r#"{"type":"removed","room":"nameless","why":"busy"}"#), "{heard}");
+    assert!(!house.says(ann, &resume).contains("it went on"));
+    assert!(house.says(ann, &resume).contains("it went on"), "who asks again and again is sent away all the same");
+}
+
+#[test]
 fn a_room_holds_as_many_as_it_may_and_a_place_that_is_given_up_is_free() {
     let mut house = House::new(&[("pair:*", class(|class| class.seats_max = 2))]);
     let [ann, bob, carl] = [(0, "ann"), (1, "bob"), (1, "carl")].map(|(shard, user)| house.comes(shard, user));

@@ -1,6 +1,7 @@
 //! How connections end: our close frame or theirs, a dead socket, and the way back of everything that was lent.
 
 use crate::base::{ConnKey, Now};
+use crate::room::{Gone, Parting};
 use crate::wire::{CloseReason, Violation, write_close};
 
 use super::row::{Flags, Row, Stage, Work};
@@ -24,9 +25,12 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
         self.charge_failure(now, conn, reason);
         self.move_to(conn, Stage::Closing);
-        self.give_up_seats(conn);
+        self.give_up_seats(conn, reason.parting());
         self.note_closing(conn, reason);
         let code = reason.code().unwrap_or(1011);
         self.append(conn, |out| write_close(out, code, sentence, None));
@@ -66,8 +70,12 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
+        let parting = goodbye_parting(code);
+        if parting == Parting::SocketDied {
+            self.keep_session(conn);
+        }
         self.move_to(conn, Stage::Closing);
-        self.give_up_seats(conn);
+        self.give_up_seats(conn, parting);
         self.note_closing(conn, CloseReason::Bye);
         self.append(conn, |out| write_close(out, code.unwrap_or(1000), "", None));
     }
@@ -84,8 +92,9 @@ impl Shard {
         }
         row.heard_mono_s = seconds(now);
         row.flags.set(Flags::CLOSE_HEARD, true);
+        self.keep_session(conn);
         self.move_to(conn, Stage::Closing);
-        self.give_up_seats(conn);
+        self.give_up_seats(conn, CloseReason::Gone.parting());
         self.note_closing(conn, CloseReason::Gone);
     }
 
@@ -101,7 +110,7 @@ impl Shard {
                 Stage::Open => {
                     while let Some(place) = self.connections.at(index).seats.at(0) {
                         self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
-                        self.give_up_seat(conn, place.room);
+                        self.give_up_seat(conn, place.room, CloseReason::GoingAway.parting());
                     }
                     self.fail(now, conn, CloseReason::GoingAway);
                 }
@@ -119,7 +128,10 @@ impl Shard {
         }
         #[cfg(feature = "planted-bugs")]
         let told = self.untold.len();
-        self.give_up_seats(conn);
+        if reason.keeps_session() {
+            self.keep_session(conn);
+        }
+        self.give_up_seats(conn, reason.parting());
         #[cfg(feature = "planted-bugs")]
         self.planted_ghost(told);
         self.note_closing(conn, reason);
@@ -158,14 +170,14 @@ impl Shard {
     }
 
     /// Leaves every room.
-    pub(super) fn give_up_seats(&mut self, conn: ConnKey) {
+    pub(super) fn give_up_seats(&mut self, conn: ConnKey, parting: Parting) {
         while let Some(place) = self.connections.row(conn).and_then(|row| row.seats.at(0)) {
-            self.give_up_seat(conn, place.room);
+            self.give_up_seat(conn, place.room, parting);
         }
     }
 
     /// Leaves one room: the seat goes, the home will be told.
-    pub(super) fn give_up_seat(&mut self, conn: ConnKey, at: u32) {
+    pub(super) fn give_up_seat(&mut self, conn: ConnKey, at: u32, parting: Parting) {
         let Some(row) = self.connections.row_mut(conn) else { return };
         let Some(place) = row.seats.find(at) else { return };
         row.seats.remove(at);
@@ -183,7 +195,7 @@ impl Shard {
             self.connections.at_mut(moved).seats.moved(at, after);
         }
         let room = self.seats.room_mut(at);
-        room.gone.extend(identity);
+        room.gone.extend(identity.map(|who| Gone { who, parting }));
         self.tell_counts(at);
     }
 
@@ -248,6 +260,19 @@ impl Shard {
             work.closing.get_or_insert(reason);
         }
     }
+}
+
+impl CloseReason {
+    /// What its rooms are told: who is expected back may be back at once.
+    pub(super) fn parting(self) -> Parting {
+        if self.keeps_session() || self == Self::TakenOver { Parting::SocketDied } else { Parting::OnPurpose }
+    }
+}
+
+/// By the code of the peer's close frame. A browser that leaves or reloads a page says 1001, a library that gave the
+/// connection up something of its own: only who says 1000, or nothing, means to be gone.
+fn goodbye_parting(code: Option<u16>) -> Parting {
+    if matches!(code, None | Some(1000)) { Parting::OnPurpose } else { Parting::SocketDied }
 }
 
 /// The close reason of a broken frame.

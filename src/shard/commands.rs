@@ -3,14 +3,40 @@
 use std::sync::Arc;
 
 use crate::base::{ClassId, ConnKey, Encoding, Form, Now, Position, RoomClass, RoomName};
+use crate::room::Parting;
 use crate::wire::{
     CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Inflater, Partial, Reader, Refusal,
-    Rejected, Role, Verb, decode,
+    Rejected, Role, Verb, decode, inbox_of, is_inbox_of,
 };
 
 use super::mail::{Ack, Join, Publish, RoomRef};
 use super::row::{Flags, SeatRef, Stage};
 use super::{Count, Mail, Shard, seconds};
+
+/// How a room is to be joined.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) room: &'a str,
+    pub(super) since: Option<Position>,
+    /// The newest n; not yet cut to the limit.
+    pub(super) history: Option<u32>,
+    pub(super) presence: bool,
+    /// As one of a `resume`: without a position it is told that something may be missing.
+    pub(super) resumes: bool,
+}
+
+/// Why a room is not joined.
+pub(super) enum NoSeat {
+    Refused(Refusal),
+    /// Its user joins too often: not for so many milliseconds. It has not been told yet.
+    TooOften(u32),
+}
+
+impl From<Refusal> for NoSeat {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
 
 /// What somebody wants to say.
 struct Said<'a> {
@@ -133,13 +159,28 @@ impl Shard {
     fn on_command(&mut self, now: Now, conn: ConnKey, Envelope { id, command }: Envelope<'_>) {
         let outcome = match command {
             Command::Join { room, since, history, presence } => {
-                self.ask_join(now, conn, id, &room, since, history, presence)
+                let wish = Wish { room: &room, since, history, presence, resumes: false };
+                match self.ask_join(now, conn, id, &wish) {
+                    Err(NoSeat::TooOften(retry_after_ms)) => {
+                        self.refuse_too_often(now, conn, id, retry_after_ms);
+                        Ok(())
+                    }
+                    Err(NoSeat::Refused(refusal)) => Err(refusal),
+                    Ok(()) => Ok(()),
+                }
             }
             Command::Leave { room } => self.ask_leave(conn, id, &room),
             Command::Publish { room, data, event, echo, key } => {
                 let said = Said { data: &data, event: event.as_deref(), echo, key: key.as_deref() };
                 self.ask_publish(now, conn, id, &room, &said)
             }
+            Command::Send { user, data, event, echo, key } => match inbox_of(&user) {
+                Some(inbox) => {
+                    let said = Said { data: &data, event: event.as_deref(), echo, key: key.as_deref() };
+                    self.ask_publish(now, conn, id, &inbox, &said)
+                }
+                None => Err(Refusal::BadRoom),
+            },
             Command::History { room, from, messages_max } => self.ask_history(conn, id, &room, from, messages_max),
             Command::Presence { room } => self.ask_presence(conn, id, &room),
             Command::Ping => {
@@ -150,7 +191,8 @@ impl Shard {
                 self.refresh(now, conn, id, &token.0);
                 Ok(())
             }
-            Command::Hello { token: _ } => {
+            Command::Resume { session, rooms } => self.resume(now, conn, id, session.as_deref(), &rooms),
+            Command::Hello { token: _, session: _ } => {
                 let sentence = "this connection has its token: hello is the first message of one that brought none";
                 self.refuse(conn, id, Refusal::Unsupported, Some(sentence));
                 Ok(())
@@ -163,17 +205,8 @@ impl Shard {
         self.settle(now);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one command, taken apart once")]
-    fn ask_join(
-        &mut self,
-        now: Now,
-        conn: ConnKey,
-        id: Option<u64>,
-        room: &str,
-        since: Option<Position>,
-        history: Option<u32>,
-        presence: bool,
-    ) -> Result<(), Refusal> {
+    pub(super) fn ask_join(&mut self, now: Now, conn: ConnKey, id: Option<u64>, wish: &Wish<'_>) -> Result<(), NoSeat> {
+        let Wish { room, since, history, presence, resumes } = *wish;
         self.require(conn, Verb::Join, room)?;
         if presence {
             self.require(conn, Verb::Presence, room)?;
@@ -184,22 +217,22 @@ impl Shard {
         let seated = self.seat_of(conn, room).is_some();
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         if seated {
-            return Err(Refusal::AlreadyJoined);
+            return Err(Refusal::AlreadyJoined.into());
         }
         if row.seats.len() >= self.config.rules.limits.rooms_per_connection_max {
-            return Err(Refusal::TooManyRooms);
+            return Err(Refusal::TooManyRooms.into());
         }
         let Some(identity) = row.identity.clone() else { return Ok(()) };
-        if let Err(retry_after_ms) = self.may_join(now, identity.user()) {
-            self.refuse_too_often(now, conn, id, retry_after_ms);
-            return Ok(());
-        }
+        // Who opens its letter box without a word about how much of it gets the newest page.
+        let is_inbox = since.is_none() && is_inbox_of(room, identity.user());
+        let history = history.unwrap_or(if is_inbox { u32::MAX } else { 0 });
+        self.may_join(now, identity.user()).map_err(NoSeat::TooOften)?;
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);
         let (form, ticket) = (row.form(), row.ticket);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
-            return Err(Refusal::Busy);
+            return Err(Refusal::Busy.into());
         }
         let name = match self.seats.find(room) {
             Some(at) => self.seats.room(at).name.clone(),
@@ -212,18 +245,7 @@ impl Shard {
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });
         let local = self.seats.place(at);
-        let join = Join {
-            room: name,
-            local,
-            seats,
-            conn,
-            ticket,
-            id,
-            identity,
-            since,
-            history: history.unwrap_or(0),
-            presence,
-        };
+        let join = Join { room: name, local, seats, conn, ticket, id, identity, since, history, presence, resumes };
         self.post(home, Mail::Join(Box::new(join)));
         Ok(())
     }
@@ -232,7 +254,12 @@ impl Shard {
         let Some(place) = self.seat_of(conn, room) else { return Err(Refusal::NotJoined) };
         self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
         let name = self.seats.room(place.room).name.clone();
-        self.give_up_seat(conn, place.room);
+        #[cfg(feature = "planted-bugs")]
+        if self.config.planted == Some(super::PlantedBug::DeliversAfterLeave) {
+            self.answer_left(conn, id, &name);
+            return Ok(());
+        }
+        self.give_up_seat(conn, place.room, Parting::OnPurpose);
         self.answer_left(conn, id, &name);
         Ok(())
     }
@@ -291,16 +318,21 @@ impl Shard {
         Ok(())
     }
 
-    /// The grant, the room's class, and room for the answer.
+    /// Whether the token grants it, and the room's class.
+    pub(super) fn may(&self, conn: ConnKey, verb: Verb, room: &str) -> bool {
+        let granted = self.connections.row(conn).is_some_and(|row| {
+            let user = row.identity.as_ref().map_or("", |identity| identity.user());
+            self.grants.grants(row.grants).allows(verb, room, user)
+        });
+        granted && self.class_near(conn, room).can.has(verb)
+    }
+
+    /// That, and room for the answer.
     pub(super) fn require(&self, conn: ConnKey, verb: Verb, room: &str) -> Result<(), Refusal> {
+        if !self.may(conn, verb, room) {
+            return Err(Refusal::Forbidden);
+        }
         let Some(row) = self.connections.row(conn) else { return Err(Refusal::Forbidden) };
-        let user = row.identity.as_ref().map_or("", |identity| identity.user());
-        if !self.grants.grants(row.grants).allows(verb, room, user) {
-            return Err(Refusal::Forbidden);
-        }
-        if !self.class_near(conn, room).can.has(verb) {
-            return Err(Refusal::Forbidden);
-        }
         // Its answers pile up: what it asks for now is to be asked again when it has read some.
         let outbox_bytes = row.work.as_ref().map_or(0, |work| work.outbox.len());
         if outbox_bytes > self.limits().outbox_hard_bytes_max { Err(Refusal::Busy) } else { Ok(()) }

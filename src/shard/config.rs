@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::Rules;
+#[cfg(feature = "planted-bugs")]
+use crate::base::Offset;
 use crate::base::ShardId;
+#[cfg(feature = "planted-bugs")]
+use crate::room::Start;
 
 pub use crate::base::Flush;
 
@@ -32,6 +36,14 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// A resumed room begins one message too late.
+    SkipsOneOnResume,
+    /// A connection whose session was taken over lives on: its person hears everything twice.
+    TwiceOnTakeover,
+    /// What is missing is not said.
+    ForgetsAGap,
+    /// Who has left a room still hears it.
+    DeliversAfterLeave,
     /// A room that was forgotten comes back with the epoch it had, and gives its offsets again.
     OffsetsAfterEviction,
     /// A key of one user is taken for the same key of another.
@@ -46,13 +58,31 @@ pub enum PlantedBug {
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipsAtTheSeam,
         Self::GhostAfterCut,
+        Self::SkipsOneOnResume,
+        Self::TwiceOnTakeover,
+        Self::ForgetsAGap,
+        Self::DeliversAfterLeave,
         Self::OffsetsAfterEviction,
         Self::WrongDedupScope,
         Self::ForeignRoom,
         Self::SeatsOutliveGrants,
         Self::RevokedGoOn,
     ];
+}
+
+#[cfg(feature = "planted-bugs")]
+impl ShardConfig {
+    /// Planted bugs: a seat that begins one too late, and a gap that nobody hears of.
+    pub(super) fn plant_start(&self, mut start: Start, resumes: bool, head: Offset) -> Start {
+        if self.planted == Some(PlantedBug::SkipsOneOnResume) && resumes && start.cursor <= head {
+            start.cursor = start.cursor.next();
+        }
+        if self.planted == Some(PlantedBug::ForgetsAGap) {
+            start.gap = None;
+        }
+        start
+    }
 }

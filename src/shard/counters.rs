@@ -65,6 +65,11 @@ counts! {
     UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
     Revocations "throng_revocations" "Revocations taken in, each once per shard",
     RevocationsFull "throng_revocations_full" "Revocations that ended connections and could not be remembered",
+    SessionsKept "throng_sessions_kept_for_resume" "Sessions whose connection was lost and that could be resumed from then on",
+    SessionsForgotten "throng_sessions_forgotten" "Kept sessions given up early because there were too many",
+    Resumed "throng_sessions_resumed" "Sessions that went on with another connection",
+    NotResumed "throng_sessions_not_resumed" "Resumes of a session that was not there (any more)",
+    TakenOver "throng_sessions_taken_over" "Sessions taken from a connection that still had them",
     StaleKeys "throng_stale_keys" "Letters and completions for connections that were gone",
 }
 
@@ -235,6 +240,7 @@ gauges! {
     Gauges {
         connections "throng_connections" "Rows in use: handshakes, sessions, goodbyes",
         sessions "websocket_connections" "Sessions now",
+        sessions_kept "throng_sessions_kept" "Sessions without a connection that may be resumed",
         rooms_home "throng_rooms" "Rooms with people or a log",
         rooms_seated "throng_rooms_seated" "Rooms with seats, counted once per shard",
         seats "throng_seats" "Seats: one for each room of each session",
@@ -259,5 +265,6 @@ gauges! {
         unsent "unsent" "Frames not written to everybody yet",
         letters "letters" "Messages in letters whose inbox is full",
         work "work" "Work spaces and what is in them, as of the last round over the table",
+        sessions_kept "sessions_kept" "Sessions without a connection",
     }
 }

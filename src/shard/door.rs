@@ -91,7 +91,7 @@ impl Shard {
                 let verified =
                     if in_url { verifier.verify_from_url(&token, unix_s) } else { verifier.verify(&token, unix_s) };
                 match verified {
-                    Ok(verified) => self.begin_session(now, conn, Some(&upgrade), verified),
+                    Ok(verified) => self.begin_session(now, conn, Some(&upgrade), verified, false),
                     Err(bad) => self.refuse_token(now, conn, Some(&upgrade), bad),
                 }
             }
@@ -120,7 +120,15 @@ impl Shard {
     }
 
     /// Likewise. What brought the token or stands for it, it may have been revoked.
-    pub(super) fn begin_session(&mut self, now: Now, conn: ConnKey, upgrade: Option<&Upgrade>, verified: Verified) {
+    /// `resumed`: it goes on with the session that its `hello` named.
+    pub(super) fn begin_session(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        upgrade: Option<&Upgrade>,
+        verified: Verified,
+        resumed: bool,
+    ) {
         if self.is_leaving() {
             match upgrade {
                 Some(_) => self.turn_away_leaving(now, conn),
@@ -159,11 +167,11 @@ impl Shard {
         self.sessions += 1;
         self.counters.add(Count::Upgraded, 1);
         self.tell_user_came(&verified.identity, conn);
-        let session = self.session_code(conn);
+        let session = self.session_code(conn).to_string();
         let (rules, node) = (Arc::clone(&self.config.rules), self.config.node.clone());
         let welcome = Event::Welcome {
             session: &session,
-            resumed: false,
+            resumed,
             user: verified.identity.user(),
             node: &node,
             heartbeat_ms: rules.limits.heartbeat_ms,
@@ -235,12 +243,6 @@ impl Shard {
         self.move_to(conn, Stage::Closing);
         self.note_closing(conn, reason);
         self.append(conn, |out| write_refusal(out, status, reason.name(), sentence, reason.retry_after_s()));
-    }
-
-    /// The session's handle: where it lives, and a code that nobody can make up.
-    fn session_code(&self, conn: ConnKey) -> String {
-        let place = format!("{:04x}{:08x}{:04x}", self.config.id.0, conn.index(), conn.generation());
-        format!("{place}{:016x}", self.seed.mix(place.as_bytes()))
     }
 }
 

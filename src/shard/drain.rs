@@ -146,7 +146,7 @@ impl Shard {
     pub(super) fn send_away(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
         while let Some(place) = self.seat_at(conn, 0) {
             self.collect_owed(conn, place, usize::MAX);
-            self.give_up_seat(conn, place.room);
+            self.give_up_seat(conn, place.room, reason.parting());
         }
         self.fail(now, conn, reason);
     }

@@ -31,6 +31,10 @@ impl Shard {
 
     /// Frames of somebody who has not said hello. Behind the hello come those of a session, perhaps in the same read.
     pub(super) fn on_greeting_bytes(&mut self, now: Now, conn: ConnKey, bytes: &mut [u8]) {
+        if self.is_greeted(conn) {
+            self.keep_bytes_behind_hello(now, conn, bytes);
+            return;
+        }
         let limits = FrameLimits {
             message_bytes_max: self.limits().hello_bytes_max,
             fragments_max: self.limits().fragments_max,
@@ -42,7 +46,7 @@ impl Shard {
         let mut inflater = deflated.then(|| std::mem::take(&mut self.inflater));
         let mut reader = Reader::new(Role::Server, limits, bytes).inflating(inflater.as_mut());
         let mut violated = None;
-        while violated.is_none() && self.stage_of(conn) == Some(Stage::Greeting) {
+        while violated.is_none() && self.stage_of(conn) == Some(Stage::Greeting) && !self.is_greeted(conn) {
             match reader.next(&mut partial) {
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
@@ -57,6 +61,13 @@ impl Shard {
         }
         let Some(row) = self.connections.row(conn) else { return };
         let (greeting, hears_on) = (row.stage == Stage::Greeting, !row.flags.has(Flags::CLOSE_HEARD));
+        if self.is_greeted(conn) {
+            if let Some(work) = self.work_mut(conn) {
+                work.partial = partial;
+            }
+            self.keep_bytes_behind_hello(now, conn, &bytes[read..]);
+            return;
+        }
         if greeting && partial.is_idle() {
             self.take_back_work(conn);
             return;
@@ -68,6 +79,26 @@ impl Shard {
             // Also where nothing follows: what was delivered is forgotten, what was lent is taken back.
             self.on_frame_bytes(now, conn, &mut bytes[read..]);
         }
+    }
+
+    /// Whether it has said hello and waits for its welcome.
+    fn is_greeted(&self, conn: ConnKey) -> bool {
+        self.connections.row(conn).and_then(|row| row.work.as_ref()).is_some_and(|work| work.greeted.is_some())
+    }
+
+    fn keep_bytes_behind_hello(&mut self, now: Now, conn: ConnKey, bytes: &[u8]) {
+        let before = self.add_to_head(conn, bytes);
+        let limits = self.limits();
+        if before + bytes.len() > limits.head_bytes_max || self.heads_bytes > limits.heads_bytes_max {
+            drop(self.take_head(conn));
+            self.fail(now, conn, CloseReason::Busy);
+        }
+    }
+
+    /// Whether frames are read from it.
+    pub(super) fn hears_frames(&self, conn: ConnKey) -> bool {
+        let row = self.connections.row(conn);
+        row.is_some_and(|row| matches!(row.stage, Stage::Open | Stage::Closing) && !row.flags.has(Flags::CLOSE_HEARD))
     }
 
     fn on_greeting(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
@@ -84,13 +115,21 @@ impl Shard {
     /// The first message of somebody who brought no token.
     fn on_first(&mut self, now: Now, conn: ConnKey, encoding: Encoding, message: &[u8]) {
         match decode(encoding, message, self.limits()) {
-            Ok(Envelope { id, command: Command::Hello { token } }) => {
-                match self.config.rules.verifier.verify(&token.0, now.unix_ms / 1_000) {
-                    Ok(verified) => {
-                        self.begin_session(now, conn, None, verified);
+            Ok(Envelope { id, command: Command::Hello { token, session } }) => {
+                let verified = self.config.rules.verifier.verify(&token.0, now.unix_ms / 1_000);
+                match (verified, session) {
+                    (Ok(verified), None) => {
+                        self.begin_session(now, conn, None, verified, false);
                         self.answer_ping(conn, id);
                     }
-                    Err(bad) => self.refuse_token(now, conn, None, bad),
+                    (Ok(verified), Some(session)) => {
+                        // A session is nobody's who may not come in.
+                        match self.check_revoked(&verified) {
+                            Ok(()) => self.greet_with_session(now, conn, id, &session, verified),
+                            Err(bad) => self.refuse_token(now, conn, None, bad),
+                        }
+                    }
+                    (Err(bad), _) => self.refuse_token(now, conn, None, bad),
                 }
             }
             Ok(Envelope { id: _, command: _ }) | Err(_) => {
@@ -135,7 +174,7 @@ impl Shard {
         let mut early = self.take_head(conn);
         let Some(upgrade) = self.work_mut(conn).and_then(|work| work.parked.take()) else { return };
         match verified {
-            Some(verified) => self.begin_session(now, conn, Some(&upgrade), verified),
+            Some(verified) => self.begin_session(now, conn, Some(&upgrade), verified, false),
             None => {
                 let sentence = "this ticket was used already, or is too old: get a new one";
                 self.refuse_entry(now, conn, &upgrade, CloseReason::Expired, sentence);

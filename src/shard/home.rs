@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, Identity, LocalPlace, Now, Offset, Position, RoomClass,
-    RoomName, ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, Now, Offset, Position, RoomClass, RoomName,
+    ShardId,
 };
-use crate::room::{Attendance, KeyUse, People, Post, Room, SeatCounts, Seen};
+use crate::room::{Attendance, Gone, KeyUse, People, Post, Room, SeatCounts, Seen};
 use crate::wire::{Press, Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
@@ -26,13 +26,20 @@ impl Shard {
         let RoomClass { seats_max, log, .. } = *rules.classes.class(class);
         trim(room, now, log.age_ms);
         let is_full = seats_max > 0 && room.seats() > u64::from(seats_max);
+        let history = join.history as usize;
+        let start = match join.since {
+            None if join.resumes => room.start_unknown(history, limits),
+            since => room.start(since, history, limits),
+        };
+        #[cfg(feature = "planted-bugs")]
+        let start = self.config.plant_start(start, join.resumes, room.head());
         let joined = Joined {
             conn: join.conn,
             ticket: join.ticket,
             id: join.id,
             epoch: room.epoch(),
             head: room.head(),
-            start: room.start(join.since, join.history as usize, limits),
+            start,
             roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
             room: join.local,
             home_at: at,
@@ -59,7 +66,7 @@ impl Shard {
         name: &RoomName,
         local: LocalPlace,
         seats: SeatCounts,
-        gone: &[Identity],
+        gone: &[Gone],
     ) {
         let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
         let had_news = room.people().has_news();

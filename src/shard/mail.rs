@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use super::ask::Announcement;
 use super::history::{AskHistory, HistoryTold};
+use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{
     ConnAddress, ConnKey, Delivery, Epoch, Form, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
 };
-use crate::room::{Changes, Page, Roll, SeatCounts, Start};
+use crate::room::{Changes, Gone, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
 /// One letter.
@@ -25,7 +26,7 @@ pub enum Mail {
         room: RoomName,
         local: LocalPlace,
         seats: SeatCounts,
-        gone: Vec<Identity>,
+        gone: Vec<Gone>,
     },
     Publish(Box<Publish>),
     /// A reader that is behind asks for the next piece of the log.
@@ -60,6 +61,19 @@ pub enum Mail {
     Redeemed {
         conn: ConnKey,
         verified: Option<Box<Verified>>,
+    },
+    // To the shard of a session, and back.
+    /// Somebody of this user goes on with it.
+    TakeOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        session: SessionCode,
+        user: Identity,
+    },
+    TakenOver {
+        conn: ConnKey,
+        id: Option<u64>,
+        resumed: bool,
     },
     /// "Say when you have answered everything I sent before this."
     Fence {
@@ -133,6 +147,8 @@ impl Mail {
             | Self::TooManyOfUser { .. }
             | Self::Redeem { .. }
             | Self::Redeemed { .. }
+            | Self::TakeOver { .. }
+            | Self::TakenOver { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::AskHistory(_)
@@ -164,6 +180,8 @@ pub struct Join {
     pub since: Option<Position>,
     pub history: u32,
     pub presence: bool,
+    /// It sat here before: without a position it is told that something may be missing.
+    pub resumes: bool,
 }
 
 /// A seat.

@@ -48,11 +48,13 @@ mod patrol;
 mod rates;
 mod refresh;
 mod replies;
+mod resume;
 mod revocation;
 mod round;
 mod row;
 mod rules;
 mod seats;
+mod sessions;
 mod tally;
 mod tickets;
 #[cfg(test)]
@@ -81,6 +83,7 @@ pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
+pub use sessions::SessionCode;
 pub use tickets::TicketCode;
 pub use users::UserNews;
 
@@ -98,6 +101,7 @@ use revocation::Revocations;
 use round::Round;
 use row::Work;
 use seats::Seats;
+use sessions::Sessions;
 use tally::Tally;
 use tickets::Tickets;
 
@@ -147,6 +151,8 @@ pub struct Shard {
     effects: Vec<Effect>,
     counters: Counters,
     sessions: usize,
+    /// Those that have no connection.
+    sessions_kept: Sessions,
     addresses: Addresses,
     /// Connections of the users whose home is here.
     users: Tally,
@@ -203,6 +209,7 @@ impl Shard {
             effects: Vec::new(),
             counters: Counters::default(),
             sessions: 0,
+            sessions_kept: Sessions::new(&own),
             addresses: Addresses::default(),
             users: Tally::default(),
             user_news: (0..config.shards).map(|_| Vec::new()).collect(),
@@ -308,6 +315,7 @@ impl Shard {
         Gauges {
             connections: self.connections.len() as u64,
             sessions: self.sessions as u64,
+            sessions_kept: self.sessions_kept.len() as u64,
             rooms_home: self.rooms.len() as u64,
             rooms_seated: self.seats.len() as u64,
             seats: self.seated as u64,
@@ -333,6 +341,7 @@ impl Shard {
             unsent: self.flush.unsent_bytes as u64,
             letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
             work: self.patrol.work_bytes(),
+            sessions_kept: self.sessions_kept.bytes() as u64,
         }
     }
 
@@ -395,6 +404,8 @@ impl Shard {
             Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
             Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
             Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
+            Mail::TakeOver { conn, id, session, user } => self.on_take_over(now, from, conn, id, session, &user),
+            Mail::TakenOver { conn, id, resumed } => self.on_taken_over(now, conn, id, resumed),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, form, cursor, bytes_max } => {
                 self.on_pull(from, room, conn, form, cursor, bytes_max)
@@ -427,6 +438,7 @@ impl Shard {
         self.sweep_revoked(now);
         self.unseat_by_default();
         self.forget_old_tickets(now);
+        self.forget_old_sessions(now);
         self.leave_on(now);
         let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.classes);

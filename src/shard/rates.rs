@@ -70,8 +70,17 @@ impl Shard {
 
     /// "Too often", and for how long. Whoever has heard it more often than anybody can who listens is sent away.
     pub(super) fn refuse_too_often(&mut self, now: Now, conn: ConnKey, id: Option<u64>, retry_after_ms: u32) {
+        self.tell_too_often(conn, id, retry_after_ms);
+        self.strike(now, conn);
+    }
+
+    pub(super) fn tell_too_often(&mut self, conn: ConnKey, id: Option<u64>, retry_after_ms: u32) {
         self.counters.refused(Refusal::TooOften);
         self.answer(conn, &Event::TooOften { id, retry_after_ms });
+    }
+
+    /// It was told once more.
+    pub(super) fn strike(&mut self, now: Now, conn: ConnKey) {
         let strikes = self.limits().strikes_per_minute;
         // Of 0 a minute nothing is limited.
         let rate = Rate { per_minute: strikes, burst: strikes };

@@ -1,7 +1,7 @@
 //! Letters from homes, and answers of our own → outboxes and what rooms still owe.
 
 use crate::base::{ConnKey, Delivery, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
-use crate::room::{Changes, Page, Roll};
+use crate::room::{Changes, Page, Parting, Roll};
 use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
 
 use super::mail::{Ack, Deliver, Joined};
@@ -84,7 +84,7 @@ impl Shard {
         });
         match waiting {
             Some(place) => {
-                self.give_up_seat(conn, place.room);
+                self.give_up_seat(conn, place.room, Parting::OnPurpose);
                 self.refuse(conn, id, refusal, None);
             }
             None => self.refuse_late_seat(conn, id),

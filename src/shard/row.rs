@@ -4,7 +4,7 @@ use core::net::IpAddr;
 
 use super::addresses::AddressKey;
 use crate::base::{ConnKey, Encoding, Form, Identity, Offset};
-use crate::wire::{CloseReason, Partial, Upgrade};
+use crate::wire::{CloseReason, Partial, Upgrade, Verified};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -134,6 +134,8 @@ pub(crate) struct Work {
     pub(crate) head: Vec<u8>,
     /// The request that waits for the answer to its ticket.
     pub(crate) parked: Option<Box<Upgrade>>,
+    /// Whose `hello` waits for the answer about its session; what came behind it lies in `head`.
+    pub(crate) greeted: Option<Box<Verified>>,
     /// Whom a trusted proxy speaks for, as far as is known: itself, or whom its PROXY header named. `None`: the peer is
     /// no trusted proxy.
     pub(crate) behind_proxy: Option<IpAddr>,
@@ -162,6 +164,7 @@ impl Work {
             && self.behind.is_empty()
             && self.head.is_empty()
             && self.parked.is_none()
+            && self.greeted.is_none()
             && self.behind_proxy.is_none()
             && self.partial.is_idle()
             && self.closing.is_none()

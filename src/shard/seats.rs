@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::base::{
-    ClassId, Classes, ConnKey, Delivery, Encoding, Form, HomePlace, Identity, Limits, LocalPlace, Offset, RoomName,
-    Seed, SeededMap, ShardId,
+    ClassId, Classes, ConnKey, Delivery, Encoding, Form, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed,
+    SeededMap, ShardId,
 };
-use crate::room::SeatCounts;
+use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
 
 /// One reader in one room: 8 bytes.
@@ -160,7 +160,7 @@ pub(crate) struct LocalRoom {
     /// When it was last flushed.
     pub(crate) written_mono_ms: u64,
     /// People whose leaving the home has not been told yet.
-    pub(crate) gone: Vec<Identity>,
+    pub(crate) gone: Vec<Gone>,
     /// The home must be told the counts.
     pub(crate) untold: bool,
 }

@@ -376,6 +376,67 @@ fn the_marks_of_a_row_are_those_of_who_has_it_now() {
     assert_eq!(house.closed(CloseReason::Revoked), 0);
 }
 
+/// The handle in a welcome.
+fn session_of(heard: &str) -> String {
+    let (_, rest) = heard.split_once(r#""session":""#).unwrap_or_else(|| panic!("{heard}"));
+    rest.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_session_is_not_resumed_whose_token_was_revoked_since_nor_by_another_nor_after_a_goodbye() {
+    let resume = |session: &str| format!(r#"{{"type":"resume","id":1,"session":"{session}"}}"#);
+    let later = ann(json!({"iat": UNIX_S - 1}));
+    let lost = |house: &mut House| {
+        let (conn, heard) = house.knocks(&signed(&ann(json!({"iat": UNIX_S - 60, "jti": "t1"}))));
+        (conn, session_of(&heard))
+    };
+    for revocation in [
+        Revocation::Token { jti: "t1".into() },
+        Revocation::User { user: "ann".into(), issued_before_unix_s: UNIX_S - 30 },
+        Revocation::Issued { before_unix_s: UNIX_S - 30 },
+    ] {
+        let mut house = House::new(Limits::default());
+        let (conn, session) = lost(&mut house);
+        house.hears(Input::Ended { conn });
+        house.revokes(revocation);
+        let again = house.comes(&later);
+        assert!(house.says(again, &resume(&session)).contains(r#""resumed":false"#));
+    }
+    let mut house = House::new(Limits::default());
+    let (conn, session) = lost(&mut house);
+    house.hears(Input::Ended { conn });
+    let bob = house.comes(&json!({"sub": "bob", "exp": UNIX_S + 600}));
+    assert!(house.says(bob, &resume(&session)).contains(r#""resumed":false"#));
+    let again = house.comes(&later);
+    assert!(house.says(again, &resume(&session)).contains(r#""resumed":true"#), "a stranger's try costs her nothing");
+    // 1000 means it; a browser that leaves the page, or a client that gave up, may be back.
+    for (code, resumed) in [(1000_u16, false), (1001, true), (4900, true)] {
+        let (conn, session) = lost(&mut house);
+        let mut frame = Vec::new();
+        write_frame(&mut frame, FrameKind::Close, &code.to_be_bytes(), Some([1, 2, 3, 4]));
+        house.hears(Input::Received { conn, bytes: &mut frame });
+        house.ticks(1);
+        let again = house.comes(&later);
+        let heard = house.says(again, &resume(&session));
+        assert!(heard.contains(&format!(r#""resumed":{resumed}"#)), "{code}: {heard}");
+    }
+}
+
+#[test]
+fn sessions_without_a_connection_are_bounded_and_go_when_their_window_is_over() {
+    let mut house = House::new(Limits { sessions_kept_max: 2, connections_per_user_max: 0, ..Limits::default() });
+    for _ in 0..3 {
+        let conn = house.comes(&ann(json!({})));
+        house.hears(Input::Ended { conn });
+        house.hears(Input::Released { conn });
+    }
+    assert_eq!(house.shard.gauges().sessions_kept, 2);
+    assert_eq!(house.shard.counters().count(Count::SessionsForgotten), 1);
+    house.now.mono_ms += 120_000;
+    house.ticks(1);
+    assert_eq!((house.shard.gauges().sessions_kept, house.shard.tables().sessions_kept), (0, 0));
+}
+
 #[test]
 fn every_row_is_looked_at_however_often_something_new_is_revoked() {
     let mut house = House::new(Limits { slots_per_ring: 16, connections_per_user_max: 0, ..Limits::default() });

@@ -13,6 +13,7 @@ use super::grants::GrantTable;
 use super::row::{SeatRef, Stage};
 use super::{Count, Shard};
 use crate::base::ConnKey;
+use crate::room::Parting;
 use crate::wire::{Event, RemovedWhy, Verb};
 
 /// Ticks for one round over the rows, where few lose a seat: half a second with a tick of 100 ms.
@@ -54,7 +55,7 @@ impl Shard {
             let may = |verb| grants.allows(verb, name.as_str(), identity.user());
             if !may(Verb::Join) {
                 self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
-                self.give_up_seat(conn, at);
+                self.give_up_seat(conn, at, Parting::OnPurpose);
                 self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
                 self.counters.add(Count::Unseated, 1);
                 unseated += 1;

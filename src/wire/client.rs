@@ -33,6 +33,13 @@ pub enum CommandOut<'a> {
         echo: Option<bool>,
         key: Option<&'a str>,
     },
+    Send {
+        user: &'a str,
+        data: Data<'a>,
+        event: Option<&'a str>,
+        echo: Option<bool>,
+        key: Option<&'a str>,
+    },
     Presence {
         room: &'a str,
     },
@@ -40,6 +47,7 @@ pub enum CommandOut<'a> {
     /// The first message of a connection that brought no token otherwise.
     Hello {
         token: &'a str,
+        session: Option<&'a str>,
     },
     Refresh {
         token: &'a str,
@@ -49,6 +57,20 @@ pub enum CommandOut<'a> {
         from: HistoryFrom,
         messages_max: Option<u32>,
     },
+    Resume {
+        session: Option<&'a str>,
+        rooms: &'a [ResumeOut<'a>],
+    },
+}
+
+/// A room of a `resume`, answered like a join if it has an `id`.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ResumeOut<'a> {
+    pub room: &'a str,
+    pub id: Option<u64>,
+    pub since: Option<Position>,
+    pub history: Option<u32>,
+    pub presence: bool,
 }
 
 /// What a client hears. Types and fields it does not know are no error.
@@ -131,6 +153,7 @@ pub struct Reply<'a> {
     pub dup: Option<bool>,
     /// Of `history`, each as it came.
     pub messages: Option<Vec<&'a [u8]>>,
+    pub resumed: Option<bool>,
 }
 
 impl Reply<'_> {
@@ -171,8 +194,9 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             ("join", 1 + usize::from(since.is_some()) + usize::from(history.is_some()) + usize::from(presence))
         }
         CommandOut::Leave { .. } => ("leave", 1),
-        CommandOut::Publish { event, echo, key, .. } => {
-            ("publish", 2 + [event.is_some(), echo.is_some(), key.is_some()].into_iter().filter(|there| *there).count())
+        CommandOut::Publish { event, echo, key, .. } | CommandOut::Send { event, echo, key, .. } => {
+            let kind = if matches!(command, CommandOut::Send { .. }) { "send" } else { "publish" };
+            (kind, 2 + [event.is_some(), echo.is_some(), key.is_some()].into_iter().filter(|there| *there).count())
         }
         CommandOut::History { from, messages_max, .. } => {
             ("history", 1 + usize::from(from != HistoryFrom::Newest) + usize::from(messages_max.is_some()))
@@ -180,7 +204,8 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
         CommandOut::Presence { .. } => ("presence", 1),
         CommandOut::Ping => ("ping", 0),
         CommandOut::Refresh { .. } => ("refresh", 1),
-        CommandOut::Hello { .. } => ("hello", 1),
+        CommandOut::Hello { session, .. } => ("hello", 1 + usize::from(session.is_some())),
+        CommandOut::Resume { session, .. } => ("resume", 1 + usize::from(session.is_some())),
     };
     w.map(1 + usize::from(id.is_some()) + more);
     w.text_field("type", kind);
@@ -211,8 +236,9 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
                 w.unsigned_field("limit", u64::from(messages_max));
             }
         }
-        CommandOut::Publish { room, data, event, echo, key } => {
-            w.text_field("room", room);
+        CommandOut::Publish { room: to, data, event, echo, key }
+        | CommandOut::Send { user: to, data, event, echo, key } => {
+            w.text_field(if kind == "send" { "user" } else { "room" }, to);
             if let Some(event) = event {
                 w.text_field("event", event);
             }
@@ -225,7 +251,24 @@ pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, com
             w.data_field("data", data);
         }
         CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
-        CommandOut::Hello { token } => w.text_field("token", token),
+        CommandOut::Hello { token, session } => {
+            w.text_field("token", token);
+            if let Some(session) = session {
+                w.text_field("session", session);
+            }
+        }
+        CommandOut::Resume { session, rooms } => {
+            if let Some(session) = session {
+                w.text_field("session", session);
+            }
+            w.key("rooms");
+            w.array(rooms.len());
+            for room in rooms {
+                w.element();
+                write_resume_room(w, room);
+            }
+            w.end_array();
+        }
         CommandOut::Ping => {}
         CommandOut::Refresh { token } => w.text_field("token", token),
     }
@@ -239,6 +282,27 @@ fn write_since(w: &mut Writer<'_>, epoch: Option<Epoch>, offset: Offset) {
         w.text_field("epoch", &epoch.to_string());
     }
     w.unsigned_field("offset", offset.0);
+    w.end_map();
+}
+
+fn write_resume_room(w: &mut Writer<'_>, entry: &ResumeOut<'_>) {
+    let ResumeOut { room, id, since, history, presence } = *entry;
+    let position = 2 * usize::from(since.is_some());
+    w.map(1 + usize::from(id.is_some()) + position + usize::from(history.is_some()) + usize::from(presence));
+    w.text_field("room", room);
+    if let Some(id) = id {
+        w.unsigned_field("id", id);
+    }
+    if let Some(Position { epoch, offset }) = since {
+        w.text_field("epoch", &epoch.to_string());
+        w.unsigned_field("offset", offset.0);
+    }
+    if let Some(history) = history {
+        w.unsigned_field("history", u64::from(history));
+    }
+    if presence {
+        w.boolean_field("presence", true);
+    }
     w.end_map();
 }
 
@@ -392,6 +456,7 @@ impl<'a> Fields<'a> {
             expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
             dup: self.optional("dup", Value::boolean)?,
             messages,
+            resumed: self.optional("resumed", Value::boolean)?,
         })
     }
 }

@@ -41,6 +41,8 @@ pub enum CloseReason {
     Revoked,
     /// An operator or a backend ended it, and it is not wanted back.
     Banned,
+    /// The session goes on by another socket.
+    TakenOver,
     /// The token was not accepted, or there was none.
     BadToken,
     /// The page's origin is not allowed.
@@ -75,7 +77,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Bye,
         Self::GoingAway,
         Self::Protocol,
@@ -93,6 +95,7 @@ impl CloseReason {
         Self::Flooding,
         Self::Revoked,
         Self::Banned,
+        Self::TakenOver,
         Self::BadToken,
         Self::Origin,
         Self::Version,
@@ -130,6 +133,7 @@ impl CloseReason {
             Self::Flooding => Some(4007),
             Self::Revoked => Some(4500),
             Self::Banned => Some(4501),
+            Self::TakenOver => Some(4502),
             Self::BadToken => Some(4503),
             Self::Origin => Some(4504),
             Self::Version => Some(4505),
@@ -168,6 +172,7 @@ impl CloseReason {
             Self::Flooding => "flooding",
             Self::Revoked => "revoked",
             Self::Banned => "banned",
+            Self::TakenOver => "taken_over",
             Self::BadToken => "bad_token",
             Self::Origin => "origin",
             Self::Version => "version",
@@ -206,6 +211,7 @@ impl CloseReason {
             Self::Flooding => "it went on after having been told that it is too often",
             Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
+            Self::TakenOver => "this session goes on by another connection",
             Self::BadToken => "the token was not accepted",
             Self::Origin => "this page's origin is not allowed here: the operator lists origins",
             Self::Version => "no version of ours among the subprotocols",
@@ -258,6 +264,9 @@ impl CloseReason {
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
+            }
+            Self::TakenOver => {
+                "Nothing, if it was you who resumed: this socket is the old one. Two clients (a tab that was duplicated) must not share one session: let each have its own."
             }
             Self::Revoked => {
                 "Do not come back with this token. A new one is good if it was issued after the revocation."
@@ -313,6 +322,7 @@ impl CloseReason {
             | Self::Kicked
             | Self::Flooding
             | Self::Banned
+            | Self::TakenOver
             | Self::Version
             | Self::Gone
             | Self::BadProxy
@@ -345,6 +355,7 @@ impl CloseReason {
             | Self::Kicked
             | Self::Flooding
             | Self::Banned
+            | Self::TakenOver
             | Self::Revoked
             | Self::BadToken
             | Self::Origin
@@ -389,6 +400,7 @@ impl CloseReason {
             | Self::NotUtf8
             | Self::TooBig
             | Self::Banned
+            | Self::TakenOver
             | Self::Revoked
             | Self::BadToken
             | Self::Origin
@@ -398,6 +410,12 @@ impl CloseReason {
             | Self::BadProxy
             | Self::HandedOver => false,
         }
+    }
+
+    /// Whether the session of a connection that ended this way is kept for a while, so that it can be resumed: it was lost,
+    /// or is invited back. One too many of its user was never let in.
+    pub fn keeps_session(self) -> bool {
+        self.may_retry() && self != Self::UserFull
     }
 
     /// Whether a handshake that ends so came to nothing by the client's doing.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::base::pattern;
+use crate::base::{RoomName, pattern};
 pub use crate::base::{Verb, Verbs};
 
 /// A set of grants. A clone is a pointer. It holds patterns, not people: everybody whose token says the same has an equal
@@ -29,9 +29,10 @@ impl Grants {
     /// Bytes of one pattern, the same as of a room name.
     pub const PATTERN_BYTES_MAX: usize = pattern::BYTES_MAX;
 
-    /// Every verb in every room.
+    /// Every verb in every room, and a word to every user.
     pub fn everything() -> Self {
-        Self(Arc::from([Grant { pattern: "*".into(), can: Verbs::all() }]))
+        let to_inboxes = Grant { pattern: "@*".into(), can: Verbs::default().with(Verb::Publish) };
+        Self(Arc::from([Grant { pattern: "*".into(), can: Verbs::all() }, to_inboxes]))
     }
 
     /// No verb in any room.
@@ -57,9 +58,20 @@ impl Grants {
         Ok(Self(grants.into()))
     }
 
-    /// May `user`, the token's own, do `verb` in `room`?
+    /// May `user`, the token's own, do `verb` in `room`? Its own inbox it may always read, and write to: no pattern is
+    /// needed. Another user's only by a pattern that begins with `@`: who wrote `*` meant rooms, not letters.
     pub fn allows(&self, verb: Verb, room: &str, user: &str) -> bool {
-        self.0.iter().any(|grant| grant.can.has(verb) && pattern::matches(&grant.pattern, room, user))
+        if is_inbox_of(room, user) && verb != Verb::Presence {
+            return true;
+        }
+        let meant = |pattern: &str| match room.strip_prefix('@') {
+            // What the backend says to everybody is not said by whoever may write to users.
+            Some(EVERYBODY) => !pattern.starts_with('@') || pattern[1..] == *EVERYBODY || verb != Verb::Publish,
+            Some(_) => pattern.starts_with('@'),
+            None => true,
+        };
+        let allows = |grant: &Grant| grant.can.has(verb) && pattern::matches(&grant.pattern, room, user);
+        self.0.iter().any(|grant| meant(&grant.pattern) && allows(grant))
     }
 
     /// Patterns with what each allows, for people to read.
@@ -89,6 +101,21 @@ impl Grant {
         Ok(Self { pattern: pattern.into(), can })
     }
 }
+
+/// The room that holds what is for this user alone; `None`: its name has bytes that no room name has, or it is that of
+/// the room for everybody.
+pub fn inbox_of(user: &str) -> Option<String> {
+    let inbox = format!("@{user}");
+    (user != EVERYBODY && RoomName::check(&inbox).is_ok()).then_some(inbox)
+}
+
+/// Whether this room is this user's inbox.
+pub fn is_inbox_of(room: &str, user: &str) -> bool {
+    room.strip_prefix('@') == Some(user) && user != EVERYBODY
+}
+
+/// `@all` is no user's inbox.
+const EVERYBODY: &str = "all";
 
 #[cfg(test)]
 mod tests {
@@ -131,6 +158,25 @@ mod tests {
         assert!(!one("@{user}").allows(Verb::Join, "@bob", "*"));
         assert!(!one("@{user}").allows(Verb::Join, "@ann", "{user}"));
         assert!(!one("@{user}").allows(Verb::Join, "@", "ann"));
+    }
+
+    #[test]
+    fn an_inbox_is_its_owners_and_others_need_a_pattern_that_means_it() {
+        let rooms_only = Grants::from_claim(&json!([{"match": "*", "can": ["join", "publish", "history"]}])).unwrap();
+        let letters = Grants::from_claim(&json!([{"match": "@*", "can": ["publish"]}])).unwrap();
+        let none = Grants::nothing();
+        for verb in [Verb::Join, Verb::History, Verb::Publish] {
+            assert!(none.allows(verb, "@ann", "ann"), "her own");
+            assert!(!rooms_only.allows(verb, "@ann", "bob"), "whoever may {verb:?} anywhere is not let into letters");
+        }
+        assert!(letters.allows(Verb::Publish, "@ann", "bob") && !letters.allows(Verb::Join, "@ann", "bob"));
+        assert!(Grants::everything().allows(Verb::Publish, "@ann", "bob"));
+        assert!(!Grants::everything().allows(Verb::Join, "@ann", "bob"));
+        // A name that looks like an inbox opens none, and nobody's name is everybody.
+        assert!(!one("{user}").allows(Verb::Join, "@ann", "@ann"));
+        assert!(!none.allows(Verb::Join, "@all", "all") && inbox_of("all").is_none() && inbox_of("a b").is_none());
+        assert!(rooms_only.allows(Verb::Join, "@all", "bob") && !letters.allows(Verb::Publish, "@all", "bob"));
+        assert_eq!(inbox_of("bob@example.org").as_deref(), Some("@bob@example.org"));
     }
 
     #[test]

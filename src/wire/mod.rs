@@ -19,11 +19,11 @@ pub mod websocket;
 pub use close::CloseReason;
 pub use envelope::{
     Command, Envelope, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, Rejected, RemovedWhy,
-    SharedFrame, TokenText, decode, frame_content, is_event_name, is_key, transcode_message, write_event,
+    ResumeRoom, SharedFrame, TokenText, decode, frame_content, is_event_name, is_key, transcode_message, write_event,
     write_message,
 };
 pub use forwarded::Proxies;
-pub use grants::{Grants, Verb};
+pub use grants::{Grants, Verb, inbox_of, is_inbox_of};
 pub use origin::{BadOrigin, Checked, Origin, Origins};
 pub use payload::{Data, Payload, prove};
 pub use press::{Compression, Press};

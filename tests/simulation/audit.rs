@@ -104,7 +104,7 @@ impl World {
                 .collect();
             let mut out = Vec::new();
             for room in unknown {
-                let wish = Wish { since: None, history: 0, presence: false };
+                let wish = Wish { since: None, history: 0, presence: false, ..Wish::default() };
                 client.ask(Asked::Join(room, wish), true, &mut out, &mut self.dice, 1);
             }
             self.send(*number, &out);
@@ -130,6 +130,7 @@ impl World {
                 .was_answered_before_the_goodbye(&self.reference)
                 .map_err(|error| format!("client {}: {error}", client.number))?;
         }
+        self.nobody_lives_twice()?;
         self.reference.settle()?;
         let open = (0..self.clients.len()).filter(|n| self.is_alive(*n) && self.clients[*n].is_open());
         if self.weather.plain_log() {

@@ -139,6 +139,9 @@ impl World {
         if self.sockets.len() >= self.weather.connections_max {
             return;
         }
+        if self.dice.chance(self.weather.resume) && self.somebody_comes_back() {
+            return;
+        }
         let (shard, user) = (self.dice.below(self.shards.len()), self.dice.below(self.weather.users));
         let encoding = self.dice.pick(&Encoding::ALL);
         if self.dice.chance(self.weather.stranger) {
@@ -232,7 +235,7 @@ impl World {
                 let fresh = !client.views.contains_key(&room) && !client.is_asking(room);
                 with_id |= !fresh;
                 // Without an answer nobody could tell where the reader begins.
-                let plain = Wish { since: None, history: 0, presence: false };
+                let plain = Wish { since: None, history: 0, presence: false, ..Wish::default() };
                 let wish = if with_id { self.wish(number, room) } else { plain };
                 self.clients[number].ask(Asked::Join(room, wish), with_id, &mut out, &mut self.dice, pieces);
             }
@@ -273,7 +276,7 @@ impl World {
         let room = self.dice.pick(&[LATEST, EPHEMERAL]);
         let client = &mut self.clients[number];
         let seated = client.fleeting.get(&room).is_some_and(|seat| seat.seated);
-        let wish = Wish { since: None, history: 0, presence: false };
+        let wish = Wish { since: None, history: 0, presence: false, ..Wish::default() };
         let mut out = Vec::new();
         match self.dice.below(10) {
             0..2 if seated && !client.is_asking(room) => {
@@ -314,7 +317,7 @@ impl World {
             6 => seen.map(|seen| Position { offset: Offset(seen.offset.0 + 30), ..seen }),
             _ => None,
         };
-        Wish { since, history, presence }
+        Wish { since, history, presence, ..Wish::default() }
     }
 
     fn misbehave(&mut self, number: usize) {

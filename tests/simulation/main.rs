@@ -6,6 +6,7 @@
 
 mod audit;
 mod client;
+mod coming_back;
 mod crowd;
 mod deeds;
 mod desk;
@@ -18,6 +19,7 @@ mod pages;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
+mod resuming;
 mod scene;
 mod scenes;
 mod socket;
@@ -63,6 +65,11 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Forgotten,
     Lived::Dups,
     Lived::Histories,
+    Lived::Resumed,
+    Lived::NotResumed,
+    Lived::TakenOver,
+    Lived::Recovered,
+    Lived::UnknownGaps,
     Lived::Overtaken,
     Lived::Dropped,
     Lived::Inflated,

@@ -136,10 +136,10 @@ impl Scene {
 
 /// A join without wishes.
 pub(crate) fn plainly() -> Wish {
-    Wish { since: None, history: 0, presence: false }
+    Wish { since: None, history: 0, presence: false, ..Wish::default() }
 }
 
 /// A join that wants the newest messages.
 pub(crate) fn with_history(history: u32) -> Wish {
-    Wish { since: None, history, presence: false }
+    Wish { since: None, history, presence: false, ..Wish::default() }
 }

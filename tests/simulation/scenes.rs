@@ -123,7 +123,7 @@ fn nothing_of_a_connection_that_was_cut_reaches_the_next_user_of_its_slot() {
     let room = scene.room_at(HOME);
     let ann = scene.comes(HERE, 0, Json);
     let former = scene.world.sockets[&ann].key;
-    scene.asks(ann, Asked::Join(room, Wish { since: None, history: 5, presence: true }));
+    scene.asks(ann, Asked::Join(room, Wish { since: None, history: 5, presence: true, ..Wish::default() }));
     scene.says(ann, room);
     scene.says_without_id(ann, room);
     scene.asks(ann, Asked::Presence(room));

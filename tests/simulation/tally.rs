@@ -62,6 +62,12 @@ lived! {
     Inflated "deflated messages heard",
     InflatedByServer "deflated messages said",
     LeftUnread "commands of those whose slot had come",
+    Resumed "sessions resumed",
+    NotResumed "resumes of no session",
+    TakenOver "taken over",
+    SessionsForgotten "sessions forgotten",
+    Recovered "rooms recovered by resume",
+    UnknownGaps "rooms resumed without a position",
 }
 
 /// Counts by name.
@@ -101,6 +107,10 @@ impl Tally {
             (Lived::Forgotten, Count::RoomsForgotten),
             (Lived::LeftUnread, Count::LeftUnread),
             (Lived::InflatedByServer, Count::Inflated),
+            (Lived::Resumed, Count::Resumed),
+            (Lived::NotResumed, Count::NotResumed),
+            (Lived::TakenOver, Count::TakenOver),
+            (Lived::SessionsForgotten, Count::SessionsForgotten),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
         for class in fleeting::classes(&Limits::default()).ids() {

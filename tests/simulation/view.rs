@@ -7,11 +7,13 @@ use crate::reference::Reference;
 use crate::weather::Weather;
 
 /// How a join was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Wish {
     pub(crate) since: Option<Position>,
     pub(crate) history: u32,
     pub(crate) presence: bool,
+    /// As a room of a `resume`.
+    pub(crate) resumes: bool,
 }
 
 /// One seat as its owner sees it. Commands are known by the order in which they were sent.
@@ -26,8 +28,10 @@ pub(crate) struct View {
     /// The next offset lies between these two (inclusive); equal: it is known.
     low: Offset,
     high: Offset,
-    /// Asked with a position of another life: a gap must come before anything else.
-    awaits_epoch_gap: bool,
+    /// Asked with a position of another life, or resumed without one: such a gap must come before anything else.
+    awaits_gap: Option<GapWhy>,
+    /// The newest that such a gap may say is missing.
+    head_at_join: Offset,
     left_at: u64,
     /// The newest command sent by the time the server took the seat away.
     removed_at: u64,
@@ -65,11 +69,19 @@ impl View {
         let head = answer.head;
         (self.seated, self.joined_silently, self.left_silently) = (true, false, false);
         (self.epoch, self.watches, self.presence_version) = (Some(answer.epoch.0), wish.presence, 0);
-        self.awaits_epoch_gap = false;
-        if answer.recovered.is_some() != wish.since.is_some() {
+        (self.awaits_gap, self.head_at_join) = (None, head);
+        if answer.recovered.is_some() != (wish.since.is_some() || wish.resumes) {
             return Err(format!("V1 {wish:?} was answered with recovered {:?}", answer.recovered));
         }
         let Some(since) = wish.since else {
+            if wish.resumes {
+                self.awaits_gap = Some(GapWhy::Unknown);
+                return if answer.recovered == Some(false) {
+                    Ok(())
+                } else {
+                    Err("V1 recovered who knows what".into())
+                };
+            }
             let newest = (wish.history as usize).min(weather.limits.history_on_join_max) as u64;
             let kept = newest.min(weather.limits.log_messages_max as u64);
             self.low = Offset((head.0 + 1).saturating_sub(kept).max(1));
@@ -77,7 +89,7 @@ impl View {
             return Ok(());
         };
         if since.epoch != answer.epoch || since.offset > head {
-            self.awaits_epoch_gap = true;
+            self.awaits_gap = Some(GapWhy::Epoch);
             return if answer.recovered == Some(false) { Ok(()) } else { Err("V1 recovered another life".into()) };
         }
         (self.low, self.high) = (since.offset.next(), since.offset.next());
@@ -134,8 +146,8 @@ impl View {
         if !self.is_audible() {
             return Err(format!("V2 heard {offset:?} of a room it is not seated in"));
         }
-        if self.awaits_epoch_gap {
-            return Err(format!("V3 heard {offset:?} before the gap that says the room forgot"));
+        if let Some(why) = self.awaits_gap {
+            return Err(format!("V3 heard {offset:?} before the gap of {why:?}"));
         }
         self.expect(client, room, offset, reference).map_err(|error| format!("V3 heard {offset:?}: {error}"))?;
         (self.low, self.high) = (offset.next(), offset.next());
@@ -160,12 +172,17 @@ impl View {
         self.epoch = Some(epoch.0);
         match why {
             GapWhy::Epoch => {
-                if !std::mem::replace(&mut self.awaits_epoch_gap, false) || from != Offset(1) {
+                if self.awaits_gap.take() != Some(why) || from != Offset(1) {
                     return Err(format!("V4 the room did not forget, but a gap from {from:?} says so"));
                 }
             }
+            GapWhy::Unknown => {
+                if self.awaits_gap.take() != Some(why) || from != Offset(1) || to > self.head_at_join {
+                    return Err(format!("V4 nobody asked without a position, but a gap {from:?} to {to:?} says so"));
+                }
+            }
             GapWhy::Retention | GapWhy::Slow => {
-                if self.awaits_epoch_gap || to < from {
+                if self.awaits_gap.is_some() || to < from {
                     return Err(format!("V4 a gap from {from:?} to {to:?}, {why:?}"));
                 }
                 self.expect(client, room, from, reference).map_err(|error| format!("V4 gap {from:?}: {error}"))?;
@@ -202,8 +219,8 @@ impl View {
                 self.epoch.unwrap_or(0)
             ));
         }
-        if self.awaits_epoch_gap {
-            return Err("V6 the gap that says the room forgot never came".into());
+        if let Some(why) = self.awaits_gap {
+            return Err(format!("V6 the gap of {why:?} never came"));
         }
         if self.epoch.is_none() || self.high == ANYWHERE {
             return Ok(());
@@ -234,6 +251,6 @@ impl View {
     /// The position of the newest message it has.
     pub(crate) fn position(&self) -> Option<Position> {
         let epoch = Epoch(self.epoch?);
-        (self.low == self.high && !self.awaits_epoch_gap).then(|| Position { epoch, offset: Offset(self.low.0 - 1) })
+        (self.low == self.high && self.awaits_gap.is_none()).then(|| Position { epoch, offset: Offset(self.low.0 - 1) })
     }
 }

@@ -27,6 +27,12 @@ pub(crate) struct Weather {
     pub(crate) connect: usize,
     pub(crate) stranger: usize,
     pub(crate) short_token: usize,
+    /// Of those who come, how many go on with a session.
+    pub(crate) resume: usize,
+    /// Of those, whose session still has a connection.
+    pub(crate) take_over: usize,
+    /// Who comes back with a hello, with another token, without a position, with a wish for presence.
+    pub(crate) whim: usize,
     /// Another token, at each burst of commands.
     pub(crate) refreshes: usize,
     /// Asks of the control plane, at each turn.
@@ -77,6 +83,9 @@ impl Weather {
             connect: dice.between(60, 400),
             stranger: dice.pick(&[0, 60]),
             short_token: dice.pick(&[0, 50, 300]),
+            resume: dice.pick(&[100, 500, 900]),
+            take_over: dice.pick(&[50, 400]),
+            whim: dice.pick(&[50, 300]),
             refreshes: dice.pick(&[0, 20, 100]),
             asks: dice.pick(&[0, 20, 100]),
             revokes: dice.pick(&[0, 0, 1, 4]),
@@ -122,6 +131,9 @@ impl Weather {
             connect: 0,
             stranger: 0,
             short_token: 0,
+            resume: 0,
+            take_over: 0,
+            whim: 0,
             refreshes: 0,
             asks: 0,
             revokes: 0,
@@ -183,6 +195,8 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_address_max: dice.pick(&[1_000, 3, 12]),
         handshakes_per_address_per_s: dice.pick(&[0, 2, 50]),
         revocations_max: dice.pick(&[3, 50_000]),
+        resume_window_ms: dice.pick(&[600_000, 600_000, 1_500]),
+        sessions_kept_max: dice.pick(&[100_000, 100_000, 3]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

@@ -67,6 +67,8 @@ pub(crate) struct World {
     /// Messages in rooms without offsets.
     pub(crate) uttered: usize,
     sessions: BTreeSet<usize>,
+    /// Clients whose sessions went on elsewhere.
+    pub(crate) resumed: BTreeSet<usize>,
     seed: [u64; 2],
     trace: DefaultHasher,
     batch: Batch,
@@ -111,6 +113,7 @@ impl World {
             last_seen: BTreeMap::new(),
             uttered: 0,
             sessions: BTreeSet::new(),
+            resumed: BTreeSet::new(),
             seed,
             trace: DefaultHasher::new(),
             batch: Batch::default(),
@@ -234,7 +237,7 @@ impl World {
         if socket.let_go && socket.down.is_empty() {
             self.client_ends(number);
         }
-        Ok(())
+        self.is_rightly_resumed(number)
     }
 
     /// The network breaks: both directions are lost, the shard will hear of it.

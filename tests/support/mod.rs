@@ -93,7 +93,8 @@ fn start_with(
             id,
             shards,
             rules: Arc::clone(&rules),
-            seed: [7, 8],
+            // The next server is another: it takes no session of the one before for its own.
+            seed: [7, if takeover { 9 } else { 8 }],
             flush: Flush::Eager,
             node: Arc::from("test"),
             #[cfg(feature = "planted-bugs")]

@@ -77,7 +77,7 @@ const EVENTS = [
   "joined",
   "left",
 ];
-const MORE_EVENTS = ["removed", "error", "expiring", "refresh", "drain"];
+const MORE_EVENTS = ["removed", "error", "expiring", "refresh", "drain", "resume"];
 
 /** A client in a world of its own. `random` may be set; `events` is what was told, in order. */
 export function world(options = {}) {
@@ -117,9 +117,12 @@ export function world(options = {}) {
     end(code, reason = "") {
       this.onclose({ code, reason });
     }
-    /** What was sent of this type. */
+    /** What was sent of this type; a room of a `resume` is a join. */
     of(type) {
-      return this.sent.filter((envelope) => envelope.type === type);
+      return this.sent.flatMap((envelope) => {
+        if (type !== "join" || envelope.type !== "resume") return envelope.type === type ? [envelope] : [];
+        return envelope.rooms.map(({ epoch, offset, ...rest }) => ({ type, ...rest, since: { epoch, offset } }));
+      });
     }
     /** Answers the newest command of this type. */
     reply(type, fields = {}) {

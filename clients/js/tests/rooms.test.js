@@ -343,7 +343,7 @@ test("leave leaves for good; what is still on its way is not heard", async () =>
   assert.ok("value" in left);
   assert.deepEqual([heard, lobby.seated], [[], false]);
   const socket = await lostAndBack(it);
-  assert.deepEqual(socket.sent, []);
+  assert.deepEqual(socket.of("join"), []);
   // Nobody there, nothing to do.
   await it.throng.leave("lobby");
 });
@@ -354,7 +354,7 @@ test("leave without a connection, or before the join was answered", async () => 
   await lobby.leave();
   await it.clock.advance(5_000);
   it.socket.welcome();
-  assert.deepEqual(it.socket.sent, []);
+  assert.deepEqual(it.socket.of("join"), []);
 
   const hall = it.throng.join("hall");
   const ready = outcome(hall.ready);

@@ -2,8 +2,8 @@
 //! panic either.
 
 use throng::base::{Encoding, Limits, RoomName};
-use throng::wire::client::{CommandOut, read_event, write_command};
-use throng::wire::{Command, Envelope, Rejected, decode, is_event_name, is_key};
+use throng::wire::client::{CommandOut, ResumeOut, read_event, write_command};
+use throng::wire::{Command, Envelope, Rejected, ResumeRoom, decode, is_event_name, is_key};
 
 use super::feed::Feed;
 
@@ -28,6 +28,8 @@ pub(crate) fn run(data: &[u8]) -> bool {
 fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
     let Envelope { id, command } = envelope;
     assert!(id.is_none_or(|id| id <= ID_MAX));
+    let entries = if let Command::Resume { rooms, .. } = command { rooms.as_slice() } else { &[] };
+    let rooms: Vec<ResumeOut<'_>> = entries.iter().map(resume_out).collect();
     let out = match command {
         Command::Join { room, since, history, presence } => {
             CommandOut::Join { room, since: *since, history: *history, presence: *presence }
@@ -35,11 +37,18 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
         Command::Leave { room } => CommandOut::Leave { room },
         Command::Publish { room, data, event, echo, key } => {
             assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
-            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
+            let (event, key) = (event.as_deref(), key.as_deref());
+            CommandOut::Publish { room, data: *data, event, echo: *echo, key }
         }
+        Command::Send { user, data, event, echo, key } => {
+            assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
+            let (event, key) = (event.as_deref(), key.as_deref());
+            CommandOut::Send { user, data: *data, event, echo: *echo, key }
+        }
+        Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms: &rooms },
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
-        Command::Hello { token } => CommandOut::Hello { token: &token.0 },
+        Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
         Command::History { room, from, messages_max } => {
             CommandOut::History { room, from: *from, messages_max: *messages_max }
@@ -52,7 +61,8 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
         assert_eq!(read.id, *id);
         match (&read.command, command) {
             // White space goes when it is written, and the other encoding has other bytes.
-            (Command::Publish { data, .. }, Command::Publish { data: before, .. }) => {
+            (Command::Publish { data, .. }, Command::Publish { data: before, .. })
+            | (Command::Send { data, .. }, Command::Send { data: before, .. }) => {
                 let as_it_was = |data: &throng::wire::Data<'_>| {
                     let mut bytes = Vec::new();
                     data.write_as(Encoding::MessagePack, &mut bytes);
@@ -66,4 +76,9 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
     let Command::Publish { room, event: Some(event), echo: Some(false), .. } = command else { return false };
     assert!(RoomName::check(room).is_ok());
     event.len() == 3
+}
+
+fn resume_out<'a>(entry: &'a ResumeRoom<'_>) -> ResumeOut<'a> {
+    let ResumeRoom { room, id, since, history, presence } = entry;
+    ResumeOut { room, id: *id, since: *since, history: *history, presence: *presence }
 }

@@ -24,7 +24,7 @@ pub(crate) fn run(data: &[u8]) -> bool {
         2 => {
             let token = &TOKENS[feed.below(TOKENS.len())];
             let mut envelope = Vec::new();
-            write_command(&mut envelope, encoding, Some(1), &CommandOut::Hello { token });
+            write_command(&mut envelope, encoding, Some(1), &CommandOut::Hello { token, session: None });
             write_frame(&mut bytes, kind, &envelope, Some([1, 2, 3, 4]));
             write_frame(&mut bytes, kind, feed.rest(), Some([5, 6, 7, 8]));
         }
@@ -32,7 +32,7 @@ pub(crate) fn run(data: &[u8]) -> bool {
         _ => {
             let mut envelope = Vec::new();
             let token = String::from_utf8_lossy(feed.rest());
-            write_command(&mut envelope, encoding, None, &CommandOut::Hello { token: &token });
+            write_command(&mut envelope, encoding, None, &CommandOut::Hello { token: &token, session: None });
             write_frame(&mut bytes, kind, &envelope, Some([1, 2, 3, 4]));
         }
     }

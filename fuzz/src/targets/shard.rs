@@ -7,7 +7,7 @@ use throng::base::{Encoding, Epoch, Identity, Offset, Position, RoomName};
 use throng::shard::{
     Ask, AskId, Audience, Closed, Count, HistoryFrom, HistoryQuestion, Homes, Input, Notice, Question, Revocation,
 };
-use throng::wire::client::{CommandOut, write_command};
+use throng::wire::client::{CommandOut, ResumeOut, write_command};
 use throng::wire::{CloseReason, FrameKind, Payload, prove, write_close, write_frame};
 
 use super::feed::Feed;
@@ -149,7 +149,8 @@ fn envelope_of(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut Vec<
         10 => write_command(out, encoding, id, &CommandOut::Ping),
         11 => {
             let token = &TOKENS[usize::from(options) % TOKENS.len()];
-            let command = if options & 16 == 0 { CommandOut::Refresh { token } } else { CommandOut::Hello { token } };
+            let hello = CommandOut::Hello { token, session: None };
+            let command = if options & 16 == 0 { CommandOut::Refresh { token } } else { hello };
             write_command(out, encoding, id, &command);
         }
         12 => {
@@ -161,12 +162,26 @@ fn envelope_of(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut Vec<
             let messages_max = (options & 32 != 0).then_some(u32::from(options & 3));
             write_command(out, encoding, Some(9), &CommandOut::History { room, from, messages_max });
         }
+        13 => {
+            let position = Position { epoch: Epoch(u64::from(options)), offset: Offset(u64::from(options >> 4)) };
+            let since = (options & 8 != 0).then_some(position);
+            let entry = ResumeOut { room, id: Some(9), since, history: None, presence: options & 2 != 0 };
+            // A code that nobody made, of a connection that there may be.
+            let session = format!("{:048x}", u64::from(options));
+            let session = (options & 16 != 0).then_some(session.as_str());
+            write_command(out, encoding, id, &CommandOut::Resume { session, rooms: &[entry, entry] });
+        }
         _ => {
             let payload = payload(feed, encoding);
             let event = (options & 4 != 0).then_some("e");
             let echo = (options & 8 != 0).then_some(options & 16 != 0);
-            let key = (options & 32 != 0).then_some("k");
-            write_command(out, encoding, id, &CommandOut::Publish { room, data: payload.as_data(), event, echo, key });
+            let (data, key) = (payload.as_data(), (options & 32 != 0).then_some("k"));
+            let user = USERS[usize::from(options) % USERS.len()];
+            let command = match options & 192 {
+                192 => CommandOut::Send { user, data, event, echo, key },
+                _ => CommandOut::Publish { room, data, event, echo, key },
+            };
+            write_command(out, encoding, id, &command);
         }
     }
 }

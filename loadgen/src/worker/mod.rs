@@ -12,7 +12,7 @@ mod known;
 mod opening;
 mod parting;
 mod phase;
-mod upgrade;
+pub(crate) mod upgrade;
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read, StdinLock, Write};

@@ -12,7 +12,7 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// What came of the bytes so far.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// Not all there yet.
     More,
     /// Switched; frames begin at this byte.
@@ -23,14 +23,14 @@ pub(super) enum Answer {
     No(String),
 }
 
-pub(super) fn subprotocol(encoding: Encoding) -> &'static str {
+pub(crate) fn subprotocol(encoding: Encoding) -> &'static str {
     match encoding {
         Encoding::MessagePack => "throng.v1.msgpack",
         Encoding::Json => "throng.v1.json",
     }
 }
 
-pub(super) fn request(host: &str, target: &str, encoding: Encoding, token: &str) -> String {
+pub(crate) fn request(host: &str, target: &str, encoding: Encoding, token: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {}\r\n\
@@ -40,7 +40,7 @@ pub(super) fn request(host: &str, target: &str, encoding: Encoding, token: &str)
 }
 
 /// Reads an answer's head.
-pub(super) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
+pub(crate) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if bytes.len() < HEAD_BYTES_MAX { Answer::More } else { Answer::No("an endless answer".to_owned()) };
     };

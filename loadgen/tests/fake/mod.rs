@@ -216,6 +216,8 @@ impl World {
             | Command::Presence { .. }
             | Command::Ping
             | Command::Hello { .. }
+            | Command::Resume { .. }
+            | Command::Send { .. }
             | Command::Refresh { .. }
             | Command::History { .. } => panic!("the prover does not ask this"),
         }

@@ -13,7 +13,7 @@ use super::publish::unexpected;
 use super::{Api, Caller, Params, Problem, Segment, hear_all};
 use crate::base::{Epoch, Offset, RoomName, ShardId};
 use crate::shard::{Answer, HistoryFrom, HistoryQuestion, Question, RoomFacts};
-use crate::wire::{GapWhy, SharedFrame, frame_content};
+use crate::wire::{SharedFrame, frame_content};
 
 /// Who is in a room.
 #[derive(Serialize, ToSchema)]
@@ -213,7 +213,7 @@ pub(super) async fn history(
         offset: page.head.0,
         messages,
         next: page.last.0,
-        gap: page.gap.map(|(from, to, why)| Gap { from: from.0, to: to.0, why: why_of(why) }),
+        gap: page.gap.map(|(from, to, why)| Gap { from: from.0, to: to.0, why: why.name() }),
     }))
 }
 
@@ -315,14 +315,6 @@ pub(super) fn limit(given: Option<usize>, default: usize, max: usize) -> Result<
         None => Ok(default),
         Some(limit) if (1..=max).contains(&limit) => Ok(limit),
         Some(_) => Err(Problem::malformed(format!("`limit` is a number from 1 to {max}"))),
-    }
-}
-
-fn why_of(why: GapWhy) -> &'static str {
-    match why {
-        GapWhy::Retention => "retention",
-        GapWhy::Slow => "slow",
-        GapWhy::Epoch => "epoch",
     }
 }
 

@@ -173,6 +173,7 @@ function gapSentence({ from, to, why }) {
     retention: "the server keeps only the newest, and these are gone",
     slow: "this tab was too slow to take them",
     epoch: "the room began anew while we were away",
+    unknown: "nobody knows how far we had read",
   }[why];
   return `${missing} cannot be shown: ${because ?? why}.`;
 }

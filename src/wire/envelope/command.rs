@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::entries::{Entries, Flaw, Value};
+use super::resume::{ResumeRoom, read_rooms};
 use crate::base::{Encoding, Epoch, Limits, Offset, Position, RoomName};
 use crate::wire::payload::{Broken, Data};
 use crate::wire::refusal::Refusal;
@@ -40,6 +41,14 @@ pub enum Command<'a> {
         /// By which it is known when it is sent again; where the last value of each key is kept, which value it is.
         key: Option<Cow<'a, str>>,
     },
+    /// A message for one user's inbox.
+    Send {
+        user: Cow<'a, str>,
+        data: Data<'a>,
+        event: Option<Cow<'a, str>>,
+        echo: Option<bool>,
+        key: Option<Cow<'a, str>>,
+    },
     /// Always with an `id`.
     Presence {
         room: Cow<'a, str>,
@@ -48,10 +57,17 @@ pub enum Command<'a> {
     /// Who somebody is, as the first message of a connection that brought no token otherwise.
     Hello {
         token: TokenText<'a>,
+        /// The session to go on with.
+        session: Option<Cow<'a, str>>,
     },
     /// A new token for the same user.
     Refresh {
         token: TokenText<'a>,
+    },
+    /// Goes on with a session that lost its connection: all its rooms at once.
+    Resume {
+        session: Option<Cow<'a, str>>,
+        rooms: Vec<ResumeRoom<'a>>,
     },
     /// A piece of what was said before. Always with an `id`.
     History {
@@ -87,8 +103,8 @@ impl fmt::Debug for TokenText<'_> {
 
 impl Command<'_> {
     /// The `type` of each command, in the order of [`Command::index`].
-    pub const NAMES: [&'static str; 8] =
-        ["join", "leave", "publish", "presence", "ping", "hello", "refresh", "history"];
+    pub const NAMES: [&'static str; 10] =
+        ["join", "leave", "publish", "presence", "ping", "hello", "refresh", "history", "resume", "send"];
 
     /// The place in a table of all commands.
     pub fn index(&self) -> usize {
@@ -101,6 +117,8 @@ impl Command<'_> {
             Command::Hello { .. } => 5,
             Command::Refresh { .. } => 6,
             Command::History { .. } => 7,
+            Command::Resume { .. } => 8,
+            Command::Send { .. } => 9,
         }
     }
 
@@ -145,13 +163,13 @@ pub fn decode<'a>(encoding: Encoding, message: &'a [u8], limits: &Limits) -> Res
 }
 
 /// A refusal on its way up, before it is known which `id` it belongs to.
-struct No {
+pub(super) struct No {
     refusal: Refusal,
     detail: Option<String>,
 }
 
 impl No {
-    fn malformed(sentence: impl Into<String>) -> Self {
+    pub(super) fn malformed(sentence: impl Into<String>) -> Self {
         Self { refusal: Refusal::Malformed, detail: Some(sentence.into()) }
     }
 }
@@ -178,10 +196,13 @@ enum Field {
     Token,
     Before,
     Limit,
+    Session,
+    Rooms,
+    User,
 }
 
 impl Field {
-    const COUNT: usize = 13;
+    const COUNT: usize = 16;
 
     fn of(key: &str) -> Option<Self> {
         Some(match key {
@@ -198,6 +219,9 @@ impl Field {
             "token" => Self::Token,
             "before" => Self::Before,
             "limit" => Self::Limit,
+            "session" => Self::Session,
+            "rooms" => Self::Rooms,
+            "user" => Self::User,
             _ => return None,
         })
     }
@@ -253,7 +277,7 @@ impl<'a> Fields<'a> {
         };
         match value.unsigned().filter(|id| *id <= ID_MAX) {
             Some(id) => Ok(Some(id)),
-            None => Err(No::malformed("`id` is not an integer from 0 to 2^53-1")),
+            None => Err(No::malformed(NO_ID)),
         }
     }
 
@@ -280,7 +304,8 @@ impl<'a> Fields<'a> {
             "presence" if id.is_none() => Err(No::malformed("`presence` asks for an answer and needs an `id`")),
             "presence" => Ok(Command::Presence { room: self.room()? }),
             "ping" => Ok(Command::Ping),
-            "hello" => Ok(Command::Hello { token: self.token()? }),
+            "send" => self.send(),
+            "hello" => Ok(Command::Hello { token: self.token()?, session: self.session()? }),
             "refresh" => Ok(Command::Refresh { token: self.token()? }),
             "history" if id.is_none() => Err(No::malformed("`history` asks for an answer and needs an `id`")),
             "history" => Ok(Command::History {
@@ -288,7 +313,11 @@ impl<'a> Fields<'a> {
                 from: self.history_from(limits.depth_max)?,
                 messages_max: self.count(Field::Limit, "`limit` is not an integer from 0 on")?,
             }),
-            "resume" | "send" | "typing" | "read" => Err(Refusal::Unsupported.into()),
+            "resume" => Ok(Command::Resume {
+                session: self.session()?,
+                rooms: read_rooms(self.optional(Field::Rooms), limits)?,
+            }),
+            "typing" | "read" => Err(Refusal::Unsupported.into()),
             _ => Err(Refusal::UnknownCommand.into()),
         }
     }
@@ -301,8 +330,33 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn session(&self) -> Result<Option<Cow<'a, str>>, No> {
+        match self.optional(Field::Session).map(|value| value.text()) {
+            Some(None) => Err(No::malformed("`session` is not a string")),
+            Some(session) => Ok(session),
+            None => Ok(None),
+        }
+    }
+
+    fn send(&self) -> Result<Command<'a>, No> {
+        let Some(user) = self.optional(Field::User) else {
+            return Err(No::malformed("`user` is missing"));
+        };
+        let Some(user) = user.text() else {
+            return Err(No::malformed("`user` is not a string"));
+        };
+        let Words { data, event, echo, key } = self.words()?;
+        Ok(Command::Send { user, data, event, echo, key })
+    }
+
     fn publish(&self) -> Result<Command<'a>, No> {
         let room = self.room()?;
+        let Words { data, event, echo, key } = self.words()?;
+        Ok(Command::Publish { room, data, event, echo, key })
+    }
+
+    /// What is said, whoever hears it.
+    fn words(&self) -> Result<Words<'a>, No> {
         let event = self.event()?;
         let key = self.key()?;
         let echo = self.boolean(Field::Echo, "`echo` is not a boolean")?;
@@ -315,20 +369,11 @@ impl<'a> Fields<'a> {
                 No { refusal: Refusal::Unportable, detail: Some(format!("byte {at}: {why}")) }
             }
         })?;
-        Ok(Command::Publish { room, data, event, echo, key })
+        Ok(Words { data, event, echo, key })
     }
 
     fn room(&self) -> Result<Cow<'a, str>, No> {
-        let Some(value) = self.optional(Field::Room) else {
-            return Err(No::malformed("`room` is missing"));
-        };
-        let Some(room) = value.text() else {
-            return Err(No::malformed("`room` is not a string"));
-        };
-        match RoomName::check(&room) {
-            Ok(()) => Ok(room),
-            Err(_) => Err(Refusal::BadRoom.into()),
-        }
+        room_of(self.optional(Field::Room))
     }
 
     fn event(&self) -> Result<Option<Cow<'a, str>>, No> {
@@ -395,6 +440,27 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// What a publish and a direct message have in common.
+struct Words<'a> {
+    data: Data<'a>,
+    event: Option<Cow<'a, str>>,
+    echo: Option<bool>,
+    key: Option<Cow<'a, str>>,
+}
+
+pub(super) fn room_of<'a>(value: Option<Value<'a>>) -> Result<Cow<'a, str>, No> {
+    let Some(value) = value else {
+        return Err(No::malformed("`room` is missing"));
+    };
+    let Some(room) = value.text() else {
+        return Err(No::malformed("`room` is not a string"));
+    };
+    match RoomName::check(&room) {
+        Ok(()) => Ok(room),
+        Err(_) => Err(Refusal::BadRoom.into()),
+    }
+}
+
 /// `{epoch, offset}`; `None` when it is something else.
 fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Broken> {
     let Some(mut entries) = value.map(depth_max) else {
@@ -416,12 +482,13 @@ fn position(value: &Value<'_>, depth_max: usize) -> Result<Option<Position>, Bro
     Ok(epoch.zip(offset).map(|(epoch, offset)| Position { epoch, offset: Offset(offset) }))
 }
 
-fn no_envelope(broken: Broken) -> No {
+pub(super) fn no_envelope(broken: Broken) -> No {
     No::malformed(format!("byte {}: {}", broken.at, broken.why))
 }
 
 /// The largest integer every client holds exactly.
-const ID_MAX: u64 = (1 << 53) - 1;
+pub(super) const ID_MAX: u64 = (1 << 53) - 1;
+pub(super) const NO_ID: &str = "`id` is not an integer from 0 to 2^53-1";
 const EVENT_BYTES_MAX: usize = 64;
 /// Each is compared with all before it, so there cannot be many.
 const UNKNOWN_KEYS_MAX: usize = 32;

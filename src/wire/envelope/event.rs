@@ -35,11 +35,13 @@ pub enum GapWhy {
     Slow,
     /// The room forgot: another epoch.
     Epoch,
+    /// It was resumed without a position, so nobody knows what is missing.
+    Unknown,
 }
 
 impl GapWhy {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Retention, Self::Slow, Self::Epoch];
+    pub const ALL: [Self; 4] = [Self::Retention, Self::Slow, Self::Epoch, Self::Unknown];
 
     /// The word on the wire.
     pub fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl GapWhy {
             Self::Retention => "retention",
             Self::Slow => "slow",
             Self::Epoch => "epoch",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -54,18 +57,25 @@ impl GapWhy {
 /// Why a seat was taken away without having been given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RemovedWhy {
-    /// The token that came by `refresh`, or the default grants as they are now, do not grant the room any more.
+    /// The token that came by `refresh` or with a `resume`, or the default grants as they are now, do not grant the room
+    /// (any more).
     Grants,
+    /// A resumed room could not be joined now: join it again a little later.
+    Busy,
+    /// A resumed room was one more than a connection may sit in.
+    TooManyRooms,
 }
 
 impl RemovedWhy {
     /// Every reason.
-    pub const ALL: [Self; 1] = [Self::Grants];
+    pub const ALL: [Self; 3] = [Self::Grants, Self::Busy, Self::TooManyRooms];
 
     /// The word on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Grants => "grants",
+            Self::Busy => "busy",
+            Self::TooManyRooms => "too_many_rooms",
         }
     }
 }
@@ -82,7 +92,7 @@ pub enum Event<'a> {
         epoch: Epoch,
         /// The newest message before the join.
         offset: Offset,
-        /// With `since` only: whether every later message follows.
+        /// With `since` and for a resumed room: whether every later message follows.
         recovered: Option<bool>,
         /// With `presence` only.
         members: Option<Members<'a>>,
@@ -96,6 +106,8 @@ pub enum Event<'a> {
     Members { id: u64, room: &'a RoomName, members: Members<'a> },
     /// Answers `ping`.
     Pong { id: u64 },
+    /// Answers `resume`; `resumed` is there if it named a session: whether that one goes on here.
+    Resumed { id: u64, resumed: Option<bool> },
     /// A command was refused. `detail` is the sentence of this case; without it the refusal's own is sent.
     Error { id: Option<u64>, refusal: Refusal, detail: Option<&'a str> },
     /// Likewise, as `too_often`: it may be tried again after so long.
@@ -133,7 +145,7 @@ pub struct HistoryAnswer<'a> {
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -149,6 +161,7 @@ impl Event<'_> {
         "removed",
         "drain",
         "reply_history",
+        "reply_resume",
     ];
 
     /// The place in a table of all kinds.
@@ -169,6 +182,7 @@ impl Event<'_> {
             Event::Removed { .. } => 12,
             Event::Drain { .. } => 13,
             Event::History { .. } => 14,
+            Event::Resumed { .. } => 15,
         }
     }
 
@@ -231,6 +245,12 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             write_members(w, members);
         }
         Event::Pong { id } => start_reply(w, id, None, 0),
+        Event::Resumed { id, resumed } => {
+            start_reply(w, id, None, usize::from(resumed.is_some()));
+            if let Some(resumed) = resumed {
+                w.boolean_field("resumed", resumed);
+            }
+        }
         Event::Error { id, refusal, detail } => {
             let sentence = detail.unwrap_or_else(|| refusal.message());
             write_error(w, id, refusal, sentence, refusal.retry_after_ms());
@@ -364,6 +384,7 @@ fn length_guess(event: &Event<'_>) -> usize {
         Event::Left { .. }
         | Event::Published { .. }
         | Event::Pong { .. }
+        | Event::Resumed { .. }
         | Event::Refreshed { .. }
         | Event::Expiring { .. }
         | Event::Removed { .. }

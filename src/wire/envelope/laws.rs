@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 
 use super::*;
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
-use crate::wire::client::{CommandOut, ServerEvent, read_event, write_command};
+use crate::wire::client::{CommandOut, ResumeOut, ServerEvent, read_event, write_command};
 use crate::wire::payload::laws::nearly;
 use crate::wire::payload::tree::Tree;
 use crate::wire::payload::{Payload, prove};
@@ -141,6 +141,21 @@ fn identity((user, info): &(String, Option<Tree>)) -> Identity {
     Identity::new(user, info.as_deref()).unwrap()
 }
 
+fn any_resume_room() -> impl Strategy<Value = ResumeRoom<'static>> {
+    let position = (any::<u64>(), any::<u64>())
+        .prop_map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset: Offset(offset) });
+    let id = prop::option::of(any::<u32>().prop_map(u64::from));
+    (any_room(), id, prop::option::of(position), any::<Option<u32>>(), any::<bool>()).prop_map(
+        |(room, id, since, history, presence)| ResumeRoom {
+            room: room.as_str().to_owned().into(),
+            id,
+            since,
+            history,
+            presence,
+        },
+    )
+}
+
 fn any_history() -> impl Strategy<Value = HistoryFrom> {
     prop_oneof![
         Just(HistoryFrom::Newest),
@@ -161,7 +176,19 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
         room().prop_map(|room| Command::Leave { room }),
         room().prop_map(|room| Command::Presence { room }),
         Just(Command::Ping),
-        "\\PC{0,30}".prop_map(|token| Command::Hello { token: TokenText(token.into()) }),
+        ("\\PC{0,30}", prop::option::of("\\PC{0,30}")).prop_map(|(token, session)| Command::Hello {
+            token: TokenText(token.into()),
+            session: session.map(Into::into)
+        }),
+        (prop::option::of("\\PC{0,30}"), prop::collection::vec(any_resume_room(), 0..4))
+            .prop_map(|(session, rooms)| Command::Resume { session: session.map(Into::into), rooms }),
+        ("\\PC{0,30}", any_event(), any::<Option<bool>>()).prop_map(|(user, event, echo)| Command::Send {
+            user: user.into(),
+            data: prove(JSON, b"[1]", 32).unwrap(),
+            event: event.map(Into::into),
+            echo,
+            key: None
+        }),
         "\\PC{0,30}".prop_map(|token| Command::Refresh { token: TokenText(token.into()) }),
         (room(), any_history(), any::<Option<u32>>()).prop_map(|(room, from, messages_max)| Command::History {
             room,
@@ -211,7 +238,19 @@ fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
     prop::sample::select(frames).prop_map(move |frame| unframed(encoding, &frame).to_vec())
 }
 
-fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
+fn rooms_out<'a>(command: &'a Command<'_>) -> Vec<ResumeOut<'a>> {
+    let Command::Resume { rooms, .. } = command else { return Vec::new() };
+    let out = |entry: &'a ResumeRoom<'_>| ResumeOut {
+        room: &entry.room,
+        id: entry.id,
+        since: entry.since,
+        history: entry.history,
+        presence: entry.presence,
+    };
+    rooms.iter().map(out).collect()
+}
+
+fn command_out<'a>(command: &'a Command<'_>, rooms: &'a [ResumeOut<'a>]) -> CommandOut<'a> {
     match command {
         Command::Join { room, since, history, presence } => {
             CommandOut::Join { room, since: *since, history: *history, presence: *presence }
@@ -222,7 +261,11 @@ fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
         }
         Command::Presence { room } => CommandOut::Presence { room },
         Command::Ping => CommandOut::Ping,
-        Command::Hello { token } => CommandOut::Hello { token: &token.0 },
+        Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
+        Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms },
+        Command::Send { user, data, event, echo, key } => {
+            CommandOut::Send { user, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
+        }
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
         Command::History { room, from, messages_max } => {
             CommandOut::History { room, from: *from, messages_max: *messages_max }
@@ -232,7 +275,7 @@ fn command_out<'a>(command: &'a Command<'_>) -> CommandOut<'a> {
 
 fn written(encoding: Encoding, id: Option<u64>, command: &Command<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    write_command(&mut out, encoding, id, &command_out(command));
+    write_command(&mut out, encoding, id, &command_out(command, &rooms_out(command)));
     out
 }
 

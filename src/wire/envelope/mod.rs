@@ -7,6 +7,7 @@ mod command;
 mod entries;
 mod event;
 mod message;
+mod resume;
 mod shared;
 mod writer;
 
@@ -18,6 +19,7 @@ mod tables;
 pub use command::{Command, Envelope, HistoryFrom, Rejected, TokenText, decode, is_event_name, is_key};
 pub use event::{Event, GapWhy, HistoryAnswer, Member, Members, RemovedWhy, write_event};
 pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
+pub use resume::ResumeRoom;
 pub use shared::SharedFrame;
 
 pub(crate) use entries::{Entries, Value};

@@ -28,6 +28,14 @@ fn keys_come_in_any_order_and_spacing_and_unknown_ones_are_passed_over() {
     let join = Command::Join { room: room(), since: None, history: None, presence: false };
     let nulls = r#"{"type":"join","room":"a","id":null,"since":null,"history":null,"presence":null}"#;
     assert_eq!(json(nulls), Ok(Envelope { id: None, command: join }));
+    let hello = Command::Hello { token: TokenText("t".into()), session: None };
+    assert_eq!(json(r#"{"type":"hello","token":"t","session":null}"#), Ok(Envelope { id: None, command: hello }));
+    let room = ResumeRoom { room: room(), id: None, since: None, history: None, presence: false };
+    let resume = Command::Resume { session: None, rooms: vec![room] };
+    let nulls =
+        r#"{"type":"resume","session":null,"rooms":[{"room":"a","epoch":null,"offset":null,"x":{},"id":null}]}"#;
+    assert_eq!(json(nulls), Ok(Envelope { id: None, command: resume }));
+    let room = || "a".into();
     let data = prove(JSON, b"null", 0).unwrap();
     let publish = Command::Publish { room: room(), data, event: None, echo: None, key: None };
     assert_eq!(json(r#"{"type":"publish","room":"a","data":null}"#), Ok(Envelope { id: None, command: publish }));
@@ -57,6 +65,20 @@ fn what_is_malformed_says_where_and_still_names_its_command() {
         (r#"{"type":"join","room":"a","since":{"offset":1,"offset":1},"id":7}"#, Some(7)),
         (r#"{"type":"hello","id":7}"#, Some(7)),
         (r#"{"type":"hello","token":1,"id":7}"#, Some(7)),
+        (r#"{"type":"hello","token":"t","session":1,"id":7}"#, Some(7)),
+        (r#"{"type":"resume","session":1,"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":{},"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":["a"],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","room":"a"}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","offset":1}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","epoch":"0000000000000000"}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","epoch":"0","offset":1}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","id":-1}],"id":7}"#, Some(7)),
+        (r#"{"type":"resume","rooms":[{"room":"a","presence":1}],"id":7}"#, Some(7)),
+        (r#"{"type":"send","data":1,"id":7}"#, Some(7)),
+        (r#"{"type":"send","user":1,"data":1,"id":7}"#, Some(7)),
+        (r#"{"type":"send","user":"bob","id":7}"#, Some(7)),
         (r#"{"type":"refresh","id":7}"#, Some(7)),
         (r#"{"type":"refresh","token":1,"id":7}"#, Some(7)),
         (r#"{"type":"presence","room":"a"}"#, None),
@@ -89,13 +111,16 @@ fn each_refusal_of_the_decoder_has_its_code_and_its_id_wherever_the_id_stands() 
         (r#""type":"nonsense""#.to_owned(), Refusal::UnknownCommand),
         (r#""type":"leave","room":"no such name""#.to_owned(), Refusal::BadRoom),
         (r#""type":"leave","room":"""#.to_owned(), Refusal::BadRoom),
+        (r#""type":"resume","rooms":[{"room":"no name"}]"#.to_owned(), Refusal::BadRoom),
+        (format!(r#""type":"resume","rooms":[{}]"#, vec![r#"{"room":"a"}"#; 129].join(",")), Refusal::TooManyRooms),
+        (r#""type":"send","user":"b","data":1,"key":"no such key""#.to_owned(), Refusal::Malformed),
         (r#""type":"publish","room":"a","data":1,"key":"no such key""#.to_owned(), Refusal::Malformed),
         (r#""type":"publish","room":"a","data":"\ud800""#.to_owned(), Refusal::Unportable),
         (r#""type":"publish","room":"a","data":[1e999]"#.to_owned(), Refusal::Unportable),
         (format!(r#""type":"publish","room":"a","data":{deep}"#), Refusal::TooDeep),
         (format!(r#""type":"ping","other":{deep}"#), Refusal::TooDeep),
     ];
-    let future = ["resume", "send", "typing", "read"];
+    let future = ["typing", "read"];
     let future = future.map(|kind| (format!(r#""type":"{kind}""#), Refusal::Unsupported));
     for (fields, refusal) in table.into_iter().chain(future) {
         assert_eq!(refused(&format!("{{\"id\":7,{fields}}}")), (Some(7), refusal), "{fields}");

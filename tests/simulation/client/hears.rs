@@ -18,7 +18,15 @@ impl Client {
     pub(super) fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
         let event = read_event(self.encoding, message).map_err(|error| format!("W5 {error}: {message:?}"))?;
         match (&event, self.welcomed) {
-            (ServerEvent::Welcome(welcome), false) if welcome.user == self.name => self.on_welcome(around)?,
+            (ServerEvent::Welcome(welcome), false) if welcome.user == self.name => {
+                self.session = Some(welcome.session.to_string());
+                if self.greets {
+                    self.resume_told = Some(welcome.resumed);
+                } else if welcome.resumed {
+                    return Err("W6 resumed before it was asked".into());
+                }
+                self.on_welcome(around)?;
+            }
             (ServerEvent::Welcome(_), _) => return Err(format!("W6 {event:?}")),
             (_, false) => return Err(format!("W6 before the welcome came {event:?}")),
             (_, true) => {}
@@ -187,7 +195,9 @@ impl Client {
             Asked::Publish(room, _) | Asked::Fleeting(room) => (*room, vec![Verb::Publish]),
             Asked::History(room) => (*room, vec![Verb::History]),
             Asked::Presence(room) => (*room, vec![Verb::Presence]),
-            Asked::Leave(_) | Asked::Ping | Asked::Refresh(..) | Asked::Wrong(_) => return (true, false),
+            Asked::Leave(_) | Asked::Ping | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => {
+                return (true, false);
+            }
         };
         let (mut may, mut may_not) = (false, false);
         for paper in &self.papers[sent.papers..] {
@@ -222,6 +232,9 @@ impl Client {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
                 around.tally.add(Lived::Joins, 1);
+                let recovered = wish.resumes && reply.recovered == Some(true);
+                around.tally.add(Lived::Recovered, u64::from(recovered));
+                around.tally.add(Lived::UnknownGaps, u64::from(wish.resumes && wish.since.is_none()));
                 let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
                 if wish.presence { self.on_members(room, reply, around) } else { Ok(()) }
@@ -239,6 +252,10 @@ impl Client {
             }
             Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
             Asked::Ping => Ok(()),
+            Asked::Resume(_) if self.greets == reply.resumed.is_none() => {
+                self.resume_told = self.resume_told.or(reply.resumed);
+                Ok(())
+            }
             Asked::Refresh(paper, None) => self.on_refreshed(*paper, reply, sent.since, around),
             Asked::Refresh(_, Some(_))
             | Asked::Join(..)
@@ -247,6 +264,7 @@ impl Client {
             | Asked::Presence(_)
             | Asked::History(_)
             | Asked::Fleeting(_)
+            | Asked::Resume(_)
             | Asked::Wrong(_) => Err(missing()),
         }
     }
@@ -275,6 +293,11 @@ impl Client {
         let fits = match (&asked, refusal) {
             (Asked::Wrong(expected), _) => refusal == *expected,
             (Asked::Refresh(..), Refusal::Busy) => true,
+            (Asked::Resume(rooms), Refusal::Busy) => {
+                // Nothing of it was carried out.
+                rooms.iter().for_each(|id| drop(self.outstanding.remove(id)));
+                true
+            }
             (Asked::Refresh(_, Some(wrong)), _) if *wrong == refusal => {
                 around.tally.add(Lived::RefreshesRefused, 1);
                 true

@@ -32,6 +32,8 @@ pub(crate) enum Asked {
     /// Something said in a room without offsets.
     Fleeting(usize),
     Ping,
+    /// With the ids of its rooms.
+    Resume(Vec<u64>),
     /// Another token, which must be refused with this.
     Refresh(Box<Paper>, Option<Refusal>),
     /// A command that must be refused with this.
@@ -40,11 +42,11 @@ pub(crate) enum Asked {
 
 /// A command that waits for its answer.
 #[derive(Clone, Debug)]
-struct Sent {
-    asked: Asked,
+pub(crate) struct Sent {
+    pub(crate) asked: Asked,
     /// Which of its tokens held when it was sent; later ones may have been taken before it was read.
-    papers: usize,
-    since: Since,
+    pub(crate) papers: usize,
+    pub(crate) since: Since,
 }
 
 /// How something is said to a room.
@@ -112,6 +114,17 @@ pub(crate) struct Client {
     /// Broke the protocol: the server may close with any code.
     pub(crate) misbehaved: bool,
     pub(crate) close_code: Option<u16>,
+    /// Its handle, of `welcome`.
+    pub(crate) session: Option<String>,
+    /// Whose session it goes on with.
+    pub(crate) resumes: Option<usize>,
+    /// What it was told about that.
+    pub(crate) resume_told: Option<bool>,
+    /// It said hello with that session.
+    pub(crate) greets: bool,
+    /// Somebody goes on with its session.
+    pub(crate) succeeded: bool,
+    pub(crate) said_goodbye: bool,
     /// It was told its slot: the server leaves.
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
@@ -131,8 +144,8 @@ pub(crate) struct Client {
     welcomed: bool,
     warned: bool,
     /// Commands are numbered in the order they are sent, with `id` or without.
-    sequence: u64,
-    outstanding: BTreeMap<u64, Sent>,
+    pub(crate) sequence: u64,
+    pub(crate) outstanding: BTreeMap<u64, Sent>,
     pings: VecDeque<Vec<u8>>,
 }
 
@@ -193,6 +206,12 @@ impl Client {
             mute: false,
             misbehaved: false,
             close_code: None,
+            session: None,
+            resumes: None,
+            resume_told: None,
+            greets: false,
+            succeeded: false,
+            said_goodbye: false,
             told_slot: false,
             views: BTreeMap::new(),
             fleeting: BTreeMap::new(),
@@ -363,7 +382,9 @@ impl Client {
         let deserved = match code {
             Some(1000) => self.stage == Stage::Leaving,
             Some(1002 | 1003 | 1007 | 1009) => self.misbehaved,
-            Some(1012) => self.told_slot,
+            Some(1012) => self.told_slot || self.greets && !self.welcomed,
+            Some(1013) => self.greets && !self.welcomed,
+            Some(4502) => self.succeeded,
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.has_short_token() || !self.welcomed,

@@ -36,7 +36,7 @@ impl Client {
                 let history = CommandOut::History { room, from, messages_max: Some(dice.below(30) as u32) };
                 envelope(self.encoding, self.id(true), &history)
             }
-            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Wrong(_) => {
+            Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => {
                 unreachable!("these have ways of their own")
             }
         };
@@ -47,7 +47,7 @@ impl Client {
             | Asked::History(room)
             | Asked::Fleeting(room)
             | Asked::Publish(room, _) => *room,
-            Asked::Ping | Asked::Refresh(..) | Asked::Wrong(_) => 0,
+            Asked::Ping | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => 0,
         };
         let bytes = command(&room_name(room));
         if !with_id && room != FORBIDDEN {
@@ -112,6 +112,7 @@ impl Client {
     pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
         write_close(out, 1000, "bye", Some(dice.mask()));
         self.stage = Stage::Leaving;
+        self.said_goodbye = true;
     }
 
     pub(crate) fn ping(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {

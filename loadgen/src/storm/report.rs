@@ -1,0 +1,101 @@
+//! What a storm came to, and how it is told.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
+
+use serde::Serialize;
+
+/// What a storm came to.
+#[derive(Serialize, Default, Debug)]
+pub(crate) struct Stormed {
+    pub(crate) exit_code: u8,
+    /// Each a sentence: what was broken.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) connections: u32,
+    pub(crate) rooms: u32,
+    pub(crate) open_s: f64,
+    /// From the cut (of the server: from the first that noticed) until a member was seated again.
+    pub(crate) back_p50_s: f64,
+    pub(crate) back_p99_s: f64,
+    pub(crate) back_all_s: f64,
+    pub(crate) back: u64,
+    /// Most seats taken within one second.
+    pub(crate) seats_per_s_peak: u64,
+    pub(crate) tries: u64,
+    pub(crate) put_off: u64,
+    pub(crate) resumed: u64,
+    pub(crate) not_resumed: u64,
+    pub(crate) recovered: u64,
+    pub(crate) published: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) heard: u64,
+    pub(crate) missing: u64,
+    pub(crate) twice: u64,
+    pub(crate) gaps: u64,
+    pub(crate) told_missing: u64,
+    /// CPU time of the server from the cut until everybody was back.
+    pub(crate) server_cpu_s: Option<f64>,
+    /// Its private dirty bytes before the cut, and at the end.
+    pub(crate) memory_before: Option<u64>,
+    pub(crate) memory_after: Option<u64>,
+    /// Why tries failed, and how often.
+    pub(crate) failures: BTreeMap<String, u64>,
+}
+
+/// The most within any one second.
+pub(super) fn peak(sorted_ns: &[u64]) -> u64 {
+    let (mut from, mut most) = (0, 0);
+    for (to, ns) in sorted_ns.iter().enumerate() {
+        while ns - sorted_ns[from] > 1_000_000_000 {
+            from += 1;
+        }
+        most = most.max(to + 1 - from);
+    }
+    most as u64
+}
+
+impl Display for Stormed {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "storm      {} in {} rooms, there after {:.1} s", self.connections, self.rooms, self.open_s)?;
+        writeln!(
+            f,
+            "  back     {} after {:.2} s (half after {:.2} s, 99 % after {:.2} s), at most {} in a second",
+            self.back, self.back_all_s, self.back_p50_s, self.back_p99_s, self.seats_per_s_peak
+        )?;
+        writeln!(
+            f,
+            "  tries    {}, {} put off; {} sessions resumed, {} not; {} rooms recovered",
+            self.tries, self.put_off, self.resumed, self.not_resumed, self.recovered
+        )?;
+        writeln!(
+            f,
+            "  messages {} published, {} acknowledged, {} heard, {} missing, {} twice; {} gaps that told of {}",
+            self.published, self.acknowledged, self.heard, self.missing, self.twice, self.gaps, self.told_missing
+        )?;
+        if let (Some(cpu_s), Some(before), Some(after)) = (self.server_cpu_s, self.memory_before, self.memory_after) {
+            writeln!(
+                f,
+                "  server   {cpu_s:.2} s of CPU time while they came back; {} MiB before the cut, {} MiB at the end",
+                before >> 20,
+                after >> 20
+            )?;
+        }
+        for (why, count) in self.failures.iter().take(8) {
+            writeln!(f, "  failed   {count} × {why}")?;
+        }
+        let verdict = if self.reasons.is_empty() { "held".to_owned() } else { self.reasons.join("; ") };
+        write!(f, "  verdict  {verdict} (exit {})", self.exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_that_of_any_second() {
+        let ms = |at: &[u64]| at.iter().map(|ms| ms * 1_000_000).collect::<Vec<_>>();
+        assert_eq!(peak(&ms(&[])), 0);
+        assert_eq!(peak(&ms(&[0, 900, 1_000, 1_001, 1_900, 5_000])), 4);
+    }
+}
