@@ -256,7 +256,7 @@ fn an_answer_that_is_long_is_deflated_for_the_one_who_asked() {
     (0..10).for_each(|_| house.publishes(publisher, &long()));
     for offers in [true, false] {
         let reader = house.comes(1, Encoding::Json, offers);
-        let from = crate::wire::HistoryFrom::Newest;
+        let from = HistoryFrom::Newest;
         house.says(reader, &CommandOut::History { room: "hall", from, messages_max: Some(10) });
         let (bytes, heard) = house.hears(reader);
         assert!(heard[0].contains("reply") && heard[0].matches(&long()).count() == 10);
