@@ -149,6 +149,8 @@ fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {
     // Only a machine that stands still itself could add the other.
     assert!(stalled.iter().any(|reason| reason.message.starts_with("shard 1 has not turned for ")), "{stalled:?}");
     assert!(Standing::of(&counts).reasons().iter().any(|reason| reason.reason == "stalled"));
+    // A signal does not help a shard that turns in circles, and does it no harm.
+    wait_for(|| counts.totals().nudges > 0);
     running.plant_stall(ShardId(1), false);
     wait_for(|| Standing::of(&counts).stalled().is_empty());
     running.stop().unwrap();

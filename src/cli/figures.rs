@@ -34,6 +34,7 @@ pub(crate) fn families(engine: Engine, totals: &Totals, classes: &Classes) -> Ve
     }));
     families.push(turns(totals));
     families.push(silence(totals));
+    families.push(nudges(totals));
     families.push(tables(totals));
     families.extend(resident());
     families
@@ -112,6 +113,11 @@ fn closes(totals: &Totals) -> Family {
     Family { name: "throng_closes", help: "Connections ended, by reason", kind: Kind::Counter, samples }
 }
 
+fn nudges(totals: &Totals) -> Family {
+    let help = "Shards that had not turned for two seconds and were woken by a signal. Stays 0 on a host that leaves its cores";
+    Family::single("throng_shard_nudges", help, Kind::Counter, totals.nudges)
+}
+
 fn silence(totals: &Totals) -> Family {
     let value = Value::Fraction(totals.silent_ms as f64 / 1e3);
     let samples = vec![Sample { labels: Vec::new(), value }];
@@ -174,6 +180,7 @@ mod tests {
             gauges: Gauges::default(),
             tables: Tables::default(),
             silent_ms: 1_500,
+            nudges: 0,
             connections_max: 10,
         }
     }

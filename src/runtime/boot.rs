@@ -18,6 +18,7 @@ use super::engine::Engine;
 use super::host;
 use super::mailbox::{self, Bell};
 use super::notice::{self, RulesChange};
+use super::nudge::Nudger;
 use super::phase::Phase;
 use super::places::Places;
 use super::pump::{Give, Parts};
@@ -72,6 +73,8 @@ pub enum BootError {
     Shard { shard: u16, source: io::Error },
     #[error("shard {shard} has no thread: {reason}")]
     Thread { shard: u16, reason: String },
+    #[error("nobody can watch over the shards: {0}")]
+    Watch(io::Error),
     #[error("there must be at least one shard")]
     NoShards,
 }
@@ -89,6 +92,7 @@ pub struct Running {
     asks: Asks,
     rules: RulesChange,
     places: Places,
+    _nudger: Nudger,
 }
 
 /// Binds, starts one thread per shard, and returns when all of them accept.
@@ -136,7 +140,9 @@ pub fn start(
     let (asks, inboxes) = asks::connect(&bells, config.asks_per_inbox);
     let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
     let (engine, threads) = (config.engine, Vec::new());
-    let mut running = Running { engine, threads, address, bells, phase, clock, counts, asks, rules, places };
+    let nudger = Nudger::start(Arc::clone(&counts), clock, config.tick_ms).map_err(BootError::Watch)?;
+    let mut running =
+        Running { engine, threads, address, bells, phase, clock, counts, asks, rules, places, _nudger: nudger };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
         let tell = Arc::clone(&tell);

@@ -22,6 +22,7 @@ pub mod epoll_sockets;
 pub mod host;
 pub mod mailbox;
 mod notice;
+mod nudge;
 mod phase;
 mod places;
 mod pump;

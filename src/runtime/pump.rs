@@ -113,7 +113,7 @@ impl Pump {
         let mut sockets = Sockets::new(parts.engine, parts.slots_per_ring, Arc::clone(parts.bell.eventfd()))?;
         let door = Door::new(parts.listener, &mut sockets)?;
         let me = parts.shard.id();
-        parts.counts.beat(parts.clock.now());
+        parts.counts.begin(super::sys::this_thread(), parts.clock.now());
         let tick_due_ms = parts.clock.now().mono_ms + parts.tick_ms;
         let mut pump = Self {
             shard: parts.shard,

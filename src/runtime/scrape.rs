@@ -4,7 +4,7 @@
 //! not all of one instant.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::clock::Clock;
 use super::phase::Phase;
@@ -110,6 +110,10 @@ pub(super) struct ShardCounts {
     turn_sum_us: AtomicU64,
     /// When the shard last took a tick, by the clock all shards share.
     beat_mono_ms: AtomicU64,
+    /// The number of its thread; 0 before it runs.
+    thread: AtomicI32,
+    /// How often it was woken from outside because it had not turned.
+    pub(super) nudges: AtomicU64,
     #[cfg(feature = "planted-bugs")]
     pub(super) stalls: std::sync::atomic::AtomicBool,
 }
@@ -125,6 +129,8 @@ impl Default for ShardCounts {
             turn_buckets: Default::default(),
             turn_sum_us: AtomicU64::new(0),
             beat_mono_ms: AtomicU64::new(0),
+            thread: AtomicI32::new(0),
+            nudges: AtomicU64::new(0),
             #[cfg(feature = "planted-bugs")]
             stalls: std::sync::atomic::AtomicBool::new(false),
         }
@@ -140,6 +146,18 @@ impl ShardCounts {
         store_all(&self.cells, shard.counters().cells());
         store_all(&self.gauges, shard.gauges().values());
         store_all(&self.tables, shard.tables().values());
+    }
+
+    /// The shard's thread runs, and this is its number.
+    pub(super) fn begin(&self, thread: i32, now: Now) {
+        self.beat(now);
+        self.thread.store(thread, Ordering::Release);
+    }
+
+    /// Its thread, and when it took its last tick; `None` before it runs.
+    pub(super) fn thread(&self) -> Option<(i32, u64)> {
+        let thread = self.thread.load(Ordering::Acquire);
+        (thread != 0).then(|| (thread, self.beat_mono_ms.load(Ordering::Relaxed)))
     }
 
     /// Only the shard itself says that it lives.
@@ -184,6 +202,8 @@ pub struct Totals {
     pub tables: Tables,
     /// Milliseconds since the shard that was silent longest took its last tick.
     pub silent_ms: u64,
+    /// How often shards were woken from outside.
+    pub nudges: u64,
     /// Connections all shards together may hold.
     pub connections_max: u64,
 }
@@ -208,8 +228,9 @@ impl Counts {
         }
         let (gauges, tables) = (Gauges::from_values(gauges.into_iter()), Tables::from_values(tables.into_iter()));
         let silent_ms = self.silent_ms().max().unwrap_or(0);
+        let nudges = self.shards.iter().map(|shard| shard.nudges.load(Ordering::Relaxed)).sum();
         let (_, connections_max) = self.places.taken();
-        Totals { runtime, turns, cells, gauges, tables, silent_ms, connections_max }
+        Totals { runtime, turns, cells, gauges, tables, silent_ms, nudges, connections_max }
     }
 
     /// Milliseconds since each shard took its last tick, in the order of shards.

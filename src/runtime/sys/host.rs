@@ -38,6 +38,36 @@ pub fn end_when_nobody_reads() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// The number of this thread, for [`nudge`].
+pub(in crate::runtime) fn this_thread() -> i32 {
+    // SAFETY: it reads a number.
+    unsafe { libc::gettid() }
+}
+
+/// From here on [`nudge`] interrupts a system call and does nothing else. SIGURG is ignored by default, so a nudge that
+/// comes where nobody catches it does nothing at all.
+///
+/// # Errors
+/// None known.
+pub(in crate::runtime) fn catch_nudges() -> io::Result<()> {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: all zeroes is a valid sigaction: no flags (SA_RESTART least of all), nothing blocked.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: `action` outlives the call; the handler touches nothing, so it may run anywhere.
+    check(unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) }).map(drop)
+}
+
+/// Interrupts the system call that a thread of this process sleeps in.
+///
+/// # Errors
+/// `ESRCH`: the thread has ended.
+pub(in crate::runtime) fn nudge(thread: i32) -> io::Result<()> {
+    // SAFETY: sends a signal to a thread of this very process; no memory is passed.
+    check(unsafe { libc::tgkill(libc::getpid(), thread, libc::SIGURG) }).map(drop)
+}
+
 /// What a process may use of something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResourceLimit {

@@ -24,7 +24,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawF
 
 pub(super) use epoll::{Epoll, discard_input, receive, reset_on_close, send};
 pub use host::{Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit};
-pub(super) use host::{allowed_cores, stay_on_core};
+pub(super) use host::{allowed_cores, catch_nudges, nudge, stay_on_core, this_thread};
 pub(super) use ring::{Completion, Ring, RingSize, SlotSend};
 
 /// A counter one can sleep on. Any thread may signal it.
