@@ -56,13 +56,15 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.screenshot(&bob, 400, 800, false, &pictures.join("page-phone.png"));
 
     // Both browsers agreed on deflated messages, and a long one comes whole.
-    browser.run(&bob, &format!("window.probe = new WebSocket('ws://127.0.0.1:{port}/ws', ['throng.v1.json']); 0"));
-    browser.wait(&bob, "window.probe.readyState === 1");
-    assert_eq!(
-        browser.run(&bob, "window.probe.extensions"),
-        "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+    let probe = format!(
+        "new Promise((resolve) => {{
+           const probe = new WebSocket('ws://127.0.0.1:{port}/ws', ['throng.v1.json']);
+           probe.onopen = () => {{ resolve(probe.extensions); probe.close(); }};
+           probe.onclose = (event) => resolve('closed ' + event.code);
+         }})"
     );
-    browser.run(&bob, "window.probe.close(); delete window.probe; 0");
+    let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert_eq!(browser.run(&bob, &probe), agreed);
     let long = "said over and over, ".repeat(150);
     let long = long.trim();
     say(&mut browser, &ann, long);
