@@ -174,7 +174,7 @@ fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> 
         return None;
     };
     let mut out = Vec::new();
-    upgrade.write_accept(&mut out);
+    upgrade.write_accept(&mut out, false);
     let Carried::Token { token, .. } = &upgrade.token else { return None };
     let unix_s = std::time::UNIX_EPOCH.elapsed().ok()?.as_secs();
     let verified = TokenVerifier::hs256(SECRET.as_bytes(), &Limits::default()).verify(token, unix_s);
