@@ -95,13 +95,15 @@ impl Shard {
         self.post(home, Mail::Doings { room: place, doings: Box::new(doings) });
     }
 
-    /// Who has gone before it could be told is not told to type; where nobody sits any more nothing is told.
+    /// What somebody did who has gone before it could be told is not told: the home would take it for what somebody does
+    /// who is there.
     pub(super) fn forget_doings_of(&mut self, at: u32, gone: &[Gone]) {
         if self.seats.room(at).seats.is_empty() {
             self.doings.0.remove(&at);
         } else if let Some(doings) = self.doings.0.get_mut(&at) {
             for gone in gone {
                 doings.typing.remove(&gone.who);
+                doings.reads.remove(&gone.who);
             }
         }
     }

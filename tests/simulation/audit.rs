@@ -243,7 +243,8 @@ impl World {
             let company = view.company.is_true(home);
             company.map_err(|error| format!("client {number}: {error}"))?;
             if keeps_all_reads {
-                let done = view.company.knows_what_was_done(&client.name, &reads, dropped);
+                let said = client.said_read.get(&room).copied().unwrap_or_default();
+                let done = view.company.knows_what_was_done((&client.name, said), &reads, dropped);
                 done.map_err(|error| format!("client {number}: {error}"))?;
             }
         }

@@ -27,8 +27,6 @@ pub(crate) struct Company {
     answered: bool,
     typing: Vec<String>,
     reads: BTreeMap<String, Offset>,
-    /// The highest offset that this connection said it has read.
-    pub(crate) said_read: Offset,
 }
 
 impl Company {
@@ -157,10 +155,11 @@ impl Company {
         }
     }
 
-    /// H4: at quiet nobody types, and whoever may know knows how far everybody has read.
+    /// H4: at quiet nobody types, and whoever may know knows how far everybody has read. `said_read`: what this connection
+    /// said itself, of which it is not told.
     pub(crate) fn knows_what_was_done(
         &self,
-        user: &str,
+        (user, said_read): (&str, Offset),
         reads: &BTreeMap<String, Offset>,
         typing_was_dropped: bool,
     ) -> Result<(), String> {
@@ -172,7 +171,7 @@ impl Company {
         }
         for (name, read) in reads.iter().filter(|(name, _)| self.watches.is_some() || **name == *user) {
             let known = self.reads.get(name).copied().unwrap_or_default();
-            let own = *name == *user && self.said_read >= *read;
+            let own = *name == *user && said_read >= *read;
             if known != *read && !own {
                 return Err(format!(
                     "H4 {name} has read {read:?}, {user} knows of {known:?} (watches {:?})",

@@ -271,9 +271,8 @@ impl World {
                 let newest = client.views.get(&room).and_then(|view| view.position()).map_or(0, |seen| seen.offset.0);
                 let offset = Offset(self.dice.between(0, newest as usize + 2) as u64);
                 self.reference.reads(room, &client.name, offset);
-                if let Some(view) = client.views.get_mut(&room) {
-                    view.company.said_read = offset.max(view.company.said_read);
-                }
+                let said = client.said_read.entry(room).or_default();
+                *said = offset.max(*said);
                 client.ask(Asked::Read(room, offset), with_id, &mut out, &mut self.dice, pieces);
             }
             86 => client.ask(Asked::Unread(room), true, &mut out, &mut self.dice, pieces),

@@ -266,7 +266,7 @@ impl Client {
                 around.reference.acked(tag, position, dup)
             }
             Asked::Presence(room) if told == Some(room) => {
-                if self.view(room).seated {
+                if self.view(room).seated && !self.view(room).left_silently {
                     self.view(room).company.take_roll(reply)?;
                 }
                 self.on_members(room, reply, around)

@@ -117,6 +117,8 @@ pub(crate) struct Client {
     /// Broke the protocol: the server may close with any code.
     pub(crate) misbehaved: bool,
     pub(crate) close_code: Option<u16>,
+    /// The highest offset it said it has read, by room, whether it was answered there or not.
+    pub(crate) said_read: BTreeMap<usize, Offset>,
     /// Its handle, of `welcome`.
     pub(crate) session: Option<String>,
     /// Whose session it goes on with.
@@ -209,6 +211,7 @@ impl Client {
             mute: false,
             misbehaved: false,
             close_code: None,
+            said_read: BTreeMap::new(),
             session: None,
             resumes: None,
             resume_told: None,
