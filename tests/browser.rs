@@ -38,6 +38,8 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.wait(&ann, &heard("bob", "morning, ann", 1));
     browser.wait(&bob, &heard("bob", "morning, ann", 1));
 
+    who_types_and_who_has_read_is_seen(&mut browser, [&ann, &bob], pictures);
+
     say(&mut browser, &ann, MARKUP);
     browser.wait(&bob, &heard("ann", MARKUP, 1));
     for tab in [&ann, &bob] {
@@ -54,6 +56,23 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.screenshot(&bob, 1360, 820, false, &pictures.join("page-light.png"));
     browser.screenshot(&bob, 1360, 820, true, &pictures.join("page-dark.png"));
     browser.screenshot(&bob, 400, 800, false, &pictures.join("page-phone.png"));
+
+    // Both browsers agreed on deflated messages, and a long one comes whole.
+    let probe = format!(
+        "new Promise((resolve) => {{
+           const probe = new WebSocket('ws://127.0.0.1:{port}/ws', ['throng.v1.json']);
+           probe.onopen = () => {{ resolve(probe.extensions); probe.close(); }};
+           probe.onclose = (event) => resolve('closed ' + event.code);
+         }})"
+    );
+    let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert_eq!(browser.run(&bob, &probe), agreed);
+    let long = "said over and over, ".repeat(150);
+    let long = long.trim();
+    say(&mut browser, &ann, long);
+    browser.wait(&bob, &heard("ann", long, 1));
+    say(&mut browser, &bob, "a short one");
+    browser.wait(&ann, &heard("bob", "a short one", 1));
 
     drop(server);
     for tab in [&ann, &bob] {
@@ -72,6 +91,34 @@ fn two_tabs_talk_and_survive_the_server() {
     drop(server);
 
     assert_nothing_bad(&browser);
+}
+
+/// Ann types, bob sees it; she sends it, nobody types any more; he has read it, and she sees that, too.
+fn who_types_and_who_has_read_is_seen(browser: &mut Browser, [ann, bob]: [&Tab; 2], pictures: &Path) {
+    let types = |text: &str| {
+        format!(
+            "document.getElementById('text').value = {}; \
+             document.getElementById('text').dispatchEvent(new Event('input', {{ bubbles: true }}))",
+            json!(text)
+        )
+    };
+    let typing = |sentence: &str| format!("document.getElementById('typing').textContent === {}", json!(sentence));
+    browser.run(ann, &types("did you"));
+    browser.wait(bob, &typing("ann is typing…"));
+    browser.screenshot(bob, 1360, 820, false, &pictures.join("page-typing.png"));
+    say(browser, ann, "did you sleep well?");
+    browser.wait(bob, &heard("ann", "did you sleep well?", 1));
+    browser.wait(bob, &typing(""));
+    browser.run(ann, &types("I"));
+    browser.wait(bob, &typing("ann is typing…"));
+    browser.run(ann, &types(""));
+    browser.wait(bob, &typing(""));
+    // Only a tab that is looked at reads.
+    browser.front(bob);
+    let last = "[...document.querySelectorAll('#messages .message')].at(-1)";
+    browser.wait(ann, &format!("{last}.querySelector('.readers [title=\"read by bob\"]') !== null"));
+    assert_eq!(browser.run(ann, "document.querySelectorAll('[title=\"read by bob\"]').length"), 1);
+    browser.screenshot(ann, 1360, 820, false, &pictures.join("page-read.png"));
 }
 
 #[test]

@@ -12,10 +12,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
+use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, Presence, RoomName};
 use throng::wire::client::{CommandOut, ResumeOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, RemovedWhy, ResumeRoom,
+    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, ReadBy, RemovedWhy, ResumeRoom,
     SharedFrame, decode, transcode_message, write_event, write_message,
 };
 use throng::wire::payload::{Data, prove};
@@ -108,6 +108,11 @@ fn commands(encoding: Encoding) -> Vec<(&'static str, Option<u64>, CommandOut<'s
         ),
         ("history-since", Some(10), CommandOut::History { room, from: after, messages_max: Some(1) }),
         ("presence", Some((1 << 53) - 1), CommandOut::Presence { room }),
+        ("typing", Some(6), CommandOut::Typing { room, on: true }),
+        ("typing-bare", None, CommandOut::Typing { room, on: false }),
+        ("read", Some(7), CommandOut::Read { room, offset: Offset(40) }),
+        ("read-bare", None, CommandOut::Read { room, offset: Offset(41) }),
+        ("unread", Some(8), CommandOut::Unread { room }),
         ("ping", Some(0), CommandOut::Ping),
         ("ping-bare", None, CommandOut::Ping),
         ("hello", None, CommandOut::Hello { token: "eyJ.eyJ.c2ln", session: None }),
@@ -149,7 +154,12 @@ fn event_goldens() -> Vec<Golden> {
     let epoch = Epoch(0x00ab_cdef_0123_4567);
     let users = people();
     let list = people().map(|identity| Member { identity, connections: 2 });
-    let members = Members { list: &list, count: 1_002, version: 77 };
+    let reads = [(1, 41), (0, 12)].map(|(who, offset)| ReadBy { who: users[who].clone(), offset: Offset(offset) });
+    let presence = Presence::Announced;
+    let members = Members { presence, list: Some(&list), count: 1_002, version: 77, reads: Some(&reads) };
+    let counted = Members { presence: Presence::Counted, list: None, reads: None, ..members };
+    let off = Members { presence: Presence::Off, ..counted };
+    let nobody = Members { presence, list: Some(&[]), count: 0, version: 0, reads: None };
     let position = Position { epoch, offset: Offset(42) };
     let (offset, from, to) = (Offset(41), Offset(12), Offset(40));
     let welcome = Event::Welcome {
@@ -165,21 +175,34 @@ fn event_goldens() -> Vec<Golden> {
     let gap = |why, to| Event::Gap { room, epoch, from, to, why };
     let events = [
         ("", welcome),
-        ("", Event::Joined { id: 1, room, epoch, offset, recovered: None, members: Some(members) }),
-        ("-since", Event::Joined { id: 2, room, epoch, offset, recovered: Some(true), members: None }),
-        ("-bare", Event::Joined { id: 3, room, epoch, offset, recovered: None, members: None }),
+        ("", Event::Joined { id: 1, room, epoch, offset, recovered: None, read: Some(from), members: Some(members) }),
+        ("-since", Event::Joined { id: 2, room, epoch, offset, recovered: Some(true), read: None, members: None }),
+        ("-bare", Event::Joined { id: 3, room, epoch, offset, recovered: None, read: None, members: None }),
+        ("-counted", Event::Joined { id: 3, room, epoch, offset, recovered: None, read: None, members: Some(counted) }),
+        ("-off", Event::Joined { id: 3, room, epoch, offset, recovered: None, read: None, members: Some(off) }),
         ("", Event::Left { id: 3, room }),
         ("", Event::Published { id: 300, room, position, dup: false }),
         ("-dup", Event::Published { id: 301, room, position, dup: true }),
         ("-none", Event::Published { id: 302, room, position: Position { epoch, offset: Offset(0) }, dup: false }),
         ("", Event::Members { id: 4, room, members }),
-        ("-empty", Event::Members { id: 4, room, members: Members { list: &[], count: 0, version: 0 } }),
+        ("-empty", Event::Members { id: 4, room, members: nobody }),
+        ("", Event::TypingTaken { id: 6, room }),
+        ("", Event::ReadTaken { id: 7, room }),
+        ("", Event::Unread { id: 8, room, epoch: Some(epoch), head: offset, read: from }),
+        ("-empty", Event::Unread { id: 8, room, epoch: None, head: Offset(0), read: Offset(0) }),
         ("", Event::Pong { id: 0 }),
         ("", malformed),
         ("-busy", busy),
         ("-too_often", Event::TooOften { id: Some(7), retry_after_ms: 600 }),
         ("", Event::PresenceJoined { room, users: &users, count: 3, version: 8 }),
         ("", Event::PresenceLeft { room, users: &users[..1], count: 2, version: 9 }),
+        ("", Event::PresenceAway { room, users: &users[1..], count: 2, version: 10 }),
+        ("", Event::PresenceBack { room, users: &users[1..], count: 2, version: 11 }),
+        ("", Event::PresenceCounted { room, count: 19_000, version: 12 }),
+        ("", Event::Stale { room }),
+        ("", Event::Typing { room, users: &users, count: 3, ttl_ms: 10_000 }),
+        ("-over", Event::Typing { room, users: &[], count: 0, ttl_ms: 10_000 }),
+        ("", Event::Read { room, reads: &reads }),
         ("", gap(GapWhy::Retention, to)),
         ("-slow", gap(GapWhy::Slow, to)),
         ("-epoch", gap(GapWhy::Epoch, Offset(11))),
@@ -191,7 +214,7 @@ fn event_goldens() -> Vec<Golden> {
         ("-rooms", Event::Removed { room, why: RemovedWhy::TooManyRooms }),
         ("", Event::Resumed { id: 8, resumed: Some(true) }),
         ("-bare", Event::Resumed { id: 8, resumed: None }),
-        ("-unknown", Event::Joined { id: 9, room, epoch, offset, recovered: Some(false), members: None }),
+        ("-unknown", Event::Joined { id: 9, room, epoch, offset, recovered: Some(false), read: None, members: None }),
         ("", Event::Drain { reconnect_in_ms: 17_350 }),
     ];
     let mut goldens = Vec::new();
@@ -209,11 +232,13 @@ fn event_goldens() -> Vec<Golden> {
         write_message(&mut frame, encoding, &said);
         let messages = [SharedFrame::from(frame.as_slice()), SharedFrame::from(frame.as_slice())];
         let gap = Some((from, to, GapWhy::Retention));
-        let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, messages: &messages };
-        let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, messages: &[] };
+        let some = HistoryAnswer { epoch: Some(epoch), head: Offset(42), gap, reads: None, messages: &messages };
+        let read = HistoryAnswer { gap: None, reads: Some(&reads[..1]), ..some };
+        let none = HistoryAnswer { epoch: None, head: Offset(0), gap: None, reads: None, messages: &[] };
         let histories = [
             ("", Event::History { id: 8, room, answer: some }),
             ("-empty", Event::History { id: 9, room, answer: none }),
+            ("-read", Event::History { id: 10, room, answer: read }),
         ];
         for (case, event) in events.iter().chain(&histories) {
             let mut bytes = Vec::new();
@@ -330,6 +355,9 @@ fn frozen_commands_are_understood_and_come_back() {
                     CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
                 }
                 Command::Presence { room } => CommandOut::Presence { room },
+                Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
+                Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
+                Command::Unread { room } => CommandOut::Unread { room },
                 Command::Ping => CommandOut::Ping,
                 Command::Send { user, data, event, echo, key } => {
                     let (event, key) = (event.as_deref(), key.as_deref());
@@ -363,6 +391,12 @@ fn frozen_events_say_the_same_in_both_encodings() {
             ServerEvent::Message(_) => "message",
             ServerEvent::PresenceJoined { .. } => "joined",
             ServerEvent::PresenceLeft { .. } => "left",
+            ServerEvent::PresenceAway { .. } => "away",
+            ServerEvent::PresenceBack { .. } => "back",
+            ServerEvent::PresenceCounted { .. } => "counted",
+            ServerEvent::Stale { .. } => "stale",
+            ServerEvent::Typing { .. } => "typing",
+            ServerEvent::Read { .. } => "read",
             ServerEvent::Gap { .. } => "gap",
             ServerEvent::Expiring { .. } => "expiring",
             ServerEvent::Removed { .. } => "removed",

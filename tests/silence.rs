@@ -1,18 +1,20 @@
-//! Who is stopped or unplugged disappears from its rooms; who is merely silent and answers does not.
+//! Who is stopped or unplugged disappears from its rooms, who is merely silent and answers does not; and what the others
+//! are told of those who are away, type and read, over real sockets and shards.
 
 #[path = "process/mod.rs"]
 #[expect(dead_code, reason = "only signals are sent here; the server is a value in this process")]
 mod process;
-#[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use support::{FAR_FUTURE, hear, open, say, serve, small, token};
-use throng::base::Limits;
+use support::{FAR_FUTURE, hear, open, say, serve, serve_by, small, token};
+use throng::base::{Classes, Limits, RoomClass};
 use throng::shard::{Count, Counters};
 use throng::wire::CloseReason;
+use tungstenite::WebSocket;
 
 #[test]
 fn a_stopped_process_leaves_its_rooms_and_one_that_answers_pings_stays() {
@@ -76,4 +78,77 @@ fn the_client_that_will_be_stopped() {
     let mut socket = open(address.parse().unwrap(), token);
     say(&mut socket, r#"{"type":"join","id":1,"room":"hall"}"#);
     while socket.read().is_ok() {}
+}
+
+/// Nine connections in a room whose home is one of two shards, wherever the kernel has put them.
+#[test]
+fn people_on_two_shards_hear_who_is_away_who_types_and_who_has_read() {
+    let (running, _handed) = serve_by(
+        2,
+        small(),
+        |rules| {
+            let class = RoomClass { leave_delay_ms: 3_600_000, typing_ms: 600_000, ..RoomClass::of(&rules.limits) };
+            rules.classes = Classes::new(&rules.limits, &[("hall", class)], None).unwrap();
+        },
+        |_| {},
+    );
+    let enters = |user: &str, presence: bool| {
+        let mut socket = open(running.address(), &token(user, FAR_FUTURE, None));
+        say(&mut socket, &format!(r#"{{"type":"join","id":1,"room":"hall","presence":{presence}}}"#));
+        let seated = until(&mut socket, &[r#""type":"reply""#]);
+        assert!(seated.contains(r#""read":0"#), "{seated}");
+        socket
+    };
+    let mut people: Vec<_> = (0..8).map(|n| enters(&format!("u{n}"), true)).collect();
+    for socket in &mut people {
+        say(socket, r#"{"type":"presence","id":2,"room":"hall"}"#);
+        until(socket, &[r#""id":2"#, r#""count":8"#]);
+    }
+
+    drop(people.remove(7));
+    for socket in &mut people {
+        until(socket, &[r#""type":"away""#, r#""user":"u7""#, r#""count":8"#]);
+    }
+    people.push(enters("u7", true));
+    for socket in &mut people[..7] {
+        until(socket, &[r#""type":"back""#, r#""user":"u7""#, r#""count":8"#]);
+    }
+
+    say(&mut people[1], r#"{"type":"typing","room":"hall","on":true}"#);
+    for socket in &mut people {
+        until(socket, &[r#""type":"typing""#, r#""user":"u1""#, r#""count":1"#]);
+    }
+    say(&mut people[1], r#"{"type":"publish","room":"hall","data":"so"}"#);
+    for socket in &mut people {
+        // What people do is told with the tick, and may be before the message that ended it.
+        let mut missing =
+            vec![[r#""type":"message""#, r#""data":"so""#], [r#""type":"typing""#, r#""users":[],"count":0"#]];
+        while !missing.is_empty() {
+            let heard = hear(socket);
+            missing.retain(|words| !words.iter().all(|word| heard.contains(word)));
+        }
+    }
+
+    let mut elsewhere = enters("u2", false);
+    say(&mut people[2], r#"{"type":"read","room":"hall","offset":1}"#);
+    for socket in people.iter_mut().chain([&mut elsewhere]) {
+        until(socket, &[r#""type":"read""#, r#"{"user":"u2","offset":1}"#]);
+    }
+    say(&mut elsewhere, r#"{"type":"unread","id":3,"room":"hall"}"#);
+    until(&mut elsewhere, &[r#""id":3"#, r#""offset":1,"read":1,"unread":0"#]);
+    say(&mut people[3], r#"{"type":"unread","id":3,"room":"hall"}"#);
+    until(&mut people[3], &[r#""id":3"#, r#""read":0,"unread":1"#]);
+    say(&mut people[3], r#"{"type":"presence","id":4,"room":"hall"}"#);
+    until(&mut people[3], &[r#""id":4"#, r#""presence":"announced""#, r#""reads":[{"user":"u2","offset":1}]"#]);
+    running.stop().unwrap();
+}
+
+/// The next event that holds all these words.
+fn until(socket: &mut WebSocket<TcpStream>, words: &[&str]) -> String {
+    loop {
+        let heard = hear(socket);
+        if words.iter().all(|word| heard.contains(word)) {
+            return heard;
+        }
+    }
 }

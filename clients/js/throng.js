@@ -19,22 +19,29 @@
  * @typedef {{epoch: string, offset: number}} Position
  *
  * @typedef {{user: string, info?: any}} User `info` is what the token says about the user.
- * @typedef {{user: string, info?: any, connections?: number}} Member
+ * @typedef {{user: string, info?: any, connections?: number}} Member `connections: 0`: away, the last one was lost a
+ *   moment ago.
  * @typedef {{members: Member[], count: number, version: number}} Roll `count` is true even when the list is cut short.
+ * @typedef {{user: string, offset: number}} ReadBy
+ * @typedef {Roll & {presence?: "announced" | "counted" | "off", reads?: ReadBy[]}} FullRoll
+ * @typedef {{room: string, epoch?: string, offset: number, read: number, unread: number}} Unread
  * @typedef {{room: string, epoch?: string, offset: number, at: number, from: User, event?: string, key?: string, data: any}} Message
  *   Without `epoch`: spoken to us by the server's backend, in `@all` or in `@` and our own name, where we do not sit.
  *   In rooms that keep no order ("latest", "ephemeral") without `offset`; there `key` says which value it is.
- * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string}}} Page
- *   `offset`: the newest there is. Messages are oldest first.
+ * @typedef {{room: string, epoch?: string, offset: number, messages: Message[], gap?: {from: number, to: number, why: string},
+ *   reads?: ReadBy[]}} Page `offset`: the newest there is. Messages are oldest first. `reads`: who has read the first
+ *   of them, or further.
  * @typedef {{room: string, epoch: string, from: number, to: number, why: string}} Gap Not to be had: `from` to `to`
  *   inclusive; with `to < from` nothing is known to be missing. `why`: "retention", "slow", "epoch", "unknown".
  * @typedef {{room: string, users: User[], count: number, version: number}} ComeOrGo
+ * @typedef {{users: User[], count: number}} Typists Without ourselves; `count` is true even where few are named.
  * @typedef {{room: string, why: string}} Removed `why`: "grants", and "busy" and "too_many_rooms"
  *   (a new token, or the server's rules, do not grant it; a resumed room without an `id` could not be joined).
  * @typedef {{room: string, epoch: string, offset: number, level: string, dup?: boolean}} Receipt `dup`: it was there
  *   already, by its key. Where messages have no offset, neither has it, and `level` is "none".
- * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, members?: Member[], count?: number,
- *   version?: number}} JoinReply
+ * @typedef {{room: string, epoch: string, offset: number, recovered?: boolean, read?: number, unread?: number,
+ *   presence?: "announced" | "counted" | "off", members?: Member[], count?: number, version?: number,
+ *   reads?: ReadBy[]}} JoinReply `presence`: what the room tells of its people, where it was asked for.
  * @typedef {{session: string, resumed: boolean, user: string, node: string, heartbeat_ms: number,
  *   limits: {message_bytes: number, rooms: number, depth: number}}} Welcome
  *
@@ -72,9 +79,13 @@
  * @property {{reply: JoinReply, again: boolean}} join We sit in the room; `again`: after the connection was lost.
  * @property {ComeOrGo} joined With `presence`: users came.
  * @property {ComeOrGo} left With `presence`: users went.
+ * @property {ComeOrGo} away With `presence`: users lost their last connection, and may be back in a moment.
+ * @property {ComeOrGo} back With `presence`: users who were away are here again.
+ * @property {Typists} typing With `presence`: who types, whenever it changed.
+ * @property {{reads: ReadBy[]}} read Who has read how far: with `presence` everybody, else our own other connections.
  * @property {Removed} removed The server took the seat away: it is not granted any more. Asked for again by the next
  *   connection, by `join`, and when a new token was taken.
- * @property {Roll} members With `presence`: who is here, whenever it changed.
+ * @property {Roll} members With `presence`: who is here, whenever it changed. A room that only counts names nobody.
  * @property {ThrongError} error What did not work: a refused or late join, an uncertain list of members.
  *
  * @typedef {Object} Codec
@@ -113,7 +124,7 @@
  * @typedef {Object} JoinOptions
  * @property {number} [history] The newest so many messages from before the join.
  * @property {Position} [since] Everything after this position (a `room.position` that was kept); wins over `history`.
- * @property {boolean} [presence] Keep a list of who is here.
+ * @property {boolean} [presence] Keep a list of who is here, and hear who types and who has read how far.
  *
  * @typedef {{event?: string, echo?: boolean, key?: string}} PublishOptions `event`: a name for what it is. `echo`: the
  *   message comes back as everybody sees it; otherwise the receipt is all. `key`: makes it safe to send again, which is
@@ -414,6 +425,8 @@ export class Throng extends Emitter {
       isOpen: () => this.#state === "open",
       answerMs: this.#options.requestTimeoutMs,
       ask: (type, fields, done, timeoutMs) => this.#ask(type, fields, done, timeoutMs),
+      say: (type, fields) => this.#command(type, fields),
+      user: () => this.#link?.welcome?.user ?? "",
       publish: (data, how) => this.publish(name, data, how),
       forget: () => this.#rooms.get(name) === room && this.#rooms.delete(name),
       tell: (type, detail) => this.emit(type, detail),
@@ -484,10 +497,19 @@ export class Throng extends Emitter {
   /**
    * Who is in a room, joined or not.
    * @param {string} room
-   * @returns {Promise<Roll>}
+   * @returns {Promise<FullRoll>}
    */
   presence(room) {
-    return this.request("presence", { room });
+    return this.request("presence", { room }).then(fullRoll);
+  }
+
+  /**
+   * How much there is to read in a room, joined or not.
+   * @param {string} room
+   * @returns {Promise<Unread>}
+   */
+  unread(room) {
+    return this.request("unread", { room });
   }
 
   /**
@@ -616,6 +638,12 @@ export class Throng extends Emitter {
       case "gap":
       case "joined":
       case "left":
+      case "away":
+      case "back":
+      case "counted":
+      case "stale":
+      case "typing":
+      case "read":
       case "removed": {
         const room = this.#rooms.get(envelope.room);
         if (room) return room.receive(envelope, this.#isSpokenToUs(envelope));
@@ -835,6 +863,15 @@ export class Throng extends Emitter {
     const frame = this.#encode(type, fields);
     if (frame instanceof ThrongError) return done(frame);
     this.#sendFrame(frame, done, timeoutMs);
+  }
+
+  /**
+   * Sends a command that wants no answer; without a connection it is not sent.
+   * @param {string} type
+   * @param {Record<string, any>} fields
+   */
+  #command(type, fields) {
+    if (this.#state === "open") this.#write(this.#codec.encode({ type, ...fields }));
   }
 
   /**
@@ -1065,6 +1102,8 @@ class Watch {
  * @property {() => boolean} isOpen
  * @property {number} answerMs
  * @property {(type: string, fields: Record<string, any>, done: Done, timeoutMs?: number | null) => void} ask
+ * @property {(type: string, fields: Record<string, any>) => void} say
+ * @property {() => string} user
  * @property {(data: any, how?: PublishOptions) => Promise<Receipt>} publish
  * @property {() => void} forget
  * @property {<K extends "message" | "gap" | "joined" | "left" | "removed">(type: K, detail: ThrongEvents[K]) => void} tell
@@ -1085,20 +1124,15 @@ export class Room extends Emitter {
   #position;
   /** The epoch of the seat; another than the position's until the `gap` that says so. */
   #epoch = "";
+  /** The newest message when we sat down. */
+  #head = 0;
   /**
    * Own messages beyond the position of which the receipt was had: a replay would give them again.
    * @type {Position[]}
    */
   #receipts = [];
-  /** @type {Map<string, Member>} */
-  #members = new Map();
-  #count = 0;
-  /** Of the last full list, and of the last change. */
-  #rollVersion = -1;
-  #version = -1;
-  #rollCut = false;
+  #people;
   #joinTimer = /** @type {any} */ (null);
-  #rollTimer = /** @type {any} */ (null);
   /** @type {{promise: Promise<JoinReply>, resolve: (r: JoinReply) => void, reject: (e: ThrongError) => void}} */
   #ready = deferred();
   /** `ready` was rejected by the server. */
@@ -1116,6 +1150,11 @@ export class Room extends Emitter {
     this.options = options;
     this.#core = core;
     this.#position = options.since ? { ...options.since } : null;
+    this.#people = new People(name, Boolean(options.presence), core, {
+      seated: () => this.#seat === "seated",
+      head: () => this.#position?.offset ?? 0,
+      tell: (type, detail) => this.emit(type, detail),
+    });
   }
 
   /**
@@ -1147,8 +1186,65 @@ export class Room extends Emitter {
    * @returns {Roll}
    */
   get members() {
-    const members = [...this.#members.values()].sort((a, b) => (a.user < b.user ? -1 : 1));
-    return { members, count: this.#count, version: this.#version };
+    return this.#people.roll;
+  }
+
+  /**
+   * With `presence`: who types, without ourselves.
+   * @returns {Typists}
+   */
+  get typists() {
+    return this.#people.typists;
+  }
+
+  /**
+   * How far we have read, on any of our connections; 0: nothing is known, or the room does not keep it.
+   * @returns {number}
+   */
+  get readTo() {
+    return this.#people.readTo;
+  }
+
+  /**
+   * Messages that we have not read, our own included.
+   * @returns {number}
+   */
+  get unread() {
+    return Math.max(0, Math.max(this.#head, this.#position?.offset ?? 0) - this.#people.readTo);
+  }
+
+  /**
+   * With `presence`: who has read this message, as far as the server keeps it.
+   * @param {number} offset
+   * @returns {string[]}
+   */
+  readBy(offset) {
+    return this.#people.readBy(offset);
+  }
+
+  /**
+   * With `presence`: who has read how far, as far as the server keeps it; ourselves included.
+   * @returns {ReadBy[]}
+   */
+  get reads() {
+    return this.#people.reads;
+  }
+
+  /**
+   * We type, or have stopped. To be called with every key: it is told now and then. What is said ends it by itself.
+   * @param {boolean} [on]
+   */
+  typing(on = true) {
+    this.#people.type(on);
+  }
+
+  /**
+   * We have read up to here (by default: everything that came). To be called as often as one likes: it is told now and
+   * then, and only what is new.
+   * @param {number} [offset]
+   */
+  read(offset = this.#position?.offset ?? 0) {
+    this.#people.read(offset);
   }
 
   /**
@@ -1158,16 +1254,19 @@ export class Room extends Emitter {
    * @returns {Promise<Receipt>}
    */
   publish(data, options) {
+    this.#people.said();
     return this.#core.publish(data, options);
   }
 
   /**
    * Who is here, asked now.
-   * @returns {Promise<Roll>}
+   * @returns {Promise<FullRoll>}
    */
   presence() {
     return new Promise((resolve, reject) => {
-      this.#core.ask("presence", { room: this.name }, (error, roll) => (error ? reject(error) : resolve(roll)));
+      this.#core.ask("presence", { room: this.name }, (error, reply) =>
+        error ? reject(error) : resolve(fullRoll(reply)),
+      );
     });
   }
 
@@ -1291,7 +1390,8 @@ export class Room extends Emitter {
       this.#position = { epoch: reply.epoch, offset: reply.offset - history };
       this.#receipts = [];
     }
-    if (reply.members) this.#takeRoll({ members: reply.members, count: reply.count ?? 0, version: reply.version ?? 0 });
+    this.#head = reply.offset;
+    this.#people.enter(reply);
     this.#ready.resolve(reply);
     this.emit("join", { reply, again });
   }
@@ -1302,8 +1402,7 @@ export class Room extends Emitter {
    */
   lost() {
     this.#core.runtime.clearTimeout(this.#joinTimer);
-    this.#core.runtime.clearTimeout(this.#rollTimer);
-    this.#rollTimer = null;
+    this.#people.lost();
     if (this.#seat !== "left") this.#seat = "out";
   }
 
@@ -1328,13 +1427,12 @@ export class Room extends Emitter {
         return this.#hear(envelope);
       case "gap":
         return this.#miss(envelope);
-      case "joined":
-      case "left":
-        return this.#comeOrGo(envelope.type, envelope);
       case "removed":
         this.lost();
         this.emit("removed", envelope);
         return this.#core.tell("removed", envelope);
+      default:
+        return this.#people.receive(envelope);
     }
   }
 
@@ -1386,7 +1484,7 @@ export class Room extends Emitter {
     this.emit("gap", gap);
     this.#core.tell("gap", gap);
     // Beside a gap comings and goings may have been lost too.
-    if (this.options.presence) this.#askRoll(0, () => true);
+    this.#people.doubt();
   }
 
   /** Own messages that join on without a hole need not be asked for again; those behind the position are no more use. */
@@ -1400,36 +1498,268 @@ export class Room extends Emitter {
       return receipt.offset > position.offset;
     });
   }
+}
 
-  /** @param {Roll} roll */
-  #takeRoll({ members, count, version }) {
-    this.#members = new Map(members.map((member) => [member.user, member]));
-    this.#count = count;
-    this.#rollVersion = this.#version = version;
-    this.#rollCut = members.length < count;
-    this.emit("members", this.members);
+/**
+ * What a room knows of its people: who is here, who types, who has read how far. A list that may be wrong is asked for
+ * again, and not by everybody at the same moment.
+ */
+class People {
+  #room;
+  #watches;
+  #core;
+  #seat;
+  /** @type {Map<string, Member>} */
+  #members = new Map();
+  #count = 0;
+  /** Of the last full list, and of the last change. */
+  #rollVersion = -1;
+  #version = -1;
+  /** How long a list the server gives at most, as far as it has shown. */
+  #longest = Infinity;
+  /** Whether the list is kept true, or only the count. */
+  #named = false;
+  /** The room tells nothing of who is here. */
+  #off = false;
+  #rollTimer = /** @type {any} */ (null);
+  /** @type {User[]} */
+  #typing = [];
+  #typingCount = 0;
+  #typingTimer = /** @type {any} */ (null);
+  /** When we last said that we type; null: we do not. */
+  #typedAt = /** @type {number | null} */ (null);
+  /** @type {Map<string, number>} */
+  #reads = new Map();
+  /** How far we have read by our own word, and how far we have told. */
+  #readTo = 0;
+  #readTold = 0;
+  #readTimer = /** @type {any} */ (null);
+  #keepsReads = false;
+
+  /**
+   * @param {string} room
+   * @param {boolean} watches
+   * @param {Core} core
+   * @param {{seated: () => boolean, head: () => number,
+   *   tell: <K extends keyof RoomEvents>(type: K, detail: RoomEvents[K]) => void}} seat
+   */
+  constructor(room, watches, core, seat) {
+    this.#room = room;
+    this.#watches = watches;
+    this.#core = core;
+    this.#seat = seat;
+  }
+
+  /** @returns {Roll} */
+  get roll() {
+    const members = [...this.#members.values()].sort((a, b) => (a.user < b.user ? -1 : 1));
+    return { members, count: this.#count, version: this.#version };
+  }
+
+  /** @returns {Typists} */
+  get typists() {
+    return { users: [...this.#typing], count: this.#typingCount };
+  }
+
+  get readTo() {
+    return Math.max(this.#readTo, this.#reads.get(this.#core.user()) ?? 0);
+  }
+
+  /** @returns {ReadBy[]} */
+  get reads() {
+    return [...this.#reads].map(([user, offset]) => ({ user, offset }));
+  }
+
+  /** @param {number} offset */
+  readBy(offset) {
+    return [...this.#reads].filter(([, read]) => read >= offset).map(([user]) => user);
   }
 
   /**
-   * @param {"joined" | "left"} type
+   * A new seat: everything begins anew.
+   * @param {JoinReply} reply
+   */
+  enter(reply) {
+    this.lost();
+    this.#reads.clear();
+    this.#keepsReads = reply.read !== undefined;
+    // Another life of the room counts its messages anew.
+    this.#readTo = Math.min(this.#readTo, reply.offset);
+    this.#readTold = reply.read ?? 0;
+    if (reply.read) this.#reads.set(this.#core.user(), reply.read);
+    if (this.#watches) this.#take(reply);
+    // What was read while the connection was gone.
+    if (this.#readTo > this.#readTold) this.read(this.#readTo);
+  }
+
+  /** The seat is gone. */
+  lost() {
+    const { runtime } = this.#core;
+    runtime.clearTimeout(this.#rollTimer);
+    runtime.clearTimeout(this.#typingTimer);
+    runtime.clearTimeout(this.#readTimer);
+    this.#rollTimer = this.#readTimer = this.#typedAt = null;
+    this.#type([], 0);
+  }
+
+  /**
+   * Something may have been left out.
+   */
+  doubt() {
+    if (this.#watches && !this.#off) this.#askRoll(0, () => true);
+    else if (this.#keepsReads) this.#askUnread();
+  }
+
+  /** @param {any} envelope */
+  receive(envelope) {
+    switch (envelope.type) {
+      case "joined":
+      case "left":
+      case "away":
+      case "back":
+        return this.#change(envelope.type, envelope);
+      case "counted":
+        return this.#recount(envelope);
+      case "stale":
+        return this.doubt();
+      case "typing":
+        return this.#typed(envelope);
+      case "read":
+        return this.#read(envelope.reads);
+    }
+  }
+
+  /** @param {boolean} on */
+  type(on) {
+    if (!this.#seat.seated()) return;
+    const now = this.#core.runtime.now();
+    // Who has not said that they type need not say that they stopped, and who has said so need not say it at every key.
+    if (this.#typedAt === null ? !on : on && now - this.#typedAt < TYPING_AGAIN_MS) return;
+    this.#typedAt = on ? now : null;
+    this.#core.say("typing", { room: this.#room, on });
+  }
+
+  /** Something was said, which ends our typing for everybody. */
+  said() {
+    this.#typedAt = null;
+  }
+
+  /** @param {number} offset */
+  read(offset) {
+    this.#readTo = Math.max(this.#readTo, offset);
+    if (!this.#keepsReads || this.#readTimer !== null || !this.#seat.seated() || this.#readTo <= this.#readTold) return;
+    const { runtime } = this.#core;
+    this.#readTimer = runtime.setTimeout(() => {
+      this.#readTimer = null;
+      if (this.#readTo <= this.#readTold) return;
+      this.#readTold = this.#readTo;
+      this.#core.say("read", { room: this.#room, offset: this.#readTo });
+    }, READ_TOGETHER_MS);
+  }
+
+  /** @param {JoinReply | FullRoll} reply */
+  #take({ presence, members, count, version, reads }) {
+    this.#off = presence === "off";
+    // A server that does not say so names everybody.
+    this.#named = (presence ?? "announced") === "announced" && members !== undefined;
+    this.#members = new Map((members ?? []).map((member) => [member.user, member]));
+    this.#count = count ?? 0;
+    this.#rollVersion = this.#version = version ?? 0;
+    if (members && members.length < this.#count) this.#longest = members.length;
+    for (const { user, offset } of reads ?? []) this.#reads.set(user, offset);
+    this.#seat.tell("members", this.roll);
+    if (reads?.length) this.#seat.tell("read", { reads });
+  }
+
+  /**
+   * Whether a change is news; asks for the list when something before it was missed.
+   * @param {number} version
+   */
+  #isNext(version) {
+    // Known from the full list, or older than what is known. What changed at one moment shares a version.
+    if (version <= this.#rollVersion || version < this.#version) return false;
+    const missed = version > this.#version + 1;
+    this.#version = version;
+    if (missed) this.#askRoll(0, () => true);
+    return true;
+  }
+
+  /**
+   * @param {"joined" | "left" | "away" | "back"} type
    * @param {ComeOrGo} change
    */
-  #comeOrGo(type, change) {
-    const { users, count, version } = change;
-    // Known from the full list, or older than what is known. Those who came and those who left share a version.
-    if (version <= this.#rollVersion || version < this.#version) return;
-    this.#version = version;
-    this.#count = count;
-    for (const member of users) {
-      if (type === "joined") this.#members.set(member.user, member);
-      else this.#members.delete(member.user);
+  #change(type, change) {
+    if (!this.#isNext(change.version)) return;
+    this.#count = change.count;
+    const isNews = (/** @type {User} */ { user }) => {
+      const known = this.#members.get(user);
+      if (type === "left") return known !== undefined || this.#isCut();
+      return known === undefined || (known.connections === 0) !== (type === "away");
+    };
+    const users = change.users.filter(isNews);
+    for (const member of change.users) {
+      const known = this.#members.get(member.user);
+      if (type === "left") this.#members.delete(member.user);
+      else if (type === "away") this.#members.set(member.user, { ...known, ...member, connections: 0 });
+      else this.#members.set(member.user, member);
     }
-    this.emit(type, change);
-    this.#core.tell(type, change);
-    this.emit("members", this.members);
+    if (users.length > 0) {
+      const detail = { ...change, users };
+      this.#seat.tell(type, detail);
+      if (type === "joined" || type === "left") this.#core.tell(type, detail);
+    }
+    this.#seat.tell("members", this.roll);
     // Some were not told; those of the same moment may still come.
-    const wrong = () => this.#members.size !== this.#count && !this.#rollCut;
+    const wrong = () => this.#named && this.#members.size !== this.#count && !this.#isCut();
     if (wrong()) this.#askRoll(ROLL_AGAIN_MS, wrong);
+  }
+
+  /** @param {{count: number, version: number}} change So many are here; who came and went is not told. */
+  #recount({ count, version }) {
+    if (!this.#isNext(version)) return;
+    this.#count = count;
+    this.#seat.tell("members", this.roll);
+    if (this.#named && !this.#isCut()) this.#askRoll(ROLL_AGAIN_MS, () => !this.#isCut());
+  }
+
+  /** Whether the server would not give the whole list. */
+  #isCut() {
+    return this.#count > this.#longest;
+  }
+
+  /** @param {{users: User[], count: number, ttl_ms: number}} typing */
+  #typed({ users, count, ttl_ms }) {
+    const own = this.#core.user();
+    const others = users.filter(({ user }) => user !== own);
+    const { runtime } = this.#core;
+    runtime.clearTimeout(this.#typingTimer);
+    // What is not told again has ended, though that was not told.
+    if (count > 0) this.#typingTimer = runtime.setTimeout(() => this.#type([], 0), ttl_ms);
+    this.#type(others, count - (users.length - others.length));
+  }
+
+  /**
+   * @param {User[]} users
+   * @param {number} count
+   */
+  #type(users, count) {
+    const same = count === this.#typingCount && users.every(({ user }, n) => user === this.#typing[n]?.user);
+    this.#typing = users;
+    this.#typingCount = count;
+    if (!same) this.#seat.tell("typing", this.typists);
+  }
+
+  /** @param {ReadBy[]} told */
+  #read(told) {
+    const reads = told.filter(({ user, offset }) => offset > (this.#reads.get(user) ?? 0));
+    for (const { user, offset } of reads) this.#reads.set(user, offset);
+    if (reads.length > 0) this.#seat.tell("read", { reads });
+  }
+
+  #askUnread() {
+    this.#core.ask("unread", { room: this.#room }, (error, reply) => {
+      if (!error && this.#seat.seated()) this.#read([{ user: this.#core.user(), offset: reply.read }]);
+    });
   }
 
   /**
@@ -1442,12 +1772,12 @@ export class Room extends Emitter {
     this.#rollTimer = runtime.setTimeout(
       () => {
         if (!needed()) return (this.#rollTimer = null);
-        this.#core.ask("presence", { room: this.name }, (error, roll) => {
+        this.#core.ask("presence", { room: this.#room }, (error, roll) => {
           this.#rollTimer = null;
-          if (this.#seat !== "seated") return;
-          if (!error) return this.#takeRoll(roll);
+          if (!this.#seat.seated()) return;
+          if (!error) return this.#take(roll);
           if (error.code === "busy") return this.#askRoll(error.retryAfterMs ?? ROLL_AGAIN_MS, needed);
-          this.emit(
+          this.#seat.tell(
             "error",
             new ThrongError(error.code, `Who is here is uncertain: ${error.message}`, { cause: error }),
           );
@@ -1458,12 +1788,25 @@ export class Room extends Emitter {
   }
 }
 
+/**
+ * An answer to "who is there", with empty places where the room tells nothing.
+ * @param {any} reply
+ * @returns {FullRoll}
+ */
+function fullRoll({ presence, members = [], count = 0, version = 0, reads }) {
+  return { presence, members, count, version, reads };
+}
+
 /** How we close what we take for dead: a code of ours, so that the session may be resumed if it was alive after all. */
 const LOST = 4900;
 /** The close code of a server that is being replaced. */
 const RESTART = 1012;
 /** Receipts kept of own messages between which somebody else's are missing still. */
 const RECEIPTS_MAX = 1_024;
+/** While somebody types it is said so often; the server forgets it a little later. */
+const TYPING_AGAIN_MS = 2_000;
+/** What is read within this time is told in one. */
+const READ_TOGETHER_MS = 250;
 /** Until a list that does not fit its count is asked for again. */
 const ROLL_AGAIN_MS = 1_000;
 

@@ -30,6 +30,36 @@ pub enum Delivery {
     Ephemeral,
 }
 
+/// What can be known of who is in a room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Presence {
+    /// Nothing: `presence` is refused.
+    Off,
+    /// Who is here for those who ask; those who watch are told only how many, at most once per tick.
+    Counted,
+    /// Who comes and goes, merged per tick, for those who watch; nobody hears it unasked.
+    #[default]
+    Announced,
+}
+
+impl Presence {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Counted, Self::Announced];
+
+    /// The word on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Counted => "counted",
+            Self::Announced => "announced",
+        }
+    }
+
+    /// The mode of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
+}
+
 /// Bounds of one room's log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogBounds {
@@ -68,6 +98,13 @@ pub struct RoomClass {
     /// `None`: as the whole server does.
     pub flush: Option<Flush>,
     pub delivery: Delivery,
+    pub presence: Presence,
+    /// How long somebody whose connections were all lost is `away` before having left. 0: at once.
+    pub leave_delay_ms: u64,
+    /// How long a typing key lives. 0: typing is refused as `unsupported`.
+    pub typing_ms: u64,
+    /// Whether it is kept and told how far everybody has read.
+    pub receipts: bool,
     /// Connections that may sit in one room; another join is refused as `room_full`. 0: not limited.
     pub seats_max: u32,
     /// Bytes of a published payload; more is refused as `too_long`. Never above [`Limits::message_bytes_max`].
@@ -91,12 +128,21 @@ impl RoomClass {
             },
             flush: None,
             delivery: Delivery::default(),
+            presence: Presence::default(),
+            leave_delay_ms: 0,
+            typing_ms: 5_000,
+            receipts: true,
             seats_max: 0,
             message_bytes_max: limits.message_bytes_max,
             publish_rate: Rate { per_minute: 0, burst: 20 },
             can: Verbs::all(),
             idempotency: KeyWindow { keys_max: 1_000, ms: 600_000 },
         }
+    }
+
+    /// Whether its rooms keep how far people have read: where messages have no offsets there is nothing to have read to.
+    pub fn keeps_reads(&self) -> bool {
+        self.receipts && self.delivery == Delivery::Reliable
     }
 
     /// The name of the class of rooms that no pattern fits.

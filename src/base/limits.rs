@@ -85,8 +85,19 @@ pub struct Limits {
     pub rate_keys_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,
-    /// Users named in one announcement of who came and went; the rest follow with the next tick.
+    /// Users named in one tick's announcement of who came and went; when there are more, only how many are here now is
+    /// told. Reads named in one tick; the rest follow with the next.
     pub announced_max: usize,
+    /// Users of one room who can be typing at once; others are not noted.
+    pub typing_max: usize,
+    /// Users named in one `typing`; `count` is the true number.
+    pub typing_named_max: usize,
+    /// Users of one room whose read position is kept; beyond it the one who has read least far is forgotten.
+    pub receipts_max: usize,
+    /// Read positions all rooms of one shard keep; beyond it a room keeps no more than it has, likewise.
+    pub receipts_kept_max: usize,
+    /// Users who are away in all rooms of one shard; whoever is lost beyond it has left at once.
+    pub away_max: usize,
     /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
     /// (one message longer than this passes alone).
     pub outbox_soft_bytes_max: usize,
@@ -165,6 +176,11 @@ impl Default for Limits {
             rate_keys_max: 65_536,
             members_max: 1_000,
             announced_max: 100,
+            typing_max: 100,
+            typing_named_max: 10,
+            receipts_max: 1_000,
+            receipts_kept_max: 1 << 20,
+            away_max: 262_144,
             outbox_soft_bytes_max: 64 << 10,
             outbox_hard_bytes_max: 1 << 20,
             no_progress_ms: 30_000,

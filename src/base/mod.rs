@@ -13,10 +13,10 @@ mod time;
 mod verb;
 
 pub use address::{BadNet, Net, Nets, counted_as};
-pub use class::{ClassId, Classes, Delivery, Flush, KeyWindow, LogBounds, Rate, RoomClass};
+pub use class::{ClassId, Classes, Delivery, Flush, KeyWindow, LogBounds, Presence, Rate, RoomClass};
 pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use meter::{Meter, Verdict};
-pub use names::{BadName, Encoding, Identity, RoomName};
+pub use names::{BadName, Encoding, Form, Identity, RoomName};
 pub use time::{Now, Seed, SeededMap, SeededState};
 pub use verb::{Verb, Verbs};

@@ -290,9 +290,45 @@ fn of_rooms() -> Vec<Setting> {
         setting(
             "limits.announced_max",
             |c| &mut c.limits.announced_max,
-            "Users named in one announcement of who came and went; the rest follow with the next tick.",
+            "Users named in one tick's announcement of who came and went; when there are more, only how many are \
+             here now is told. Reads named in one tick; the rest follow with the next.",
         )
         .within(1..=65_535)
+        .live(),
+        setting(
+            "limits.typing_max",
+            |c| &mut c.limits.typing_max,
+            "Users of one room who can be typing at once; others are not noted.",
+        )
+        .within(1..=1_024)
+        .live(),
+        setting(
+            "limits.typing_named_max",
+            |c| &mut c.limits.typing_named_max,
+            "Users named in one `typing`; its `count` is the true number.",
+        )
+        .within(0..=1_024)
+        .live(),
+        setting(
+            "limits.receipts_max",
+            |c| &mut c.limits.receipts_max,
+            "Users of one room whose read position is kept; beyond it the one who has read least far is forgotten.",
+        )
+        .within(1..=65_535)
+        .live(),
+        setting(
+            "limits.receipts_kept_max",
+            |c| &mut c.limits.receipts_kept_max,
+            "Read positions all rooms of one shard keep; beyond it a room keeps no more than it has.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.away_max",
+            |c| &mut c.limits.away_max,
+            "Users who are `away` in all rooms of one shard; whoever is lost beyond it has left at once.",
+        )
+        .within(0..=1 << 30)
         .live(),
     ]
 }

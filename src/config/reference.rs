@@ -78,7 +78,7 @@ fn rooms_to_begin_with() -> String {
         }
         text.push_str(&comment(&words));
     }
-    let _infallible = write!(text, "\n#\"chat:*\" = {{ log_messages_max = 500, flush = \"tick\" }}{EXAMPLE}\n");
+    let _infallible = write!(text, "\n#\"chat:*\" = {{ log_messages_max = 500, presence = \"counted\" }}{EXAMPLE}\n");
     text
 }
 

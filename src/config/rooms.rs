@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::nearest::nearest;
 use super::value::{Value, must_be, quoted, to_json};
-use crate::base::{Classes, Delivery, Flush, Limits, RoomClass, Verb, Verbs, pattern};
+use crate::base::{Classes, Delivery, Flush, Limits, Presence, RoomClass, Verb, Verbs, pattern};
 
 /// What is said of rooms, by pattern, in the order of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +28,7 @@ pub(super) struct Field {
 
 enum Kind {
     Number(RangeInclusive<u64>, fn(&mut RoomClass, u64), fn(&RoomClass) -> u64),
+    YesNo(fn(&mut RoomClass) -> &mut bool),
     /// One of these words.
     Word(&'static [&'static str], fn(&mut RoomClass, usize), fn(&RoomClass) -> usize),
     Verbs(fn(&mut RoomClass) -> &mut Verbs),
@@ -118,6 +119,7 @@ impl Field {
         let mut class = class.clone();
         match &self.kind {
             Kind::Number(_, _, get) => get(&class).to_toml().unwrap_or_default(),
+            Kind::YesNo(place) => place(&mut class).to_string(),
             Kind::Word(words, _, get) => format!("\"{}\"", words[get(&class)]),
             Kind::Verbs(place) => {
                 let verbs: Vec<String> = place(&mut class).iter().map(|verb| format!("\"{}\"", verb.name())).collect();
@@ -131,7 +133,7 @@ impl Field {
         match &self.kind {
             Kind::Number(bounds, _, _) => Some(format!("{} to {}", bounds.start(), bounds.end())),
             Kind::Word(words, _, _) => Some(words.join(", ")),
-            Kind::Verbs(_) => None,
+            Kind::YesNo(_) | Kind::Verbs(_) => None,
         }
     }
 
@@ -143,6 +145,9 @@ impl Field {
                     return Err(format!("is {number} and must be between {} and {}", bounds.start(), bounds.end()));
                 }
                 set(class, number);
+            }
+            Kind::YesNo(place) => {
+                *place(class) = value.as_bool().ok_or_else(|| format!("must be true or false, not {value}"))?;
             }
             Kind::Word(words, set, _) => {
                 let at = value.as_str().and_then(|text| words.iter().position(|word| *word == text));
@@ -217,6 +222,31 @@ pub(super) static FIELDS: &[Field] = &[
         ),
     },
     Field {
+        key: "presence",
+        words: "What can be known of who is there: \"off\" nothing, \"counted\" who and how many, \"announced\" also who \
+                comes and goes, for those who ask for it when they join.",
+        kind: Kind::Word(
+            &["off", "counted", "announced"],
+            |class, at| class.presence = [Presence::Off, Presence::Counted, Presence::Announced][at],
+            |class| class.presence as usize,
+        ),
+    },
+    Field {
+        key: "leave_delay_ms",
+        words: "How long somebody whose connections were all lost is `away` before having left. 0: not at all.",
+        kind: number!(0..=3_600_000, leave_delay_ms),
+    },
+    Field {
+        key: "typing_ms",
+        words: "How long somebody is shown as typing who does not say so again. 0: `typing` is refused.",
+        kind: number!(0..=600_000, typing_ms),
+    },
+    Field {
+        key: "receipts",
+        words: "Whether it is kept, and told, how far everybody has read.",
+        kind: Kind::YesNo(|class| &mut class.receipts),
+    },
+    Field {
         key: "seats_max",
         words: "Connections that may sit in one room; one more is refused as `room_full`. 0: not limited.",
         kind: number!(0..=1 << 31, seats_max),
@@ -254,7 +284,7 @@ mod tests {
     fn every_field_is_read_into_the_class_and_shown_as_it_was_written() {
         let mut unusual = RoomClass::default();
         let said = r#"{"log_messages_max": 7, "log_bytes_max": 70, "log_age_ms": 700, "flush": "tick",
-            "delivery": "latest",
+            "delivery": "latest", "presence": "off", "leave_delay_ms": 3, "typing_ms": 4, "receipts": false,
             "seats_max": 5, "message_bytes_max": 6, "publishes_per_minute": 8, "publish_burst": 9,
             "can": ["join", "history"], "idempotency_keys_max": 10, "idempotency_ms": 1100}"#;
         let said: Json = serde_json::from_str(said).unwrap();
@@ -271,14 +301,14 @@ mod tests {
 
     #[test]
     fn a_variable_holds_json_and_is_shown_as_it_would_stand_in_the_file() {
-        let rooms = RoomSettings::from_text(r#"{"chat:*": {"seats_max": 9, "log_messages_max": 5}}"#).unwrap();
-        let shown = r#"{ "chat:*" = { log_messages_max = 5, seats_max = 9 } }"#;
+        let rooms = RoomSettings::from_text(r#"{"chat:*": {"receipts": false, "log_messages_max": 5}}"#).unwrap();
+        let shown = r#"{ "chat:*" = { log_messages_max = 5, receipts = false } }"#;
         assert_eq!(rooms.to_toml().as_deref(), Some(shown));
         let classes = rooms.classes(&Limits { log_age_ms: 77, ..Limits::default() }, None).unwrap();
         let class = classes.class(classes.of_room("chat:a"));
-        assert_eq!((class.log.messages_max, class.log.age_ms, class.seats_max), (5, 77, 9));
-        let error = RoomSettings::from_text(r#"{"chat:*": {"seats_mux": 9}}"#).unwrap_err();
-        assert!(error.contains("did you mean `seats_max`"), "{error}");
+        assert_eq!((class.log.messages_max, class.log.age_ms, class.receipts), (5, 77, false));
+        let error = RoomSettings::from_text(r#"{"chat:*": {"reciepts": false}}"#).unwrap_err();
+        assert!(error.contains("did you mean `receipts`"), "{error}");
         for bad in ["[]", "{\"a b\": {}}", "{\"a\": 1}", r#"{"a": {"can": ["all"]}}"#, r#"{"a": {"flush": 1}}"#] {
             assert!(RoomSettings::from_text(bad).is_err(), "{bad}");
         }

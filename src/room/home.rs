@@ -3,63 +3,16 @@
 //! Promises: a publish is admitted only if no shard's unsent part of the log would be forgotten by it, so that
 //! an accepted message reaches every shard that has seats.
 
+use super::attendance::Attendance;
 use super::keys::{KeyUse, Keys, Seen};
 use super::log::{Entry, Log};
-use super::parting::Gone;
 use super::people::People;
-use crate::base::{
-    ClassId, ConnAddress, Delivery, Encoding, Epoch, Identity, KeyWindow, Limits, LocalPlace, LogBounds, Now, Offset,
-    Position, RoomName, ShardId,
-};
-use crate::wire::{GapWhy, MessageOut, Payload, SharedFrame, write_message};
+use super::reads::Reads;
+use super::typing::Typing;
+use crate::base::{ClassId, ConnAddress, Delivery, Epoch, Form, Identity, KeyWindow, LogBounds, Now, Offset, RoomName};
+use crate::wire::{MessageOut, Payload, Press, SharedFrame, write_message};
 
-/// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct SeatCounts {
-    pub by_encoding: [u32; 2],
-    pub watchers: u32,
-}
-
-impl SeatCounts {
-    pub fn is_empty(self) -> bool {
-        self.by_encoding == [0, 0]
-    }
-
-    pub fn total(self) -> u32 {
-        self.by_encoding[0] + self.by_encoding[1]
-    }
-}
-
-/// One shard's part in a room.
-#[derive(Debug)]
-pub struct Attendance {
-    pub shard: ShardId,
-    /// Where that shard keeps the room.
-    pub local: LocalPlace,
-    pub seats: SeatCounts,
-    /// The first offset this shard has not been sent, when a letter did not fit; `None`: it has everything.
-    pub owed_from: Option<Offset>,
-}
-
-/// Something missing: `from..=to` will not come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Gap {
-    pub from: Offset,
-    pub to: Offset,
-    pub why: GapWhy,
-}
-
-/// Where a joiner begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Start {
-    /// The next offset the joiner is owed.
-    pub cursor: Offset,
-    pub gap: Option<Gap>,
-    /// Only for joins with `since`, and for rooms of a resume.
-    pub recovered: Option<bool>,
-}
-
-/// A piece of the log, as frames of one encoding.
+/// A piece of the log, as frames of one encoding, in all forms they have.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub frames: Vec<SharedFrame>,
@@ -94,53 +47,46 @@ pub struct Room {
     name: RoomName,
     epoch: Epoch,
     log: Log,
-    attendance: Vec<Attendance>,
-    people: People,
-    idle_mark: u64,
+    pub(super) attendance: Vec<Attendance>,
+    pub(super) people: People,
+    pub(super) typing: Option<Box<Typing>>,
+    pub(super) reads: Option<Box<Reads>>,
+    pub(super) idle_mark: u64,
     class: ClassId,
     /// What the class said when the room was opened: what is kept cannot become another kind.
     delivery: Delivery,
     /// Only where somebody published by a key.
     keys: Option<Box<Keys>>,
+    /// When it stands in the table's alarms because something ends; 0: never.
+    pub(super) alarm_mono_ms: u64,
+    /// Stands in the queue of rooms with news.
+    pub(crate) queued: bool,
 }
 
 impl Room {
     pub fn new(name: RoomName, epoch: Epoch, class: ClassId, delivery: Delivery) -> Self {
-        let (log, people) = (Log::default(), People::default());
-        Self { name, epoch, log, attendance: Vec::new(), people, idle_mark: 0, class, delivery, keys: None }
-    }
-
-    /// Sets a shard's seats to this absolute value; none ends its attendance.
-    pub fn set_seats(&mut self, shard: ShardId, local: LocalPlace, seats: SeatCounts) {
-        match self.attendance.iter().position(|a| a.shard == shard) {
-            Some(at) if seats.is_empty() => drop(self.attendance.swap_remove(at)),
-            Some(at) => {
-                let attendance = &mut self.attendance[at];
-                (attendance.local, attendance.seats) = (local, seats);
-            }
-            None if seats.is_empty() => {}
-            None => {
-                self.idle_mark = 0;
-                self.attendance.reserve_exact(1);
-                self.attendance.push(Attendance { shard, local, seats, owed_from: None });
-            }
+        Self {
+            name,
+            epoch,
+            log: Log::default(),
+            attendance: Vec::new(),
+            people: People::default(),
+            typing: None,
+            reads: None,
+            idle_mark: 0,
+            class,
+            delivery,
+            keys: None,
+            alarm_mono_ms: 0,
+            queued: false,
         }
-    }
-
-    pub fn enter(&mut self, who: &Identity) {
-        let announced = self.watchers() > 0;
-        self.people.enter(who, announced);
-    }
-
-    pub fn leave(&mut self, gone: &Gone) {
-        let announced = self.watchers() > 0;
-        self.people.leave(&gone.who, announced);
     }
 
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
     ///
     /// Where the room is not reliable the offset is for the house alone: no reader is told.
-    pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, scratch: &mut Vec<u8>) -> Appended {
+    pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, press: &mut Press) -> Appended {
+        self.ends_typing(post.from);
         let told = if self.delivery == Delivery::Reliable { self.log.head().next() } else { Offset(0) };
         let key = post.key.filter(|_| self.delivery == Delivery::Latest);
         let origin = post.payload.encoding();
@@ -153,10 +99,11 @@ impl Room {
             key,
             data: post.payload,
         };
-        scratch.clear();
-        let data_at = write_message(scratch, origin, &out) as u32;
-        let frame = SharedFrame::from(scratch.as_slice());
-        let entry = Entry { at_mono_ms: now.mono_ms, skip: post.skip, origin, data_at, frame, other: None };
+        press.buffer.clear();
+        let data_at = write_message(&mut press.buffer, origin, &out) as u32;
+        let frame = SharedFrame::from(&press.buffer[..]);
+        let (at_mono_ms, skip, pressed) = (now.mono_ms, post.skip, [false; 2]);
+        let entry = Entry { at_mono_ms, skip, origin, pressed, data_at, frame, other: None };
         match self.delivery {
             Delivery::Reliable => Appended { offset: self.log.append(entry, bounds), overtaken: 0 },
             Delivery::Latest => {
@@ -195,19 +142,18 @@ impl Room {
         self.keys.take_if(|keys| keys.is_empty());
     }
 
-    /// The frame of one message for readers of `encoding`, if it is still kept.
+    /// The frame of one message for readers of this form, if it is still kept.
     pub fn frame(
         &mut self,
         offset: Offset,
-        encoding: Encoding,
-        scratch: &mut Vec<u8>,
+        form: Form,
+        press: &mut Press,
     ) -> Option<(SharedFrame, Option<ConnAddress>)> {
         let entry = self.log.entry_mut(offset)?;
-        let was_there = encoding == entry.origin || entry.other.is_some();
-        let (frame, skip) = (entry.frame_in(encoding, scratch).clone(), entry.skip);
-        if !was_there {
-            self.log.note_transcoded(frame.len());
-        }
+        let held = entry.bytes_held();
+        let (frame, skip) = (entry.frame_in(form, press).clone(), entry.skip);
+        let made = entry.bytes_held() - held;
+        self.log.note_made(made);
         Some((frame, skip))
     }
 
@@ -216,10 +162,10 @@ impl Room {
     pub fn page(
         &mut self,
         cursor: Offset,
-        encoding: Encoding,
+        form: Form,
         reader: ConnAddress,
         bytes_max: usize,
-        scratch: &mut Vec<u8>,
+        press: &mut Press,
     ) -> Page {
         let start = cursor.max(self.log.first());
         // Elsewhere what is missing was overtaken, or was never meant to be kept.
@@ -227,33 +173,19 @@ impl Room {
         let mut page = Page { frames: Vec::new(), next: start, gap };
         let mut bytes = 0;
         while let Some(offset) = self.log.next_from(page.next)
-            && let Some((frame, skip)) = self.frame(offset, encoding, scratch)
+            && let Some((frame, skip)) = self.frame(offset, form, press)
         {
             if skip != Some(reader) {
-                if !page.frames.is_empty() && bytes + frame.len() > bytes_max {
+                if !page.frames.is_empty() && bytes + frame.bytes(form.deflated).len() > bytes_max {
                     return page;
                 }
-                bytes += frame.len();
+                bytes += frame.bytes(form.deflated).len();
                 page.frames.push(frame);
             }
             page.next = offset.next();
         }
         page.next = page.next.max(self.head().next());
         page
-    }
-
-    /// Marks that this shard has not been sent `offset` and what follows.
-    pub fn owe(&mut self, shard: ShardId, offset: Offset) {
-        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
-            a.owed_from.get_or_insert(offset);
-        }
-    }
-
-    /// Moves on what a shard is owed; `None`: it has everything.
-    pub fn set_owed(&mut self, shard: ShardId, owed_from: Option<Offset>) {
-        if let Some(a) = self.attendance.iter_mut().find(|a| a.shard == shard) {
-            a.owed_from = owed_from;
-        }
     }
 
     /// Which of its empty times this is, 0 when there are people; for the table of rooms.
@@ -263,10 +195,6 @@ impl Room {
 
     pub(super) fn set_class(&mut self, class: ClassId) {
         self.class = class;
-    }
-
-    pub fn people_mut(&mut self) -> &mut People {
-        &mut self.people
     }
 
     pub fn log_mut(&mut self) -> &mut Log {
@@ -289,53 +217,6 @@ impl Room {
         })
     }
 
-    /// Where a joiner begins, by what it asked for.
-    pub fn start(&self, since: Option<Position>, history: usize, limits: &Limits) -> Start {
-        let (first, head) = (self.log.first(), self.log.head());
-        match self.delivery {
-            Delivery::Reliable => {}
-            Delivery::Latest => return self.start_with_values(since),
-            Delivery::Ephemeral => {
-                return Start { cursor: head.next(), gap: None, recovered: since.map(|_| false) };
-            }
-        }
-        let newest =
-            |n: usize| first.max(Offset((head.0 + 1).saturating_sub(n.min(limits.history_on_join_max) as u64)));
-        let Some(since) = since else {
-            return Start { cursor: newest(history), gap: None, recovered: None };
-        };
-        if since.epoch != self.epoch || since.offset > head {
-            let cursor = newest(limits.history_on_join_max);
-            let gap = Gap { from: Offset(1), to: Offset(cursor.0 - 1), why: GapWhy::Epoch };
-            return Start { cursor, gap: Some(gap), recovered: Some(false) };
-        }
-        let wanted = since.offset.next();
-        if wanted < first {
-            let gap = Gap { from: wanted, to: Offset(first.0 - 1), why: GapWhy::Retention };
-            return Start { cursor: first, gap: Some(gap), recovered: Some(false) };
-        }
-        Start { cursor: wanted, gap: None, recovered: Some(true) }
-    }
-
-    /// Where somebody begins who sat here before and does not know how far it had come.
-    pub fn start_unknown(&self, history: usize, limits: &Limits) -> Start {
-        let start = self.start(None, history, limits);
-        if self.delivery != Delivery::Reliable {
-            // Nothing is promised of what was said before.
-            return Start { recovered: Some(false), ..start };
-        }
-        let gap = Gap { from: Offset(1), to: Offset(start.cursor.0 - 1), why: GapWhy::Unknown };
-        Start { gap: Some(gap), recovered: Some(false), ..start }
-    }
-
-    /// All values there are, or those set since.
-    fn start_with_values(&self, since: Option<Position>) -> Start {
-        let known = since.filter(|since| since.epoch == self.epoch && since.offset <= self.head());
-        let from = known.map_or(Offset(0), |since| since.offset.next());
-        let cursor = self.log.next_from(from).unwrap_or_else(|| self.head().next());
-        Start { cursor, gap: None, recovered: since.map(|_| known.is_some()) }
-    }
-
     pub fn name(&self) -> &RoomName {
         &self.name
     }
@@ -347,11 +228,6 @@ impl Room {
     /// Keys it remembers.
     pub fn keys_len(&self) -> usize {
         self.keys.as_ref().map_or(0, |keys| keys.len())
-    }
-
-    /// Connections that sit here, on all shards.
-    pub fn seats(&self) -> u64 {
-        self.attendance.iter().map(|attendance| u64::from(attendance.seats.total())).sum()
     }
 
     pub fn class(&self) -> ClassId {
@@ -374,28 +250,17 @@ impl Room {
         &self.people
     }
 
-    pub fn attendance(&self) -> &[Attendance] {
-        &self.attendance
-    }
-
-    /// Nobody sits here on any shard.
-    pub fn is_idle(&self) -> bool {
-        self.attendance.is_empty()
-    }
-
     pub(super) fn idle_mark(&self) -> u64 {
         self.idle_mark
-    }
-
-    pub fn watchers(&self) -> u32 {
-        self.attendance.iter().map(|a| a.seats.watchers).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::prove;
+    use crate::base::{Encoding, Limits, LocalPlace, Position, ShardId};
+    use crate::room::{Gap, SeatCounts, Start};
+    use crate::wire::{Compression, GapWhy, prove};
 
     const HERE: ShardId = ShardId(0);
 
@@ -418,9 +283,13 @@ mod tests {
             Now::default(),
             &Post { from: &from, event: None, key: None, payload: &payload, skip: None },
             bounds(limits),
-            &mut Vec::new(),
+            &mut Press::default(),
         )
         .offset
+    }
+
+    fn plain(encoding: Encoding) -> Form {
+        Form { encoding, deflated: false }
     }
 
     fn at(epoch: u64, offset: u64) -> Option<Position> {
@@ -453,7 +322,7 @@ mod tests {
     fn a_publish_that_would_forget_what_a_shard_is_owed_is_not_admitted() {
         let limits = Limits { log_messages_max: 3, ..Limits::default() };
         let mut room = room_with(3, &limits);
-        room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         let (from, payload) =
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
         let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
@@ -475,12 +344,12 @@ mod tests {
         let mut room = room_with(6, &limits);
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
         room.log_mut().entry_mut(Offset(4)).unwrap().skip = Some(reader);
-        let page = room.page(Offset(1), Encoding::MessagePack, reader, 1 << 20, &mut Vec::new());
+        let page = room.page(Offset(1), plain(Encoding::MessagePack), reader, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(7), Some((Offset(1), Offset(2)))));
-        let short = room.page(Offset(3), Encoding::Json, reader, 1, &mut Vec::new());
+        let short = room.page(Offset(3), plain(Encoding::Json), reader, 1, &mut Press::default());
         assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(5), None));
-        let two = short.frames[0].len() * 2;
-        let full = room.page(Offset(3), Encoding::Json, reader, two + 1, &mut Vec::new());
+        let two = short.frames[0].plain().len() * 2;
+        let full = room.page(Offset(3), plain(Encoding::Json), reader, two + 1, &mut Press::default());
         assert_eq!((full.frames.len(), full.next), (2, Offset(6)), "not one byte more than asked for");
     }
 
@@ -493,7 +362,7 @@ mod tests {
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
         let set = |room: &mut Room, key| {
             let post = Post { from: &from, event: None, key, payload: &payload, skip: None };
-            room.append(Now::default(), &post, bounds(&limits), &mut Vec::new())
+            room.append(Now::default(), &post, bounds(&limits), &mut Press::default())
         };
         for (key, overtaken) in [(Some("a"), 0), (Some("b"), 0), (Some("a"), 1), (None, 0)] {
             assert_eq!(set(&mut room, key).overtaken, overtaken);
@@ -503,12 +372,13 @@ mod tests {
         assert_eq!(room.start(at(7, 3), 0, &limits).cursor, Offset(4));
         assert_eq!(room.start(at(9, 3), 0, &limits), Start { cursor: Offset(2), gap: None, recovered: Some(false) });
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
-        let page = room.page(Offset(1), Encoding::Json, reader, 1 << 20, &mut Vec::new());
+        let page = room.page(Offset(1), plain(Encoding::Json), reader, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(5), None));
-        let texts: Vec<String> = page.frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()).collect();
+        let texts: Vec<String> =
+            page.frames.iter().map(|frame| String::from_utf8_lossy(frame.plain()).into_owned()).collect();
         assert!(texts.iter().all(|text| !text.contains("offset")) && texts[1].contains(r#""key":"a""#), "{texts:?}");
         set(&mut room, Some("b"));
-        let page = room.page(Offset(5), Encoding::Json, reader, 1, &mut Vec::new());
+        let page = room.page(Offset(5), plain(Encoding::Json), reader, 1, &mut Press::default());
         assert_eq!((page.frames.len(), page.next), (1, Offset(6)));
     }
 
@@ -517,11 +387,43 @@ mod tests {
         let limits = Limits::default();
         let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Ephemeral);
         assert_eq!(say(&mut room, &limits), Offset(1));
-        assert!(room.frame(Offset(1), Encoding::Json, &mut Vec::new()).is_some());
+        assert!(room.frame(Offset(1), plain(Encoding::Json), &mut Press::default()).is_some());
         room.sent();
         assert!(room.log().is_empty() && room.log().bytes() == 0);
         assert_eq!(say(&mut room, &limits), Offset(2));
         room.sent();
         assert_eq!(room.start(at(7, 1), 9, &limits), Start { cursor: Offset(3), gap: None, recovered: Some(false) });
+    }
+
+    #[test]
+    fn a_long_message_is_deflated_once_when_somebody_wants_it_so_and_every_byte_is_counted() {
+        let limits = Limits::default();
+        let mut press = Press::new(Compression::default());
+        let mut room = room_with(1, &limits);
+        let long = format!("\"{}\"", "word after word ".repeat(200));
+        let (from, payload) =
+            (Identity::new("ann", None).unwrap(), prove(Encoding::Json, long.as_bytes(), 32).unwrap().to_payload());
+        let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
+        room.append(Now::default(), &post, bounds(&limits), &mut press);
+        let mut frame = |offset, encoding, deflated| {
+            let frame = room.frame(offset, Form { encoding, deflated }, &mut press).unwrap().0;
+            (frame, room.log().bytes())
+        };
+        let (alone, held) = frame(Offset(2), Encoding::Json, false);
+        assert!(!alone.has_deflated());
+        let (both, held_both) = frame(Offset(2), Encoding::Json, true);
+        assert_eq!((both.plain(), held_both - held), (alone.plain(), both.bytes(true).len()));
+        assert!(both.bytes(true).len() < 200);
+        let (other, held_other) = frame(Offset(2), Encoding::MessagePack, true);
+        assert_eq!(held_other - held_both, other.bytes_held());
+        // A short one stays as it is; nothing is done twice.
+        assert!(!frame(Offset(1), Encoding::Json, true).0.has_deflated());
+        for encoding in Encoding::ALL {
+            assert_eq!(frame(Offset(2), encoding, true).1, held_other);
+        }
+        let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
+        let page = room.page(Offset(1), Form { encoding: Encoding::Json, deflated: true }, reader, 500, &mut press);
+        assert_eq!(page.frames.len(), 2, "a page is as long as what is sent of it");
+        assert_eq!(press.take_pressed(), 2);
     }
 }

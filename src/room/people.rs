@@ -1,119 +1,288 @@
 //! Who is in a room: users, each with the number of their connections on all shards.
 //!
-//! Promises: a user enters with the first connection and leaves with the last; changes are merged until
-//! they are taken, so that in-and-out between two ticks is no news.
+//! Promises: a user enters with the first connection and leaves with the last; one whose last connection was lost is away
+//! until they come back or their time is over. Changes are merged until they are taken, so that in-and-out between two
+//! ticks is no news; they are bounded: of more changes than can be named only the number of people is told. Whoever has a
+//! roll of version n, or a roll and all changes up to n, is right again after the changes n + 1.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-use crate::base::Identity;
-use crate::wire::Member;
+use crate::base::{Identity, Now, Presence};
+use crate::wire::{Member, ReadBy};
+
+/// What holds while somebody enters or leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling {
+    pub presence: Presence,
+    /// Somebody wants to hear of changes.
+    pub watched: bool,
+    /// Users that can be named at once.
+    pub named_max: usize,
+}
 
 /// The people of one room.
 #[derive(Default, Debug)]
 pub struct People {
+    /// Connections of each; none: away.
     users: BTreeMap<Identity, u32>,
-    /// Users whose being here changed since the last `take_changes`, with whether they were here before.
-    changed: Option<BTreeMap<Identity, bool>>,
+    away: Option<Box<Away>>,
+    /// Since the last `take_changes`, where somebody watches.
+    news: Option<Box<News>>,
     version: u64,
     /// The roll that is on its way to somebody: whoever asks meanwhile gets the same one.
     called: Option<Weak<[Member]>>,
+    /// The number of people that was told last.
+    count_told: u32,
+    /// Somebody came or went since the version last rose.
+    touched: bool,
+    /// A roll was called since then, and may show what lay between.
+    rolled: bool,
 }
 
-/// What changed since last time: users that are new, users that are gone.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Those whose last connection was lost.
+#[derive(Debug)]
+struct Away {
+    /// Until when they are awaited, by the monotonic clock.
+    until: BTreeMap<Identity, u64>,
+    /// Nobody's time is over before this.
+    next_mono_ms: u64,
+}
+
+/// Where somebody stood before the changes that are not told yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Absent,
+    Away,
+    Here,
+}
+
+#[derive(Default, Debug)]
+struct News {
+    /// Whose standing changed: what it was, and how many rolls had been called by then.
+    changed: BTreeMap<Identity, (Standing, u32)>,
+    /// Rolls called since the last `take_changes`: they may show what lay between.
+    rolls: u32,
+    /// More changed than can be named.
+    too_many: bool,
+}
+
+/// What changed since last time. Each list says how those in it stand now. `counted`: the lists are empty, because too
+/// many changed or the room only counts.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Changes {
     pub joined: Vec<Identity>,
     pub left: Vec<Identity>,
+    pub away: Vec<Identity>,
+    pub back: Vec<Identity>,
     pub count: u32,
     pub version: u64,
+    pub counted: bool,
 }
 
 /// A bounded list of who is here, by user, and the true number.
 #[derive(Clone, Debug)]
 pub struct Roll {
-    pub members: Arc<[Member]>,
+    pub presence: Presence,
+    /// `None`: names are not told here.
+    pub members: Option<Arc<[Member]>>,
     pub count: u32,
     pub version: u64,
+    /// Who has read how far, where the room keeps it: the furthest first, bounded.
+    pub reads: Option<Arc<[ReadBy]>>,
 }
 
 impl People {
-    /// One more connection of this user. `announced`: somebody wants to hear of changes.
-    pub fn enter(&mut self, who: &Identity, announced: bool) {
-        self.called = None;
-        if let Some(connections) = self.users.get_mut(who) {
-            *connections += 1;
+    /// One more connection of this user.
+    pub fn enter(&mut self, who: &Identity, telling: Telling) {
+        if telling.presence == Presence::Off {
             return;
         }
-        self.users.insert(who.clone(), 1);
-        self.note(who, false, announced);
-    }
-
-    /// One connection less. Someone who is not here stays not here.
-    pub fn leave(&mut self, who: &Identity, announced: bool) {
-        let Some(connections) = self.users.get_mut(who) else { return };
         self.called = None;
-        *connections -= 1;
-        if *connections == 0 {
-            self.users.remove(who);
-            self.note(who, true, announced);
-        }
-    }
-
-    /// What changed since the last call, of at most `announced_max` users (the rest stays news); `None` when that is
-    /// nothing.
-    pub fn take_changes(&mut self, announced_max: usize) -> Option<Changes> {
-        let mut changed = self.changed.take()?;
-        let (mut joined, mut left) = (Vec::new(), Vec::new());
-        while joined.len() + left.len() < announced_max
-            && let Some((who, was_here)) = changed.pop_first()
-        {
-            match (was_here, self.users.contains_key(&who)) {
-                (false, true) => joined.push(who),
-                (true, false) => left.push(who),
-                (true, true) | (false, false) => {}
+        match self.users.get_mut(who) {
+            Some(connections @ 1..) => *connections += 1,
+            Some(connections) => {
+                *connections = 1;
+                self.not_away(who);
+                self.note(who, Standing::Away, telling);
+            }
+            None => {
+                self.users.insert(who.clone(), 1);
+                self.note(who, Standing::Absent, telling);
             }
         }
-        self.changed = (!changed.is_empty()).then_some(changed);
-        let news = !joined.is_empty() || !left.is_empty();
-        news.then(|| Changes { joined, left, count: self.count(), version: self.version })
     }
 
-    /// The first `members_max` users in order of their names. Made once for all who ask before somebody comes or goes.
-    pub fn roll(&mut self, members_max: usize) -> Roll {
+    /// One connection less. Someone who is not here stays not here. `away_until`: when the last one is gone they count as
+    /// away until then. True: that was the last one.
+    pub fn leave(&mut self, who: &Identity, away_until: Option<u64>, telling: Telling) -> bool {
+        let Some(connections) = self.users.get_mut(who).filter(|connections| **connections > 0) else { return false };
+        self.called = None;
+        *connections -= 1;
+        if *connections > 0 {
+            return false;
+        }
+        if let Some(until_mono_ms) = away_until {
+            let nobody = || Box::new(Away { until: BTreeMap::new(), next_mono_ms: until_mono_ms });
+            let away = self.away.get_or_insert_with(nobody);
+            away.next_mono_ms = away.next_mono_ms.min(until_mono_ms);
+            away.until.insert(who.clone(), until_mono_ms);
+        } else {
+            self.users.remove(who);
+        }
+        self.note(who, Standing::Here, telling);
+        true
+    }
+
+    /// Those whose time away is over are gone.
+    pub fn expire(&mut self, now: Now, telling: Telling) {
+        let Some(away) = self.away.as_mut().filter(|away| away.next_mono_ms <= now.mono_ms) else { return };
+        let mut over = Vec::new();
+        away.until.retain(|who, until_mono_ms| {
+            let stays = *until_mono_ms > now.mono_ms;
+            if !stays {
+                over.push(who.clone());
+            }
+            stays
+        });
+        match away.until.values().min() {
+            Some(next_mono_ms) => away.next_mono_ms = *next_mono_ms,
+            None => self.away = None,
+        }
+        for who in over {
+            self.called = None;
+            self.users.remove(&who);
+            self.note(&who, Standing::Away, telling);
+        }
+    }
+
+    /// When the next who is away may be gone.
+    pub fn next_due(&self) -> Option<u64> {
+        self.away.as_ref().map(|away| away.next_mono_ms)
+    }
+
+    /// What changed since the last call; `None` when that is nothing.
+    pub fn take_changes(&mut self, presence: Presence) -> Option<Changes> {
+        let rolled = std::mem::take(&mut self.rolled);
+        if !std::mem::take(&mut self.touched) {
+            return None;
+        }
+        let news = self.news.take().unwrap_or_default();
+        let mut changes = Changes { count: self.count(), ..Changes::default() };
+        changes.counted = news.too_many || presence != Presence::Announced;
+        for (who, (before, rolls)) in news.changed {
+            let now = self.standing(&who);
+            if before == now && rolls == news.rolls {
+                continue;
+            }
+            match (before, now) {
+                (_, Standing::Absent) => changes.left.push(who),
+                (_, Standing::Away) => changes.away.push(who),
+                (Standing::Away, Standing::Here) => changes.back.push(who),
+                (Standing::Absent | Standing::Here, Standing::Here) => changes.joined.push(who),
+            }
+        }
+        let lists = [&changes.joined, &changes.left, &changes.away, &changes.back];
+        let recount = changes.counted && (changes.count != self.count_told || rolled || news.too_many);
+        if lists.iter().all(|list| list.is_empty()) && !recount {
+            // Who came is gone again, and nobody has seen them.
+            return None;
+        }
+        self.count_told = changes.count;
+        self.version += 1;
+        changes.version = self.version;
+        Some(changes)
+    }
+
+    /// The first `members_max` users in order of their names (`None`: nobody is named), and the number of all. Made once
+    /// for all who ask before somebody comes or goes.
+    pub fn roll(&mut self, members_max: Option<usize>, telling: Telling) -> Roll {
+        self.rolled |= self.touched;
+        if let Some(news) = &mut self.news {
+            news.rolls += 1;
+        }
+        if self.touched && !telling.watched {
+            // Nobody will be told of what has changed, so no version will be given to it.
+            (self.touched, self.rolled, self.news, self.count_told) = (false, false, None, self.count());
+            self.version += 1;
+        }
+        let members = members_max.map(|members_max| self.call(members_max));
+        Roll { presence: telling.presence, members, count: self.count(), version: self.version, reads: None }
+    }
+
+    /// Everybody, in order of their names, with the number of their connections; none: away.
+    pub fn iter(&self) -> impl Iterator<Item = (&Identity, u32)> {
+        self.users.iter().map(|(who, connections)| (who, *connections))
+    }
+
+    /// Connections of this user; 0 as well for somebody who is not here.
+    pub fn connections_of(&self, who: &Identity) -> u32 {
+        self.users.get(who).copied().unwrap_or(0)
+    }
+
+    /// Whether somebody came or went since the last `take_changes`.
+    pub fn has_news(&self) -> bool {
+        self.touched
+    }
+
+    /// Distinct users, those who are away included.
+    pub fn count(&self) -> u32 {
+        self.users.len() as u32
+    }
+
+    /// Users whose last connection was lost.
+    pub fn away(&self) -> usize {
+        self.away.as_ref().map_or(0, |away| away.until.len())
+    }
+
+    fn call(&mut self, members_max: usize) -> Arc<[Member]> {
         let called = self.called.as_ref().and_then(Weak::upgrade).filter(|members| members.len() <= members_max);
         let members = called.unwrap_or_else(|| {
             let here = self.users.iter().take(members_max);
             here.map(|(who, connections)| Member { identity: who.clone(), connections: *connections }).collect()
         });
         self.called = Some(Arc::downgrade(&members));
-        Roll { members, count: self.count(), version: self.version }
+        members
     }
 
-    /// Everybody, in order of their names, with the number of their connections.
-    pub fn iter(&self) -> impl Iterator<Item = (&Identity, u32)> {
-        self.users.iter().map(|(who, connections)| (who, *connections))
+    fn standing(&self, who: &Identity) -> Standing {
+        match self.users.get(who) {
+            None => Standing::Absent,
+            Some(0) => Standing::Away,
+            Some(_) => Standing::Here,
+        }
     }
 
-    /// Whether somebody came or went since the last `take_changes`.
-    pub fn has_news(&self) -> bool {
-        self.changed.is_some()
+    fn not_away(&mut self, who: &Identity) {
+        if let Some(away) = &mut self.away {
+            away.until.remove(who);
+            if away.until.is_empty() {
+                self.away = None;
+            }
+        }
     }
 
-    /// Distinct users.
-    pub fn count(&self) -> u32 {
-        self.users.len() as u32
-    }
-
-    /// Rises with every user that enters or leaves.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn note(&mut self, who: &Identity, was_here: bool, announced: bool) {
-        self.version += 1;
-        if announced {
-            self.changed.get_or_insert_default().entry(who.clone()).or_insert(was_here);
+    fn note(&mut self, who: &Identity, before: Standing, telling: Telling) {
+        self.touched = true;
+        if !telling.watched || telling.presence != Presence::Announced {
+            return;
+        }
+        let now = self.standing(who);
+        let news = self.news.get_or_insert_default();
+        if news.too_many {
+            return;
+        }
+        match news.changed.get(who) {
+            // It is as it was, and nobody can have seen that it was not.
+            Some((first, rolls)) if *first == now && *rolls == news.rolls => drop(news.changed.remove(who)),
+            Some(_) => {}
+            None if news.changed.len() >= telling.named_max => {
+                (news.too_many, news.changed) = (true, BTreeMap::new());
+            }
+            None => {
+                let rolls = news.rolls;
+                news.changed.insert(who.clone(), (before, rolls));
+            }
         }
     }
 }
@@ -122,56 +291,131 @@ impl People {
 mod tests {
     use super::*;
 
+    const TOLD: Telling = Telling { presence: Presence::Announced, watched: true, named_max: 10 };
+    const ALONE: Telling = Telling { watched: false, ..TOLD };
+
     fn who(name: &str) -> Identity {
         Identity::new(name, None).unwrap()
+    }
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, unix_ms: 0 }
+    }
+
+    fn roll(people: &mut People, members_max: usize, telling: Telling) -> (Arc<[Member]>, u32, u64) {
+        let roll = people.roll(Some(members_max), telling);
+        (roll.members.unwrap(), roll.count, roll.version)
+    }
+
+    fn news(people: &mut People) -> Option<Changes> {
+        people.take_changes(Presence::Announced)
     }
 
     #[test]
     fn a_user_is_here_from_the_first_connection_to_the_last() {
         let mut people = People::default();
-        people.enter(&who("ann"), true);
-        people.enter(&who("ann"), true);
-        people.leave(&who("ann"), true);
-        let roll = people.roll(10);
-        assert_eq!((roll.members[0].identity.user(), roll.members[0].connections), ("ann", 1));
-        assert_eq!(people.take_changes(10).unwrap().joined, vec![who("ann")]);
-        people.leave(&who("ann"), true);
-        people.leave(&who("ann"), true);
-        let changes = people.take_changes(10).unwrap();
+        people.enter(&who("ann"), TOLD);
+        people.enter(&who("ann"), TOLD);
+        people.leave(&who("ann"), None, TOLD);
+        let (members, ..) = roll(&mut people, 10, TOLD);
+        assert_eq!((members[0].identity.user(), members[0].connections), ("ann", 1));
+        assert_eq!(news(&mut people).unwrap().joined, vec![who("ann")]);
+        people.leave(&who("ann"), None, TOLD);
+        people.leave(&who("ann"), None, TOLD);
+        let changes = news(&mut people).unwrap();
         assert_eq!((changes.left, changes.count), (vec![who("ann")], 0));
     }
 
     #[test]
-    fn in_and_out_between_two_ticks_is_no_news() {
+    fn in_and_out_between_two_ticks_is_no_news_and_no_version() {
         let mut people = People::default();
-        people.enter(&who("ann"), true);
-        people.take_changes(10);
-        people.enter(&who("bob"), true);
-        people.leave(&who("bob"), true);
-        people.leave(&who("ann"), true);
-        people.enter(&who("ann"), true);
-        assert_eq!(people.take_changes(10), None);
+        people.enter(&who("ann"), TOLD);
+        let version = news(&mut people).unwrap().version;
+        people.enter(&who("bob"), TOLD);
+        people.leave(&who("bob"), None, TOLD);
+        people.leave(&who("ann"), None, TOLD);
+        people.enter(&who("ann"), TOLD);
+        assert_eq!(news(&mut people), None);
+        assert_eq!(roll(&mut people, 10, TOLD).2, version);
     }
 
     #[test]
-    fn a_crowd_is_announced_in_pieces_and_nobody_is_left_out() {
+    fn a_tunnel_is_no_pair_of_left_and_joined() {
         let mut people = People::default();
-        (0..25).for_each(|n| people.enter(&who(&format!("u{n:02}")), true));
-        let pieces: Vec<usize> = std::iter::from_fn(|| people.take_changes(10)).map(|c| c.joined.len()).collect();
-        assert_eq!((pieces, people.has_news()), (vec![10, 10, 5], false));
+        people.enter(&who("ann"), TOLD);
+        news(&mut people);
+        people.leave(&who("ann"), Some(1_000), TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.away, changes.count, people.next_due()), (vec![who("ann")], 1, Some(1_000)));
+        assert_eq!(roll(&mut people, 10, TOLD).0[0].connections, 0);
+        people.expire(at(999), TOLD);
+        people.enter(&who("ann"), TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.back, changes.joined, people.next_due()), (vec![who("ann")], vec![], None));
+        people.leave(&who("ann"), Some(2_000), TOLD);
+        people.expire(at(2_000), TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.left, changes.away, people.count()), (vec![who("ann")], vec![], 0));
+    }
+
+    #[test]
+    fn too_many_to_be_named_are_counted_in_one_piece() {
+        let mut people = People::default();
+        (0..19_000).for_each(|n| people.enter(&who(&format!("u{n:05}")), TOLD));
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.counted, changes.joined.len(), changes.count, changes.version), (true, 0, 19_000, 1));
+        assert!(!people.has_news() && news(&mut people).is_none());
+        assert!((0..10).all(|n| people.leave(&who(&format!("u{n:05}")), None, TOLD)));
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.counted, changes.left.len(), changes.version), (false, 10, 2));
+    }
+
+    #[test]
+    fn who_was_seen_by_a_roll_between_two_ticks_is_told_to_be_gone() {
+        let mut people = People::default();
+        people.enter(&who("ann"), TOLD);
+        let version = news(&mut people).unwrap().version;
+        people.enter(&who("bob"), TOLD);
+        let (members, _, seen) = roll(&mut people, 10, TOLD);
+        assert_eq!((members.len(), seen), (2, version));
+        people.leave(&who("bob"), None, TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.left, changes.version), (vec![who("bob")], version + 1));
+        people.leave(&who("ann"), None, TOLD);
+        roll(&mut people, 10, TOLD);
+        people.enter(&who("ann"), TOLD);
+        assert_eq!(news(&mut people).unwrap().joined, vec![who("ann")], "that roll did not have her");
+    }
+
+    #[test]
+    fn a_room_that_only_counts_tells_how_many_and_one_that_is_off_keeps_nothing() {
+        let counted = Telling { presence: Presence::Counted, ..TOLD };
+        let mut people = People::default();
+        people.enter(&who("ann"), counted);
+        let changes = people.take_changes(Presence::Counted).unwrap();
+        assert_eq!((changes.counted, changes.count, changes.joined.len()), (true, 1, 0));
+        let roll = people.roll(None, counted);
+        assert_eq!((roll.members.is_none(), roll.count, roll.version), (true, 1, changes.version));
+        people.enter(&who("bob"), counted);
+        people.leave(&who("ann"), None, counted);
+        assert_eq!(people.take_changes(Presence::Counted), None, "as many as before");
+        let mut nobody = People::default();
+        nobody.enter(&who("ann"), Telling { presence: Presence::Off, ..TOLD });
+        assert!(nobody.count() == 0 && !nobody.has_news());
     }
 
     #[test]
     fn a_long_roll_is_cut_and_says_the_true_number() {
         let mut people = People::default();
         for n in 0..20 {
-            people.enter(&who(&format!("u{n:02}")), false);
+            people.enter(&who(&format!("u{n:02}")), ALONE);
         }
-        let roll = people.roll(3);
-        assert_eq!((roll.members.len(), roll.count, roll.version), (3, 20, 20));
-        assert!(Arc::ptr_eq(&roll.members, &people.roll(3).members), "one roll for all who ask at once");
-        people.leave(&who("u00"), false);
-        assert_eq!(people.roll(3).members[0].identity.user(), "u01");
-        assert_eq!(people.take_changes(10), None);
+        let (members, count, version) = roll(&mut people, 3, ALONE);
+        assert_eq!((members.len(), count, version), (3, 20, 1));
+        assert!(Arc::ptr_eq(&members, &roll(&mut people, 3, ALONE).0), "one roll for all who ask at once");
+        people.leave(&who("u00"), None, ALONE);
+        let (members, _, version) = roll(&mut people, 3, ALONE);
+        assert_eq!((members[0].identity.user(), version), ("u01", 2));
+        assert_eq!(news(&mut people), None, "nobody watches");
     }
 }

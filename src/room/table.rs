@@ -3,11 +3,12 @@
 //! Promises: a room nobody sits in keeps its log until it is empty, too old, or the longest-empty of too many;
 //! a room that was forgotten comes back with a new random epoch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use slab::Slab;
 
 use super::home::Room;
+use super::news::Outlasting;
 use crate::base::{Classes, Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
 
 /// Homes by name.
@@ -23,6 +24,10 @@ pub struct Rooms {
     bytes: usize,
     /// Keys all rooms remember.
     keys: usize,
+    /// What all rooms keep of people who need not sit there.
+    outlasting: Outlasting,
+    /// When something ends in a room, and where: a room stands here once at most, and goes with it.
+    alarms: BTreeSet<(u64, u32)>,
     seed: Seed,
     forgotten: u64,
     /// Where the sweep over the idle ones is.
@@ -49,6 +54,8 @@ impl Rooms {
             marks: 0,
             bytes: 0,
             keys: 0,
+            outlasting: Outlasting::default(),
+            alarms: BTreeSet::new(),
             seed,
             forgotten: 0,
             swept: 0,
@@ -103,6 +110,51 @@ impl Rooms {
         }
     }
 
+    /// Likewise, with what it kept of people.
+    pub fn account_people(&mut self, at: u32, before: Outlasting) {
+        if let Some(room) = self.rooms.get(at as usize) {
+            let (all, now) = (&mut self.outlasting, room.outlasting());
+            (all.away, all.reads) = (all.away + now.away - before.away, all.reads + now.reads - before.reads);
+        }
+    }
+
+    /// What a room that keeps this much of people may keep, so that all rooms together stay within the limits.
+    pub fn may_outlast(&self, own: Outlasting, limits: &Limits) -> Outlasting {
+        let others = (self.outlasting.away - own.away, self.outlasting.reads - own.reads);
+        Outlasting {
+            away: limits.away_max.saturating_sub(others.0),
+            reads: limits.receipts_kept_max.saturating_sub(others.1).min(limits.receipts_max),
+        }
+    }
+
+    /// Something ends in this room then, or later.
+    pub fn ring_at(&mut self, at: u32, due_mono_ms: u64) {
+        let Some(room) = self.rooms.get_mut(at as usize) else { return };
+        if room.alarm_mono_ms == 0 || due_mono_ms < room.alarm_mono_ms {
+            self.alarms.remove(&(room.alarm_mono_ms, at));
+            room.alarm_mono_ms = due_mono_ms;
+            self.alarms.insert((due_mono_ms, at));
+        }
+    }
+
+    /// A room in which something may have ended by now; each rings once.
+    pub fn take_ringing(&mut self, now: Now) -> Option<u32> {
+        let (due, at) = *self.alarms.first()?;
+        if due > now.mono_ms {
+            return None;
+        }
+        self.alarms.remove(&(due, at));
+        if let Some(room) = self.rooms.get_mut(at as usize) {
+            room.alarm_mono_ms = 0;
+        }
+        Some(at)
+    }
+
+    /// Whether something is to end in some room.
+    pub fn will_ring(&self) -> bool {
+        !self.alarms.is_empty()
+    }
+
     /// Whether one more message may be kept; forgets the longest-empty rooms first.
     pub fn has_room(&mut self, limits: &Limits) -> bool {
         while self.bytes > limits.logs_bytes_max && !self.idle.is_empty() {
@@ -111,13 +163,14 @@ impl Rooms {
         self.bytes <= limits.logs_bytes_max
     }
 
-    /// To be called after somebody left or something was said: a room without seats is kept for its log only.
+    /// To be called after somebody left, or was away for too long, or something was said: a room without seats is kept for
+    /// its log, and for those who may be back at once.
     pub fn settle(&mut self, now: Now, at: u32, limits: &Limits) {
         let Some(room) = self.rooms.get_mut(at as usize) else { return };
         if !room.is_idle() {
             return;
         }
-        if room.log().is_empty() && room.keys_len() == 0 {
+        if room.log().is_empty() && room.keys_len() == 0 && room.outlasting().away == 0 {
             self.forget(at);
             return;
         }
@@ -185,6 +238,11 @@ impl Rooms {
         self.keys
     }
 
+    /// What all rooms keep of people who need not sit there.
+    pub fn outlasting(&self) -> Outlasting {
+        self.outlasting
+    }
+
     pub fn len(&self) -> usize {
         self.rooms.len()
     }
@@ -242,6 +300,10 @@ impl Rooms {
         let room = self.rooms.remove(at as usize);
         self.bytes -= room.log().bytes();
         self.keys -= room.keys_len();
+        let gone = room.outlasting();
+        (self.outlasting.away, self.outlasting.reads) =
+            (self.outlasting.away - gone.away, self.outlasting.reads - gone.reads);
+        self.alarms.remove(&(room.alarm_mono_ms, at));
         self.by_name.remove(room.name());
         if self.rooms.is_empty() {
             self.rooms.shrink_to_fit();
@@ -284,7 +346,7 @@ mod tests {
         let (at, home) = rooms.open(&name(room), &classes());
         let bytes_before = home.log().bytes();
         let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
-        home.append(now, &post, crate::base::RoomClass::of(limits).log, &mut Vec::new());
+        home.append(now, &post, crate::base::RoomClass::of(limits).log, &mut crate::wire::Press::default());
         let (epoch, bytes) = (home.epoch(), home.log().bytes());
         rooms.account(at, bytes_before);
         assert!(bytes > bytes_before);
@@ -297,7 +359,7 @@ mod tests {
         let (mut rooms, limits) = (rooms(), Limits::default());
         let (at, room) = rooms.open(&name("r"), &classes());
         let first_life = room.epoch();
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         rooms.settle(Now::default(), at, &limits);
         assert_eq!(rooms.len(), 1);
         rooms.room_mut(at).unwrap().set_seats(ShardId(0), LocalPlace::default(), SeatCounts::default());
@@ -332,7 +394,7 @@ mod tests {
         assert!(rooms.has_room(&limits), "both were empty and are forgotten");
         assert_ne!(rooms.open(&name("a"), &classes()).1.epoch(), a);
         let (at, room) = rooms.open(&name("c"), &classes());
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         say_and_settle(&mut rooms, "c", 0, &limits);
         assert!(!rooms.has_room(&limits), "people sit in {at}");
     }

@@ -223,6 +223,58 @@ fn keys_are_bounded_by_room_and_by_shard_and_can_be_switched_off() {
 }
 
 #[test]
+fn people_who_are_away_and_what_was_read_are_bounded_over_all_rooms_and_end() {
+    let limits = Limits { away_max: 2, receipts_kept_max: 3, ..Limits::default() };
+    let mut house = House::with(limits, &[("*", class(|class| class.leave_delay_ms = 10_000))]);
+    let home = house.shards[0].home_of("r").index();
+    let other = (0..).map(|n| format!("r{n}")).find(|room| house.shards[0].home_of(room).index() == home).unwrap();
+    let people: Vec<Who> = ["ann", "bob", "cid", "dan"].into_iter().map(|user| house.comes(1, user)).collect();
+    for (who, room) in people.iter().flat_map(|who| [(*who, "r"), (*who, &*other)]) {
+        house.joins(who, room);
+    }
+    for room in ["r", &other] {
+        house.publishes(people[3], room, "", "1");
+        for who in &people {
+            house.says(*who, &format!(r#"{{"type":"read","id":3,"room":"{room}","offset":1}}"#));
+            house.passes(100);
+        }
+    }
+    let count = |house: &House, count| house.shards[home].counters().count(count);
+    assert_eq!((house.shards[home].gauges().receipts, count(&house, Count::ReadsForgotten)), (3, 5));
+    for (shard, conn) in &people[..3] {
+        house.shards[shard.index()].handle(house.now, Input::Ended { conn: *conn });
+    }
+    house.passes(100);
+    assert_eq!((house.shards[home].gauges().away, count(&house, Count::AwayFull)), (2, 4));
+    house.passes(10_000);
+    assert_eq!(house.shards[home].gauges().away, 0);
+    assert_eq!(house.shards[home].gauges().receipts, 3, "what was read stays read");
+}
+
+#[test]
+fn a_room_waits_for_its_only_person_and_is_gone_when_the_wait_is_over() {
+    let mut house = House::new(&[("*", class(|class| class.leave_delay_ms = 10_000))]);
+    let epoch = |joined: &str| joined.split_once(r#""epoch":"#).map(|(_, rest)| rest[..18].to_owned());
+    let rooms = |house: &House| house.shards.iter().map(|shard| shard.gauges().rooms_home).sum::<u64>();
+    let (ann, mut seen) = (house.comes(0, "ann"), Vec::new());
+    seen.push(epoch(&house.joins(ann, "r")));
+    for wait_ms in [9_000, 10_001] {
+        let (shard, conn) = if seen.len() == 1 { ann } else { house.comes(1, "ann") };
+        if seen.len() > 1 {
+            house.joins((shard, conn), "r");
+        }
+        house.shards[shard.index()].handle(house.now, Input::Ended { conn });
+        house.rests();
+        house.passes(wait_ms);
+        assert_eq!(rooms(&house), u64::from(wait_ms < 10_000));
+        let again = house.comes(1, "ann");
+        seen.push(epoch(&house.joins(again, "r")));
+        house.says(again, r#"{"type":"leave","id":2,"room":"r"}"#);
+    }
+    assert!(seen[0] == seen[1] && seen[1] != seen[2], "{seen:?}");
+}
+
+#[test]
 fn a_user_has_one_rate_over_all_connections_and_others_have_theirs() {
     let seldom = class(|class| class.publish_rate = Rate { per_minute: 60, burst: 2 });
     let mut house = House::new(&[("chat:*", seldom)]);

@@ -36,6 +36,8 @@ pub enum PlantedBug {
     SkipsAtTheSeam,
     /// A connection that is cut stays counted in its rooms.
     GhostAfterCut,
+    /// Every second time it is not told who has left.
+    GhostInPresence,
     /// A resumed room begins one message too late.
     SkipsOneOnResume,
     /// A connection whose session was taken over lives on: its person hears everything twice.
@@ -58,9 +60,10 @@ pub enum PlantedBug {
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::SkipsAtTheSeam,
         Self::GhostAfterCut,
+        Self::GhostInPresence,
         Self::SkipsOneOnResume,
         Self::TwiceOnTakeover,
         Self::ForgetsAGap,

@@ -19,7 +19,7 @@ const START: Now = Now { mono_ms: 5_000, unix_ms: 1_800_000_000_000 };
 /// Shards, their mail, and what everybody was written.
 struct House {
     shards: Vec<Shard>,
-    heard: std::collections::BTreeMap<(usize, ConnKey), String>,
+    heard: BTreeMap<(usize, ConnKey), String>,
     ended: Vec<(usize, ConnKey, CloseReason)>,
     now: Now,
 }

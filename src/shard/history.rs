@@ -3,8 +3,10 @@
 //! Promises: one answer holds at most the bounded number of messages and as many bytes as are written at once (one longer
 //! message passes alone); who has not read what it was answered gets no more. It says what the log no longer has.
 
-use crate::base::{ConnKey, Delivery, Encoding, Now, RoomName, ShardId};
-use crate::wire::{Event, HistoryAnswer, HistoryFrom, Refusal, Verb};
+use std::sync::Arc;
+
+use crate::base::{ConnKey, Delivery, Encoding, Now, Offset, RoomName, ShardId};
+use crate::wire::{Event, HistoryAnswer, HistoryFrom, ReadBy, Refusal, Verb};
 
 use super::ask::{HistoryPage, HistoryQuestion};
 use super::{Mail, Shard};
@@ -16,6 +18,8 @@ pub struct AskHistory {
     pub conn: ConnKey,
     pub id: u64,
     pub encoding: Encoding,
+    /// It may know who has read it.
+    pub reads: bool,
 }
 
 /// What comes back.
@@ -25,6 +29,8 @@ pub struct HistoryTold {
     pub conn: ConnKey,
     pub id: u64,
     pub page: HistoryPage,
+    /// Who has read how far, where the room keeps it and the reader may know.
+    pub reads: Option<Vec<ReadBy>>,
 }
 
 impl Shard {
@@ -37,6 +43,7 @@ impl Shard {
         messages_max: Option<u32>,
     ) -> Result<(), Refusal> {
         self.require(conn, Verb::History, room)?;
+        let reads = self.may(conn, Verb::Presence, room);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
             return Err(Refusal::Busy);
@@ -54,13 +61,13 @@ impl Shard {
             bytes_max: limits.outbox_soft_bytes_max,
             wait_ms: 0,
         };
-        self.post(home, Mail::AskHistory(Box::new(AskHistory { question, conn, id, encoding })));
+        self.post(home, Mail::AskHistory(Box::new(AskHistory { question, conn, id, encoding, reads })));
         Ok(())
     }
 
     /// At the home.
     pub(super) fn on_ask_history(&mut self, now: Now, from: ShardId, ask: AskHistory) {
-        let AskHistory { question, conn, id, encoding } = ask;
+        let AskHistory { question, conn, id, encoding, reads } = ask;
         let delivery = self.rooms.find_mut(question.room.as_str()).map(|(_, room)| room.delivery());
         let refusal = match delivery {
             Some(Delivery::Latest | Delivery::Ephemeral) => Some(Refusal::Unsupported),
@@ -71,19 +78,29 @@ impl Shard {
             return;
         }
         let page = self.history(now, &question, encoding);
-        self.post(from, Mail::HistoryTold(Box::new(HistoryTold { room: question.room, conn, id, page })));
+        let first = Offset((page.last.0 + 1).saturating_sub(page.messages.len() as u64));
+        let reads = if reads { self.read_by(&question.room, first) } else { None };
+        self.post(from, Mail::HistoryTold(Box::new(HistoryTold { room: question.room, conn, id, page, reads })));
+    }
+
+    /// Who has read this message, or further.
+    fn read_by(&mut self, name: &RoomName, offset: Offset) -> Option<Vec<ReadBy>> {
+        let rules = Arc::clone(&self.config.rules);
+        let (_, room) = self.rooms.find_mut(name.as_str())?;
+        room.read_by(offset, rules.classes.class(room.class()), &rules.limits)
     }
 
     /// Back at the reader's shard.
     pub(super) fn on_history_told(&mut self, told: &HistoryTold) {
-        let HistoryTold { room, conn, id, page } = told;
+        let HistoryTold { room, conn, id, page, reads } = told;
         let outbox_bytes =
             self.connections.row(*conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
         if outbox_bytes > self.limits().outbox_hard_bytes_max {
             self.refuse(*conn, Some(*id), Refusal::Busy, None);
             return;
         }
-        let answer = HistoryAnswer { epoch: page.epoch, head: page.head, gap: page.gap, messages: &page.messages };
+        let (reads, messages) = (reads.as_deref(), &page.messages[..]);
+        let answer = HistoryAnswer { epoch: page.epoch, head: page.head, gap: page.gap, reads, messages };
         self.answer(*conn, &Event::History { id: *id, room, answer });
     }
 }

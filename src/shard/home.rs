@@ -4,11 +4,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomClass, RoomName,
-    ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
-use crate::room::{Attendance, Gone, KeyUse, People, Post, Room, SeatCounts, Seen};
-use crate::wire::{Refusal, SharedFrame};
+use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
+use crate::wire::{Press, Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
 use super::{ClassCount, Count, Mail, Shard};
@@ -18,14 +17,13 @@ impl Shard {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
         let (at, room) = self.rooms.open(&join.room, &rules.classes);
-        let (had_news, bytes_before) = (room.people().has_news(), room.log().bytes());
+        let class = rules.classes.class(room.class());
+        let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
-        room.enter(&join.identity);
-        let news = !had_news && room.people().has_news();
-        let class = room.class();
-        let RoomClass { seats_max, log, .. } = *rules.classes.class(class);
-        trim(room, now, log.age_ms);
-        let is_full = seats_max > 0 && room.seats() > u64::from(seats_max);
+        let people_before = room.outlasting();
+        room.enter(&join.identity, class, limits);
+        trim(room, now, class.log.age_ms);
+        let is_full = class.seats_max > 0 && room.seats() > u64::from(class.seats_max);
         let history = join.history as usize;
         let start = match join.since {
             None if join.resumes => room.start_unknown(history, limits),
@@ -40,15 +38,16 @@ impl Shard {
             epoch: room.epoch(),
             head: room.head(),
             start,
-            roll: join.presence.then(|| room.people_mut().roll(limits.members_max)),
+            read: room.read_of(&join.identity, class),
+            roll: join.presence.then(|| room.roll(false, class, limits)),
             room: join.local,
             home_at: at,
             delivery: room.delivery(),
         };
+        let class = room.class();
         self.rooms.account(at, bytes_before);
-        if news {
-            self.presence_news.push(at);
-        }
+        self.rooms.account_people(at, people_before);
+        self.note_news(now, at);
         if is_full {
             // It counts until its shard has given the seat back.
             let Joined { room, conn, ticket, id, .. } = joined;
@@ -68,18 +67,19 @@ impl Shard {
         seats: SeatCounts,
         gone: &[Gone],
     ) {
-        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
-        let had_news = room.people().has_news();
-        room.set_seats(from, local, seats);
-        for who in gone {
-            room.leave(who);
-        }
-        if !had_news && room.people().has_news() {
-            self.presence_news.push(at);
-        }
         let rules = Arc::clone(&self.config.rules);
-        let limits = &rules.limits;
-        self.rooms.settle(now, at, limits);
+        let Some((at, room)) = self.rooms.find_mut(name.as_str()) else { return };
+        room.set_seats(from, local, seats);
+        let before = room.outlasting();
+        let away_max = self.rooms.may_outlast(before, &rules.limits).away;
+        let Some(room) = self.rooms.room_mut(at) else { return };
+        let class = rules.classes.class(room.class());
+        let stays = |gone| room.leave(now, gone, class, &rules.limits, away_max);
+        let left_at_once = gone.iter().map(stays).filter(|stays| !stays).count() as u64;
+        self.counters.add(Count::AwayFull, left_at_once);
+        self.rooms.account_people(at, before);
+        self.note_news(now, at);
+        self.rooms.settle(now, at, &rules.limits);
     }
 
     pub(super) fn on_publish(&mut self, now: Now, from: ShardId, publish: Publish) {
@@ -196,6 +196,10 @@ impl Shard {
         let appended = room.append(now, post, class.log, &mut self.scratch);
         let told = if room.delivery() == Delivery::Reliable { appended.offset } else { Offset(0) };
         let (position, class) = (Position { epoch: room.epoch(), offset: told }, room.class());
+        if room.has_news(now) {
+            // Whoever was typing has said it.
+            self.note_news(now, at);
+        }
         self.counters.add(Count::Publishes, 1);
         self.counters.add_of(class, ClassCount::Publishes, 1);
         self.counters.add_of(class, ClassCount::PublishedBytes, post.payload.bytes().len() as u64);
@@ -233,7 +237,7 @@ impl Shard {
         from: ShardId,
         place: HomePlace,
         conn: ConnKey,
-        encoding: Encoding,
+        form: Form,
         cursor: Offset,
         bytes_max: u32,
     ) {
@@ -244,9 +248,9 @@ impl Shard {
         };
         let bytes_before = room.log().bytes();
         let reader = ConnAddress { shard: from, conn };
-        let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
+        let page = room.page(cursor, form, reader, bytes_max as usize, &mut self.scratch);
         #[cfg(feature = "planted-bugs")]
-        let page = self.planted_foreign(place.at, cursor, encoding, page);
+        let page = self.planted_foreign(place.at, cursor, form, page);
         let Some(room) = self.rooms.room_mut(place.at) else { return };
         let local = room.attendance().iter().find(|a| a.shard == from).map(|a| a.local);
         self.rooms.account(place.at, bytes_before);
@@ -254,42 +258,6 @@ impl Shard {
             Some(room) => self.post(from, Mail::Page { room, conn, cursor, page }),
             // It left meanwhile.
             None => self.counters.add(Count::StaleKeys, 1),
-        }
-    }
-
-    pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
-        if !self.has_room_for(from) {
-            self.post(from, Mail::Refused { conn, id, refusal: Refusal::Busy });
-            return;
-        }
-        let members_max = self.limits().members_max;
-        let roll = match self.rooms.find_mut(name.as_str()) {
-            Some((_, room)) => room.people_mut().roll(members_max),
-            None => People::default().roll(0),
-        };
-        self.post(from, Mail::Presence { room: name, conn, id, roll });
-    }
-
-    /// Tells those who watch who came and went since the last tick.
-    pub(super) fn announce_presence(&mut self) {
-        for at in std::mem::take(&mut self.presence_news) {
-            let Some(room) = self.rooms.room_mut(at) else { continue };
-            let watching: Vec<(ShardId, LocalPlace)> =
-                room.attendance().iter().filter(|a| a.seats.watchers > 0).map(|a| (a.shard, a.local)).collect();
-            if watching.iter().any(|(shard, _)| !self.has_room_for(*shard)) {
-                self.presence_news.push(at);
-                continue;
-            }
-            let announced_max = self.limits().announced_max;
-            let Some(room) = self.rooms.room_mut(at) else { continue };
-            let changes = room.people_mut().take_changes(announced_max).map(Arc::new);
-            if room.people().has_news() {
-                self.presence_news.push(at);
-            }
-            let Some(changes) = changes else { continue };
-            for (shard, room) in watching {
-                self.post(shard, Mail::PresenceChanged { room, changes: Arc::clone(&changes) });
-            }
         }
     }
 
@@ -414,12 +382,13 @@ struct Spread {
     accepted_mono_ms: u64,
 }
 
-fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Vec<u8>) -> Option<Spread> {
+fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Press) -> Option<Spread> {
     let entry = room.log_mut().entry_mut(offset)?;
     let mut spread = Spread { frames: [None, None], skip: entry.skip, accepted_mono_ms: entry.at_mono_ms };
     for encoding in Encoding::ALL {
         if room.attendance().iter().any(|a| a.seats.by_encoding[encoding.index()] > 0) {
-            let (frame, skipped) = room.frame(offset, encoding, scratch)?;
+            let deflated = room.attendance().iter().any(|a| a.seats.deflating[encoding.index()] > 0);
+            let (frame, skipped) = room.frame(offset, Form { encoding, deflated }, scratch)?;
             spread.frames[encoding.index()] = Some(frame);
             spread.skip = skipped;
         }

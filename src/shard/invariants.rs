@@ -26,7 +26,7 @@ impl Shard {
         for (at, room) in self.seats.iter() {
             let mut counts = crate::room::SeatCounts::default();
             for (n, seat) in room.seats.iter().enumerate() {
-                counts.by_encoding[seat.encoding().index()] += 1;
+                counts.add(seat.form());
                 counts.watchers += u32::from(seat.watches());
                 let known = self.connections.at(seat.conn).seats.find(at);
                 if known.map(|place| place.seat as usize) != Some(n) {
@@ -40,7 +40,7 @@ impl Shard {
                 .pending
                 .iter()
                 .flat_map(|pending| pending.frames.iter().flatten())
-                .map(|frame| frame.len())
+                .map(|frame| frame.bytes_held())
                 .sum::<usize>();
             if !room.pending.is_empty() && !room.queued && room.has_seated() {
                 return Err(format!("I5 {:?}: {} pending and in no queue", room.name, room.pending.len()));
@@ -142,8 +142,11 @@ impl Shard {
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
         let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
+        let nobody_does =
+            self.news.is_empty() && !self.rooms.will_ring() && self.doings.is_empty() && self.missed.is_empty();
         let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();
-        nothing_unsent && nothing_untold && nothing_to_do && nobody_to_go && self.outgoing.iter().all(Vec::is_empty)
+        let nothing_left = nothing_unsent && nothing_untold && nothing_to_do && nobody_does && nobody_to_go;
+        nothing_left && self.outgoing.iter().all(Vec::is_empty)
     }
 
     /// Deliveries so far, for throughput figures.
@@ -161,12 +164,22 @@ impl Shard {
         if planted && is_full { next.next() } else { next }
     }
 
+    /// Planted bug: of every second change nobody is told who has left.
+    pub(super) fn planted_ghost_in_presence(&self, mut news: crate::room::News) -> crate::room::News {
+        if self.config.planted == Some(super::PlantedBug::GhostInPresence)
+            && let Some(changes) = news.changes.as_mut().filter(|changes| changes.version % 2 == 0)
+        {
+            changes.left.clear();
+        }
+        news
+    }
+
     /// Planted bug: a reader that pulls is given messages of another room of this home.
     pub(super) fn planted_foreign(
         &mut self,
         at: u32,
         cursor: crate::base::Offset,
-        encoding: crate::base::Encoding,
+        form: crate::base::Form,
         page: crate::room::Page,
     ) -> crate::room::Page {
         let planted = self.config.planted == Some(super::PlantedBug::ForeignRoom);
@@ -174,7 +187,7 @@ impl Shard {
             return page;
         };
         let bytes_before = other.log().bytes();
-        let foreign = other.frame(cursor, encoding, &mut self.scratch);
+        let foreign = other.frame(cursor, form, &mut self.scratch);
         self.rooms.account(at ^ 1, bytes_before);
         let frames = foreign.map_or(page.frames, |(frame, _)| vec![frame]);
         crate::room::Page { frames, ..page }

@@ -11,9 +11,9 @@ use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
+    ConnAddress, ConnKey, Delivery, Epoch, Form, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
 };
-use crate::room::{Changes, Gone, Page, Roll, SeatCounts, Start};
+use crate::room::{Doings, Gone, News, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
 
 /// One letter.
@@ -33,7 +33,7 @@ pub enum Mail {
     Pull {
         room: HomePlace,
         conn: ConnKey,
-        encoding: Encoding,
+        form: Form,
         cursor: Offset,
         bytes_max: u32,
     },
@@ -41,6 +41,18 @@ pub enum Mail {
         room: RoomName,
         conn: ConnKey,
         id: Option<u64>,
+    },
+    /// How much is there to read for this user?
+    AskUnread {
+        room: RoomName,
+        conn: ConnKey,
+        id: u64,
+        who: Identity,
+    },
+    /// What people here did since the last tick; merged until it fits.
+    Doings {
+        room: HomePlace,
+        doings: Box<Doings>,
     },
     AskHistory(Box<AskHistory>),
     // From a user's shards to its home, and back.
@@ -121,9 +133,18 @@ pub enum Mail {
         id: Option<u64>,
         roll: Roll,
     },
-    PresenceChanged {
+    /// `read`: `None`: the room does not keep it.
+    Unread {
+        room: RoomName,
+        conn: ConnKey,
+        id: u64,
+        epoch: Option<Epoch>,
+        head: Offset,
+        read: Option<Offset>,
+    },
+    News {
         room: LocalPlace,
-        changes: Arc<Changes>,
+        news: Arc<News>,
     },
     /// For people wherever they sit.
     Announce(Box<Announcement>),
@@ -137,10 +158,10 @@ impl Mail {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.payload.bytes().len(),
-            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.len()).sum(),
-            Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.len()).sum(),
-            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.len()).sum(),
-            Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
+            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.bytes_held()).sum(),
+            Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.bytes_held()).sum(),
+            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.bytes_held()).sum(),
+            Self::Page { page, .. } => page.frames.iter().map(|frame| frame.bytes_held()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
             | Self::Users { .. }
@@ -151,6 +172,8 @@ impl Mail {
             | Self::TakenOver { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
+            | Self::AskUnread { .. }
+            | Self::Doings { .. }
             | Self::AskHistory(_)
             | Self::TooOften { .. }
             | Self::NoSeat { .. }
@@ -160,7 +183,8 @@ impl Mail {
             | Self::Published { .. }
             | Self::Refused { .. }
             | Self::Presence { .. }
-            | Self::PresenceChanged { .. } => 0,
+            | Self::Unread { .. }
+            | Self::News { .. } => 0,
         }
     }
 }
@@ -196,6 +220,8 @@ pub struct Joined {
     pub epoch: Epoch,
     pub head: Offset,
     pub start: Start,
+    /// How far the user has read; `None`: the room does not keep it.
+    pub read: Option<Offset>,
     pub roll: Option<Roll>,
     pub delivery: Delivery,
 }

@@ -23,6 +23,9 @@ mod commands;
 mod config;
 mod connections;
 mod counters;
+#[cfg(test)]
+mod deflate_tests;
+mod doings;
 mod door;
 #[cfg(test)]
 mod door_tests;
@@ -42,7 +45,9 @@ mod invariants;
 mod latency;
 mod mail;
 mod marks;
+mod news;
 mod patrol;
+mod people;
 mod rates;
 mod refresh;
 mod replies;
@@ -60,11 +65,11 @@ mod token_tests;
 mod unseat;
 mod users;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{ClassId, HomePlace, Limits, Now, RoomClass, Seed, ShardId};
+use crate::base::{ClassId, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
 use crate::room::Rooms;
-use crate::wire::CloseReason;
+use crate::wire::{CloseReason, Inflater, Press};
 
 pub use ask::{
     Announcement, Answer, Ask, AskId, Audience, Closed, ConnectionFacts, HistoryFrom, HistoryPage, HistoryQuestion,
@@ -88,6 +93,7 @@ pub use users::UserNews;
 use addresses::Addresses;
 use answers::Follower;
 use connections::Connections;
+use doings::LocalDoings;
 use drain::Leaving;
 use errands::Errands;
 use flush::FlushQueues;
@@ -138,7 +144,11 @@ pub struct Shard {
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
     owed: VecDeque<(HomePlace, ShardId)>,
     /// Home rooms with news for those who watch.
-    presence_news: Vec<u32>,
+    news: Vec<u32>,
+    /// What people here did since the last tick.
+    doings: LocalDoings,
+    /// Local rooms in which somebody was not told everything about the people, because they read too slowly.
+    missed: BTreeMap<u32, LocalPlace>,
     flush: FlushQueues,
     patrol: Patrol,
     /// Questions that wait for a message.
@@ -168,7 +178,10 @@ pub struct Shard {
     works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
-    scratch: Vec<u8>,
+    /// Made of what is said: frames, and their deflated forms.
+    scratch: Press,
+    /// Lent to whoever reads deflated messages.
+    inflater: Inflater,
     seed: Seed,
     homes: Homes,
 }
@@ -195,7 +208,9 @@ impl Shard {
             outgoing_bytes: vec![0; usize::from(config.shards)],
             untold: Vec::new(),
             owed: VecDeque::new(),
-            presence_news: Vec::new(),
+            news: Vec::new(),
+            doings: LocalDoings::default(),
+            missed: BTreeMap::new(),
             flush: FlushQueues::default(),
             patrol: Patrol::default(),
             followers: Vec::new(),
@@ -214,7 +229,8 @@ impl Shard {
             heads_bytes: 0,
             seated: 0,
             works_lent: 0,
-            scratch: Vec::new(),
+            scratch: Press::new(config.rules.compression),
+            inflater: Inflater::default(),
             homes: Homes::new(config.seed, config.shards),
             seed: own,
             config,
@@ -267,6 +283,8 @@ impl Shard {
         self.settle(now);
         self.send_owed();
         self.settle(now);
+        self.counters.add(Count::Deflated, self.scratch.take_pressed());
+        self.counters.add(Count::Inflated, self.inflater.take_messages());
     }
 
     /// Moves what the runtime must do to the end of `into`, in order.
@@ -314,6 +332,8 @@ impl Shard {
             behind_readers: self.flush.behind_readers as u64,
             unsent_bytes: self.flush.unsent_bytes as u64,
             idempotency_keys: self.rooms.keys() as u64,
+            away: self.rooms.outlasting().away as u64,
+            receipts: self.rooms.outlasting().reads as u64,
             rate_keys: self.rates.len() as u64,
             letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
             work_spaces: self.works_lent as u64,
@@ -399,8 +419,8 @@ impl Shard {
             Mail::TakeOver { conn, id, session, user } => self.on_take_over(now, from, conn, id, session, &user),
             Mail::TakenOver { conn, id, resumed } => self.on_taken_over(now, conn, id, resumed),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
-            Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
+            Mail::Pull { room, conn, form, cursor, bytes_max } => {
+                self.on_pull(from, room, conn, form, cursor, bytes_max)
             }
             Mail::AskHistory(ask) => self.on_ask_history(now, from, *ask),
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),
@@ -413,7 +433,10 @@ impl Shard {
             Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
-            Mail::PresenceChanged { room, changes } => self.on_presence_changed(room, &changes),
+            Mail::AskUnread { room, conn, id, who } => self.on_ask_unread(from, room, conn, id, &who),
+            Mail::Doings { room, doings } => self.on_doings(now, room, &doings),
+            Mail::Unread { room, conn, id, epoch, head, read } => self.on_unread(conn, id, &room, epoch, head, read),
+            Mail::News { room, news } => self.on_news(room, &news),
             Mail::Announce(announcement) => self.on_announce(*announcement),
             Mail::Fence { fence } => self.on_fence(from, fence),
             Mail::Fenced { fence } => self.on_fenced(now, fence),
@@ -423,7 +446,10 @@ impl Shard {
     fn on_tick(&mut self, now: Now) {
         self.flush_tick();
         self.retry_pulls();
-        self.announce_presence();
+        self.tell_missed();
+        self.tell_doings();
+        self.settle(now);
+        self.announce_news(now);
         self.serve_followers(now);
         self.errands.on_tick();
         self.patrol(now);

@@ -1,10 +1,11 @@
 //! Letters from homes, and answers of our own → outboxes and what rooms still owe.
 
 use crate::base::{ConnKey, Delivery, HomePlace, LocalPlace, Now, Offset, Position, RoomName};
-use crate::room::{Changes, Page, Parting, Roll};
-use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Members, Refusal, write_event, write_frame};
+use crate::room::{Page, Parting};
+use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Refusal, write_event, write_frame};
 
 use super::mail::{Ack, Deliver, Joined};
+use super::people::members_of;
 use super::row::{Behind, Flags, Stage};
 use super::seats::Pending;
 use super::{ClassCount, Count, Shard};
@@ -38,7 +39,8 @@ impl Shard {
                 epoch: joined.epoch,
                 offset: joined.head,
                 recovered: joined.start.recovered,
-                members: joined.roll.as_ref().map(members),
+                read: joined.read,
+                members: joined.roll.as_ref().map(members_of),
             };
             self.answer(joined.conn, &event);
         }
@@ -188,7 +190,9 @@ impl Shard {
         };
         let Some(HomePlace { epoch, .. }) = self.seats.room(place.room).home_place else { return };
         let hard = self.limits().outbox_hard_bytes_max;
-        let page_bytes: usize = page.frames.iter().map(|frame| frame.len()).sum();
+        let Some(deflated) = self.connections.row(conn).map(|row| row.form().deflated) else { return };
+        let page_bytes: usize = page.frames.iter().map(|frame| frame.bytes(deflated).len()).sum();
+        let plain_bytes: usize = page.frames.iter().map(|frame| frame.plain().len()).sum();
         let next = page.next;
         #[cfg(feature = "planted-bugs")]
         let next = self.planted_seam(page_bytes, next);
@@ -213,66 +217,16 @@ impl Shard {
         }
         self.counters.add(Count::Pages, 1);
         self.counters.add(Count::Deliveries, page.frames.len() as u64);
+        self.counters.add(Count::DeflateSaved, (plain_bytes - page_bytes) as u64);
         if let Some(work) = self.work_mut(conn) {
             work.outbox.reserve_exact(page_bytes);
-            page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame));
+            page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame.bytes(deflated)));
         }
         if self.connections.row(conn).is_some_and(|row| row.has_outbox()) {
             self.queue_conn(conn);
         } else {
             self.catch_up(now, conn);
         }
-    }
-
-    pub(super) fn on_presence(&mut self, room: &RoomName, conn: ConnKey, id: Option<u64>, roll: &Roll) {
-        let outbox_bytes =
-            self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
-        match id {
-            Some(id) if outbox_bytes <= self.limits().outbox_hard_bytes_max => {
-                self.answer(conn, &Event::Members { id, room, members: members(roll) });
-            }
-            id => self.refuse(conn, id, Refusal::Busy, None),
-        }
-    }
-
-    /// Encoded once per encoding, whatever the number of those who watch.
-    pub(super) fn on_presence_changed(&mut self, place: LocalPlace, changes: &Changes) {
-        let Some(at) = self.seats.resolve(place) else { return };
-        let name = &self.seats.room(at).name.clone();
-        let (count, version) = (changes.count, changes.version);
-        let (mut news, mut told) = ([None, None], 0);
-        let came = Event::PresenceJoined { room: name, users: &changes.joined, count, version };
-        let went = Event::PresenceLeft { room: name, users: &changes.left, count, version };
-        let watching: Vec<u32> = self
-            .seats
-            .room(at)
-            .seats
-            .iter()
-            .filter(|seat| seat.watches() && !seat.is_joining())
-            .map(|seat| seat.conn)
-            .collect();
-        for index in watching {
-            let row = self.connections.at(index);
-            let (conn, encoding) = (row.key(index), row.encoding());
-            if row.work.as_ref().is_some_and(|work| work.outbox.len() > self.limits().outbox_soft_bytes_max) {
-                self.counters.add(Count::PresenceDropped, 1);
-                continue;
-            }
-            let news: &Vec<u8> = news[encoding.index()].get_or_insert_with(|| {
-                let mut frames = Vec::new();
-                if !changes.joined.is_empty() {
-                    write_event(&mut frames, encoding, &came);
-                }
-                if !changes.left.is_empty() {
-                    write_event(&mut frames, encoding, &went);
-                }
-                frames
-            });
-            self.append(conn, |outbox| outbox.extend_from_slice(news));
-            told += 1;
-        }
-        self.counters.said(&came, if changes.joined.is_empty() { 0 } else { told });
-        self.counters.said(&went, if changes.left.is_empty() { 0 } else { told });
     }
 
     /// "No", and you stay.
@@ -306,17 +260,36 @@ impl Shard {
         if row.stage != Stage::Open {
             return;
         }
-        let encoding = row.encoding();
+        let form = row.form();
         self.counters.said(event, 1);
-        self.append(conn, |out| write_event(out, encoding, event));
+        self.append_frame(conn, form.deflated, |out| write_event(out, form.encoding, event));
+    }
+
+    /// One data frame for one connection, deflated if that is agreed on and worth it.
+    pub(super) fn append_frame(&mut self, conn: ConnKey, deflates: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(work) = self.work_mut(conn) else { return };
+        let start = work.outbox.len();
+        write(&mut work.outbox);
+        let frame_bytes = work.outbox.len() - start;
+        let is_long = deflates && self.scratch.wants(frame_bytes);
+        let work = self.connections.row_mut(conn).and_then(|row| row.work.as_mut());
+        if let Some(work) = work.filter(|_| is_long) {
+            let saved = self.scratch.press_last(&mut work.outbox, start);
+            self.counters.add(Count::DeflateSaved, saved as u64);
+        }
+        self.on_appended(conn);
     }
 
     /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.
     pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
         let Some(work) = self.work_mut(conn) else { return };
         write(&mut work.outbox);
-        let bytes = work.outbox.len();
+        self.on_appended(conn);
+    }
+
+    fn on_appended(&mut self, conn: ConnKey) {
+        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
+        let bytes = self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
         let stalled = self.connections.row(conn).is_some_and(|row| row.flags.has(Flags::STALLED));
         if bytes > if stalled { stalled_max } else { untried_max } {
             self.give_up(conn, CloseReason::Slow);
@@ -328,7 +301,3 @@ impl Shard {
 
 /// Messages in a row that are passed over one by one; more are as many as all.
 const PASSED_OVER_MAX: u64 = 64;
-
-fn members(roll: &Roll) -> Members<'_> {
-    Members { list: &roll.members, count: roll.count, version: roll.version }
-}

@@ -3,75 +3,18 @@
 //! Promises: commands come out as the golden files have them; an event is read into borrowed fields, and a `message`
 //! as the server writes it without walking its payload and without allocating.
 
+mod commands;
+
+pub use commands::{CommandOut, ResumeOut, write_command};
+
 use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::envelope::{
-    Entries, GapWhy, HistoryFrom, MessageIn, Person, RemovedWhy, Value, Writer, read_message, read_person,
-};
-use super::payload::{Broken, DEPTH_CEILING, Data};
+use super::envelope::{Entries, GapWhy, MessageIn, Person, RemovedWhy, Value, read_message, read_person};
+use super::payload::{Broken, DEPTH_CEILING};
 use super::refusal::Refusal;
-use crate::base::{Encoding, Epoch, Offset, Position};
-
-/// What a client asks for.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum CommandOut<'a> {
-    Join {
-        room: &'a str,
-        since: Option<Position>,
-        history: Option<u32>,
-        presence: bool,
-    },
-    Leave {
-        room: &'a str,
-    },
-    Publish {
-        room: &'a str,
-        data: Data<'a>,
-        event: Option<&'a str>,
-        echo: Option<bool>,
-        key: Option<&'a str>,
-    },
-    Send {
-        user: &'a str,
-        data: Data<'a>,
-        event: Option<&'a str>,
-        echo: Option<bool>,
-        key: Option<&'a str>,
-    },
-    Presence {
-        room: &'a str,
-    },
-    Ping,
-    /// The first message of a connection that brought no token otherwise.
-    Hello {
-        token: &'a str,
-        session: Option<&'a str>,
-    },
-    Refresh {
-        token: &'a str,
-    },
-    History {
-        room: &'a str,
-        from: HistoryFrom,
-        messages_max: Option<u32>,
-    },
-    Resume {
-        session: Option<&'a str>,
-        rooms: &'a [ResumeOut<'a>],
-    },
-}
-
-/// A room of a `resume`, answered like a join if it has an `id`.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct ResumeOut<'a> {
-    pub room: &'a str,
-    pub id: Option<u64>,
-    pub since: Option<Position>,
-    pub history: Option<u32>,
-    pub presence: bool,
-}
+use crate::base::{Encoding, Epoch, Offset, Position, Presence};
 
 /// What a client hears. Types and fields it does not know are no error.
 #[derive(Clone, PartialEq, Debug)]
@@ -96,6 +39,39 @@ pub enum ServerEvent<'a> {
         users: Vec<Person<'a>>,
         count: u64,
         version: u64,
+    },
+    PresenceAway {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    PresenceBack {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        version: u64,
+    },
+    /// Only how many are here now.
+    PresenceCounted {
+        room: Cow<'a, str>,
+        count: u64,
+        version: u64,
+    },
+    /// Something about the people of the room was left out.
+    Stale {
+        room: Cow<'a, str>,
+    },
+    /// All who are typing, as far as they are named.
+    Typing {
+        room: Cow<'a, str>,
+        users: Vec<Person<'a>>,
+        count: u64,
+        ttl_ms: u64,
+    },
+    Read {
+        room: Cow<'a, str>,
+        reads: Vec<ReadIn<'a>>,
     },
     Gap {
         room: Cow<'a, str>,
@@ -148,6 +124,11 @@ pub struct Reply<'a> {
     pub members: Option<Vec<MemberIn<'a>>>,
     pub count: Option<u64>,
     pub version: Option<u64>,
+    /// What the room tells of its people.
+    pub presence: Option<Presence>,
+    pub read: Option<Offset>,
+    pub unread: Option<u64>,
+    pub reads: Option<Vec<ReadIn<'a>>>,
     pub expires_in_ms: Option<u64>,
     /// A publish whose key was known.
     pub dup: Option<bool>,
@@ -170,6 +151,13 @@ pub struct MemberIn<'a> {
     pub connections: u64,
 }
 
+/// How far somebody has read.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadIn<'a> {
+    pub user: Cow<'a, str>,
+    pub offset: Offset,
+}
+
 /// What came is no event of throng.v1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum ReadError {
@@ -183,127 +171,6 @@ impl From<Broken> for ReadError {
     fn from(broken: Broken) -> Self {
         Self::Broken { at: broken.at, why: broken.why }
     }
-}
-
-/// Appends one envelope, without a WebSocket frame: the caller frames and masks.
-pub fn write_command(out: &mut Vec<u8>, encoding: Encoding, id: Option<u64>, command: &CommandOut<'_>) {
-    let mut writer = Writer::new(out, encoding);
-    let w = &mut writer;
-    let (kind, more) = match *command {
-        CommandOut::Join { since, history, presence, .. } => {
-            ("join", 1 + usize::from(since.is_some()) + usize::from(history.is_some()) + usize::from(presence))
-        }
-        CommandOut::Leave { .. } => ("leave", 1),
-        CommandOut::Publish { event, echo, key, .. } | CommandOut::Send { event, echo, key, .. } => {
-            let kind = if matches!(command, CommandOut::Send { .. }) { "send" } else { "publish" };
-            (kind, 2 + [event.is_some(), echo.is_some(), key.is_some()].into_iter().filter(|there| *there).count())
-        }
-        CommandOut::History { from, messages_max, .. } => {
-            ("history", 1 + usize::from(from != HistoryFrom::Newest) + usize::from(messages_max.is_some()))
-        }
-        CommandOut::Presence { .. } => ("presence", 1),
-        CommandOut::Ping => ("ping", 0),
-        CommandOut::Refresh { .. } => ("refresh", 1),
-        CommandOut::Hello { session, .. } => ("hello", 1 + usize::from(session.is_some())),
-        CommandOut::Resume { session, .. } => ("resume", 1 + usize::from(session.is_some())),
-    };
-    w.map(1 + usize::from(id.is_some()) + more);
-    w.text_field("type", kind);
-    if let Some(id) = id {
-        w.unsigned_field("id", id);
-    }
-    match *command {
-        CommandOut::Join { room, since, history, presence } => {
-            w.text_field("room", room);
-            if let Some(since) = since {
-                write_since(w, Some(since.epoch), since.offset);
-            }
-            if let Some(history) = history {
-                w.unsigned_field("history", u64::from(history));
-            }
-            if presence {
-                w.boolean_field("presence", true);
-            }
-        }
-        CommandOut::History { room, from, messages_max } => {
-            w.text_field("room", room);
-            match from {
-                HistoryFrom::Newest => {}
-                HistoryFrom::Before(offset) => w.unsigned_field("before", offset.0),
-                HistoryFrom::After { epoch, offset } => write_since(w, epoch, offset),
-            }
-            if let Some(messages_max) = messages_max {
-                w.unsigned_field("limit", u64::from(messages_max));
-            }
-        }
-        CommandOut::Publish { room: to, data, event, echo, key }
-        | CommandOut::Send { user: to, data, event, echo, key } => {
-            w.text_field(if kind == "send" { "user" } else { "room" }, to);
-            if let Some(event) = event {
-                w.text_field("event", event);
-            }
-            if let Some(key) = key {
-                w.text_field("key", key);
-            }
-            if let Some(echo) = echo {
-                w.boolean_field("echo", echo);
-            }
-            w.data_field("data", data);
-        }
-        CommandOut::Leave { room } | CommandOut::Presence { room } => w.text_field("room", room),
-        CommandOut::Hello { token, session } => {
-            w.text_field("token", token);
-            if let Some(session) = session {
-                w.text_field("session", session);
-            }
-        }
-        CommandOut::Resume { session, rooms } => {
-            if let Some(session) = session {
-                w.text_field("session", session);
-            }
-            w.key("rooms");
-            w.array(rooms.len());
-            for room in rooms {
-                w.element();
-                write_resume_room(w, room);
-            }
-            w.end_array();
-        }
-        CommandOut::Ping => {}
-        CommandOut::Refresh { token } => w.text_field("token", token),
-    }
-    w.end_map();
-}
-
-fn write_since(w: &mut Writer<'_>, epoch: Option<Epoch>, offset: Offset) {
-    w.key("since");
-    w.map(1 + usize::from(epoch.is_some()));
-    if let Some(epoch) = epoch {
-        w.text_field("epoch", &epoch.to_string());
-    }
-    w.unsigned_field("offset", offset.0);
-    w.end_map();
-}
-
-fn write_resume_room(w: &mut Writer<'_>, entry: &ResumeOut<'_>) {
-    let ResumeOut { room, id, since, history, presence } = *entry;
-    let position = 2 * usize::from(since.is_some());
-    w.map(1 + usize::from(id.is_some()) + position + usize::from(history.is_some()) + usize::from(presence));
-    w.text_field("room", room);
-    if let Some(id) = id {
-        w.unsigned_field("id", id);
-    }
-    if let Some(Position { epoch, offset }) = since {
-        w.text_field("epoch", &epoch.to_string());
-        w.unsigned_field("offset", offset.0);
-    }
-    if let Some(history) = history {
-        w.unsigned_field("history", u64::from(history));
-    }
-    if presence {
-        w.boolean_field("presence", true);
-    }
-    w.end_map();
 }
 
 /// Reads one message of the server. The `data` of a `message` in the form our server writes is not walked.
@@ -335,6 +202,31 @@ pub fn read_event(encoding: Encoding, envelope: &[u8]) -> Result<ServerEvent<'_>
             count: fields.unsigned("count")?,
             version: fields.unsigned("version")?,
         }),
+        "away" => Ok(ServerEvent::PresenceAway {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "back" => Ok(ServerEvent::PresenceBack {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "counted" => Ok(ServerEvent::PresenceCounted {
+            room: fields.text("room")?,
+            count: fields.unsigned("count")?,
+            version: fields.unsigned("version")?,
+        }),
+        "stale" => Ok(ServerEvent::Stale { room: fields.text("room")? }),
+        "typing" => Ok(ServerEvent::Typing {
+            room: fields.text("room")?,
+            users: fields.list("users", read_person)?,
+            count: fields.unsigned("count")?,
+            ttl_ms: fields.unsigned("ttl_ms")?,
+        }),
+        "read" => Ok(ServerEvent::Read { room: fields.text("room")?, reads: fields.list("reads", read_read)? }),
         "gap" => Ok(ServerEvent::Gap {
             room: fields.text("room")?,
             epoch: fields.epoch()?.ok_or(ReadError::Field("epoch"))?,
@@ -435,14 +327,9 @@ impl<'a> Fields<'a> {
     }
 
     fn reply(&self) -> Result<Reply<'a>, ReadError> {
-        let members = match self.find("members") {
-            Some(_) => Some(self.list("members", read_member)?),
-            None => None,
-        };
-        let messages = match self.find("messages") {
-            Some(_) => Some(self.list("messages", |value| Some(value.raw()))?),
-            None => None,
-        };
+        let members = self.find("members").map(|_| self.list("members", read_member)).transpose()?;
+        let reads = self.find("reads").map(|_| self.list("reads", read_read)).transpose()?;
+        let messages = self.find("messages").map(|_| self.list("messages", |value| Some(value.raw()))).transpose()?;
         Ok(Reply {
             id: self.unsigned("id")?,
             room: self.optional("room", Value::text)?,
@@ -453,6 +340,10 @@ impl<'a> Fields<'a> {
             members,
             count: self.optional("count", Value::unsigned)?,
             version: self.optional("version", Value::unsigned)?,
+            presence: self.optional("presence", |value| Presence::parse(&value.text()?))?,
+            read: self.optional("read", Value::unsigned)?.map(Offset),
+            unread: self.optional("unread", Value::unsigned)?,
+            reads,
             expires_in_ms: self.optional("expires_in_ms", Value::unsigned)?,
             dup: self.optional("dup", Value::boolean)?,
             messages,
@@ -471,4 +362,17 @@ fn read_member<'a>(value: &Value<'a>) -> Option<MemberIn<'a>> {
         }
     }
     Some(MemberIn { person, connections: connections? })
+}
+
+fn read_read<'a>(value: &Value<'a>) -> Option<ReadIn<'a>> {
+    let (mut user, mut offset) = (None, None);
+    let mut entries = value.map(DEPTH_CEILING)?;
+    while let Some((key, value)) = entries.next_entry().ok()? {
+        match key.as_ref() {
+            "user" => user = value.text(),
+            "offset" => offset = value.unsigned(),
+            _ => {}
+        }
+    }
+    Some(ReadIn { user: user?, offset: Offset(offset?) })
 }

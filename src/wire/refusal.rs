@@ -10,7 +10,7 @@ pub enum Refusal {
     Malformed,
     /// No such `type`.
     UnknownCommand,
-    /// Documented for later, not carried out by this version.
+    /// Rooms of this kind do not have it, or this is not the moment for it.
     Unsupported,
     /// Not a room name.
     BadRoom,
@@ -92,7 +92,7 @@ impl Refusal {
         match self {
             Self::Malformed => "this is not an envelope",
             Self::UnknownCommand => "there is no command of this type",
-            Self::Unsupported => "this version does not carry this out",
+            Self::Unsupported => "rooms of this kind do not have this",
             Self::BadRoom => "a room name has 1 to 128 bytes of A-Z a-z 0-9 : _ . - @ / +",
             Self::Forbidden => "the token does not grant this in this room",
             Self::AlreadyJoined => "this connection already sits in this room",
@@ -115,7 +115,7 @@ impl Refusal {
         match self {
             Self::Malformed => "Mend the client: the message says at which byte it broke.",
             Self::UnknownCommand => "Mend the client, or update the server: `docs/protocol.md` lists the commands.",
-            Self::Unsupported => "Do without; a later version may carry it out.",
+            Self::Unsupported => "Do without: what rooms of a kind have is set by the server's operator.",
             Self::BadRoom => "Choose another name.",
             Self::Forbidden => "Get a token that grants it, or let the operator add it to the default grants.",
             Self::AlreadyJoined => "Nothing: you are there. To begin anew, leave first.",

@@ -10,10 +10,15 @@ use serde_json::json;
 use crate::cdp::{Browser, Tab};
 
 impl Browser {
+    /// Shows this tab, as somebody does who looks at it.
+    pub(crate) fn front(&mut self, tab: &Tab) {
+        self.call(Some(tab), "Page.bringToFront", json!({}));
+    }
+
     /// A picture of the tab as a PNG file.
     pub(crate) fn screenshot(&mut self, tab: &Tab, width: u32, height: u32, dark: bool, file: &Path) {
         // A tab at the back paints nothing: its picture would never come.
-        self.call(Some(tab), "Page.bringToFront", json!({}));
+        self.front(tab);
         let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.call(Some(tab), "Emulation.setDeviceMetricsOverride", screen);
         let scheme = if dark { "dark" } else { "light" };

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use throng::base::Offset;
+use throng::base::{Identity, Offset, Presence};
+use throng::shard::Count;
 use throng::wire::Verb;
 
 use crate::client::{Asked, Client, room_name};
@@ -179,6 +180,7 @@ impl World {
         }
         let mut counts = vec![0; self.shards.len()];
         let (mut present, mut place) = (Vec::new(), (0, Offset(0)));
+        self.people_are_known(room)?;
         if let Some(home) = self.shards[home].homes().find(|room| room.name().as_str() == name) {
             for attending in home.attendance() {
                 counts[attending.shard.index()] = attending.seats.total() as usize;
@@ -194,7 +196,9 @@ impl World {
             return Err(format!("Q2 the home counts {counts:?}, the shards seat {seated:?}"));
         }
         let expected = self.told_to_sit_in(room);
-        if count_names(seated.iter().flatten()) != expected || present != expected {
+        let kept = self.weather.people.presence != Presence::Off;
+        let told = if kept { expected.clone() } else { Vec::new() };
+        if count_names(seated.iter().flatten()) != expected || present != told {
             return Err(format!("Q2 told {expected:?}, seated {seated:?}, present {present:?}"));
         }
         for number in 0..self.clients.len() {
@@ -207,8 +211,51 @@ impl World {
         Ok(())
     }
 
+    /// Q7: nobody types any more, and whoever watches knows who is here and who has read how far.
+    fn people_are_known(&self, room: usize) -> Result<(), String> {
+        let name = room_name(room);
+        let Some(home) = self.shards[self.home_of(room)].homes().find(|room| room.name().as_str() == name) else {
+            return Ok(());
+        };
+        if home.typists() > 0 {
+            return Err(format!("Q7 {} type though all is quiet", home.typists()));
+        }
+        let class = &self.weather.class();
+        let user = |number: usize| Identity::new(&crate::tokens::name(number), None).expect("a good name");
+        let known = (0..self.weather.users).filter_map(|number| home.read_of(&user(number), class));
+        let names = (0..self.weather.users).map(crate::tokens::name);
+        let reads = names.zip(known).filter(|(_, read)| *read > Offset(0)).collect();
+        let dropped = self.shards.iter().any(|shard| shard.counters().count(Count::TypingDropped) > 0);
+        let limits = &self.weather.limits;
+        let keeps_all_reads = limits.receipts_max.min(limits.members_max) >= self.weather.users;
+        for number in 0..self.clients.len() {
+            let client = &self.clients[number];
+            let told = client.views.get(&room).filter(|view| view.seated && !view.left_silently);
+            let Some(view) = told.filter(|_| self.is_alive(number) && client.is_open()) else { continue };
+            // Who may not know any more who is there is not told so.
+            let may = |paper| {
+                let reaches = self.deeds.reaches(client.shard, paper, client.came_since);
+                reaches.iter().all(|reach| reach.allows(Verb::Presence, room))
+            };
+            if !client.papers.iter().all(may) {
+                continue;
+            }
+            let company = view.company.is_true(home);
+            company.map_err(|error| format!("client {number}: {error}"))?;
+            if keeps_all_reads {
+                let said = client.said_read.get(&room).copied().unwrap_or_default();
+                let done = view.company.knows_what_was_done((&client.name, said), &reads, dropped);
+                done.map_err(|error| format!("client {number}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Q4: everybody who asks is told the truth.
     fn call_the_roll(&mut self) -> Result<(), String> {
+        if self.weather.people.presence == Presence::Off {
+            return Ok(());
+        }
         for room in 0..self.weather.rooms {
             let may = |client: &Client| {
                 let paper = client.papers.last();

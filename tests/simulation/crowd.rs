@@ -243,7 +243,7 @@ impl World {
                 with_id |= client.is_asking(room) || client.views.get(&room).is_none_or(|view| !view.seated);
                 client.ask(Asked::Leave(room), with_id, &mut out, &mut self.dice, pieces);
             }
-            50..87 => {
+            50..75 => {
                 let words = Words {
                     room,
                     with_id: self.dice.chance(600),
@@ -262,6 +262,20 @@ impl World {
                 };
                 client.publish(&words, &mut out, &mut around);
             }
+            75..82 => {
+                let on = self.dice.chance(700);
+                self.reference.types(room, &client.name);
+                client.ask(Asked::Typing(room, on), with_id, &mut out, &mut self.dice, pieces);
+            }
+            82..86 => {
+                let newest = client.views.get(&room).and_then(|view| view.position()).map_or(0, |seen| seen.offset.0);
+                let offset = Offset(self.dice.between(0, newest as usize + 2) as u64);
+                self.reference.reads(room, &client.name, offset);
+                let said = client.said_read.entry(room).or_default();
+                *said = offset.max(*said);
+                client.ask(Asked::Read(room, offset), with_id, &mut out, &mut self.dice, pieces);
+            }
+            86 => client.ask(Asked::Unread(room), true, &mut out, &mut self.dice, pieces),
             87..89 => client.ask(Asked::History(room), true, &mut out, &mut self.dice, pieces),
             89..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
             91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),

@@ -265,7 +265,11 @@ impl World {
             (Waiting::Presence, Answer::Presence(roll)) => {
                 self.tally.add(Lived::ApiLooks, 1);
                 let listed = (roll.count as usize).min(self.weather.limits.members_max);
-                if roll.members.len() == listed { Ok(()) } else { Err(format!("P2 {roll:?}")) }
+                if roll.members.as_ref().map_or(0, |members| members.len()) == listed {
+                    Ok(())
+                } else {
+                    Err(format!("P2 {roll:?}"))
+                }
             }
             (Waiting::History { room, from }, Answer::History(page)) => self.check_history(room, from, &page),
             (Waiting::Rooms, Answer::Rooms { rooms, .. }) => {
@@ -342,7 +346,7 @@ impl World {
         self.tally.add(Lived::ApiHistory, page.messages.len() as u64);
         let mut next = None;
         for frame in &page.messages {
-            let mut bytes = frame.to_vec();
+            let mut bytes = frame.plain().to_vec();
             let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 1 };
             let mut partial = Partial::default();
             let mut reader = Reader::new(Role::Client, limits, &mut bytes);

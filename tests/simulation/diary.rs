@@ -19,6 +19,15 @@ pub(crate) fn line(event: &ServerEvent<'_>) -> String {
         ServerEvent::Message(message) => format!("#{}", message.offset.0),
         ServerEvent::PresenceJoined { users, .. } => format!("+{}", names(users.iter().map(|p| &*p.user))),
         ServerEvent::PresenceLeft { users, .. } => format!("-{}", names(users.iter().map(|p| &*p.user))),
+        ServerEvent::PresenceAway { users, .. } => format!("~{}", names(users.iter().map(|p| &*p.user))),
+        ServerEvent::PresenceBack { users, .. } => format!("!{}", names(users.iter().map(|p| &*p.user))),
+        ServerEvent::PresenceCounted { count, version, .. } => format!("{count} of version {version}"),
+        ServerEvent::Stale { .. } => "stale".to_owned(),
+        ServerEvent::Typing { users, .. } => format!("typing {}", names(users.iter().map(|p| &*p.user))),
+        ServerEvent::Read { reads, .. } => {
+            let reads: Vec<String> = reads.iter().map(|read| format!("{} {}", read.user, read.offset.0)).collect();
+            format!("read {}", reads.join(","))
+        }
         ServerEvent::Gap { from, to, why, .. } => format!("gap {}..={} {}", from.0, to.0, why.name()),
         ServerEvent::Expiring { in_ms } => format!("ends in {in_ms}"),
         ServerEvent::Removed { room, why } => format!("put out of {room}: {}", why.name()),

@@ -24,11 +24,11 @@ pub(crate) fn is(room: usize) -> bool {
     room == LATEST || room == EPHEMERAL
 }
 
-/// The classes of every world.
-pub(crate) fn classes(limits: &Limits) -> Classes {
-    let class = |delivery| RoomClass { delivery, ..RoomClass::of(limits) };
+/// The classes of every world: these rooms' own, and how all others behave.
+pub(crate) fn classes(limits: &Limits, others: &RoomClass) -> Classes {
+    let class = |delivery| RoomClass { delivery, ..others.clone() };
     let (latest, ephemeral) = (room_name(LATEST), room_name(EPHEMERAL));
-    let given = [(&*latest, class(Delivery::Latest)), (&*ephemeral, class(Delivery::Ephemeral))];
+    let given = [("*", others.clone()), (&*latest, class(Delivery::Latest)), (&*ephemeral, class(Delivery::Ephemeral))];
     Classes::new(limits, &given, None).expect("good patterns")
 }
 

@@ -7,6 +7,7 @@
 mod audit;
 mod client;
 mod coming_back;
+mod company;
 mod crowd;
 mod deeds;
 mod desk;
@@ -16,6 +17,7 @@ mod fleeting;
 mod frames;
 mod leaving;
 mod pages;
+mod people;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod reference;
@@ -46,6 +48,11 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Stretched,
     Lived::HalfWritten,
     Lived::SentAway,
+    Lived::WentAway,
+    Lived::CameBack,
+    Lived::Counted,
+    Lived::Typing,
+    Lived::Reads,
     Lived::RefreshedAlike,
     Lived::RefreshedOtherwise,
     Lived::RefreshesRefused,
@@ -72,6 +79,8 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::UnknownGaps,
     Lived::Overtaken,
     Lived::Dropped,
+    Lived::Inflated,
+    Lived::InflatedByServer,
 ];
 
 #[test]

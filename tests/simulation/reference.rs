@@ -63,6 +63,10 @@ pub(crate) struct Reference {
     said: BTreeMap<Place, usize>,
     /// Places a reader was not shown and that can only be its own unacknowledged words: proved at the end.
     holes: BTreeSet<(usize, Place)>,
+    /// Who ever typed where.
+    typed: BTreeSet<(usize, String)>,
+    /// The highest offset anybody said to have read.
+    read: BTreeMap<(usize, String), Offset>,
 }
 
 impl Reference {
@@ -95,6 +99,27 @@ impl Reference {
             refused: false,
             keyed: None,
         });
+    }
+
+    pub(crate) fn types(&mut self, room: usize, user: &str) {
+        self.typed.insert((room, user.to_owned()));
+    }
+
+    pub(crate) fn reads(&mut self, room: usize, user: &str, offset: Offset) {
+        let highest = self.read.entry((room, user.to_owned())).or_default();
+        *highest = offset.max(*highest);
+    }
+
+    /// R6: nobody is said to type who never did.
+    pub(crate) fn may_type(&self, room: usize, user: &str) -> Result<(), String> {
+        let typed = self.typed.contains(&(room, user.to_owned()));
+        if typed { Ok(()) } else { Err(format!("R6 {user} is said to type in room {room}")) }
+    }
+
+    /// R7: nobody is said to have read more than they said.
+    pub(crate) fn may_have_read(&self, room: usize, user: &str, offset: Offset) -> Result<(), String> {
+        let said = self.read.get(&(room, user.to_owned())).copied().unwrap_or_default();
+        if offset <= said { Ok(()) } else { Err(format!("R7 {user} is said to have read {offset:?}, it was {said:?}")) }
     }
 
     /// The newest post was published by a key of its own.

@@ -1,6 +1,6 @@
 //! What the worlds lived through, so that a run that saw nothing cannot pass.
 
-use throng::base::Limits;
+use throng::base::{Limits, RoomClass};
 use throng::shard::{ClassCount, Count, Counters};
 
 use crate::fleeting;
@@ -20,6 +20,15 @@ lived! {
     Gaps "gaps",
     Busy "busy",
     PresenceNews "presence news",
+    WentAway "went away",
+    CameBack "came back",
+    Counted "counted only",
+    ListsStale "lists gone stale",
+    Typing "typing told",
+    Reads "reads told",
+    ReadsForgotten "reads forgotten",
+    ReadPages "reads beside history",
+    PeopleDropped "news of people dropped",
     Pings "pings",
     Closes "close frames",
     Cuts "cuts",
@@ -59,6 +68,8 @@ lived! {
     ApiCloses "closed by the API",
     ApiLooks "looks into rooms and tables",
     ApiHistory "messages of history pages",
+    Inflated "deflated messages heard",
+    InflatedByServer "deflated messages said",
     LeftUnread "commands of those whose slot had come",
     Resumed "sessions resumed",
     NotResumed "resumes of no session",
@@ -104,13 +115,16 @@ impl Tally {
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
             (Lived::LeftUnread, Count::LeftUnread),
+            (Lived::ReadsForgotten, Count::ReadsForgotten),
+            (Lived::PeopleDropped, Count::PresenceDropped),
+            (Lived::InflatedByServer, Count::Inflated),
             (Lived::Resumed, Count::Resumed),
             (Lived::NotResumed, Count::NotResumed),
             (Lived::TakenOver, Count::TakenOver),
             (Lived::SessionsForgotten, Count::SessionsForgotten),
         ];
         counts.into_iter().for_each(|(lived, count)| self.add(lived, counters.count(count)));
-        for class in fleeting::classes(&Limits::default()).ids() {
+        for class in fleeting::classes(&Limits::default(), &RoomClass::default()).ids() {
             self.add(Lived::Overtaken, counters.count_of(class, ClassCount::Overtaken));
             self.add(Lived::Dropped, counters.count_of(class, ClassCount::Dropped));
         }

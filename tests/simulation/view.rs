@@ -3,6 +3,7 @@
 use throng::base::{Epoch, Offset, Position};
 use throng::wire::GapWhy;
 
+use crate::company::Company;
 use crate::reference::Reference;
 use crate::weather::Weather;
 
@@ -35,8 +36,7 @@ pub(crate) struct View {
     left_at: u64,
     /// The newest command sent by the time the server took the seat away.
     removed_at: u64,
-    watches: bool,
-    presence_version: u64,
+    pub(crate) company: Company,
 }
 
 /// What an answer to a join says.
@@ -68,7 +68,7 @@ impl View {
         }
         let head = answer.head;
         (self.seated, self.joined_silently, self.left_silently) = (true, false, false);
-        (self.epoch, self.watches, self.presence_version) = (Some(answer.epoch.0), wish.presence, 0);
+        self.epoch = Some(answer.epoch.0);
         (self.awaits_gap, self.head_at_join) = (None, head);
         if answer.recovered.is_some() != (wish.since.is_some() || wish.resumes) {
             return Err(format!("V1 {wish:?} was answered with recovered {:?}", answer.recovered));
@@ -111,7 +111,7 @@ impl View {
 
     /// It may not ask any more who is there.
     pub(crate) fn stop_watching(&mut self) {
-        self.watches = false;
+        self.company.stop_watching();
     }
 
     /// The server says we sit here already.
@@ -192,16 +192,9 @@ impl View {
         Ok(())
     }
 
-    /// V5: news of people only for who asked, never older than what is known.
-    pub(crate) fn on_presence(&mut self, version: u64) -> Result<(), String> {
-        if !self.seated || !self.watches {
-            return Err(format!("V5 presence news {version} nobody asked for"));
-        }
-        if version < self.presence_version {
-            return Err(format!("V5 presence went back from {} to {version}", self.presence_version));
-        }
-        self.presence_version = version;
-        Ok(())
+    /// V5: news of people only in a room one sits in, or has just left or joined without asking for an answer.
+    pub(crate) fn hears_of_people(&self) -> Result<(), String> {
+        if self.is_audible() { Ok(()) } else { Err("V5 news of people of a room it is not seated in".into()) }
     }
 
     /// V6: at quiet a seat has everything up to the head.

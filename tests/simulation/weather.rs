@@ -1,15 +1,26 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
-use throng::base::Limits;
-use throng::shard::Flush;
+use throng::base::{Limits, Presence, RoomClass};
+use throng::shard::{Flush, Rules};
 
 use crate::dice::Dice;
+use crate::tokens::Reach;
+
+/// What the rooms of one world tell of their people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeopleRules {
+    pub(crate) presence: Presence,
+    pub(crate) leave_delay_ms: u64,
+    pub(crate) typing_ms: u64,
+    pub(crate) receipts: bool,
+}
 
 /// The rules of one world. Chances are per mille.
 #[derive(Clone, Debug)]
 pub(crate) struct Weather {
     pub(crate) shards: u16,
     pub(crate) limits: Limits,
+    pub(crate) people: PeopleRules,
     pub(crate) flush: Flush,
     pub(crate) inbox_parcels_max: usize,
     pub(crate) users: usize,
@@ -57,6 +68,8 @@ pub(crate) struct Weather {
     /// Reads of three bytes at most, whatever there is.
     pub(crate) torn_read: usize,
     pub(crate) idle_shard: usize,
+    /// People who offer to send and take deflated messages.
+    pub(crate) deflates: usize,
     /// The server leaves under load at the end: in so many milliseconds.
     pub(crate) drain_ms: Option<u64>,
 }
@@ -64,6 +77,12 @@ pub(crate) struct Weather {
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
         let limits = draw_limits(dice);
+        let people = PeopleRules {
+            presence: dice.pick(&[Presence::Announced, Presence::Announced, Presence::Counted, Presence::Off]),
+            leave_delay_ms: dice.pick(&[0, 400, 3_000]),
+            typing_ms: dice.pick(&[0, 500, 3_000]),
+            receipts: dice.chance(800),
+        };
         let socket_low = dice.pick(&[40, 300, 1_500]);
         Self {
             shards: dice.between(1, 6) as u16,
@@ -104,7 +123,9 @@ impl Weather {
             torn_read: dice.pick(&[0, 100, 500]),
             idle_shard: dice.pick(&[0, 0, 300]),
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
+            deflates: dice.pick(&[0, 300, 1_000]),
             limits,
+            people,
         }
     }
 
@@ -114,6 +135,7 @@ impl Weather {
         Self {
             shards,
             limits,
+            people: PeopleRules { presence: Presence::Announced, leave_delay_ms: 0, typing_ms: 3_000, receipts: true },
             flush: Flush::Eager,
             inbox_parcels_max: 100,
             users: 8,
@@ -151,8 +173,30 @@ impl Weather {
             read_bytes_max: 1 << 40,
             torn_read: 0,
             idle_shard: 0,
+            deflates: 0,
             drain_ms: None,
         }
+    }
+
+    /// How every room of this world behaves that is not of another kind.
+    pub(crate) fn class(&self) -> RoomClass {
+        self.class_with(&self.limits)
+    }
+
+    /// By which every shard begins.
+    pub(crate) fn rules(&self, default: Reach) -> Rules {
+        self.rules_with(self.limits.clone(), default)
+    }
+
+    /// The same with other limits.
+    pub(crate) fn rules_with(&self, limits: Limits, default: Reach) -> Rules {
+        let class = self.class_with(&limits);
+        crate::tokens::rules(limits, &class, default)
+    }
+
+    fn class_with(&self, limits: &Limits) -> RoomClass {
+        let PeopleRules { presence, leave_delay_ms, typing_ms, receipts } = self.people;
+        RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(limits) }
     }
 
     /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.
@@ -187,6 +231,9 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
         grant_sets_max: dice.between(1, 6),
+        announced_max: dice.pick(&[1, 2, 100, 100]),
+        typing_max: dice.pick(&[1, 100]),
+        receipts_max: dice.pick(&[1, 50, 50]),
         connections_per_user_max: dice.pick(&[0, 0, 1, 3]),
         connections_per_address_max: dice.pick(&[1_000, 3, 12]),
         handshakes_per_address_per_s: dice.pick(&[0, 2, 50]),

@@ -47,6 +47,9 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
         }
         Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms: &rooms },
         Command::Presence { room } => CommandOut::Presence { room },
+        Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
+        Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
+        Command::Unread { room } => CommandOut::Unread { room },
         Command::Ping => CommandOut::Ping,
         Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
         Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },

@@ -6,7 +6,7 @@
 use core::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 
-use throng::base::{ConnKey, Encoding, Limits, Now, ShardId};
+use throng::base::{Classes, ConnKey, Encoding, Limits, Now, RoomClass, ShardId};
 use throng::shard::{Batch, Effect, Fate, Flush, Input, Parcel, Rules, Shard, ShardConfig};
 use throng::wire::client::read_event;
 use throng::wire::{Claims, FrameLimits, Grants, Incoming, Partial, Reader, Role, TokenVerifier, sign_hs256};
@@ -31,7 +31,9 @@ pub(super) static TOKENS: LazyLock<Vec<String>> = LazyLock::new(|| {
 static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     let limits = limits();
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-    Arc::new(Rules { echo: true, ..Rules::new(limits, verifier, Grants::everything()) })
+    let class = RoomClass { leave_delay_ms: 700, typing_ms: 500, ..RoomClass::of(&limits) };
+    let classes = Classes::new(&limits, &[("*", class)], None).expect("good classes");
+    Arc::new(Rules { echo: true, classes, ..Rules::new(limits, verifier, Grants::everything()) })
 });
 
 /// Small, so that they are reached.
@@ -51,6 +53,10 @@ fn limits() -> Limits {
         idle_rooms_max: 2,
         members_max: 2,
         announced_max: 2,
+        typing_max: 1,
+        receipts_max: 2,
+        receipts_kept_max: 3,
+        away_max: 1,
         outbox_soft_bytes_max: 600,
         outbox_hard_bytes_max: 900,
         pending_messages_max: 4,

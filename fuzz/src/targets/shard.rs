@@ -145,7 +145,15 @@ fn envelope_of(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut Vec<
             write_command(out, encoding, id, &CommandOut::Join { room, since, history, presence: options & 2 != 0 });
         }
         8 => write_command(out, encoding, id, &CommandOut::Leave { room }),
-        9 => write_command(out, encoding, Some(7), &CommandOut::Presence { room }),
+        9 => match options >> 6 {
+            0 => write_command(out, encoding, Some(7), &CommandOut::Presence { room }),
+            1 => write_command(out, encoding, id, &CommandOut::Typing { room, on: options & 2 != 0 }),
+            2 => {
+                let offset = Offset(u64::from(options & 63));
+                write_command(out, encoding, id, &CommandOut::Read { room, offset });
+            }
+            _ => write_command(out, encoding, Some(7), &CommandOut::Unread { room }),
+        },
         10 => write_command(out, encoding, id, &CommandOut::Ping),
         11 => {
             let token = &TOKENS[usize::from(options) % TOKENS.len()];

@@ -241,6 +241,12 @@ impl Member {
             ServerEvent::Error { .. }
             | ServerEvent::PresenceJoined { .. }
             | ServerEvent::PresenceLeft { .. }
+            | ServerEvent::PresenceAway { .. }
+            | ServerEvent::PresenceBack { .. }
+            | ServerEvent::PresenceCounted { .. }
+            | ServerEvent::Stale { .. }
+            | ServerEvent::Typing { .. }
+            | ServerEvent::Read { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Removed { .. }
             | ServerEvent::Drain { .. }

@@ -97,6 +97,12 @@ impl Worker {
                 | ServerEvent::Message(_)
                 | ServerEvent::PresenceJoined { .. }
                 | ServerEvent::PresenceLeft { .. }
+                | ServerEvent::PresenceAway { .. }
+                | ServerEvent::PresenceBack { .. }
+                | ServerEvent::PresenceCounted { .. }
+                | ServerEvent::Stale { .. }
+                | ServerEvent::Typing { .. }
+                | ServerEvent::Read { .. }
                 | ServerEvent::Gap { .. }
                 | ServerEvent::Expiring { .. }
                 | ServerEvent::Removed { .. }

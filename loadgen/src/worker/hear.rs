@@ -203,6 +203,12 @@ impl Worker {
             ServerEvent::Removed { room, .. } => self.corrupted(member, || format!("put out of {room}")),
             ServerEvent::PresenceJoined { .. }
             | ServerEvent::PresenceLeft { .. }
+            | ServerEvent::PresenceAway { .. }
+            | ServerEvent::PresenceBack { .. }
+            | ServerEvent::PresenceCounted { .. }
+            | ServerEvent::Stale { .. }
+            | ServerEvent::Typing { .. }
+            | ServerEvent::Read { .. }
             | ServerEvent::Drain { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Unknown { .. } => {}

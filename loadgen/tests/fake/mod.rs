@@ -174,7 +174,7 @@ fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> 
         return None;
     };
     let mut out = Vec::new();
-    upgrade.write_accept(&mut out);
+    upgrade.write_accept(&mut out, false);
     let Carried::Token { token, .. } = &upgrade.token else { return None };
     let unix_s = std::time::UNIX_EPOCH.elapsed().ok()?.as_secs();
     let verified = TokenVerifier::hs256(SECRET.as_bytes(), &Limits::default()).verify(token, unix_s);
@@ -215,7 +215,15 @@ impl World {
                 say(
                     stream,
                     encoding,
-                    &Event::Joined { id, room: &name, epoch: EPOCH, offset, recovered: None, members: None },
+                    &Event::Joined {
+                        id,
+                        room: &name,
+                        epoch: EPOCH,
+                        offset,
+                        recovered: None,
+                        read: None,
+                        members: None,
+                    },
                 )?;
                 room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
                 Some(())
@@ -225,6 +233,9 @@ impl World {
             }
             Command::Leave { .. }
             | Command::Presence { .. }
+            | Command::Typing { .. }
+            | Command::Read { .. }
+            | Command::Unread { .. }
             | Command::Ping
             | Command::Hello { .. }
             | Command::Resume { .. }

@@ -23,8 +23,20 @@ pub(super) struct Presence {
     members: Vec<Member>,
     /// Distinct users, the true number.
     count: u32,
-    /// Rises with every user that enters or leaves.
+    /// Rises with every change that is told.
     version: u64,
+    /// What the room tells of its people: `announced`, `counted` or `off` (then nobody is listed or counted).
+    #[schema(value_type = String)]
+    presence: &'static str,
+    /// How far users have read, the furthest first, where the room keeps it.
+    reads: Vec<ReadBy>,
+}
+
+/// How far one user has read.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ReadBy {
+    user: String,
+    offset: u64,
 }
 
 /// One user in a room.
@@ -34,7 +46,7 @@ pub(super) struct Member {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
     info: Option<Box<RawValue>>,
-    /// The user's connections in this room.
+    /// The user's connections in this room; 0: away, the last one was lost a moment ago.
     connections: u32,
 }
 
@@ -150,16 +162,20 @@ pub(super) async fn presence(
     let home = api.desk.home(room.as_str())?;
     let answer = api.desk.ask(home, Question::Presence { room: room.clone() }, caller.patience)?.next().await?;
     let Answer::Presence(roll) = answer else { return Err(unexpected(answer)) };
-    let members = roll.members.iter().map(|member| Member {
+    let members = roll.members.iter().flat_map(|members| members.iter()).map(|member| Member {
         user: member.identity.user().to_owned(),
         info: member.identity.info().and_then(|info| RawValue::from_string(info.to_owned()).ok()),
         connections: member.connections,
     });
+    let reads = roll.reads.iter().flat_map(|reads| reads.iter());
+    let reads = reads.map(|read| ReadBy { user: read.who.user().to_owned(), offset: read.offset.0 });
     Ok(Json(Presence {
         room: room.as_str().to_owned(),
         members: members.collect(),
         count: roll.count,
         version: roll.version,
+        presence: roll.presence.name(),
+        reads: reads.collect(),
     }))
 }
 
@@ -200,7 +216,7 @@ pub(super) async fn history(
     let answer = api.desk.ask(home, Question::History(Box::new(question)), patience)?.next().await?;
     let Answer::History(page) = answer else { return Err(unexpected(answer)) };
     let text = |frame: &SharedFrame| {
-        let text = String::from_utf8(frame_content(frame).to_vec()).map_err(drop)?;
+        let text = String::from_utf8(frame_content(frame.plain()).to_vec()).map_err(drop)?;
         RawValue::from_string(text).map_err(drop)
     };
     let messages: Result<Vec<_>, ()> = page.messages.iter().map(text).collect();

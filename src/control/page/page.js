@@ -60,11 +60,18 @@ function talk() {
   throng.on("reconnect_attempt", () => showState("connecting", "connecting…"));
   throng.on("frame", showFrame);
   throng.on("error", ({ message }) => showProblem(message));
-  seat.on("message", showMessage);
+  seat.on("message", (message) => {
+    showMessage(message);
+    showReads(seat);
+    readIfSeen(seat);
+  });
+  document.addEventListener("visibilitychange", () => readIfSeen(seat));
   // What the backend says to everybody, or to this user, comes without a join.
   throng.on("message", (message) => message.room !== room && showMessage(message));
   seat.on("gap", (gap) => showNote(gapSentence(gap), "gap"));
   seat.on("members", showMembers);
+  seat.on("typing", showTyping);
+  seat.on("read", () => showReads(seat));
   seat.on("joined", ({ users }) => showNote(`${names(users)} came in`));
   seat.on("left", ({ users }) => showNote(`${names(users)} left`));
   seat.on("removed", () => showProblem("Not in the room any more: what this user may do was narrowed."));
@@ -72,7 +79,9 @@ function talk() {
   seat.on("join", ({ again }) => {
     hideProblem();
     if (again) showNote("Back in the room.");
+    readIfSeen(seat);
   });
+  byId("text").addEventListener("input", ({ target }) => seat.typing(target.value !== ""));
   byId("say").addEventListener("submit", (event) => {
     event.preventDefault();
     say(seat);
@@ -143,10 +152,42 @@ function showMembers({ members, count }) {
     const row = element("li");
     row.append(avatar(member.user), element("span", "name", displayName(member)));
     if (member.user === user) row.append(element("span", "hint", "you"));
+    // The last connection was lost a moment ago.
+    if (member.connections === 0) {
+      row.classList.add("away");
+      row.append(element("span", "hint", "away"));
+    }
     return row;
   });
   if (count > members.length) rows.push(element("li", "hint", `and ${count - members.length} more`));
   byId("members").replaceChildren(...rows);
+}
+
+function showTyping({ users, count }) {
+  const listed = users.slice(0, 3).map(displayName).join(", ");
+  const more = count > Math.min(users.length, 3) ? ` and ${count - Math.min(users.length, 3)} more` : "";
+  byId("typing").textContent = count === 0 ? "" : `${listed}${more} ${count === 1 ? "is" : "are"} typing…`;
+}
+
+/** Everybody's letter stands at the last message they have read. */
+function showReads(seat) {
+  for (const readers of document.querySelectorAll(".readers")) readers.remove();
+  const rows = [...document.querySelectorAll("#messages .message")].reverse();
+  for (const { user: reader, offset } of seat.reads) {
+    const row = reader === user ? undefined : rows.find((row) => Number(row.dataset.offset) <= offset);
+    if (!row) continue;
+    const bubble = row.querySelector(".bubble");
+    const readers = bubble.querySelector(".readers") ?? bubble.appendChild(element("div", "readers"));
+    const letter = avatar(reader);
+    letter.title = `read by ${reader}`;
+    readers.append(letter);
+  }
+}
+
+/** What is shown to somebody who looks has been read; what is not stands in the title. */
+function readIfSeen(seat) {
+  if (document.visibilityState === "visible") seat.read();
+  document.title = `${seat.unread > 0 ? `(${seat.unread}) ` : ""}${room} · ${user} · throng`;
 }
 
 function showMessage({ room: where, from, at, offset, event, data }) {
@@ -159,6 +200,7 @@ function showMessage({ room: where, from, at, offset, event, data }) {
   const bubble = element("div", "bubble");
   bubble.append(head, element("div", "text", text));
   row.title = `offset ${offset}`;
+  row.dataset.offset = offset;
   row.append(avatar(from.user), bubble);
   append(byId("messages"), row, MESSAGES_MAX);
 }

@@ -172,9 +172,8 @@ fn an_address_that_fails_too_often_is_told_shortly_and_its_good_users_come_in() 
     house.receives(0, ann_before, &head("/ws", &[&format!("Authorization: Bearer {}", token("ann"))]));
     let ask = |house: &mut House, peer: &str, user: Option<&str>| {
         let conn = house.comes_from(0, peer).unwrap();
-        let bearer = user.map_or("Authorization: Bearer no.good.token".to_owned(), |user| {
-            format!("Authorization: Bearer {}", token(user))
-        });
+        let token = user.map_or_else(|| "no.good.token".to_owned(), token);
+        let bearer = format!("Authorization: Bearer {token}");
         house.receives(0, conn, &head("/ws", &[&bearer]));
         house.settle();
         house.heard(0, conn).lines().next().unwrap_or_default().to_owned()

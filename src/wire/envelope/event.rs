@@ -2,29 +2,11 @@
 //!
 //! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
 
-use super::message::SharedFrame;
-use super::writer::{Writer, content, frame, info_of};
+use super::people::{Members, ReadBy, write_members, write_reads, write_users};
+use super::shared::SharedFrame;
+use super::writer::{Writer, content, frame};
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use crate::wire::refusal::Refusal;
-
-/// One line of an answer to "who is there".
-#[derive(Clone, Debug)]
-pub struct Member {
-    pub identity: Identity,
-    /// Connections of this user that sit in the room.
-    pub connections: u32,
-}
-
-/// An answer to "who is there".
-#[derive(Clone, Copy, Debug)]
-pub struct Members<'a> {
-    /// Sorted by user; may be cut short.
-    pub list: &'a [Member],
-    /// Distinct users in the room; the true number even when the list is cut.
-    pub count: u32,
-    /// Rises with every change of the room's presence.
-    pub version: u64,
-}
 
 /// Why messages are missing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -94,6 +76,8 @@ pub enum Event<'a> {
         offset: Offset,
         /// With `since` and for a resumed room: whether every later message follows.
         recovered: Option<bool>,
+        /// How far the user has read; `None`: the room does not keep it.
+        read: Option<Offset>,
         /// With `presence` only.
         members: Option<Members<'a>>,
     },
@@ -104,6 +88,12 @@ pub enum Event<'a> {
     Published { id: u64, room: &'a RoomName, position: Position, dup: bool },
     /// Answers `presence`.
     Members { id: u64, room: &'a RoomName, members: Members<'a> },
+    /// Answers `typing`.
+    TypingTaken { id: u64, room: &'a RoomName },
+    /// Answers `read`.
+    ReadTaken { id: u64, room: &'a RoomName },
+    /// Answers `unread`. `epoch`: `None` where there is no such room at the moment.
+    Unread { id: u64, room: &'a RoomName, epoch: Option<Epoch>, head: Offset, read: Offset },
     /// Answers `ping`.
     Pong { id: u64 },
     /// Answers `resume`; `resumed` is there if it named a session: whether that one goes on here.
@@ -116,6 +106,18 @@ pub enum Event<'a> {
     PresenceJoined { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
     /// These users went: their last connection.
     PresenceLeft { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
+    /// The last connection of these users was lost: they may be back in a moment.
+    PresenceAway { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
+    /// These users were away and are here again.
+    PresenceBack { room: &'a RoomName, users: &'a [Identity], count: u32, version: u64 },
+    /// So many are here now; who came and went is not told.
+    PresenceCounted { room: &'a RoomName, count: u32, version: u64 },
+    /// Something about the people of the room was left out, because this reader was slow.
+    Stale { room: &'a RoomName },
+    /// Who is typing: all of them, as far as they are named.
+    Typing { room: &'a RoomName, users: &'a [Identity], count: u32, ttl_ms: u64 },
+    /// These users have read so far.
+    Read { room: &'a RoomName, reads: &'a [ReadBy] },
     /// Messages `from` to `to` (inclusive; `to` below `from`: nothing is known to be missing) will not come.
     Gap { room: &'a RoomName, epoch: Epoch, from: Offset, to: Offset, why: GapWhy },
     /// Answers `refresh`: the new token ends so late.
@@ -139,13 +141,16 @@ pub struct HistoryAnswer<'a> {
     pub head: Offset,
     /// What is missing between the position asked for and the first message.
     pub gap: Option<(Offset, Offset, GapWhy)>,
+    /// Who has read the first of these messages, or further, the furthest first; `None`: the room does not keep it, or it
+    /// is not for this reader.
+    pub reads: Option<&'a [ReadBy]>,
     /// `message` frames of the reader's encoding, oldest first.
     pub messages: &'a [SharedFrame],
 }
 
 impl Event<'_> {
     /// A name for each kind, in the order of [`Event::index`]; labels of counters and names of golden files.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 25] = [
         "welcome",
         "reply_join",
         "reply_leave",
@@ -160,6 +165,15 @@ impl Event<'_> {
         "expiring",
         "removed",
         "drain",
+        "away",
+        "back",
+        "counted",
+        "stale",
+        "typing",
+        "read",
+        "reply_typing",
+        "reply_read",
+        "reply_unread",
         "reply_history",
         "reply_resume",
     ];
@@ -181,8 +195,17 @@ impl Event<'_> {
             Event::Expiring { .. } => 11,
             Event::Removed { .. } => 12,
             Event::Drain { .. } => 13,
-            Event::History { .. } => 14,
-            Event::Resumed { .. } => 15,
+            Event::PresenceAway { .. } => 14,
+            Event::PresenceBack { .. } => 15,
+            Event::PresenceCounted { .. } => 16,
+            Event::Stale { .. } => 17,
+            Event::Typing { .. } => 18,
+            Event::Read { .. } => 19,
+            Event::TypingTaken { .. } => 20,
+            Event::ReadTaken { .. } => 21,
+            Event::Unread { .. } => 22,
+            Event::History { .. } => 23,
+            Event::Resumed { .. } => 24,
         }
     }
 
@@ -214,19 +237,33 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.unsigned_field("depth", limits.depth_max as u64);
             w.end_map();
         }
-        Event::Joined { id, room, epoch, offset, recovered, members } => {
-            let optional = usize::from(recovered.is_some()) + members.map_or(0, |_| MEMBERS_FIELDS);
+        Event::Joined { id, room, epoch, offset, recovered, read, members } => {
+            let fields = members.map_or(0, |members| members.fields());
+            let optional = usize::from(recovered.is_some()) + 2 * usize::from(read.is_some()) + fields;
             start_reply(w, id, Some(room), 2 + optional);
             w.text_field("epoch", &epoch.to_string());
             w.unsigned_field("offset", offset.0);
             if let Some(recovered) = recovered {
                 w.boolean_field("recovered", recovered);
             }
+            if let Some(read) = read {
+                write_unread(w, offset, read);
+            }
             if let Some(members) = members {
                 write_members(w, members);
             }
         }
-        Event::Left { id, room } => start_reply(w, id, Some(room), 0),
+        Event::Left { id, room } | Event::TypingTaken { id, room } | Event::ReadTaken { id, room } => {
+            start_reply(w, id, Some(room), 0);
+        }
+        Event::Unread { id, room, epoch, head, read } => {
+            start_reply(w, id, Some(room), 3 + usize::from(epoch.is_some()));
+            if let Some(epoch) = epoch {
+                w.text_field("epoch", &epoch.to_string());
+            }
+            w.unsigned_field("offset", head.0);
+            write_unread(w, head, read);
+        }
         Event::Published { id, room, position, .. } if position.offset == Offset(0) => {
             start_reply(w, id, Some(room), 1);
             w.text_field("level", "none");
@@ -241,7 +278,7 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             }
         }
         Event::Members { id, room, members } => {
-            start_reply(w, id, Some(room), MEMBERS_FIELDS);
+            start_reply(w, id, Some(room), members.fields());
             write_members(w, members);
         }
         Event::Pong { id } => start_reply(w, id, None, 0),
@@ -260,8 +297,8 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             write_error(w, id, refusal, refusal.message(), Some(retry_after_ms));
         }
         Event::History { id, room, answer } => {
-            let more = usize::from(answer.epoch.is_some()) + usize::from(answer.gap.is_some());
-            start_reply(w, id, Some(room), 2 + more);
+            let more = [answer.epoch.is_some(), answer.gap.is_some(), answer.reads.is_some()];
+            start_reply(w, id, Some(room), 2 + more.into_iter().filter(|there| *there).count());
             if let Some(epoch) = answer.epoch {
                 w.text_field("epoch", &epoch.to_string());
             }
@@ -274,11 +311,14 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
                 w.text_field("why", why.name());
                 w.end_map();
             }
+            if let Some(reads) = answer.reads {
+                write_reads(w, reads);
+            }
             w.key("messages");
             w.array(answer.messages.len());
             for message in answer.messages {
                 w.element();
-                w.out.extend_from_slice(content(message));
+                w.out.extend_from_slice(content(message.plain()));
             }
             w.end_array();
         }
@@ -287,6 +327,32 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
         }
         Event::PresenceLeft { room, users, count, version } => {
             write_presence(w, "left", room, users, count, version);
+        }
+        Event::PresenceAway { room, users, count, version } => {
+            write_presence(w, "away", room, users, count, version);
+        }
+        Event::PresenceBack { room, users, count, version } => {
+            write_presence(w, "back", room, users, count, version);
+        }
+        Event::PresenceCounted { room, count, version } => {
+            start(w, "counted", 3);
+            w.text_field("room", room.as_str());
+            w.unsigned_field("count", u64::from(count));
+            w.unsigned_field("version", version);
+        }
+        Event::Stale { room } => {
+            start(w, "stale", 1);
+            w.text_field("room", room.as_str());
+        }
+        Event::Typing { room, users, count, ttl_ms } => {
+            start(w, "typing", 4);
+            write_users(w, room, users, count);
+            w.unsigned_field("ttl_ms", ttl_ms);
+        }
+        Event::Read { room, reads } => {
+            start(w, "read", 2);
+            w.text_field("room", room.as_str());
+            write_reads(w, reads);
         }
         Event::Gap { room, epoch, from, to, why } => {
             start(w, "gap", 5);
@@ -342,47 +408,44 @@ fn start_reply(w: &mut Writer<'_>, id: u64, room: Option<&RoomName>, more: usize
     }
 }
 
-fn write_members(w: &mut Writer<'_>, members: Members<'_>) {
-    w.key("members");
-    w.array(members.list.len());
-    for member in members.list {
-        w.element();
-        w.person(member.identity.user(), info_of(&member.identity), 1);
-        w.unsigned_field("connections", u64::from(member.connections));
-        w.end_map();
-    }
-    w.end_array();
-    w.unsigned_field("count", u64::from(members.count));
-    w.unsigned_field("version", members.version);
+/// How far somebody has read, and what is left.
+fn write_unread(w: &mut Writer<'_>, head: Offset, read: Offset) {
+    w.unsigned_field("read", read.0);
+    w.unsigned_field("unread", head.since(read));
 }
 
 fn write_presence(w: &mut Writer<'_>, kind: &str, room: &RoomName, users: &[Identity], count: u32, version: u64) {
     start(w, kind, 4);
-    w.text_field("room", room.as_str());
-    w.key("users");
-    w.array(users.len());
-    for user in users {
-        w.element();
-        w.person(user.user(), info_of(user), 0);
-        w.end_map();
-    }
-    w.end_array();
-    w.unsigned_field("count", u64::from(count));
+    write_users(w, room, users, count);
     w.unsigned_field("version", version);
 }
 
 /// Enough to guess the header's length; a wrong guess only costs a move.
 fn length_guess(event: &Event<'_>) -> usize {
     let people = match event {
-        Event::Joined { members, .. } => members.map_or(0, |members| members.list.len()),
-        Event::Members { members, .. } => members.list.len(),
-        Event::PresenceJoined { users, .. } | Event::PresenceLeft { users, .. } => users.len(),
-        Event::Welcome { .. } | Event::Error { .. } | Event::TooOften { .. } | Event::Gap { .. } => 1,
+        Event::Joined { members, .. } => members.map_or(0, |members| members.lines()),
+        Event::Members { members, .. } => members.lines(),
+        Event::PresenceJoined { users, .. }
+        | Event::PresenceLeft { users, .. }
+        | Event::PresenceAway { users, .. }
+        | Event::PresenceBack { users, .. }
+        | Event::Typing { users, .. } => users.len(),
+        Event::Read { reads, .. } => reads.len(),
+        Event::Welcome { .. }
+        | Event::Error { .. }
+        | Event::TooOften { .. }
+        | Event::Gap { .. }
+        | Event::Unread { .. } => 1,
         Event::History { answer, .. } => {
-            return 200 + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+            let reads = 60 * answer.reads.map_or(0, <[ReadBy]>::len);
+            return 200 + reads + answer.messages.iter().map(|message| message.plain().len()).sum::<usize>();
         }
         Event::Left { .. }
         | Event::Published { .. }
+        | Event::TypingTaken { .. }
+        | Event::ReadTaken { .. }
+        | Event::PresenceCounted { .. }
+        | Event::Stale { .. }
         | Event::Pong { .. }
         | Event::Resumed { .. }
         | Event::Refreshed { .. }
@@ -392,6 +455,3 @@ fn length_guess(event: &Event<'_>) -> usize {
     };
     100 + 60 * people
 }
-
-/// `members`, `count`, `version`.
-const MEMBERS_FIELDS: usize = 3;

@@ -9,7 +9,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data as DataCode, OpCode};
 
 use super::*;
-use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
+use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, Presence, RoomName};
 use crate::wire::client::{CommandOut, ResumeOut, ServerEvent, read_event, write_command};
 use crate::wire::payload::laws::nearly;
 use crate::wire::payload::tree::Tree;
@@ -175,6 +175,9 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
             .prop_map(|(room, since, history, presence)| Command::Join { room, since, history, presence }),
         room().prop_map(|room| Command::Leave { room }),
         room().prop_map(|room| Command::Presence { room }),
+        (room(), any::<bool>()).prop_map(|(room, on)| Command::Typing { room, on }),
+        (room(), any::<u64>()).prop_map(|(room, offset)| Command::Read { room, offset: Offset(offset) }),
+        room().prop_map(|room| Command::Unread { room }),
         Just(Command::Ping),
         ("\\PC{0,30}", prop::option::of("\\PC{0,30}")).prop_map(|(token, session)| Command::Hello {
             token: TokenText(token.into()),
@@ -209,7 +212,7 @@ fn any_command() -> impl Strategy<Value = (Option<u64>, Command<'static>)> {
         ),
     ];
     (any::<u32>(), any::<bool>(), command).prop_map(|(id, with_id, command)| {
-        let needed = matches!(command, Command::Presence { .. } | Command::History { .. });
+        let needed = matches!(command, Command::Presence { .. } | Command::Unread { .. } | Command::History { .. });
         ((with_id || needed).then_some(id.into()), command)
     })
 }
@@ -219,7 +222,9 @@ fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
     let (room, data) = (RoomName::parse("a").unwrap(), payload(encoding, &Tree::List(vec![Tree::Null])));
     let users = [Identity::new("ann", Some("{\"a\":[1]}")).unwrap(), Identity::new("\"", None).unwrap()];
     let list = users.clone().map(|identity| Member { identity, connections: 1 });
-    let members = Members { list: &list, count: 2, version: 3 };
+    let reads = users.clone().map(|who| ReadBy { who, offset: Offset(7) });
+    let members =
+        Members { presence: Presence::Announced, list: Some(&list), count: 2, version: 3, reads: Some(&reads) };
     let (epoch, from, to) = (Epoch(1), Offset(2), Offset(3));
     let message = MessageOut {
         room: &room,
@@ -230,11 +235,14 @@ fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
         key: None,
         data: &data,
     };
-    let mut frames = vec![Vec::new(); 4];
+    let mut frames = vec![Vec::new(); 6];
     write_message(&mut frames[0], encoding, &message);
     write_event(&mut frames[1], encoding, &Event::Members { id: 1, room: &room, members });
     write_event(&mut frames[2], encoding, &Event::Gap { room: &room, epoch, from, to, why: GapWhy::Slow });
     write_event(&mut frames[3], encoding, &Event::PresenceJoined { room: &room, users: &users, count: 2, version: 1 });
+    let typing = Event::Typing { room: &room, users: &users, count: 2, ttl_ms: 10_000 };
+    write_event(&mut frames[4], encoding, &typing);
+    write_event(&mut frames[5], encoding, &Event::Read { room: &room, reads: &reads });
     prop::sample::select(frames).prop_map(move |frame| unframed(encoding, &frame).to_vec())
 }
 
@@ -260,6 +268,9 @@ fn command_out<'a>(command: &'a Command<'_>, rooms: &'a [ResumeOut<'a>]) -> Comm
             CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
         }
         Command::Presence { room } => CommandOut::Presence { room },
+        Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
+        Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
+        Command::Unread { room } => CommandOut::Unread { room },
         Command::Ping => CommandOut::Ping,
         Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
         Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms },

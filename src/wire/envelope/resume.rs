@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::command::{ID_MAX, NO_ID, No, no_envelope, room_of};
+use super::decode::{ID_MAX, NO_ID, No, no_envelope, room_of};
 use super::entries::Value;
 use crate::base::{Epoch, Limits, Offset, Position};
 use crate::wire::payload::Broken;

@@ -1,6 +1,6 @@
 //! What a client believes after what it was told, and whether that may be.
 
-use throng::base::{Encoding, Epoch, Offset};
+use throng::base::{Encoding, Epoch, Offset, Presence};
 use throng::wire::client::{Reply, ServerEvent, read_event};
 use throng::wire::envelope::MessageIn;
 use throng::wire::{Refusal, Verb};
@@ -44,11 +44,16 @@ impl Client {
                 let number = self.number;
                 self.view(room).on_gap(number, room, (epoch, from, to, why), around.reference)
             }
-            ServerEvent::PresenceJoined { room: name, users, version, .. }
-            | ServerEvent::PresenceLeft { room: name, users, version, .. } => {
-                around.tally.add(Lived::PresenceNews, 1);
-                let room = room(&name)?;
-                if users.is_empty() { Err("V5 news of nobody".into()) } else { self.view(room).on_presence(version) }
+            ServerEvent::PresenceJoined { room: ref name, .. }
+            | ServerEvent::PresenceLeft { room: ref name, .. }
+            | ServerEvent::PresenceAway { room: ref name, .. }
+            | ServerEvent::PresenceBack { room: ref name, .. }
+            | ServerEvent::PresenceCounted { room: ref name, .. }
+            | ServerEvent::Stale { room: ref name }
+            | ServerEvent::Typing { room: ref name, .. }
+            | ServerEvent::Read { room: ref name, .. } => {
+                let room = room(name)?;
+                self.hear_of_people(room, &event, around)
             }
             // W7: only who has a token that ends soon is told so, and once.
             ServerEvent::Expiring { .. } if self.has_short_token() && !self.warned => {
@@ -195,7 +200,14 @@ impl Client {
             Asked::Publish(room, _) | Asked::Fleeting(room) => (*room, vec![Verb::Publish]),
             Asked::History(room) => (*room, vec![Verb::History]),
             Asked::Presence(room) => (*room, vec![Verb::Presence]),
-            Asked::Leave(_) | Asked::Ping | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => {
+            Asked::Typing(room, _) => (*room, vec![Verb::Publish]),
+            Asked::Unread(room) => (*room, vec![Verb::Join]),
+            Asked::Read(..)
+            | Asked::Leave(_)
+            | Asked::Ping
+            | Asked::Refresh(..)
+            | Asked::Resume(_)
+            | Asked::Wrong(_) => {
                 return (true, false);
             }
         };
@@ -236,8 +248,11 @@ impl Client {
                 around.tally.add(Lived::Recovered, u64::from(recovered));
                 around.tally.add(Lived::UnknownGaps, u64::from(wish.resumes && wish.since.is_none()));
                 let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
+                let name = self.name.clone();
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
-                if wish.presence { self.on_members(room, reply, around) } else { Ok(()) }
+                self.view(room).company.on_joined(reply, &name, wish.presence)?;
+                let lists = wish.presence && around.weather.people.presence == Presence::Announced;
+                if lists { self.on_members(room, reply, around) } else { Ok(()) }
             }
             Asked::Leave(room) if told == Some(room) => {
                 self.view(room).on_left(reply.id);
@@ -250,7 +265,14 @@ impl Client {
                 around.tally.add(Lived::Dups, u64::from(dup));
                 around.reference.acked(tag, position, dup)
             }
-            Asked::Presence(room) if told == Some(room) => self.on_members(room, reply, around),
+            Asked::Presence(room) if told == Some(room) => {
+                if self.view(room).seated && !self.view(room).left_silently {
+                    self.view(room).company.take_roll(reply)?;
+                }
+                self.on_members(room, reply, around)
+            }
+            Asked::Typing(room, _) | Asked::Read(room, _) if told == Some(room) => Ok(()),
+            Asked::Unread(room) if told == Some(room) => self.on_unread(room, reply, around),
             Asked::Ping => Ok(()),
             Asked::Resume(_) if self.greets == reply.resumed.is_none() => {
                 self.resume_told = self.resume_told.or(reply.resumed);
@@ -262,11 +284,23 @@ impl Client {
             | Asked::Leave(_)
             | Asked::Publish(..)
             | Asked::Presence(_)
+            | Asked::Typing(..)
+            | Asked::Read(..)
+            | Asked::Unread(_)
             | Asked::History(_)
             | Asked::Fleeting(_)
             | Asked::Resume(_)
             | Asked::Wrong(_) => Err(missing()),
         }
+    }
+
+    /// C4: what there is to read is what there is but for what was read.
+    fn on_unread(&self, room: usize, reply: &Reply<'_>, around: &Surroundings<'_>) -> Result<(), String> {
+        let (Some(head), Some(read)) = (reply.offset, reply.read) else { return Err(format!("C4 {reply:?}")) };
+        if read > head || reply.unread != Some(head.since(read)) {
+            return Err(format!("C4 {reply:?}"));
+        }
+        around.reference.may_have_read(room, &self.name, read)
     }
 
     fn on_members(&mut self, room: usize, reply: &Reply<'_>, around: &Surroundings<'_>) -> Result<(), String> {
@@ -289,7 +323,7 @@ impl Client {
         let Some(id) = id else { return Ok(()) };
         let sent = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
         let (may, may_not) = self.grants_over(&sent, around);
-        let asked = sent.asked;
+        let (asked, people) = (sent.asked, around.weather.people);
         let fits = match (&asked, refusal) {
             (Asked::Wrong(expected), _) => refusal == *expected,
             (Asked::Refresh(..), Refusal::Busy) => true,
@@ -307,9 +341,15 @@ impl Client {
             // G2: whoever is refused is not granted it, and whoever is not granted it is refused.
             (Asked::Publish(_, tag), Refusal::Forbidden) if may_not => return around.reference.refused(*tag),
             // Until its seat is taken, somebody may sit where it may not join any more.
-            (Asked::Join(..) | Asked::Presence(_) | Asked::History(_) | Asked::Fleeting(_), Refusal::Forbidden) => {
-                may_not
-            }
+            (
+                Asked::Join(..)
+                | Asked::Presence(_)
+                | Asked::Typing(..)
+                | Asked::Unread(_)
+                | Asked::History(_)
+                | Asked::Fleeting(_),
+                Refusal::Forbidden,
+            ) => may_not,
             // Its seat was taken on the way.
             (Asked::Join(room, _) | Asked::Leave(room), Refusal::NotJoined) if fleeting::is(*room) => true,
             // Room for the answer is asked for with the first grant, before the others.
@@ -325,7 +365,19 @@ impl Client {
             (Asked::Join(room, _), Refusal::NotJoined) => self.view(*room).left_after(id),
             (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
             (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
-            (Asked::Presence(_) | Asked::History(_) | Asked::Fleeting(_), Refusal::Busy) => true,
+            (
+                Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..) | Asked::History(_) | Asked::Fleeting(_),
+                Refusal::Busy,
+            ) => true,
+            (Asked::Presence(_), Refusal::Unsupported) => people.presence == Presence::Off,
+            (Asked::Typing(..), Refusal::Unsupported) => people.typing_ms == 0,
+            (Asked::Read(..) | Asked::Unread(_), Refusal::Unsupported) => !people.receipts,
+            // The join may have no answer yet, or none at all.
+            (Asked::Typing(room, _) | Asked::Read(room, _), Refusal::NotJoined) => {
+                let asking = self.is_asking(*room);
+                let view = self.view(*room);
+                asking || !view.seated || view.joined_silently || view.left_silently || view.left_after(id)
+            }
             _ => false,
         };
         if fits { Ok(()) } else { Err(format!("C2 {asked:?} was refused as {refusal:?}")) }

@@ -26,6 +26,11 @@ impl Client {
             ),
             Asked::Leave(_) => envelope(self.encoding, self.id(with_id), &CommandOut::Leave { room }),
             Asked::Presence(_) => envelope(self.encoding, self.id(true), &CommandOut::Presence { room }),
+            Asked::Typing(_, on) => envelope(self.encoding, self.id(with_id), &CommandOut::Typing { room, on: *on }),
+            Asked::Read(_, offset) => {
+                envelope(self.encoding, self.id(with_id), &CommandOut::Read { room, offset: *offset })
+            }
+            Asked::Unread(_) => envelope(self.encoding, self.id(true), &CommandOut::Unread { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
             Asked::History(_) => {
                 let from = match dice.below(3) {
@@ -47,6 +52,7 @@ impl Client {
             | Asked::History(room)
             | Asked::Fleeting(room)
             | Asked::Publish(room, _) => *room,
+            Asked::Typing(room, _) | Asked::Read(room, _) | Asked::Unread(room) => *room,
             Asked::Ping | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => 0,
         };
         let bytes = command(&room_name(room));
@@ -138,7 +144,11 @@ impl Client {
             let sent = Sent { asked, papers: self.papers.len().saturating_sub(1), since: self.since };
             self.outstanding.insert(self.sequence, sent);
         }
-        let pings = frames::write_message(out, self.encoding, envelope, pieces, dice);
+        let pings = if self.inflater.is_some() && dice.chance(500) {
+            frames::write_deflated(out, self.encoding, envelope, pieces, dice)
+        } else {
+            frames::write_message(out, self.encoding, envelope, pieces, dice)
+        };
         self.pings.extend(pings);
     }
 }
