@@ -98,7 +98,12 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
     let per_address = plan.connections_per_address();
     let mut list = vec![
         format!("[server] max_connections: at least {}", args.connections),
-        format!("`ulimit -n`: about {} open files", u64::from(args.connections) + SERVER_FILES_BESIDE),
+        format!(
+            "`ulimit -n`: with engine epoll about {} open files; on io_uring sockets are direct descriptors, and more than \
+             [limits] slots_per_ring ({}) is enough",
+            u64::from(args.connections) + SERVER_FILES_BESIDE,
+            limits.slots_per_ring
+        ),
         format!("[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)", args.connecting),
     ];
     let mut raise = |key: &str, needed: u64, default: u64| {
