@@ -54,7 +54,7 @@ fn look(shard: usize, counts: &ShardCounts, clock: Clock, silent_ms: u64) {
         return;
     }
     // Between the end of its thread and the end of this one there is nobody to nudge.
-    if sys::nudge(thread).is_ok() && counts.nudges.fetch_add(1, Ordering::Relaxed) % NUDGES_PER_LINE == 0 {
+    if sys::nudge(thread).is_ok() && counts.nudges.fetch_add(1, Ordering::Relaxed).is_multiple_of(NUDGES_PER_LINE) {
         tracing::warn!(shard, silent_for_ms, "a shard has not turned and was nudged");
     }
 }
