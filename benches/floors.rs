@@ -18,12 +18,13 @@ fn main() {
         && flag == "--rounds-of"
     {
         let rounds = rounds.parse().expect("--rounds-of NAME N is our own call");
-        cases::all().iter_mut().filter(|case| case.name == name).for_each(|case| (case.run)(rounds));
+        cases::all().iter_mut().filter(|case| case.name == *name).for_each(|case| (case.run)(rounds));
         return;
     }
     let wanted = args.first().map_or("", String::as_str);
     let mut cases: Vec<Case> = cases::all().into_iter().filter(|case| case.name.contains(wanted)).collect();
     print_budget();
+    cases::print_savings();
     if Command::new("valgrind").arg("--version").output().is_ok_and(|out| out.status.success()) {
         count_instructions(&cases);
     } else {
@@ -49,8 +50,8 @@ fn print_budget() {
 fn count_instructions(cases: &[Case]) {
     println!("{:<48} {:>14} {:>8}", "case", "instructions", "per");
     for case in cases {
-        let few = instructions(case.name, case.rounds);
-        let many = instructions(case.name, case.rounds * 2);
+        let few = instructions(&case.name, case.rounds);
+        let many = instructions(&case.name, case.rounds * 2);
         let each = many.saturating_sub(few) as f64 / case.rounds as f64 / case.per_round as f64;
         println!("{:<48} {each:>14.1} {:>8}", case.name, case.unit);
     }
@@ -73,6 +74,6 @@ fn instructions(name: &str, rounds: u64) -> u64 {
 fn measure_time(cases: &mut [Case]) {
     let mut criterion = criterion::Criterion::default();
     for case in cases {
-        criterion.bench_function(case.name, |bencher| bencher.iter(|| (case.run)(1)));
+        criterion.bench_function(&case.name, |bencher| bencher.iter(|| (case.run)(1)));
     }
 }

@@ -57,6 +57,23 @@ fn two_tabs_talk_and_survive_the_server() {
     browser.screenshot(&bob, 1360, 820, true, &pictures.join("page-dark.png"));
     browser.screenshot(&bob, 400, 800, false, &pictures.join("page-phone.png"));
 
+    // Both browsers agreed on deflated messages, and a long one comes whole.
+    let probe = format!(
+        "new Promise((resolve) => {{
+           const probe = new WebSocket('ws://127.0.0.1:{port}/ws', ['throng.v1.json']);
+           probe.onopen = () => {{ resolve(probe.extensions); probe.close(); }};
+           probe.onclose = (event) => resolve('closed ' + event.code);
+         }})"
+    );
+    let agreed = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    assert_eq!(browser.run(&bob, &probe), agreed);
+    let long = "said over and over, ".repeat(150);
+    let long = long.trim();
+    say(&mut browser, &ann, long);
+    browser.wait(&bob, &heard("ann", long, 1));
+    say(&mut browser, &bob, "a short one");
+    browser.wait(&ann, &heard("bob", "a short one", 1));
+
     drop(server);
     for tab in [&ann, &bob] {
         browser.wait(tab, "['waiting', 'connecting'].includes(document.getElementById('state').dataset.state)");

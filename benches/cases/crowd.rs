@@ -7,7 +7,7 @@ use throng::base::{ConnKey, Encoding, Limits, Now, ShardId};
 use throng::shard::{Batch, Effect, Flush, Input, Rules, Shard, ShardConfig};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::token::sign_hs256;
-use throng::wire::{Claims, FrameKind, Grants, TokenVerifier, prove, write_frame};
+use throng::wire::{Claims, FrameKind, Grants, Payload, TokenVerifier, write_frame};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const NOW: Now = Now { mono_ms: 1_000, unix_ms: 1_790_000_000_000 };
@@ -17,13 +17,15 @@ pub(crate) struct Crowd {
     shards: Vec<Shard>,
     batch: Batch,
     publisher: ConnKey,
-    frame: Vec<u8>,
+    /// What the publisher says, in turn.
+    frames: Vec<Vec<u8>>,
+    said: usize,
     read: Vec<u8>,
 }
 
 impl Crowd {
-    /// Everybody joined, nothing unsent.
-    pub(crate) fn seat(shards: u16, members: usize) -> Self {
+    /// Everybody joined, nothing unsent. `deflates`: they agreed on deflated messages.
+    pub(crate) fn seat(shards: u16, members: usize, deflates: bool, payloads: Vec<Payload>) -> Self {
         let limits = Limits { sends_per_tick: u32::MAX, ..Limits::default() };
         let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
         let rules = Arc::new(Rules::new(limits, verifier, Grants::everything()));
@@ -42,21 +44,18 @@ impl Crowd {
             shards,
             batch: Batch::default(),
             publisher: ConnKey::new(0, 0, 0),
-            frame: Vec::new(),
+            frames: payloads.iter().map(said).collect(),
+            said: 0,
             read: Vec::new(),
         };
         for member in 0..members {
             let at = member % crowd.shards.len();
-            let conn = crowd.join(at, member);
+            let conn = crowd.join(at, member, deflates);
             if member == 0 {
                 crowd.publisher = conn;
             }
         }
         crowd.settle();
-        let mut text = Vec::new();
-        rmp::encode::write_str(&mut text, &"x".repeat(124)).expect("a Vec takes everything");
-        let data = prove(Encoding::MessagePack, &text, 32).expect("a string is portable");
-        crowd.frame = framed(&CommandOut::Publish { room: "chat:lobby", data, event: None, echo: None, key: None });
         crowd
     }
 
@@ -64,20 +63,22 @@ impl Crowd {
     pub(crate) fn publish(&mut self, times: u64) -> usize {
         for _ in 0..times {
             self.read.clear();
-            self.read.extend_from_slice(&self.frame);
+            self.read.extend_from_slice(&self.frames[self.said % self.frames.len()]);
+            self.said += 1;
             self.shards[0].handle(NOW, Input::Received { conn: self.publisher, bytes: &mut self.read });
         }
         self.settle()
     }
 
-    fn join(&mut self, at: usize, member: usize) -> ConnKey {
+    fn join(&mut self, at: usize, member: usize, deflates: bool) -> ConnKey {
         let sub = format!("user-{member:019}");
         let claims = Claims { sub: &sub, exp: NOW.unix_ms / 1_000 + 3_600, info: None, rooms: None };
         let token = sign_hs256(SECRET, &claims).expect("good claims");
+        let extension = if deflates { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
         let mut bytes = format!(
             "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: throng.v1.msgpack\r\n\
-             Authorization: Bearer {token}\r\n\r\n"
+             Authorization: Bearer {token}\r\n{extension}\r\n"
         )
         .into_bytes();
         let conn = self.shards[at].open(NOW, Ipv4Addr::LOCALHOST.into()).expect("room for a crowd");
@@ -112,6 +113,11 @@ impl Crowd {
             }
         }
     }
+}
+
+fn said(payload: &Payload) -> Vec<u8> {
+    let (room, data) = ("chat:lobby", payload.as_data());
+    framed(&CommandOut::Publish { room, data, event: None, echo: None, key: None })
 }
 
 /// A masked frame around a MessagePack command.

@@ -1,6 +1,7 @@
 //! What is measured: each case does a number of rounds of one thing that happens on the hot path.
 
 mod crowd;
+mod deflating;
 
 use std::hint::black_box;
 
@@ -8,14 +9,16 @@ use throng::base::{ClassId, Delivery, Encoding, Epoch, Identity, Limits, Now, Of
 use throng::room::{Post, Room};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{
-    FrameKind, FrameLimits, MessageOut, Partial, Payload, Reader, Role, decode, prove, write_frame, write_message,
+    FrameKind, FrameLimits, MessageOut, Partial, Payload, Press, Reader, Role, decode, prove, write_frame,
+    write_message,
 };
 
 use crowd::Crowd;
+pub(crate) use deflating::print_savings;
 
 /// One thing to count.
 pub(crate) struct Case {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// What one of `per_round` is.
     pub(crate) unit: &'static str,
     pub(crate) per_round: u64,
@@ -42,6 +45,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.push(delivered("two shards: publish to a room of 50", 2, 50, 1, 50));
     cases.push(delivered("one shard: 20 publishes a tick to a room of 50", 1, 50, 20, 1_000));
     cases.push(delivered("one shard: publish to a pair", 1, 2, 1, 2));
+    cases.extend(deflating::all());
     cases
 }
 
@@ -73,7 +77,7 @@ fn frames_in(name: &'static str, bytes: usize) -> Case {
             black_box(reader.next(&mut partial).is_ok());
         }
     };
-    Case { name, unit: "frame", per_round: 1, rounds: 20_000, run: Box::new(run) }
+    Case { name: name.to_owned(), unit: "frame", per_round: 1, rounds: 20_000, run: Box::new(run) }
 }
 
 fn decode_publish(name: &'static str, encoding: Encoding) -> Case {
@@ -88,7 +92,7 @@ fn decode_publish(name: &'static str, encoding: Encoding) -> Case {
             black_box(decode(encoding, black_box(&message), &limits).is_ok());
         }
     };
-    Case { name, unit: "publish", per_round: 1, rounds: 20_000, run: Box::new(run) }
+    Case { name: name.to_owned(), unit: "publish", per_round: 1, rounds: 20_000, run: Box::new(run) }
 }
 
 fn message_out(name: &'static str, encoding: Encoding) -> Case {
@@ -110,7 +114,7 @@ fn message_out(name: &'static str, encoding: Encoding) -> Case {
             black_box(write_message(&mut out, encoding, &message));
         }
     };
-    Case { name, unit: "message", per_round: 1, rounds: 20_000, run: Box::new(run) }
+    Case { name: name.to_owned(), unit: "message", per_round: 1, rounds: 20_000, run: Box::new(run) }
 }
 
 fn proved(name: &'static str, encoding: Encoding) -> Case {
@@ -120,7 +124,7 @@ fn proved(name: &'static str, encoding: Encoding) -> Case {
             black_box(prove(encoding, black_box(payload.bytes()), 32).is_ok());
         }
     };
-    Case { name, unit: "payload", per_round: 1, rounds: 20_000, run: Box::new(run) }
+    Case { name: name.to_owned(), unit: "payload", per_round: 1, rounds: 20_000, run: Box::new(run) }
 }
 
 fn room_append() -> Case {
@@ -129,24 +133,31 @@ fn room_append() -> Case {
         Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT, Delivery::Reliable);
     let payload = payload(Encoding::MessagePack, 124);
     let from = Identity::new("user-0123456789abcdef012", None).expect("a good user");
-    let mut scratch = Vec::new();
+    let mut scratch = Press::default();
     let run = move |rounds| {
         for _ in 0..rounds {
             let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
             black_box(room.append(Now::default(), &post, bounds, &mut scratch));
         }
     };
-    Case { name: "room: append to a full log", unit: "message", per_round: 1, rounds: 20_000, run: Box::new(run) }
+    Case {
+        name: "room: append to a full log".to_owned(),
+        unit: "message",
+        per_round: 1,
+        rounds: 20_000,
+        run: Box::new(run),
+    }
 }
 
 /// Publishes by one member of a room, written to all others, from the publisher's bytes to the batch.
 fn delivered(name: &'static str, shards: u16, members: usize, publishes: u64, per_round: u64) -> Case {
     let mut crowd: Option<Crowd> = None;
     let run = move |rounds| {
-        let crowd = crowd.get_or_insert_with(|| Crowd::seat(shards, members));
+        let crowd =
+            crowd.get_or_insert_with(|| Crowd::seat(shards, members, false, vec![payload(Encoding::MessagePack, 124)]));
         for _ in 0..rounds {
             black_box(crowd.publish(publishes));
         }
     };
-    Case { name, unit: "delivery", per_round, rounds: 500, run: Box::new(run) }
+    Case { name: name.to_owned(), unit: "delivery", per_round, rounds: 500, run: Box::new(run) }
 }

@@ -1,15 +1,20 @@
 //! The command line; every option is also an environment variable `THRONG_LOAD_…`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::churn::ChurnArgs;
+use crate::find::FindArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
+use crate::report::ReportArgs;
 use crate::schedule::Arrivals;
 use crate::siege::SiegeArgs;
+use crate::slo::Slo;
 use crate::source::Net;
+use crate::stage::StageSpec;
 use crate::storm::StormArgs;
 
 /// Loads rooms, measures from the intended send time, and proves that every message came once, in order.
@@ -25,8 +30,25 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// One crowd, one phase, one verdict.
+    /// A crowd under load, phase by phase, and a verdict. A scenario's name, or a file that holds one, comes first;
+    /// every option here is a key of it.
+    #[command(override_usage = "throng-load run [SCENARIO|FILE.toml] [OPTIONS]")]
     Run(Box<RunArgs>),
+    /// What a run needs of this host and of the server, without any traffic.
+    #[command(override_usage = "throng-load plan [SCENARIO|FILE.toml] [OPTIONS]")]
+    Plan(Box<RunArgs>),
+    /// The largest value that keeps an SLO: doubled, bisected, confirmed with repeats; and what was the limit above it.
+    #[command(override_usage = "throng-load find <WHAT> [SCENARIO|FILE.toml] --slo <SLO> [OPTIONS]")]
+    Find(Box<FindArgs>),
+    /// One result as a table, or two beside each other; as HTML; and whether the second got worse.
+    Report(ReportArgs),
+    /// The scenarios that come with the program.
+    List,
+    /// A scenario as TOML to edit, with every other key as a comment.
+    Show {
+        /// One of `list`.
+        name: String,
+    },
     /// The highest rate that keeps the SLO, then twice that: what is kept of the peak.
     Bisect(Box<BisectArgs>),
     /// Connections that come and go in rounds; whether memory, rows, sockets and rings return.
@@ -43,6 +65,26 @@ pub(crate) enum Command {
     /// One worker process of a run; reads its orders from standard input.
     #[command(hide = true)]
     Worker,
+}
+
+impl Cli {
+    /// Notes the scenario that moved the defaults, for the report.
+    pub(crate) fn name_scenario(&mut self, name: Option<String>) {
+        match &mut self.command {
+            Command::Run(args) | Command::Plan(args) => args.scenario = name,
+            Command::Find(args) => args.run.scenario = name,
+            Command::Bisect(_)
+            | Command::Churn(_)
+            | Command::Floor(_)
+            | Command::List
+            | Command::Report(_)
+            | Command::Show { .. }
+            | Command::Siege(_)
+            | Command::Sink(_)
+            | Command::Storm(_)
+            | Command::Worker => {}
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -86,6 +128,10 @@ pub(crate) struct RunArgs {
     /// answer at least one heartbeat. Replaces --duration.
     #[arg(long, env = "THRONG_LOAD_HOLD", value_parser = positive)]
     pub(crate) hold: Option<f64>,
+    /// A phase: `name=spike,times=5,duration=10`; may be given again, or several with `;` between. `times` multiplies the
+    /// rate (`0.1..1`: it rises), `warmup`, `arrivals` and `slo` may stand in it. Replaces --duration.
+    #[arg(long, env = "THRONG_LOAD_PHASE", value_delimiter = ';')]
+    pub(crate) phase: Vec<StageSpec>,
     /// Seconds of rest after the last join and again after the run, before the server's memory is read.
     #[arg(long, env = "THRONG_LOAD_REST", default_value = "0", value_parser = not_negative)]
     pub(crate) rest: f64,
@@ -138,6 +184,10 @@ pub(crate) struct RunArgs {
     /// Where order and phase of sending come from. Default: the clock; printed.
     #[arg(long, env = "THRONG_LOAD_SEED")]
     pub(crate) seed: Option<u64>,
+    /// What must hold: `p99<100ms,lost=0`; p50 to p99.9 and max of deliveries, `ack.p99` of answers to publishes,
+    /// `join.p99` of coming in, refused=0. Loss and other faults fail a run in any case.
+    #[arg(long, env = "THRONG_LOAD_SLO")]
+    pub(crate) slo: Option<Slo>,
     /// 99 of 100 deliveries must come within so many milliseconds from the intended time.
     #[arg(long, env = "THRONG_LOAD_SLO_P99_MS", value_parser = positive)]
     pub(crate) slo_p99_ms: Option<f64>,
@@ -150,6 +200,18 @@ pub(crate) struct RunArgs {
     /// The server's process on this host: reports its CPU time and private memory.
     #[arg(long, env = "THRONG_LOAD_SERVER_PID")]
     pub(crate) server_pid: Option<u32>,
+    /// The server's admin listener: its `/metrics` is asked once a second and goes into the report.
+    #[arg(long, env = "THRONG_LOAD_ADMIN")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Writes the report there as one HTML file that needs nothing else.
+    #[arg(long, env = "THRONG_LOAD_HTML")]
+    pub(crate) html: Option<PathBuf>,
+    /// What is tested, for the report's header. Default: the commit of the git checkout this is started in.
+    #[arg(long, env = "THRONG_LOAD_COMMIT")]
+    pub(crate) commit: Option<String>,
+    /// The scenario whose values were defaults.
+    #[arg(skip)]
+    pub(crate) scenario: Option<String>,
 }
 
 #[derive(Args, Clone)]

@@ -3,6 +3,8 @@
 //! One standing crowd serves all probes; a probe that cost it a connection, or left an account open, is followed by
 //! a fresh one, so that no probe pays for the one before.
 
+use std::rc::Rc;
+
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
@@ -37,19 +39,20 @@ pub(crate) struct Probe {
     generator_busiest_worker: f64,
 }
 
-struct Search<'a> {
-    plan: &'a Plan,
-    crowd: Option<Standing<'a>>,
+struct Search {
+    plan: Rc<Plan>,
+    crowd: Option<Standing>,
     probes: Vec<Probe>,
 }
 
 pub(crate) fn bisect(args: BisectArgs) -> Result<Found> {
     let BisectArgs { run, from, to, steps, keep } = args;
     ensure!(from < to, "--from {from} must be below --to {to}");
+    ensure!(run.phase.is_empty(), "bisecting measures one phase at a time: without --phase");
     ensure!(run.slo_p99_ms.is_some(), "--slo-p99-ms is what bisecting goes by");
-    let plan = Plan::new(run)?;
+    let plan = Rc::new(Plan::new(run)?);
     eprint!("plan (the rate is bisected from {from} to {to})\n{}", plan.describe());
-    let mut search = Search { plan: &plan, crowd: None, probes: Vec::new() };
+    let mut search = Search { plan, crowd: None, probes: Vec::new() };
     let found = search.find(from, to, steps, keep)?;
     if let Some(crowd) = search.crowd {
         crowd.dismiss()?;
@@ -57,7 +60,7 @@ pub(crate) fn bisect(args: BisectArgs) -> Result<Found> {
     Ok(found)
 }
 
-impl Search<'_> {
+impl Search {
     fn find(&mut self, from: f64, to: f64, steps: u32, keep: f64) -> Result<Found> {
         let slo_p99_ms = self.plan.args.slo_p99_ms.unwrap_or(f64::INFINITY);
         let first = self.probe(from)?;
@@ -98,9 +101,9 @@ impl Search<'_> {
     fn probe(&mut self, rate: f64) -> Result<Report> {
         let mut crowd = match self.crowd.take() {
             Some(crowd) => crowd,
-            None => Standing::open(self.plan)?,
+            None => Standing::open(self.plan.clone())?,
         };
-        let report = crowd.phase(rate)?;
+        let report = crowd.phase(&self.plan.stage(rate))?;
         if report.crowd_is_whole() {
             self.crowd = Some(crowd);
         } else {
@@ -125,13 +128,13 @@ impl Probe {
     fn line(&self) -> String {
         let cpu = self.server_cpu_s_per_million.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
         format!(
-            "{:>10.1} messages/s  {:>10.0} deliveries/s  p50 {:>8.2} ms  p99 {:>8.2} ms  server {cpu} CPU s/million  generator {:.0} %  {:?}",
+            "{:>10.1} messages/s  {:>10.0} deliveries/s  p50 {:>8.2} ms  p99 {:>8.2} ms  server {cpu} CPU s/million  generator {:.0} %  {}",
             self.rate_per_s,
             self.deliveries_per_s,
             self.p50_ms,
             self.p99_ms,
             self.generator_busiest_worker * 100.0,
-            self.verdict
+            self.verdict.words()
         )
     }
 }
@@ -147,8 +150,10 @@ impl std::fmt::Display for Found {
                 writeln!(f, "\nbest: {:.1} messages/s at p99 <= {} ms{best}", best.asked.rate_per_s, self.slo_p99_ms)?;
                 writeln!(
                     f,
-                    "\ntwice that offered ({:.1} messages/s): {:.0} deliveries/s, {kept:.1} % of the peak kept, verdict {:?}",
-                    overload.asked.rate_per_s, overload.rates.deliveries_per_s, overload.verdict
+                    "\ntwice that offered ({:.1} messages/s): {:.0} deliveries/s, {kept:.1} % of the peak kept, verdict: {}",
+                    overload.asked.rate_per_s,
+                    overload.rates.deliveries_per_s,
+                    overload.verdict.words()
                 )?;
                 overload.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
             }

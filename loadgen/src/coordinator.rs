@@ -2,35 +2,52 @@
 
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
+use crate::about::About;
 use crate::args::{RunArgs, Switch};
+use crate::edges::{Edges, Spent};
 use crate::latency::Latencies;
-use crate::orders::{Order, Parted, PhaseResult, Progress, Ready, Wire, WorkerReport};
+use crate::live::Live;
+use crate::orders::{Order, Parted, Ready, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
-use crate::report::{Asked, Opened, Report, Server};
-use crate::schedule::Arrivals;
+use crate::report::{Asked, Measured, Opened, Report, Server};
+use crate::stage::Stage;
 use crate::sys::{self, Epoll};
+use crate::timeline::Timeline;
+use crate::watch::Watch;
 
 /// From the order to run until the first message may be due: every worker must have read it.
 const LEAD_NS: u64 = 500_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// One crowd, one phase.
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
-    let plan = Plan::new(args)?;
+    let plan = Rc::new(Plan::new(args)?);
     eprint!("plan\n{}", plan.describe());
-    let mut crowd = Standing::open(&plan)?;
-    let report = crowd.phase(plan.rate)?;
+    let mut crowd = Standing::open(plan.clone())?;
+    let mut measured = Vec::new();
+    for stage in &plan.stages {
+        measured.push(crowd.measure(stage)?);
+        // Whoever was lost in a phase would be missing in the next, and be blamed on it.
+        if measured.last().is_some_and(Measured::is_broken) {
+            break;
+        }
+    }
+    let mut report = crowd.report(&measured)?;
+    let left_out: Vec<&str> = plan.stages[measured.len()..].iter().map(|stage| stage.name.as_str()).collect();
+    if !left_out.is_empty() {
+        report.reasons.push(format!("not run after that: {}", left_out.join(", ")));
+    }
     crowd.dismiss()?;
     Ok(report)
 }
 
 /// A crowd that sits in its rooms and can be put under load, more than once.
-pub(crate) struct Standing<'a> {
-    plan: &'a Plan,
+pub(crate) struct Standing {
+    plan: Rc<Plan>,
     workers: Vec<Worker>,
     epoll: Epoll,
     opened: Opened,
@@ -38,7 +55,10 @@ pub(crate) struct Standing<'a> {
     memory: (u64, f64),
     server: Option<Watched>,
     phases: u64,
-    line: ProgressLine,
+    about: About,
+    timeline: Timeline,
+    watch: Watch,
+    live: Live,
 }
 
 struct Worker {
@@ -46,7 +66,6 @@ struct Worker {
     orders: Option<ChildStdin>,
     reports: ChildStdout,
     unread: Vec<u8>,
-    progress: Progress,
 }
 
 /// The server's process and what it was before and after the joins.
@@ -57,20 +76,32 @@ struct Watched {
     memory_joined: u64,
 }
 
-impl<'a> Standing<'a> {
+impl Standing {
     /// Starts the workers and waits until everybody sits.
-    pub(crate) fn open(plan: &'a Plan) -> Result<Self> {
+    pub(crate) fn open(plan: Rc<Plan>) -> Result<Self> {
         let mut server = plan.args.server_pid.map(Watched::new).transpose()?;
         let epoll = Epoll::new(plan.crowds.len())?;
         let mut workers = Vec::new();
         for index in 0..plan.crowds.len() {
-            workers.push(Worker::start(plan, index, &epoll)?);
+            workers.push(Worker::start(&plan, index, &epoll)?);
         }
         let opened =
             Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
-        let line = ProgressLine::new();
-        let mut crowd = Self { plan, workers, epoll, opened, memory: (0, 0.0), server: None, phases: 0, line };
-        let from_ns = sys::monotonic_ns();
+        let (rest_s, from_ns) = (plan.args.rest, sys::monotonic_ns());
+        let process = server.as_ref().map(|server| server.process);
+        let mut crowd = Self {
+            about: About::now(plan.args.commit.as_deref()),
+            timeline: Timeline::new(workers.len()),
+            watch: Watch::new(process, plan.args.admin, plan.origin_ns)?,
+            live: Live::new(plan.origin_ns, from_ns, plan.args.connections),
+            plan,
+            workers,
+            epoll,
+            opened,
+            memory: (0, 0.0),
+            server: None,
+            phases: 0,
+        };
         let ready = crowd.collect(|report| match report {
             WorkerReport::Ready(ready) => Some(*ready),
             WorkerReport::Progress(_)
@@ -79,7 +110,7 @@ impl<'a> Standing<'a> {
             | WorkerReport::Failed { .. } => None,
         })?;
         crowd.on_ready(&ready, (sys::monotonic_ns() - from_ns) as f64 / 1e9);
-        crowd.rest(plan.args.rest)?;
+        crowd.rest(rest_s)?;
         if let Some(server) = &mut server {
             server.memory_joined = server.memory()?;
         }
@@ -87,19 +118,30 @@ impl<'a> Standing<'a> {
         Ok(crowd)
     }
 
-    /// One measured phase at `rate` messages a second.
-    pub(crate) fn phase(&mut self, rate: f64) -> Result<Report> {
-        let plan = self.plan;
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// One measured phase by itself.
+    pub(crate) fn phase(&mut self, stage: &Stage) -> Result<Report> {
+        let measured = self.measure(stage)?;
+        self.report(&[measured])
+    }
+
+    /// Puts the crowd through a phase and waits until everything owed has come, or has not.
+    pub(crate) fn measure(&mut self, stage: &Stage) -> Result<Measured> {
+        let plan = self.plan.clone();
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
-        let span_ms = (plan.warmup_s + plan.duration_s) * 1e3;
+        let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
         let heartbeat_needed = plan.args.hold.is_some() && span_ms >= 2.0 * self.opened.heartbeat_ms as f64;
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            let phase = plan.phase(index, self.phases, rate, start_ns, heartbeat_needed);
+            let phase = plan.phase(index, self.phases, stage, start_ns, heartbeat_needed);
             worker.order(&Order::Run(phase))?;
         }
         self.phases += 1;
-        let window_from_ns = plan.origin_ns + start_ns + (plan.warmup_s * 1e9) as u64;
-        let window_to_ns = window_from_ns + (plan.duration_s * 1e9) as u64;
+        let window_from_ns = plan.origin_ns + start_ns + (stage.warmup_s * 1e9) as u64;
+        let window_to_ns = window_from_ns + (stage.duration_s * 1e9) as u64;
+        self.live.begin(stage, plan.origin_ns + start_ns, window_to_ns);
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
@@ -108,9 +150,21 @@ impl<'a> Standing<'a> {
             | WorkerReport::Parted(_)
             | WorkerReport::Failed { .. } => None,
         })?;
-        self.rest(plan.args.rest)?;
-        let server = self.server_report(&edges, &results)?;
-        Ok(Report::new(self.asked(rate), self.opened.clone(), self.memory, server, &results))
+        let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
+        let window_s = (since(window_from_ns), since(window_to_ns));
+        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results })
+    }
+
+    /// Merges and judges the phases since the last report.
+    pub(crate) fn report(&mut self, measured: &[Measured]) -> Result<Report> {
+        self.rest(self.plan.args.rest)?;
+        let spent = Spent::sum(measured.iter().map(|phase| &phase.spent));
+        let server = self.server_report(&spent, measured)?;
+        let host = spent.host();
+        let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
+        report.about = Some(self.about.clone());
+        report.timeline = self.timeline.seconds();
+        Ok(report)
     }
 
     /// Closes every connection, half of them with a close frame and half by a reset.
@@ -173,14 +227,14 @@ impl<'a> Standing<'a> {
         while picked.iter().any(Option::is_none) {
             let now_ns = sys::monotonic_ns();
             edges.pass(now_ns);
-            self.line.print(now_ns, &self.workers);
-            let wake_ns = edges.wake_ns().min(self.line.at_ns);
+            self.look(now_ns);
+            let wake_ns = edges.wake_ns().min(self.live.at_ns());
             let found = self.epoll.wait(wake_ns.saturating_sub(now_ns))?;
             for event in 0..found {
                 let index = self.epoll.event(event).token as usize;
                 for report in self.workers[index].read_reports()? {
                     match report {
-                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
                         other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
                             if let Some(report) = pick(other) {
@@ -194,6 +248,14 @@ impl<'a> Standing<'a> {
         Ok(picked.into_iter().flatten().collect())
     }
 
+    /// Once a second: what is seen of the server, and what is shown of the run.
+    fn look(&mut self, now_ns: u64) {
+        if now_ns >= self.live.at_ns() {
+            self.watch.look(now_ns - self.plan.origin_ns, &mut self.timeline);
+        }
+        self.live.show(now_ns, &self.timeline);
+    }
+
     /// Lets time pass; a worker that fails meanwhile ends the run.
     fn rest(&mut self, seconds: f64) -> Result<()> {
         let until_ns = sys::monotonic_ns() + (seconds * 1e9) as u64;
@@ -202,13 +264,13 @@ impl<'a> Standing<'a> {
             if now_ns >= until_ns {
                 return Ok(());
             }
-            self.line.print(now_ns, &self.workers);
-            let found = self.epoll.wait(until_ns.min(self.line.at_ns).saturating_sub(now_ns))?;
+            self.look(now_ns);
+            let found = self.epoll.wait(until_ns.min(self.live.at_ns()).saturating_sub(now_ns))?;
             for event in 0..found {
                 let index = self.epoll.event(event).token as usize;
                 for report in self.workers[index].read_reports()? {
                     match report {
-                        WorkerReport::Progress(progress) => self.workers[index].progress = progress,
+                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
                         WorkerReport::Failed { sentence } => bail!("{sentence}"),
                         WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_) => {}
                     }
@@ -217,29 +279,36 @@ impl<'a> Standing<'a> {
         }
     }
 
-    fn server_report(&self, edges: &Edges, results: &[PhaseResult]) -> Result<Option<Server>> {
+    fn server_report(&self, spent: &Spent, measured: &[Measured]) -> Result<Option<Server>> {
         let Some(watched) = &self.server else { return Ok(None) };
         let memory_after = watched.memory()?;
-        let cpu_s = edges.cpu_ns().context("the server's process ended during the run")? as f64 / 1e9;
-        let deliveries: u64 = results.iter().map(|result| result.received_in_window).sum();
+        let cpu_s = spent.cpu_ns.context("the server's process ended during the run")? as f64 / 1e9;
+        let results = measured.iter().flat_map(|phase| &phase.results);
+        let deliveries: u64 = results.map(|result| result.received_in_window).sum();
+        let seconds: f64 = measured.iter().map(|phase| phase.stage.duration_s).sum();
         let per_connection =
             |bytes: u64| bytes.saturating_sub(watched.memory_before) as f64 / f64::from(self.plan.args.connections);
         Ok(Some(Server {
             pid: watched.pid,
             cpu_s,
-            cores_busy: cpu_s / self.plan.duration_s,
+            cores_busy: cpu_s / seconds,
             cpu_s_per_million_deliveries: (deliveries > 0).then(|| cpu_s * 1e6 / deliveries as f64),
             memory_before: watched.memory_before,
             memory_joined: watched.memory_joined,
             memory_after,
             bytes_per_connection_joined: per_connection(watched.memory_joined),
             bytes_per_connection_after: per_connection(memory_after),
+            busiest_thread: spent.busiest_thread(seconds),
         }))
     }
 
-    fn asked(&self, rate: f64) -> Asked {
-        let (plan, args) = (self.plan, &self.plan.args);
+    fn asked(&self, measured: &[Measured]) -> Asked {
+        let (plan, args) = (&*self.plan, &self.plan.args);
+        let stages = || measured.iter().map(|phase| &phase.stage);
+        let duration_s: f64 = stages().map(|stage| stage.duration_s).sum();
+        let rate = stages().map(|stage| stage.rate * stage.duration_s).sum::<f64>() / duration_s;
         Asked {
+            scenario: args.scenario.clone(),
             url: args.url.clone(),
             connections: args.connections,
             rooms: plan.rooms,
@@ -247,17 +316,11 @@ impl<'a> Standing<'a> {
             publishers_per_room: plan.publishers,
             rate_per_s: rate,
             deliveries_per_s: rate * f64::from(plan.hearers()),
-            warmup_s: plan.warmup_s,
-            duration_s: plan.duration_s,
+            warmup_s: stages().map(|stage| stage.warmup_s).sum(),
+            duration_s,
             payload_bytes: args.payload,
-            encoding: match args.encoding {
-                Wire::Msgpack => "msgpack",
-                Wire::Json => "json",
-            },
-            arrivals: match args.arrivals {
-                Arrivals::Even => "even",
-                Arrivals::Poisson => "poisson",
-            },
+            encoding: args.encoding,
+            arrivals: args.arrivals,
             acks: plan.rules.acks,
             own_copies: plan.rules.own_copy,
             presence: args.presence == Switch::On,
@@ -265,6 +328,7 @@ impl<'a> Standing<'a> {
             workers: plan.crowds.len(),
             seed: plan.seed,
             run: plan.run.clone(),
+            slo: plan.slo.clone(),
             slo_p99_ms: args.slo_p99_ms,
             lateness_p99_ms_max: args.lateness_p99_ms,
         }
@@ -284,7 +348,7 @@ impl Worker {
         let orders = child.stdin.take();
         sys::set_nonblocking(&reports)?;
         epoll.add(&reports, index as u64)?;
-        let mut worker = Self { child, orders, reports, unread: Vec::new(), progress: Progress::default() };
+        let mut worker = Self { child, orders, reports, unread: Vec::new() };
         worker.order(&Order::Open(Box::new(plan.crew(index))))?;
         Ok(worker)
     }
@@ -348,83 +412,5 @@ impl Watched {
         self.process
             .memory_bytes()
             .with_context(|| format!("--server-pid {pid}: its memory cannot be read; run as the same user"))
-    }
-}
-
-/// Reads the server's CPU time at the window's edges.
-struct Edges {
-    process: Option<Process>,
-    at_ns: [u64; 2],
-    cpu_ns: [Option<u64>; 2],
-    passed: usize,
-}
-
-impl Edges {
-    fn new(process: Option<Process>, from_ns: u64, to_ns: u64) -> Self {
-        Self { process, at_ns: [from_ns, to_ns], cpu_ns: [None; 2], passed: 0 }
-    }
-
-    fn none() -> Self {
-        Self::new(None, 0, 0)
-    }
-
-    fn wake_ns(&self) -> u64 {
-        self.process.and_then(|_| self.at_ns.get(self.passed).copied()).unwrap_or(u64::MAX)
-    }
-
-    fn pass(&mut self, now_ns: u64) {
-        let Some(process) = self.process else { return };
-        while self.at_ns.get(self.passed).is_some_and(|at_ns| *at_ns <= now_ns) {
-            self.cpu_ns[self.passed] = process.cpu_ns();
-            self.passed += 1;
-        }
-    }
-
-    fn cpu_ns(&self) -> Option<u64> {
-        Some(self.cpu_ns[1]?.saturating_sub(self.cpu_ns[0]?))
-    }
-}
-
-/// One line a second on standard error.
-struct ProgressLine {
-    start_ns: u64,
-    at_ns: u64,
-    before: Progress,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        let start_ns = sys::monotonic_ns();
-        Self { start_ns, at_ns: start_ns + SECOND_NS, before: Progress::default() }
-    }
-
-    fn print(&mut self, now_ns: u64, workers: &[Worker]) {
-        if now_ns < self.at_ns {
-            return;
-        }
-        self.at_ns = now_ns + SECOND_NS;
-        let mut all = Progress::default();
-        for progress in workers.iter().map(|worker| &worker.progress) {
-            all.open += progress.open;
-            all.cut += progress.cut;
-            all.sent += progress.sent;
-            all.received += progress.received;
-            all.refused += progress.refused;
-            all.faults += progress.faults;
-        }
-        let before = std::mem::replace(&mut self.before, all);
-        eprintln!(
-            "{:>6.1} s  open {} ({:+})  sent {} ({}/s)  heard {} ({}/s)  refused {}  cut {}  faults {}",
-            (now_ns - self.start_ns) as f64 / 1e9,
-            all.open,
-            all.open as i64 - before.open as i64,
-            all.sent,
-            all.sent - before.sent,
-            all.received,
-            all.received - before.received,
-            all.refused,
-            all.cut,
-            all.faults
-        );
     }
 }

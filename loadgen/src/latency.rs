@@ -31,6 +31,22 @@ impl Latencies {
         self.0.add(&other.0).expect("all histograms here have the same range");
     }
 
+    /// What came since `earlier`, which is a copy of this one from before.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut since = self.clone();
+        since.0.subtract(&earlier.0).expect("an earlier copy holds nothing that this one does not");
+        since
+    }
+
+    /// Quantile (0 to 1) and milliseconds, closer towards the end; empty when nothing was recorded.
+    pub(crate) fn points(&self) -> Vec<(f64, f64)> {
+        // Beyond one in so many there is nothing but the greatest.
+        let known = QUANTILES.iter().filter(|quantile| (1.0 - **quantile) * self.0.len() as f64 >= 1.0);
+        let points = known.map(|quantile| (*quantile, self.0.value_at_quantile(*quantile) as f64 / 1_000.0));
+        let end = (!self.0.is_empty()).then(|| (1.0, self.0.max() as f64 / 1_000.0));
+        points.chain(end).collect()
+    }
+
     pub(crate) fn quantiles(&self) -> Quantiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1_000.0;
         Quantiles {
@@ -60,6 +76,10 @@ impl<'de> Deserialize<'de> for Latencies {
     }
 }
 
+const QUANTILES: [f64; 17] = [
+    0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 0.999_5, 0.999_9, 0.999_95, 0.999_99, 0.999_995,
+    0.999_999,
+];
 const HOUR_US: u64 = 3_600_000_000;
 
 #[cfg(test)]
@@ -78,6 +98,30 @@ mod tests {
         let (one, merged) = (one.quantiles(), left.quantiles());
         assert_eq!((one.count, one.p50_ms, one.p99_ms), (merged.count, merged.p50_ms, merged.p99_ms));
         assert!((one.max_ms - merged.max_ms).abs() <= one.max_ms / 1_000.0, "the greatest within its step");
+    }
+
+    #[test]
+    fn what_came_since_is_the_difference() {
+        let mut all = Latencies::new();
+        (0..100).for_each(|_| all.record_ns(5_000_000));
+        let earlier = all.clone();
+        (0..50).for_each(|_| all.record_ns(80_000_000));
+        let since = all.since(&earlier).quantiles();
+        assert_eq!((since.count, since.p50_ms.round()), (50, 80.0));
+        assert_eq!(all.since(&all).quantiles().count, 0);
+    }
+
+    #[test]
+    fn points_end_where_there_is_nothing_left_to_tell_apart() {
+        let mut all = Latencies::new();
+        (1..=1_000_u64).for_each(|ms| all.record_ns(ms * 1_000_000));
+        let points = all.points();
+        assert!(points.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 <= two[1].1), "{points:?}");
+        assert_eq!(
+            points.iter().map(|point| point.0).filter(|quantile| *quantile > 0.99).collect::<Vec<_>>(),
+            [0.995, 0.999, 1.0]
+        );
+        assert!(Latencies::new().points().is_empty());
     }
 
     #[test]

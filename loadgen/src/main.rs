@@ -2,33 +2,44 @@
 //! message reached everyone who sat there, once, in order.
 //!
 //! ```text
-//!  main ─► plan ─► coordinator ──orders──► worker processes ─► connections, openings, phase
-//!                      │       ◄─reports──        │
-//!                    report                     proof (pure), schedule (pure), payload
+//!  main ─► scenario ─► plan ─► coordinator ──orders──► worker processes ─► connections, openings, phase
+//!                        find ─┘   │   │   ◄─reports──        │
+//!        report (table, JSON, HTML)┘   timeline, live      proof (pure), schedule (pure), payload
 //! ```
 //!
 //! Uses `wire` and `base` of the house and nothing above. Must never pass what it could not judge, and never call
 //! its own limit the server's.
 
+mod about;
 mod args;
 mod bisect;
 mod churn;
 mod coordinator;
+mod edges;
+mod find;
 mod floor;
 mod latency;
+mod live;
 mod mix;
+mod nearest;
+mod needs;
 mod orders;
 mod payload;
 mod plan;
 mod proc;
 mod proof;
 mod report;
+mod scenario;
 mod schedule;
 mod siege;
+mod slo;
 mod source;
+mod stage;
 mod storm;
 mod sys;
+mod timeline;
 mod token;
+mod watch;
 mod worker;
 
 use std::fmt::Display;
@@ -36,10 +47,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use serde::Serialize;
 
-use args::{Cli, Command};
+use args::Command;
+use scenario::Wrong;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,9 +59,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SET_UP: u8 = 4;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match scenario::parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Wrong::Scenario(problems)) => {
+            problems.iter().for_each(|problem| eprintln!("throng-load: {problem}"));
+            return ExitCode::from(SET_UP);
+        }
+        Err(Wrong::Clap(error)) => {
             let code = if error.use_stderr() { SET_UP } else { 0 };
             error.print().unwrap_or_default();
             return ExitCode::from(code);
@@ -68,14 +83,44 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<u8> {
     match command {
         Command::Run(args) => {
-            let json = args.json.clone();
+            let (json, html) = (args.json.clone(), args.html.clone());
             let report = coordinator::run(*args)?;
+            if let Some(html) = &html {
+                report::write_html(html, &[&report])?;
+            }
             publish(json.as_deref(), &report)?;
             Ok(report.exit_code)
         }
+        Command::Plan(args) => {
+            let json = args.json.clone();
+            let needs = needs::needs(*args)?;
+            publish(json.as_deref(), &needs)?;
+            Ok(needs.exit_code)
+        }
+        Command::Find(args) => {
+            let (json, html) = (args.run.json.clone(), args.run.html.clone());
+            let found = find::find(*args)?;
+            if let (Some(html), Some(report)) = (&html, &found.report) {
+                report::write_html(html, &[report])?;
+            }
+            publish(json.as_deref(), &found)?;
+            Ok(found.exit_code)
+        }
+        Command::Report(args) => report::command(&args),
+        Command::List => {
+            print!("{}", scenario::list());
+            Ok(0)
+        }
+        Command::Show { name } => {
+            print!("{}", scenario::show(&name).map_err(anyhow::Error::msg)?);
+            Ok(0)
+        }
         Command::Bisect(args) => {
-            let json = args.run.json.clone();
+            let (json, html) = (args.run.json.clone(), args.run.html.clone());
             let found = bisect::bisect(*args)?;
+            if let (Some(html), Some(best)) = (&html, &found.best) {
+                report::write_html(html, &[best])?;
+            }
             publish(json.as_deref(), &found)?;
             Ok(found.exit_code)
         }

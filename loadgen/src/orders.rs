@@ -7,7 +7,7 @@ use throng::base::Encoding;
 
 use crate::latency::Latencies;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
-use crate::schedule::Arrivals;
+use crate::schedule::{Arrivals, Slope};
 use crate::source::Sources;
 
 /// How envelopes are written; the form of [`Encoding`] that the command line and JSON know.
@@ -60,6 +60,7 @@ pub(crate) struct Crew {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Phase {
     pub(crate) arrivals: Arrivals,
+    pub(crate) slope: Slope,
     pub(crate) start_ns: u64,
     /// Sent and proved, but not measured.
     pub(crate) warmup_ns: u64,
@@ -98,7 +99,8 @@ pub(crate) enum Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WorkerReport {
-    Progress(Progress),
+    /// Once a second, and at the end of a phase.
+    Progress(Box<Interval>),
     /// Every connection sits in its room.
     Ready(Box<Ready>),
     Phase(Box<PhaseResult>),
@@ -127,6 +129,20 @@ pub(crate) struct Progress {
     pub(crate) received: u64,
     pub(crate) refused: u64,
     pub(crate) faults: u64,
+}
+
+/// What passed at one worker since it said so the last time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Interval {
+    /// The second since the run's origin that this belongs to.
+    pub(crate) second: u64,
+    pub(crate) totals: Progress,
+    /// Of measured messages.
+    pub(crate) delivery: Latencies,
+    pub(crate) lateness: Latencies,
+    /// CPU time, and time it waited for a core.
+    pub(crate) cpu_ns: u64,
+    pub(crate) waited_ns: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

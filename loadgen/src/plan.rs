@@ -5,13 +5,17 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
 
 use crate::args::{Publishers, RunArgs, Switch};
 use crate::mix::{Random, mix};
 use crate::orders::{Crew, Phase};
 use crate::proc;
 use crate::proof::{Crowd, Rules};
-use crate::source::{Net, Sources};
+use crate::schedule::Slope;
+use crate::slo::Slo;
+use crate::source::{Net, PORTS_PER_ADDRESS, Sources};
+use crate::stage::Stage;
 use crate::sys;
 use crate::worker::FILES_BESIDE;
 
@@ -26,6 +30,17 @@ const SERVER_BYTES_PER_CONNECTION: u64 = 512;
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
 
+/// Bytes of memory a crowd takes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Memory {
+    pub(crate) generator: u64,
+    /// At both ends.
+    pub(crate) kernel: u64,
+    pub(crate) server: u64,
+    /// On this host.
+    pub(crate) here: u64,
+}
+
 /// A run, decided.
 pub(crate) struct Plan {
     pub(crate) args: RunArgs,
@@ -39,6 +54,9 @@ pub(crate) struct Plan {
     pub(crate) rate: f64,
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
+    pub(crate) slo: Slo,
+    /// What the crowd goes through; at least one.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) seed: u64,
     /// Names rooms and users, so that no other run is mistaken for this one.
     pub(crate) run: String,
@@ -50,13 +68,20 @@ pub(crate) struct Plan {
 impl Plan {
     /// Says in a sentence what is wrong when the run cannot be.
     pub(crate) fn new(args: RunArgs) -> Result<Self> {
+        let secret = secret(&args)?;
+        let plan = Self { secret, ..Self::decide(args)? };
+        plan.check_room_for_sockets()?;
+        Ok(plan)
+    }
+
+    /// Decides everything, without a secret to sign by and whether or not this host can do it.
+    pub(crate) fn decide(args: RunArgs) -> Result<Self> {
         let (host, target) = split_url(&args.url)?;
         let server = host
             .to_socket_addrs()
             .ok()
             .and_then(|mut addresses| addresses.next())
             .with_context(|| format!("--url: cannot resolve {host}"))?;
-        let secret = secret(&args)?;
         let (connections, room_size) = (args.connections, args.room_size);
         ensure!(connections > 0 && room_size > 0, "--connections and --room-size must be at least 1");
         ensure!(
@@ -80,6 +105,8 @@ impl Plan {
         let warmup_s = args.warmup.unwrap_or(if hold { 0.0 } else { 2.0 });
         let default_rate = if hold { f64::from(rooms) / duration_s } else { f64::from(rooms) };
         let rate = args.rate.unwrap_or(default_rate);
+        let slo = args.slo.clone().unwrap_or_default();
+        let slo = slo.and(&args.slo_p99_ms.map(Slo::p99_ms).unwrap_or_default());
         let origin_ns = sys::monotonic_ns();
         let seed = args.seed.unwrap_or_else(|| mix(origin_ns) >> 11);
         // The run's name must be fresh even when the seed is given again: a server may still know its rooms.
@@ -95,17 +122,19 @@ impl Plan {
             None if loopback => Some("127.0.0.0/8".parse().map_err(anyhow::Error::msg)?),
             None => None,
         };
-        let plan = Self {
+        let mut plan = Self {
             server,
             host,
             target,
-            secret,
+            secret: Vec::new(),
             rooms,
             publishers,
             rules,
             rate,
             warmup_s,
             duration_s,
+            slo,
+            stages: Vec::new(),
             seed,
             run,
             crowds,
@@ -113,8 +142,44 @@ impl Plan {
             origin_ns,
             args,
         };
-        plan.check_room_for_sockets()?;
+        plan.stages = plan.decide_stages()?;
         Ok(plan)
+    }
+
+    fn decide_stages(&self) -> Result<Vec<Stage>> {
+        let args = &self.args;
+        if args.phase.is_empty() {
+            return Ok(vec![self.stage(self.rate)]);
+        }
+        ensure!(args.hold.is_none(), "--hold is a phase of its own: it cannot stand beside --phase");
+        ensure!(args.warmup.is_none(), "--warmup cannot stand beside --phase: a phase has a `warmup` of its own");
+        let decided = args.phase.iter().map(|spec| {
+            let (from, to) = spec.times;
+            let mean = f64::midpoint(from, to);
+            Stage {
+                name: spec.name.clone(),
+                rate: self.rate * mean,
+                slope: Slope { from: from / mean, to: to / mean },
+                warmup_s: spec.warmup_s,
+                duration_s: spec.duration_s,
+                arrivals: spec.arrivals.unwrap_or(args.arrivals),
+                slo: spec.slo.clone().unwrap_or_else(|| self.slo.clone()),
+            }
+        });
+        Ok(decided.collect())
+    }
+
+    /// The one phase of a run without any, at `rate`.
+    pub(crate) fn stage(&self, rate: f64) -> Stage {
+        Stage {
+            name: if self.args.hold.is_some() { "hold" } else { "run" }.to_owned(),
+            rate,
+            slope: Slope::FLAT,
+            warmup_s: self.warmup_s,
+            duration_s: self.duration_s,
+            arrivals: self.args.arrivals,
+            slo: self.slo.clone(),
+        }
     }
 
     /// What worker `index` must know.
@@ -146,16 +211,25 @@ impl Plan {
         }
     }
 
-    /// Worker `index`'s share of a phase at `rate`, the `number`th of this crowd.
-    pub(crate) fn phase(&self, index: usize, number: u64, rate: f64, start_ns: u64, heartbeat_needed: bool) -> Phase {
+    /// Worker `index`'s share of a phase, the `number`th of this crowd.
+    pub(crate) fn phase(
+        &self,
+        index: usize,
+        number: u64,
+        stage: &Stage,
+        start_ns: u64,
+        heartbeat_needed: bool,
+    ) -> Phase {
         let crowd = self.crowds[index];
         let share = f64::from(crowd.rooms) / f64::from(self.rooms);
+        let Stage { rate, warmup_s, duration_s, .. } = *stage;
         Phase {
-            arrivals: self.args.arrivals,
+            arrivals: stage.arrivals,
+            slope: stage.slope,
             start_ns,
-            warmup_ns: (self.warmup_s * 1e9) as u64,
-            duration_ns: (self.duration_s * 1e9) as u64,
-            messages: (rate * (self.warmup_s + self.duration_s) * share).round().max(1.0) as u64,
+            warmup_ns: (warmup_s * 1e9) as u64,
+            duration_ns: (duration_s * 1e9) as u64,
+            messages: (rate * (warmup_s + duration_s) * share).round().max(1.0) as u64,
             seed: mix(self.seed ^ mix(number << 16 | index as u64)),
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
@@ -188,15 +262,11 @@ impl Plan {
         );
         line(
             "traffic",
-            format!(
-                "{:.1} messages/s in ({:?} arrivals), {:.0} deliveries/s out asked, {} bytes each",
-                self.rate,
-                args.arrivals,
-                self.rate * f64::from(self.hearers()),
-                args.payload
-            ),
+            format!("{:.1} messages/s, {} bytes each, {} hear one", self.rate, args.payload, self.hearers()),
         );
-        line("time", format!("{} s measured after {} s of warm-up", self.duration_s, self.warmup_s));
+        for stage in &self.stages {
+            line(&stage.name, stage.describe(self.hearers()));
+        }
         let on = |on| if on { "on" } else { "off" };
         line(
             "wire",
@@ -216,7 +286,7 @@ impl Plan {
         line("sources", sources);
         line(
             "memory",
-            format!("about {} for sockets and processes, {} free", mib(self.memory_estimate()), self.free_text()),
+            format!("about {} for sockets and processes, {} free", mib(self.memory().here), self.free_text()),
         );
         line("seed", format!("{} (run {})", self.seed, self.run));
         text
@@ -226,19 +296,18 @@ impl Plan {
         proc::free_memory_bytes().map_or_else(|| "unknown".to_owned(), mib)
     }
 
-    /// On this host: kernel at both ends if the server is here too, and user memory of both.
-    fn memory_estimate(&self) -> u64 {
+    /// By the figures measured at rest; the server's are promises of throng's.
+    pub(crate) fn memory(&self) -> Memory {
         let connections = u64::from(self.args.connections);
-        let per_connection = if self.server.ip().is_loopback() {
-            KERNEL_BYTES_PER_PAIR + OWN_BYTES_PER_CONNECTION + SERVER_BYTES_PER_CONNECTION
-        } else {
-            KERNEL_BYTES_PER_PAIR / 2 + OWN_BYTES_PER_CONNECTION
-        };
-        connections * per_connection + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER
+        let generator = connections * OWN_BYTES_PER_CONNECTION + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER;
+        let (kernel, server) = (connections * KERNEL_BYTES_PER_PAIR, connections * SERVER_BYTES_PER_CONNECTION);
+        let here = if self.server.ip().is_loopback() { generator + kernel + server } else { generator + kernel / 2 };
+        Memory { generator, kernel, server, here }
     }
 
-    fn check_room_for_sockets(&self) -> Result<()> {
-        let (need, free) = (self.memory_estimate(), proc::free_memory_bytes());
+    /// Whether this host has the memory and the addresses.
+    pub(crate) fn check_room_for_sockets(&self) -> Result<()> {
+        let (need, free) = (self.memory().here, proc::free_memory_bytes());
         if let Some(free) = free.filter(|free| *free < need) {
             bail!(
                 "this host has {} free and {} connections need about {}: take fewer",
@@ -256,6 +325,21 @@ impl Plan {
             );
         }
         Ok(())
+    }
+
+    /// How many addresses are bound explicitly; none: the kernel chooses.
+    pub(crate) fn addresses_bound(&self) -> Option<u32> {
+        self.source.map(|_| self.addresses())
+    }
+
+    /// What the server sees from one address, at most.
+    pub(crate) fn connections_per_address(&self) -> u32 {
+        match self.source {
+            Some(_) => {
+                self.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0).min(PORTS_PER_ADDRESS / 2)
+            }
+            None => self.args.connections,
+        }
     }
 
     fn addresses(&self) -> u32 {
@@ -349,18 +433,8 @@ mod tests {
 
     fn plan(options: &str) -> Result<Plan> {
         let words = ["throng-load", "run", "--secret", "s"].into_iter().chain(options.split_whitespace());
-        match Cli::try_parse_from(words)?.command {
-            Command::Run(args) => Plan::new(*args),
-            Command::Bisect(_)
-            | Command::Churn(_)
-            | Command::Floor(_)
-            | Command::Siege(_)
-            | Command::Storm(_)
-            | Command::Sink(_)
-            | Command::Worker => {
-                bail!("not a run")
-            }
-        }
+        let Command::Run(args) = Cli::try_parse_from(words)?.command else { bail!("not a run") };
+        Plan::new(*args)
     }
 
     #[test]
@@ -368,7 +442,7 @@ mod tests {
         let plan = plan("--connections 1050 --room-size 50 --workers 4 --rate 1000 --connecting 12").expect("a plan");
         assert_eq!(plan.crowds.iter().map(|crowd| crowd.rooms).collect::<Vec<_>>(), [6, 5, 5, 5]);
         assert_eq!(plan.crowds.iter().map(|crowd| crowd.first_room).collect::<Vec<_>>(), [0, 6, 11, 16]);
-        let messages: u64 = (0..4).map(|index| plan.phase(index, 0, plan.rate, 0, false).messages).sum();
+        let messages: u64 = (0..4).map(|index| plan.phase(index, 0, &plan.stages[0], 0, false).messages).sum();
         assert!((11_998..=12_002).contains(&messages), "{messages}");
         assert_eq!((0..4).map(|index| plan.crew(index).connecting).sum::<usize>(), 12);
     }
@@ -377,8 +451,19 @@ mod tests {
     fn a_hold_asks_for_one_message_per_room_heard_by_everybody() {
         let plan = plan("--connections 1000 --room-size 50 --hold 20").expect("a plan");
         assert_eq!((plan.publishers, plan.hearers()), (1, 50));
-        assert_eq!(plan.phase(0, 0, plan.rate, 0, true).messages, 20);
+        assert_eq!(plan.phase(0, 0, &plan.stages[0], 0, true).messages, 20);
         assert!((plan.warmup_s, plan.duration_s) == (0.0, 20.0));
+    }
+
+    #[test]
+    fn phases_multiply_the_rate_and_have_their_own_slo_or_the_runs() {
+        let plan = plan("--rate 100 --slo p99<50ms --phase name=up,times=0.5..1.5,duration=4 --phase name=spike,times=5,duration=2,warmup=1,slo=p99<1s")
+            .expect("a plan");
+        let [up, spike] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
+        assert_eq!((up.rate, up.slope, up.slo.to_string().as_str()), (100.0, Slope { from: 0.5, to: 1.5 }, "p99<50ms"));
+        assert_eq!((spike.rate, spike.slope, spike.slo.to_string().as_str()), (500.0, Slope::FLAT, "p99<1000ms"));
+        assert_eq!(plan.phase(0, 0, spike, 0, false).messages, 1_500);
+        assert!(plan.describe().contains("spike"));
     }
 
     #[test]
@@ -392,6 +477,8 @@ mod tests {
             "--connections 4000000000 --room-size 1000",
             "--source 10.0.0.0/8",
             "--connections 100000 --room-size 50 --workers 1",
+            "--hold 3 --phase duration=1",
+            "--warmup 3 --phase duration=1",
         ] {
             assert!(plan(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,6 @@
 //! What `/proc` says about a process and the host: CPU time, private memory, waiting for a core.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use crate::sys;
@@ -25,6 +26,19 @@ impl Process {
         cpu_ticks(&stat).map(|ticks| ticks * 1_000_000_000 / sys::ticks_per_second())
     }
 
+    /// CPU time of each thread so far, by its name; threads of one name are one. Empty when the process is gone.
+    pub(crate) fn threads_ns(&self) -> BTreeMap<String, u64> {
+        let mut threads = BTreeMap::new();
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.0)) else { return threads };
+        // A thread may end between being listed and being read: it is left out.
+        for stat in tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()) {
+            if let (Some(name), Some(ticks)) = (command_name(&stat), cpu_ticks(&stat)) {
+                *threads.entry(name.to_owned()).or_default() += ticks * 1_000_000_000 / sys::ticks_per_second();
+            }
+        }
+        threads
+    }
+
     /// Private dirty bytes: what this process alone costs the host in user memory.
     pub(crate) fn memory_bytes(&self) -> Option<u64> {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0)).ok()?;
@@ -43,6 +57,32 @@ pub(crate) fn free_memory_bytes() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let kib = field_kib(&info, "MemFree:")? + field_kib(&info, "Cached:")?.saturating_sub(field_kib(&info, "Shmem:")?);
     Some(kib << 10)
+}
+
+/// Clock ticks of all cores of this host since it booted.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct HostTicks {
+    pub(crate) all: u64,
+    pub(crate) idle: u64,
+    /// Kept by the host of this virtual machine for others.
+    pub(crate) stolen: u64,
+}
+
+pub(crate) fn host_ticks() -> Option<HostTicks> {
+    host_ticks_of(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// The first line: user, nice, system, idle, iowait, irq, softirq, steal, and two that are counted in the first two.
+fn host_ticks_of(stat: &str) -> Option<HostTicks> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = line.split_whitespace().take(8).filter_map(|ticks| ticks.parse().ok()).collect();
+    let [_, _, _, idle, waiting, _, _, stolen] = *ticks.as_slice() else { return None };
+    Some(HostTicks { all: ticks.iter().sum(), idle: idle + waiting, stolen })
+}
+
+fn command_name(stat: &str) -> Option<&str> {
+    let (head, _) = stat.rsplit_once(") ")?;
+    head.split_once('(').map(|(_, name)| name)
 }
 
 /// utime + stime of a `/proc/PID/stat` line; the command's name may hold anything, even brackets.
@@ -66,7 +106,16 @@ mod tests {
     fn cpu_time_is_found_behind_the_strangest_name() {
         let stat = "42 (a) S (b) R 1 42 42 0 -1 4194560 100 0 0 0 250 150 0 0 20 0 1 0 5 1000 10";
         assert_eq!(cpu_ticks(stat), Some(400));
-        assert_eq!(cpu_ticks("42"), None);
+        assert_eq!(command_name(stat), Some("a) S (b"));
+        assert_eq!((cpu_ticks("42"), command_name("42")), (None, None));
+    }
+
+    #[test]
+    fn the_hosts_time_is_all_idle_and_stolen() {
+        let stat = "cpu  100 1 50 800 20 3 6 20 5 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n";
+        assert_eq!(host_ticks_of(stat), Some(HostTicks { all: 1_000, idle: 820, stolen: 20 }));
+        assert_eq!(host_ticks_of("cpu 1 2"), None);
+        assert!(host_ticks().is_some_and(|ticks| ticks.all > ticks.idle));
     }
 
     #[test]
@@ -74,6 +123,7 @@ mod tests {
         let this = Process::this();
         assert!(this.memory_bytes().is_some_and(|bytes| bytes > 0));
         assert!(Process::of(std::process::id()).is_some());
+        assert!(this.threads_ns().len() > 1, "the test and the one that started it");
         assert!(Process::of(u32::MAX).is_none());
         assert!(free_memory_bytes().is_some_and(|bytes| bytes > 0));
     }

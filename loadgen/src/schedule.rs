@@ -17,13 +17,47 @@ pub(crate) enum Arrivals {
     Poisson,
 }
 
+impl Arrivals {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Even => "even",
+            Self::Poisson => "poisson",
+        }
+    }
+}
+
+/// How the rate goes through a phase: straight from one multiple of its mean to another.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Slope {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+}
+
+impl Slope {
+    pub(crate) const FLAT: Self = Self { from: 1.0, to: 1.0 };
+
+    /// The share of the time after which `share` of the messages have come.
+    fn when(self, share: f64) -> f64 {
+        let Self { from, to } = self;
+        if from == to {
+            return share;
+        }
+        // The share of messages at time t is (from t + (to - from) t² / 2) / mean, and the mean is (from + to) / 2.
+        let root = (from * from + (to * to - from * from) * share).max(0.0).sqrt();
+        (root - from) / (to - from)
+    }
+}
+
 /// One worker's share of a phase.
 pub(crate) struct Schedule {
     arrivals: Arrivals,
+    slope: Slope,
     start_ns: u64,
     span_ns: u64,
     messages: u64,
     sent: u64,
+    /// The next message, counted as if the rate were flat: a fraction behind the number already sent.
+    place: f64,
     phase: f64,
     order: Vec<u32>,
     random: Random,
@@ -34,7 +68,7 @@ impl Schedule {
     /// `messages` in `start_ns .. start_ns + span_ns` over `publishers` senders (exactly with even arrivals,
     /// on average with Poisson).
     pub(crate) fn new(
-        arrivals: Arrivals,
+        (arrivals, slope): (Arrivals, Slope),
         start_ns: u64,
         span_ns: u64,
         messages: u64,
@@ -46,8 +80,19 @@ impl Schedule {
         random.shuffle(&mut order);
         let phase = 1.0 - random.fraction();
         let messages = if publishers == 0 { 0 } else { messages };
-        let mut schedule =
-            Self { arrivals, start_ns, span_ns, messages, sent: 0, phase, order, random, next_ns: start_ns };
+        let mut schedule = Self {
+            arrivals,
+            slope,
+            start_ns,
+            span_ns,
+            messages,
+            sent: 0,
+            place: 0.0,
+            phase,
+            order,
+            random,
+            next_ns: start_ns,
+        };
         schedule.aim();
         schedule
     }
@@ -82,11 +127,14 @@ impl Schedule {
         if self.messages == 0 {
             return;
         }
-        let distance = self.span_ns as f64 / self.messages as f64;
-        self.next_ns = match self.arrivals {
-            Arrivals::Even => self.start_ns + ((self.sent as f64 + self.phase) * distance) as u64,
-            Arrivals::Poisson => self.next_ns + (-self.random.fraction().ln() * distance) as u64,
+        self.place = match self.arrivals {
+            Arrivals::Even => self.sent as f64 + self.phase,
+            Arrivals::Poisson => self.place - self.random.fraction().ln(),
         };
+        // Beyond the phase a rate that falls to nothing has no time for a message: it lies behind the end.
+        let share = self.place / self.messages as f64;
+        let when = if share < 1.0 { self.slope.when(share) } else { share };
+        self.next_ns = self.start_ns + (when * self.span_ns as f64) as u64;
     }
 }
 
@@ -100,7 +148,7 @@ mod tests {
 
     #[test]
     fn even_arrivals_give_every_publisher_its_turn_inside_the_phase() {
-        let sent = all(Schedule::new(Arrivals::Even, 1_000, 1_000_000, 300, 100, 3));
+        let sent = all(Schedule::new((Arrivals::Even, Slope::FLAT), 1_000, 1_000_000, 300, 100, 3));
         assert_eq!(sent.len(), 300);
         assert!(sent.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(sent.iter().all(|(at, _)| (1_000..1_001_000).contains(at)));
@@ -111,30 +159,49 @@ mod tests {
 
     #[test]
     fn poisson_arrivals_keep_the_rate_on_average_and_not_the_distance() {
-        let sent = all(Schedule::new(Arrivals::Poisson, 0, 1_000_000_000, 100_000, 10, 3));
+        let sent = all(Schedule::new((Arrivals::Poisson, Slope::FLAT), 0, 1_000_000_000, 100_000, 10, 3));
         assert!((98_000..102_000).contains(&sent.len()), "{}", sent.len());
         let short = sent.windows(2).filter(|pair| pair[1].0 - pair[0].0 < 5_000).count();
         assert!((35_000..44_000).contains(&short), "e^-0.5 of the distances are longer than half the mean: {short}");
     }
 
     #[test]
+    fn a_ramp_brings_the_same_number_and_more_of_them_late() {
+        for (arrivals, slack) in [(Arrivals::Even, 2), (Arrivals::Poisson, 400)] {
+            for (slope, first_half) in [
+                (Slope { from: 0.0, to: 2.0 }, 2_500_i64),
+                (Slope { from: 2.0, to: 0.0 }, 7_500),
+                (Slope { from: 0.5, to: 1.5 }, 3_750),
+                (Slope::FLAT, 5_000),
+            ] {
+                let sent = all(Schedule::new((arrivals, slope), 1_000, 1_000_000_000, 10_000, 10, 3));
+                assert!((sent.len() as i64 - 10_000).abs() <= slack, "{slope:?}: {}", sent.len());
+                assert!(sent.windows(2).all(|pair| pair[0].0 <= pair[1].0));
+                assert!(sent.iter().all(|(at, _)| (1_000..1_000_001_000).contains(at)));
+                let early = sent.iter().filter(|(at, _)| *at < 500_001_000).count() as i64;
+                assert!((early - first_half).abs() <= slack, "{arrivals:?} {slope:?}: {early}");
+            }
+        }
+    }
+
+    #[test]
     fn nothing_is_taken_before_it_is_due_and_nothing_without_publishers() {
-        let mut schedule = Schedule::new(Arrivals::Even, 500, 1_000, 1, 1, 3);
+        let mut schedule = Schedule::new((Arrivals::Even, Slope::FLAT), 500, 1_000, 1, 1, 3);
         let due = schedule.next_ns().expect("one message is scheduled");
         assert_eq!(schedule.take_due(due - 1), None);
         assert_eq!(schedule.take_due(due), Some((due, 0)));
         assert_eq!(schedule.next_ns(), None);
-        let mut stopped = Schedule::new(Arrivals::Even, 0, 1_000, 5, 1, 3);
+        let mut stopped = Schedule::new((Arrivals::Even, Slope::FLAT), 0, 1_000, 5, 1, 3);
         stopped.stop();
         assert_eq!(stopped.next_ns(), None);
-        assert_eq!(Schedule::new(Arrivals::Even, 0, 1_000, 5, 0, 3).next_ns(), None);
-        assert_eq!(Schedule::new(Arrivals::Poisson, 0, 1_000, 5, 0, 3).next_ns(), None);
+        assert_eq!(Schedule::new((Arrivals::Even, Slope::FLAT), 0, 1_000, 5, 0, 3).next_ns(), None);
+        assert_eq!(Schedule::new((Arrivals::Poisson, Slope::FLAT), 0, 1_000, 5, 0, 3).next_ns(), None);
     }
 
     #[test]
     fn one_seed_is_one_schedule() {
         for arrivals in [Arrivals::Even, Arrivals::Poisson] {
-            let make = |seed| all(Schedule::new(arrivals, 0, 1_000_000, 50, 7, seed));
+            let make = |seed| all(Schedule::new((arrivals, Slope::FLAT), 0, 1_000_000, 50, 7, seed));
             assert_eq!(make(1), make(1));
             assert_ne!(make(1), make(2));
         }

@@ -1,6 +1,12 @@
 //! The prover against servers that keep the promises and servers that break one: the binary itself, by its exit code.
 
 mod fake;
+#[path = "prover/finding.rs"]
+mod finding;
+#[path = "prover/reports.rs"]
+mod reports;
+#[path = "prover/scenarios.rs"]
+mod scenarios;
 
 use std::process::{Command, Output};
 
@@ -147,7 +153,7 @@ fn what_cannot_be_set_up_is_said_in_a_sentence() {
 fn bisecting_finds_a_rate_that_holds_and_offers_twice_as_much() {
     let server = Fake::start(Lie::Honest);
     let url = format!("ws://{}/ws", server.address);
-    let options = "--connections 20 --room-size 2 --duration 1 --warmup 0 --from 20 --to 40 --steps 1 --slo-p99-ms 60000 --lateness-p99-ms 60000 --keep 10 --json -";
+    let options = "--connections 20 --room-size 10 --duration 1 --warmup 0 --from 20 --to 40 --steps 1 --slo-p99-ms 60000 --lateness-p99-ms 60000 --keep 10 --json -";
     let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
         .args(["bisect", "--url", &url, "--secret", SECRET])
         .args(options.split_whitespace())

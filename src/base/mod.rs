@@ -17,6 +17,6 @@ pub use class::{ClassId, Classes, Delivery, Flush, KeyWindow, LogBounds, Presenc
 pub use keys::{ConnAddress, ConnKey, Epoch, HomePlace, LocalPlace, Offset, Position, ShardId};
 pub use limits::Limits;
 pub use meter::{Meter, Verdict};
-pub use names::{BadName, Encoding, Identity, RoomName};
+pub use names::{BadName, Encoding, Form, Identity, RoomName};
 pub use time::{Now, Seed, SeededMap, SeededState};
 pub use verb::{Verb, Verbs};

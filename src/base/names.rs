@@ -36,6 +36,20 @@ impl Encoding {
     }
 }
 
+/// How somebody is written to: in which encoding, and whether a message may come deflated (RFC 7692).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Form {
+    pub encoding: Encoding,
+    pub deflated: bool,
+}
+
+impl Form {
+    /// A place in a table of four.
+    pub fn index(self) -> usize {
+        2 * self.encoding.index() + usize::from(self.deflated)
+    }
+}
+
 /// A checked room name, shared by everything that speaks of the room.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomName(Arc<str>);

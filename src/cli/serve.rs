@@ -16,7 +16,7 @@ use throng::control::{
 };
 use throng::shard::{Flush, Rules};
 use throng::wire::token::{Algorithm, KeySet, VerifyingKey};
-use throng::wire::{Carriers, Claims, Grants, Origins, Proxies, TokenRules};
+use throng::wire::{Carriers, Claims, Compression, Grants, Origins, Proxies, TokenRules};
 
 use super::args::ServeArgs;
 use super::banner::Banner;
@@ -50,6 +50,7 @@ pub(crate) struct ServeConfig {
     pub(crate) default_grants: Grants,
     pub(crate) origins: Origins,
     pub(crate) proxies: Proxies,
+    pub(crate) compression: Compression,
     pub(crate) node: String,
     pub(crate) rooms: RoomSettings,
     pub(crate) limits: Limits,
@@ -175,6 +176,7 @@ impl ServeConfig {
             default_grants: config.grants.default.clone().unwrap_or_else(nobody_said),
             origins: if dev { origins.with_any_localhost() } else { origins },
             proxies: config.proxies.clone(),
+            compression: config.compression,
             node: config.server.node.clone().unwrap_or_else(host_name),
             rooms: config.rooms.clone(),
             limits: config.limits.clone(),
@@ -204,8 +206,9 @@ impl ServeConfig {
     pub(crate) fn rules(&self, ring: &KeyRing, classes: Classes) -> Rules {
         let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));
         let (origins, proxies, carriers) = (self.origins.clone(), self.proxies.clone(), self.carriers.clone());
-        let echo = self.echo;
-        Rules { classes, origins, proxies, carriers, echo, ..Rules::new(limits, verifier, self.default_grants.clone()) }
+        let (echo, compression) = (self.echo, self.compression);
+        let rules = Rules::new(limits, verifier, self.default_grants.clone());
+        Rules { classes, origins, proxies, carriers, echo, compression, ..rules }
     }
 
     /// Likewise, of the API. `dev_key` is the one made for this run.

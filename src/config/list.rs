@@ -24,6 +24,11 @@ pub(super) const SECTIONS: &[(&str, &str)] = &[
     ("grants", "What people may do whose token does not say it."),
     ("origins", "Which pages may connect, by the `Origin` that browsers send."),
     ("proxies", "Who stands in front of the server, and may say for whom it speaks."),
+    (
+        "compression",
+        "`permessage-deflate` (RFC 7692) for clients that offer it, as browsers do. A message is deflated once for all who \
+             are sent it; nothing is remembered between two messages, so a connection costs no memory.",
+    ),
     ("drain", "How the server leaves after SIGTERM or SIGINT; a second signal ends it at once."),
     (
         "rooms",
@@ -49,6 +54,7 @@ pub fn settings() -> &'static [Setting] {
         all.extend(grants());
         all.extend(origins());
         all.extend(proxies());
+        all.extend(compression());
         all.extend(drain());
         all.extend(rooms());
         all.extend(limits::all());
@@ -359,6 +365,33 @@ fn proxies() -> Vec<Setting> {
             "Every connection of a trusted proxy begins with a PROXY header, version 1 or 2; one that does not is \
              closed.",
         )
+        .live(),
+    ]
+}
+
+fn compression() -> Vec<Setting> {
+    vec![
+        setting(
+            "compression.enabled",
+            |c| &mut c.compression.enabled,
+            "Whether it is agreed on, and messages are deflated. Who agreed before it was switched off may go on sending \
+             deflated messages.",
+        )
+        .flag("compression", "BOOL")
+        .live(),
+        setting(
+            "compression.bytes_above",
+            |c| &mut c.compression.bytes_above,
+            "Messages of more bytes than this are deflated, if that makes them shorter.",
+        )
+        .within(64..=1 << 30)
+        .live(),
+        setting(
+            "compression.level",
+            |c| &mut c.compression.level,
+            "How much work is put into it: 1 the least, 9 the most and for little more.",
+        )
+        .within(1..=9)
         .live(),
     ]
 }

@@ -32,7 +32,7 @@ use crate::control::jwks::JwksRules;
 use crate::control::token_keys::KeyFile;
 use crate::control::{AdminSettings, ApiKey};
 use crate::shard::Flush;
-use crate::wire::{Carriers, Grants, Origins, Proxies, TokenRules};
+use crate::wire::{Carriers, Compression, Grants, Origins, Proxies, TokenRules};
 
 pub use explain::{explain, explain_room};
 pub use list::settings;
@@ -54,6 +54,8 @@ pub struct Config {
     pub origins: Origins,
     /// `[proxies]`.
     pub proxies: Proxies,
+    /// `[compression]`.
+    pub compression: Compression,
     /// `[rooms]`.
     pub rooms: RoomSettings,
     pub limits: Limits,

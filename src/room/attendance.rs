@@ -3,12 +3,14 @@
 //! Promises: what a shard says of its seats is absolute, so that a later word may take the place of an earlier one.
 
 use super::home::Room;
-use crate::base::{LocalPlace, Offset, ShardId};
+use crate::base::{Form, LocalPlace, Offset, ShardId};
 
 /// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct SeatCounts {
     pub by_encoding: [u32; 2],
+    /// Of those, by encoding too: who agreed to be sent deflated messages.
+    pub deflating: [u32; 2],
     pub watchers: u32,
 }
 
@@ -19,6 +21,18 @@ impl SeatCounts {
 
     pub fn total(self) -> u32 {
         self.by_encoding[0] + self.by_encoding[1]
+    }
+
+    /// One more that is written to in this form.
+    pub fn add(&mut self, form: Form) {
+        self.by_encoding[form.encoding.index()] += 1;
+        self.deflating[form.encoding.index()] += u32::from(form.deflated);
+    }
+
+    /// One less.
+    pub fn take(&mut self, form: Form) {
+        self.by_encoding[form.encoding.index()] -= 1;
+        self.deflating[form.encoding.index()] -= u32::from(form.deflated);
     }
 }
 

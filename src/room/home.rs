@@ -9,12 +9,10 @@ use super::log::{Entry, Log};
 use super::people::People;
 use super::reads::Reads;
 use super::typing::Typing;
-use crate::base::{
-    ClassId, ConnAddress, Delivery, Encoding, Epoch, Identity, KeyWindow, LogBounds, Now, Offset, RoomName,
-};
-use crate::wire::{MessageOut, Payload, SharedFrame, write_message};
+use crate::base::{ClassId, ConnAddress, Delivery, Epoch, Form, Identity, KeyWindow, LogBounds, Now, Offset, RoomName};
+use crate::wire::{MessageOut, Payload, Press, SharedFrame, write_message};
 
-/// A piece of the log, as frames of one encoding.
+/// A piece of the log, as frames of one encoding, in all forms they have.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub frames: Vec<SharedFrame>,
@@ -87,7 +85,7 @@ impl Room {
     /// Gives the message its offset and keeps it. The caller has asked [`Room::admits`] first.
     ///
     /// Where the room is not reliable the offset is for the house alone: no reader is told.
-    pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, scratch: &mut Vec<u8>) -> Appended {
+    pub fn append(&mut self, now: Now, post: &Post<'_>, bounds: LogBounds, press: &mut Press) -> Appended {
         self.ends_typing(post.from);
         let told = if self.delivery == Delivery::Reliable { self.log.head().next() } else { Offset(0) };
         let key = post.key.filter(|_| self.delivery == Delivery::Latest);
@@ -101,10 +99,11 @@ impl Room {
             key,
             data: post.payload,
         };
-        scratch.clear();
-        let data_at = write_message(scratch, origin, &out) as u32;
-        let frame = SharedFrame::from(scratch.as_slice());
-        let entry = Entry { at_mono_ms: now.mono_ms, skip: post.skip, origin, data_at, frame, other: None };
+        press.buffer.clear();
+        let data_at = write_message(&mut press.buffer, origin, &out) as u32;
+        let frame = SharedFrame::from(&press.buffer[..]);
+        let (at_mono_ms, skip, pressed) = (now.mono_ms, post.skip, [false; 2]);
+        let entry = Entry { at_mono_ms, skip, origin, pressed, data_at, frame, other: None };
         match self.delivery {
             Delivery::Reliable => Appended { offset: self.log.append(entry, bounds), overtaken: 0 },
             Delivery::Latest => {
@@ -143,19 +142,18 @@ impl Room {
         self.keys.take_if(|keys| keys.is_empty());
     }
 
-    /// The frame of one message for readers of `encoding`, if it is still kept.
+    /// The frame of one message for readers of this form, if it is still kept.
     pub fn frame(
         &mut self,
         offset: Offset,
-        encoding: Encoding,
-        scratch: &mut Vec<u8>,
+        form: Form,
+        press: &mut Press,
     ) -> Option<(SharedFrame, Option<ConnAddress>)> {
         let entry = self.log.entry_mut(offset)?;
-        let was_there = encoding == entry.origin || entry.other.is_some();
-        let (frame, skip) = (entry.frame_in(encoding, scratch).clone(), entry.skip);
-        if !was_there {
-            self.log.note_transcoded(frame.len());
-        }
+        let held = entry.bytes_held();
+        let (frame, skip) = (entry.frame_in(form, press).clone(), entry.skip);
+        let made = entry.bytes_held() - held;
+        self.log.note_made(made);
         Some((frame, skip))
     }
 
@@ -164,10 +162,10 @@ impl Room {
     pub fn page(
         &mut self,
         cursor: Offset,
-        encoding: Encoding,
+        form: Form,
         reader: ConnAddress,
         bytes_max: usize,
-        scratch: &mut Vec<u8>,
+        press: &mut Press,
     ) -> Page {
         let start = cursor.max(self.log.first());
         // Elsewhere what is missing was overtaken, or was never meant to be kept.
@@ -175,13 +173,13 @@ impl Room {
         let mut page = Page { frames: Vec::new(), next: start, gap };
         let mut bytes = 0;
         while let Some(offset) = self.log.next_from(page.next)
-            && let Some((frame, skip)) = self.frame(offset, encoding, scratch)
+            && let Some((frame, skip)) = self.frame(offset, form, press)
         {
             if skip != Some(reader) {
-                if !page.frames.is_empty() && bytes + frame.len() > bytes_max {
+                if !page.frames.is_empty() && bytes + frame.bytes(form.deflated).len() > bytes_max {
                     return page;
                 }
-                bytes += frame.len();
+                bytes += frame.bytes(form.deflated).len();
                 page.frames.push(frame);
             }
             page.next = offset.next();
@@ -260,9 +258,9 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Limits, LocalPlace, Position, ShardId};
+    use crate::base::{Encoding, Limits, LocalPlace, Position, ShardId};
     use crate::room::{Gap, SeatCounts, Start};
-    use crate::wire::{GapWhy, prove};
+    use crate::wire::{Compression, GapWhy, prove};
 
     const HERE: ShardId = ShardId(0);
 
@@ -285,9 +283,13 @@ mod tests {
             Now::default(),
             &Post { from: &from, event: None, key: None, payload: &payload, skip: None },
             bounds(limits),
-            &mut Vec::new(),
+            &mut Press::default(),
         )
         .offset
+    }
+
+    fn plain(encoding: Encoding) -> Form {
+        Form { encoding, deflated: false }
     }
 
     fn at(epoch: u64, offset: u64) -> Option<Position> {
@@ -320,7 +322,7 @@ mod tests {
     fn a_publish_that_would_forget_what_a_shard_is_owed_is_not_admitted() {
         let limits = Limits { log_messages_max: 3, ..Limits::default() };
         let mut room = room_with(3, &limits);
-        room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(HERE, LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         let (from, payload) =
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
         let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
@@ -342,12 +344,12 @@ mod tests {
         let mut room = room_with(6, &limits);
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
         room.log_mut().entry_mut(Offset(4)).unwrap().skip = Some(reader);
-        let page = room.page(Offset(1), Encoding::MessagePack, reader, 1 << 20, &mut Vec::new());
+        let page = room.page(Offset(1), plain(Encoding::MessagePack), reader, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(7), Some((Offset(1), Offset(2)))));
-        let short = room.page(Offset(3), Encoding::Json, reader, 1, &mut Vec::new());
+        let short = room.page(Offset(3), plain(Encoding::Json), reader, 1, &mut Press::default());
         assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(5), None));
-        let two = short.frames[0].len() * 2;
-        let full = room.page(Offset(3), Encoding::Json, reader, two + 1, &mut Vec::new());
+        let two = short.frames[0].plain().len() * 2;
+        let full = room.page(Offset(3), plain(Encoding::Json), reader, two + 1, &mut Press::default());
         assert_eq!((full.frames.len(), full.next), (2, Offset(6)), "not one byte more than asked for");
     }
 
@@ -360,7 +362,7 @@ mod tests {
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
         let set = |room: &mut Room, key| {
             let post = Post { from: &from, event: None, key, payload: &payload, skip: None };
-            room.append(Now::default(), &post, bounds(&limits), &mut Vec::new())
+            room.append(Now::default(), &post, bounds(&limits), &mut Press::default())
         };
         for (key, overtaken) in [(Some("a"), 0), (Some("b"), 0), (Some("a"), 1), (None, 0)] {
             assert_eq!(set(&mut room, key).overtaken, overtaken);
@@ -370,12 +372,13 @@ mod tests {
         assert_eq!(room.start(at(7, 3), 0, &limits).cursor, Offset(4));
         assert_eq!(room.start(at(9, 3), 0, &limits), Start { cursor: Offset(2), gap: None, recovered: Some(false) });
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
-        let page = room.page(Offset(1), Encoding::Json, reader, 1 << 20, &mut Vec::new());
+        let page = room.page(Offset(1), plain(Encoding::Json), reader, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(5), None));
-        let texts: Vec<String> = page.frames.iter().map(|frame| String::from_utf8_lossy(frame).into_owned()).collect();
+        let texts: Vec<String> =
+            page.frames.iter().map(|frame| String::from_utf8_lossy(frame.plain()).into_owned()).collect();
         assert!(texts.iter().all(|text| !text.contains("offset")) && texts[1].contains(r#""key":"a""#), "{texts:?}");
         set(&mut room, Some("b"));
-        let page = room.page(Offset(5), Encoding::Json, reader, 1, &mut Vec::new());
+        let page = room.page(Offset(5), plain(Encoding::Json), reader, 1, &mut Press::default());
         assert_eq!((page.frames.len(), page.next), (1, Offset(6)));
     }
 
@@ -384,11 +387,43 @@ mod tests {
         let limits = Limits::default();
         let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Ephemeral);
         assert_eq!(say(&mut room, &limits), Offset(1));
-        assert!(room.frame(Offset(1), Encoding::Json, &mut Vec::new()).is_some());
+        assert!(room.frame(Offset(1), plain(Encoding::Json), &mut Press::default()).is_some());
         room.sent();
         assert!(room.log().is_empty() && room.log().bytes() == 0);
         assert_eq!(say(&mut room, &limits), Offset(2));
         room.sent();
         assert_eq!(room.start(at(7, 1), 9, &limits), Start { cursor: Offset(3), gap: None, recovered: Some(false) });
+    }
+
+    #[test]
+    fn a_long_message_is_deflated_once_when_somebody_wants_it_so_and_every_byte_is_counted() {
+        let limits = Limits::default();
+        let mut press = Press::new(Compression::default());
+        let mut room = room_with(1, &limits);
+        let long = format!("\"{}\"", "word after word ".repeat(200));
+        let (from, payload) =
+            (Identity::new("ann", None).unwrap(), prove(Encoding::Json, long.as_bytes(), 32).unwrap().to_payload());
+        let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
+        room.append(Now::default(), &post, bounds(&limits), &mut press);
+        let mut frame = |offset, encoding, deflated| {
+            let frame = room.frame(offset, Form { encoding, deflated }, &mut press).unwrap().0;
+            (frame, room.log().bytes())
+        };
+        let (alone, held) = frame(Offset(2), Encoding::Json, false);
+        assert!(!alone.has_deflated());
+        let (both, held_both) = frame(Offset(2), Encoding::Json, true);
+        assert_eq!((both.plain(), held_both - held), (alone.plain(), both.bytes(true).len()));
+        assert!(both.bytes(true).len() < 200);
+        let (other, held_other) = frame(Offset(2), Encoding::MessagePack, true);
+        assert_eq!(held_other - held_both, other.bytes_held());
+        // A short one stays as it is; nothing is done twice.
+        assert!(!frame(Offset(1), Encoding::Json, true).0.has_deflated());
+        for encoding in Encoding::ALL {
+            assert_eq!(frame(Offset(2), encoding, true).1, held_other);
+        }
+        let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
+        let page = room.page(Offset(1), Form { encoding: Encoding::Json, deflated: true }, reader, 500, &mut press);
+        assert_eq!(page.frames.len(), 2, "a page is as long as what is sent of it");
+        assert_eq!(press.take_pressed(), 2);
     }
 }

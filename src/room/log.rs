@@ -1,14 +1,14 @@
 //! The log is the queue: what was said in a room, by offset, as complete WebSocket frames.
 //!
 //! Promises: dense offsets; at most the configured messages, bytes and age (the newest message always stays);
-//! a frame is encoded at most once per encoding. Where the last value of each key is kept the log has holes, which are no
+//! a frame is encoded at most once per encoding, and each of them deflated at most once. Where the last value of each key is kept the log has holes, which are no
 //! gaps: what is missing was overtaken.
 
 use std::collections::VecDeque;
 
 use super::values::{Gone, Values};
-use crate::base::{ConnAddress, Encoding, LogBounds, Now, Offset};
-use crate::wire::{SharedFrame, transcode_message};
+use crate::base::{ConnAddress, Encoding, Form, LogBounds, Now, Offset};
+use crate::wire::{Press, SharedFrame, transcode_message};
 
 /// One message as it is kept.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Entry {
     pub skip: Option<ConnAddress>,
     /// The publisher's encoding, in which `frame` is written.
     pub origin: Encoding,
+    /// By encoding: it was deflated, or that was tried in vain.
+    pub pressed: [bool; 2],
     /// Where `data` begins in `frame`.
     pub data_at: u32,
     /// The complete frame in the publisher's encoding.
@@ -28,21 +30,30 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The frame for readers of `encoding`, transcoded on first need.
-    pub fn frame_in(&mut self, encoding: Encoding, scratch: &mut Vec<u8>) -> &SharedFrame {
-        if encoding == self.origin {
-            return &self.frame;
+    /// The frame for readers of this form, transcoded and deflated on first need.
+    pub fn frame_in(&mut self, form: Form, press: &mut Press) -> &SharedFrame {
+        let frame = if form.encoding == self.origin {
+            &mut self.frame
+        } else {
+            let (frame, data_at, origin) = (&self.frame, self.data_at as usize, self.origin);
+            self.other.get_or_insert_with(|| {
+                press.buffer.clear();
+                transcode_message(frame.plain(), data_at, origin, &mut press.buffer);
+                SharedFrame::from(&press.buffer[..])
+            })
+        };
+        let pressed = &mut self.pressed[form.encoding.index()];
+        if form.deflated
+            && !std::mem::replace(pressed, true)
+            && let Some(both) = press.pressed(frame)
+        {
+            *frame = both;
         }
-        let (frame, data_at, origin) = (&self.frame, self.data_at as usize, self.origin);
-        self.other.get_or_insert_with(|| {
-            scratch.clear();
-            transcode_message(frame, data_at, origin, scratch);
-            SharedFrame::from(scratch.as_slice())
-        })
+        frame
     }
 
     pub(super) fn bytes_held(&self) -> usize {
-        self.frame.len() + self.other.as_ref().map_or(0, |other| other.len())
+        self.frame.bytes_held() + self.other.as_ref().map_or(0, |other| other.bytes_held())
     }
 }
 
@@ -141,8 +152,8 @@ impl Log {
         self.entries.get_mut(offset.since(self.first) as usize)
     }
 
-    /// Counts bytes that lazily made frames added.
-    pub fn note_transcoded(&mut self, bytes: usize) {
+    /// Counts bytes that frames made later than their message added.
+    pub fn note_made(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
 
@@ -195,8 +206,9 @@ mod tests {
             at_mono_ms,
             skip: None,
             origin: Encoding::Json,
+            pressed: [false; 2],
             data_at: 0,
-            frame: SharedFrame::from(vec![b'x'; len]),
+            frame: SharedFrame::from(&vec![b'x'; len][..]),
             other: None,
         }
     }

@@ -212,7 +212,11 @@ mod tests {
     /// A room in which one of two seats watches.
     fn room() -> Room {
         let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Reliable);
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], watchers: 1 });
+        room.set_seats(
+            ShardId(0),
+            LocalPlace::default(),
+            SeatCounts { by_encoding: [2, 0], watchers: 1, ..SeatCounts::default() },
+        );
         for name in ["ann", "bob"] {
             room.enter(&who(name), &class(), &Limits::default());
         }
@@ -227,7 +231,7 @@ mod tests {
         let payload = prove(Encoding::Json, b"1", 32).unwrap().to_payload();
         let from = who(name);
         let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
-        room.append(at(0), &post, class().log, &mut Vec::new());
+        room.append(at(0), &post, class().log, &mut crate::wire::Press::default());
     }
 
     fn does(room: &mut Room, mono_ms: u64, typing: &[(&str, bool)], reads: &[(&str, u64)]) -> Dropped {
@@ -280,7 +284,7 @@ mod tests {
     #[test]
     fn where_nobody_watches_nobody_is_told_and_nothing_piles_up() {
         let mut room = room();
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [2, 0], ..SeatCounts::default() });
         does(&mut room, 0, &[("ann", true)], &[]);
         assert!(!room.has_news(at(0)) && news(&mut room, 0).is_none());
         room.expire(at(5_000), &class(), &Limits::default());

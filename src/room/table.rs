@@ -346,7 +346,7 @@ mod tests {
         let (at, home) = rooms.open(&name(room), &classes());
         let bytes_before = home.log().bytes();
         let post = Post { from: &from, event: None, key: None, payload: &payload, skip: None };
-        home.append(now, &post, crate::base::RoomClass::of(limits).log, &mut Vec::new());
+        home.append(now, &post, crate::base::RoomClass::of(limits).log, &mut crate::wire::Press::default());
         let (epoch, bytes) = (home.epoch(), home.log().bytes());
         rooms.account(at, bytes_before);
         assert!(bytes > bytes_before);
@@ -359,7 +359,7 @@ mod tests {
         let (mut rooms, limits) = (rooms(), Limits::default());
         let (at, room) = rooms.open(&name("r"), &classes());
         let first_life = room.epoch();
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         rooms.settle(Now::default(), at, &limits);
         assert_eq!(rooms.len(), 1);
         rooms.room_mut(at).unwrap().set_seats(ShardId(0), LocalPlace::default(), SeatCounts::default());
@@ -394,7 +394,7 @@ mod tests {
         assert!(rooms.has_room(&limits), "both were empty and are forgotten");
         assert_ne!(rooms.open(&name("a"), &classes()).1.epoch(), a);
         let (at, room) = rooms.open(&name("c"), &classes());
-        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], watchers: 0 });
+        room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         say_and_settle(&mut rooms, "c", 0, &limits);
         assert!(!rooms.has_room(&limits), "people sit in {at}");
     }

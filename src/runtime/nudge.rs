@@ -1,7 +1,7 @@
 //! Wakes a shard that sleeps over its tick.
 //!
 //! A shard sleeps in the kernel until something comes or its timer fires. Once, on a host that had taken both cores away
-//! for seconds, a shard slept on for good with bytes waiting (docs/decisions/0011): its thread had missed a wake-up. A
+//! for seconds, a shard slept on for good with bytes waiting (docs/decisions/0012): its thread had missed a wake-up. A
 //! signal gets such a thread out of the system call it sleeps in, whatever it missed; every system call here takes that as
 //! a wake-up. Nothing else depends on it, so a nudge too many costs nothing.
 //!

@@ -1,8 +1,8 @@
 //! Asks of the control plane that concern a room's home.
 
-use crate::base::{Delivery, Encoding, Now, Offset, Position, RoomName};
+use crate::base::{Delivery, Encoding, Form, Now, Offset, Position, RoomName};
 use crate::room::{Post, Room};
-use crate::wire::{GapWhy, Refusal, SharedFrame};
+use crate::wire::{GapWhy, Press, Refusal, SharedFrame};
 
 use super::ask::{
     Announcement, Answer, Ask, AskId, Audience, HistoryFrom, HistoryPage, HistoryQuestion, Notice, Question, RoomFacts,
@@ -77,7 +77,8 @@ impl Shard {
         };
         let frames = Encoding::ALL.map(|encoding| {
             let room = self.rooms.room_mut(accepted.at).expect("the room was written a moment ago");
-            let frame = room.frame(accepted.offset, encoding, &mut self.scratch);
+            // Who will be told is not known here; deflated once, it is for all of them.
+            let frame = room.frame(accepted.offset, Form { encoding, deflated: true }, &mut self.scratch);
             frame.expect("the newest message always stays").0
         });
         self.publish_accepted(now, &accepted);
@@ -164,14 +165,16 @@ fn page_of_nothing(from: HistoryFrom) -> HistoryPage {
     HistoryPage { epoch: None, head: Offset(0), messages: Vec::new(), last: Offset(0), gap }
 }
 
-fn page_of(room: &mut Room, question: &HistoryQuestion, encoding: Encoding, scratch: &mut Vec<u8>) -> HistoryPage {
+fn page_of(room: &mut Room, question: &HistoryQuestion, encoding: Encoding, scratch: &mut Press) -> HistoryPage {
     let (first, head) = (room.log().first(), room.head());
     let mut page = HistoryPage { epoch: Some(room.epoch()), head, messages: Vec::new(), last: head, gap: None };
     if room.delivery() != Delivery::Reliable {
         // What it keeps is no history.
         return page;
     }
-    let mut pen = Pen { room, question, encoding, scratch };
+    // They become parts of one answer.
+    let form = Form { encoding, deflated: false };
+    let mut pen = Pen { room, question, form, scratch };
     match question.from {
         HistoryFrom::Newest => page.fill_backward(&mut pen, head.next()),
         HistoryFrom::Before(offset) => page.fill_backward(&mut pen, offset.min(head.next())),
@@ -195,13 +198,13 @@ fn page_of(room: &mut Room, question: &HistoryQuestion, encoding: Encoding, scra
 struct Pen<'a> {
     room: &'a mut Room,
     question: &'a HistoryQuestion,
-    encoding: Encoding,
-    scratch: &'a mut Vec<u8>,
+    form: Form,
+    scratch: &'a mut Press,
 }
 
 impl Pen<'_> {
     fn frame(&mut self, offset: Offset) -> Option<SharedFrame> {
-        self.room.frame(offset, self.encoding, self.scratch).map(|(frame, _)| frame)
+        self.room.frame(offset, self.form, self.scratch).map(|(frame, _)| frame)
     }
 }
 
@@ -211,7 +214,7 @@ impl HistoryPage {
         while self.messages.len() < pen.question.messages_max
             && let Some(frame) = pen.frame(offset)
         {
-            bytes += frame.len();
+            bytes += frame.plain().len();
             if bytes > pen.question.bytes_max && !self.messages.is_empty() {
                 return;
             }
@@ -227,7 +230,7 @@ impl HistoryPage {
         while self.messages.len() < pen.question.messages_max && offset > pen.room.log().first() {
             offset = Offset(offset.0 - 1);
             let Some(frame) = pen.frame(offset) else { break };
-            bytes += frame.len();
+            bytes += frame.plain().len();
             if bytes > pen.question.bytes_max && !self.messages.is_empty() {
                 break;
             }

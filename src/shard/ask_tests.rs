@@ -196,7 +196,7 @@ fn notice(room: &str, data: &str) -> Notice {
 fn page(mut answers: Vec<Answer>) -> (Vec<String>, HistoryPage) {
     assert_eq!(answers.len(), 1, "{answers:?}");
     let Some(Answer::History(page)) = answers.pop() else { panic!("another answer") };
-    let texts = page.messages.iter().map(|frame| String::from_utf8(frame_content(frame).to_vec()).unwrap());
+    let texts = page.messages.iter().map(|frame| String::from_utf8(frame_content(frame.plain()).to_vec()).unwrap());
     (texts.collect(), *page)
 }
 

@@ -85,11 +85,11 @@ impl Shard {
         }
         let bytes_max = self.limits().outbox_soft_bytes_max as u32;
         let Some(row) = self.connections.row_mut(conn) else { return };
-        let encoding = row.encoding();
+        let form = row.form();
         if let Some(entry) = row.work.as_mut().and_then(|work| work.behind.get_mut(at)) {
             entry.pulling = true;
         }
-        self.post(home, Mail::Pull { room, conn, encoding, cursor: behind.cursor, bytes_max });
+        self.post(home, Mail::Pull { room, conn, form, cursor: behind.cursor, bytes_max });
     }
 
     fn behind_at(&self, conn: ConnKey, at: usize) -> Option<Behind> {

@@ -5,7 +5,7 @@ use crate::room::{Gone, Parting};
 use crate::wire::{CloseReason, Violation, write_close};
 
 use super::row::{Flags, Row, Stage, Work};
-use super::{CloseHow, Effect, Mail, Shard, seconds};
+use super::{CloseHow, Count, Effect, Mail, Shard, seconds};
 
 /// Work spaces kept for the next who need one.
 const SPARE_WORK_MAX: usize = 64;
@@ -25,7 +25,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         if reason.keeps_session() {
             self.keep_session(conn);
         }
@@ -41,6 +40,7 @@ impl Shard {
     /// at; but it is taken from the socket until the peer ends or the grace is over. Else the rest of a message that is too
     /// long would turn our close into a reset, and the peer would never hear why.
     pub(super) fn on_violation(&mut self, now: Now, conn: ConnKey, violation: Violation) {
+        self.counters.add(Count::BombsRefused, u64::from(violation == Violation::InflatesTooBig));
         let Some(row) = self.connections.row(conn) else { return };
         if row.stage != Stage::Closing {
             self.fail_with(now, conn, reason_of(violation), &violation.to_string());
@@ -70,7 +70,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         let parting = goodbye_parting(code);
         if parting == Parting::SocketDied {
             self.keep_session(conn);
@@ -92,7 +91,6 @@ impl Shard {
             return;
         }
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
         self.keep_session(conn);
         self.move_to(conn, Stage::Closing);

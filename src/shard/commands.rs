@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::base::{ClassId, ConnKey, Encoding, Now, Position, RoomClass, RoomName};
+use crate::base::{ClassId, ConnKey, Encoding, Form, Now, Position, RoomClass, RoomName};
 use crate::room::Parting;
 use crate::wire::{
-    CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Rejected, Role,
-    Verb, decode, inbox_of, is_inbox_of,
+    CloseReason, Command, Data, Envelope, FrameKind, FrameLimits, Incoming, Inflater, Partial, Reader, Refusal,
+    Rejected, Role, Verb, decode, inbox_of, is_inbox_of,
 };
 
 use super::mail::{Ack, Join, Publish, RoomRef};
@@ -75,22 +75,27 @@ impl Shard {
             row.heard_mono_s = seconds(now);
             row.flags.set(Flags::PINGED, false);
         }
-        let encoding = row.encoding();
+        let Form { encoding, deflated } = row.form();
         let mut partial = row.work.as_mut().map_or_else(Partial::default, |work| std::mem::take(&mut work.partial));
-        let mut reader = Reader::new(Role::Server, limits, bytes);
-        loop {
+        let mut inflater = deflated.then(|| std::mem::take(&mut self.inflater));
+        let mut reader = Reader::new(Role::Server, limits, bytes).inflating(inflater.as_mut());
+        let outcome = loop {
             match reader.next(&mut partial) {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
-                Ok(None) => break,
-                Err(violation) => {
-                    self.on_violation(now, conn, violation);
-                    return;
-                }
+                Ok(None) => break Ok(()),
+                Err(violation) => break Err(Some(violation)),
             }
             // A message may have ended the connection: what lies behind it is nobody's.
             if self.connections.row(conn).is_none_or(|row| row.flags.has(Flags::CLOSE_HEARD)) {
-                return;
+                break Err(None);
             }
+        };
+        self.take_back_inflater(inflater);
+        if let Err(violation) = outcome {
+            if let Some(violation) = violation {
+                self.on_violation(now, conn, violation);
+            }
+            return;
         }
         if !partial.is_idle() {
             if let Some(work) = self.work_mut(conn) {
@@ -98,6 +103,14 @@ impl Shard {
             }
         } else {
             self.take_back_work(conn);
+        }
+    }
+
+    /// What was lent for one read.
+    pub(super) fn take_back_inflater(&mut self, inflater: Option<Inflater>) {
+        if let Some(mut inflater) = inflater {
+            inflater.give_back();
+            self.inflater = inflater;
         }
     }
 
@@ -219,7 +232,7 @@ impl Shard {
         self.may_join(now, identity.user()).map_err(NoSeat::TooOften)?;
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);
-        let (encoding, ticket) = (row.encoding(), row.ticket);
+        let (form, ticket) = (row.form(), row.ticket);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
             return Err(Refusal::Busy.into());
@@ -230,7 +243,7 @@ impl Shard {
         };
         let at = self.seats.open(&name, home, &self.config.rules.classes);
         let local = self.seats.room_mut(at);
-        let seat = local.add_seat(conn.index(), encoding, presence, ticket);
+        let seat = local.add_seat(conn.index(), form, presence, ticket);
         self.seated += 1;
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });

@@ -154,6 +154,7 @@ impl Shard {
         let expires_mono_s = self.token_end(now, &verified);
         self.note_mark(conn.index(), &verified);
         self.move_to(conn, Stage::Open);
+        let deflates = upgrade.is_some_and(|upgrade| self.agree(conn, upgrade));
         let Some(row) = self.connections.row_mut(conn) else { return };
         if let Some(upgrade) = upgrade {
             row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
@@ -179,11 +180,21 @@ impl Shard {
         self.counters.said(&welcome, 1);
         self.append(conn, |out| {
             if let Some(upgrade) = upgrade {
-                upgrade.write_accept(out);
+                upgrade.write_accept(out, deflates);
             }
             write_event(out, encoding, &welcome);
         });
         self.effects.push(Effect::Opened { conn, identity: verified.identity });
+    }
+
+    /// Whether the answer grants what was offered: from now on deflated messages come and go.
+    pub(super) fn agree(&mut self, conn: ConnKey, upgrade: &Upgrade) -> bool {
+        let deflates = upgrade.deflate.is_some() && self.config.rules.compression.enabled;
+        if let Some(row) = self.connections.row_mut(conn).filter(|_| deflates) {
+            row.flags.set(Flags::DEFLATES, true);
+            self.counters.add(Count::DeflateAgreed, 1);
+        }
+        deflates
     }
 
     /// A client that speaks our language gets its upgrade and the reason in a close frame, because JavaScript sees
@@ -205,7 +216,8 @@ impl Shard {
             self.turn_away(now, conn, reason, sentence);
             return;
         }
-        self.append(conn, |out| upgrade.write_accept(out));
+        // All that follows is a close frame.
+        self.append(conn, |out| upgrade.write_accept(out, false));
         self.fail_with(now, conn, reason, sentence);
     }
 
@@ -226,7 +238,6 @@ impl Shard {
         drop(self.take_head(conn));
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.heard_mono_s = seconds(now);
-        row.flags.set(Flags::CLOSE_SENT, true);
         row.flags.set(Flags::CLOSE_HEARD, true);
         self.charge_failure(now, conn, reason);
         self.move_to(conn, Stage::Closing);

@@ -98,7 +98,7 @@ impl Chore {
     /// Bytes of messages it holds; 0 only where it tells nobody anything.
     fn bytes(&self) -> usize {
         match self {
-            Self::Tell { frames, .. } => frames.iter().map(|frame| frame.len()).sum(),
+            Self::Tell { frames, .. } => frames.iter().map(|frame| frame.bytes_held()).sum(),
             Self::CloseUser { .. }
             | Self::CloseRoom { .. }
             | Self::ListConnections { .. }
@@ -288,7 +288,10 @@ impl Shard {
             self.counters.add(Count::PassedOver, 1);
             return false;
         }
-        let frame = &frames[row.encoding().index()];
+        let form = row.form();
+        let (frame, plain) =
+            (frames[form.encoding.index()].bytes(form.deflated), frames[form.encoding.index()].plain());
+        self.counters.add(Count::DeflateSaved, (plain.len() - frame.len()) as u64);
         self.errands.told += 1;
         self.errands.told_bytes += frame.len();
         self.counters.add(Count::Announced, 1);

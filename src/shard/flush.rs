@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnKey, Delivery, Encoding, Now, Offset};
+use crate::base::{ConnKey, Delivery, Form, Now, Offset};
 
 use super::batch::{Batch, Fate, Write};
 use super::config::Flush;
@@ -53,8 +53,25 @@ pub(crate) struct FlushQueues {
     overdue: bool,
     /// When the oldest message of each room whose sweep the running batch ends was accepted; a sample, bounded.
     written: Vec<u64>,
-    /// The frame ends of the room being visited, by encoding; kept for its memory.
-    ends: [Vec<u32>; 2],
+    /// The frame ends of the room being visited, by form; kept for their memory.
+    ends: [Vec<End>; 4],
+}
+
+/// Where a frame ends that was laid into the arena, from the first one's beginning.
+#[derive(Clone, Copy, Default, Debug)]
+struct End {
+    at: u32,
+    /// By how much it and those before it are shorter than they were without having been deflated.
+    saved: u32,
+}
+
+/// What of a sweep lies in the arena of the running batch.
+#[derive(Default)]
+struct Laid {
+    /// Where it begins, by form.
+    starts: [Option<u32>; 4],
+    /// Some of the frames have a deflated form; else all who read an encoding are sent the same bytes.
+    has_deflated: bool,
 }
 
 enum Visit {
@@ -301,7 +318,8 @@ impl Shard {
         let frames = room.frames_within(soft);
         let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0 });
         let last = (sweep.next_seat + SEATS_PER_VISIT).min(room.seats.len() as u32);
-        let mut spans = [None, None];
+        let has_deflated = room.pending.iter().take(sweep.frames as usize).any(Pending::has_deflated);
+        let mut laid = Laid { has_deflated, ..Laid::default() };
         for seat in sweep.next_seat..last {
             if batch.writes.len() >= BATCH_WRITES_MAX {
                 return Visit::BatchFull;
@@ -309,7 +327,7 @@ impl Shard {
             if !self.may_write() {
                 return Visit::Again;
             }
-            if !self.serve_seat(at, seat, sweep.frames, &mut spans, batch) {
+            if !self.serve_seat(at, seat, sweep.frames, &mut laid, batch) {
                 return Visit::BatchFull;
             }
         }
@@ -317,7 +335,7 @@ impl Shard {
     }
 
     /// Writes the sweep's messages to one seat. False: the batch must go out first.
-    fn serve_seat(&mut self, at: u32, seat: u32, frames: u32, spans: &mut [Option<u32>; 2], batch: &mut Batch) -> bool {
+    fn serve_seat(&mut self, at: u32, seat: u32, frames: u32, laid: &mut Laid, batch: &mut Batch) -> bool {
         let here = self.seats.room(at).seats[seat as usize];
         if here.is_live() && here.taken() < frames {
             let cursor = self.seats.room(at).cursor(seat);
@@ -332,14 +350,16 @@ impl Shard {
                 return false;
             } else if row.seats.len() == 1 && !row.has_outbox() && !here.skips() {
                 row.batch = self.flush.batch;
-                let encoding = here.encoding();
-                let start = *spans[encoding.index()].get_or_insert_with(|| {
-                    lay(&self.seats.room(at).pending, encoding, frames, &mut self.flush.ends, batch)
+                let form = Form { deflated: here.form().deflated && laid.has_deflated, ..here.form() };
+                let start = *laid.starts[form.index()].get_or_insert_with(|| {
+                    lay(&self.seats.room(at).pending, form, frames, &mut self.flush.ends, batch)
                 });
-                let ends = &self.flush.ends[encoding.index()];
-                let from = if here.taken() == 0 { 0 } else { ends[here.taken() as usize - 1] };
-                self.push_write(batch, Write { conn, start: start + from, len: ends[frames as usize - 1] - from });
+                let ends = &self.flush.ends[form.index()];
+                let from = if here.taken() == 0 { End::default() } else { ends[here.taken() as usize - 1] };
+                let to = ends[frames as usize - 1];
+                self.push_write(batch, Write { conn, start: start + from.at, len: to.at - from.at });
                 self.counters.add(Count::Deliveries, u64::from(frames - here.taken()));
+                self.counters.add(Count::DeflateSaved, u64::from(to.saved - from.saved));
             } else if !batch.is_empty() && batch.arena.len() >= BATCH_BYTES_SOFT {
                 // These bytes are this reader's alone: a visit must not copy a long message for hundreds of them at once.
                 return false;
@@ -425,7 +445,7 @@ impl Shard {
         if let Some(work) = &mut row.work {
             work.progress_mono_ms = 0;
         }
-        if row.flags.has(Flags::CLOSE_SENT) && row.flags.has(Flags::CLOSE_HEARD) {
+        if row.stage == Stage::Closing && row.flags.has(Flags::CLOSE_HEARD) {
             self.let_go(conn, CloseHow::Quietly);
             return;
         }
@@ -435,21 +455,17 @@ impl Shard {
 }
 
 /// Puts the first `frames` messages into the arena back to back, notes where each ends, and tells where they begin.
-fn lay(
-    pending: &VecDeque<Pending>,
-    encoding: Encoding,
-    frames: u32,
-    ends: &mut [Vec<u32>; 2],
-    batch: &mut Batch,
-) -> u32 {
-    let start = batch.arena.len();
-    let ends = &mut ends[encoding.index()];
+fn lay(pending: &VecDeque<Pending>, form: Form, frames: u32, ends: &mut [Vec<End>; 4], batch: &mut Batch) -> u32 {
+    let (start, mut saved) = (batch.arena.len(), 0);
+    let ends = &mut ends[form.index()];
     ends.clear();
     for message in pending.iter().take(frames as usize) {
-        if let Some(frame) = message.frame(encoding) {
-            batch.arena.extend_from_slice(frame);
+        if let Some(frame) = message.frame(form.encoding) {
+            let bytes = frame.bytes(form.deflated);
+            saved += (frame.plain().len() - bytes.len()) as u32;
+            batch.arena.extend_from_slice(bytes);
         }
-        ends.push((batch.arena.len() - start) as u32);
+        ends.push(End { at: (batch.arena.len() - start) as u32, saved });
     }
     start as u32
 }

@@ -67,16 +67,19 @@ impl Shard {
         }
         let owed = room.owed(place.seat);
         let to = to.unwrap_or(owed.end).min(owed.end);
-        let (mut served, mut bytes, mut deliveries) = (owed.start, 0, 0);
+        let (mut served, mut bytes, mut saved, mut deliveries) = (owed.start, 0, 0, 0);
+        let form = seat.form();
         while served < to {
             let message = &room.pending[served];
             if message.skip != Some(conn)
-                && let Some(frame) = message.frame(seat.encoding())
+                && let Some(frame) = message.frame(form.encoding)
             {
+                let (frame, plain) = (frame.bytes(form.deflated), frame.plain());
                 if bytes + frame.len() > bytes_max {
                     break;
                 }
                 bytes += frame.len();
+                saved += plain.len() - frame.len();
                 deliveries += 1;
                 out.extend_from_slice(frame);
             }
@@ -86,5 +89,6 @@ impl Shard {
             room.served(place.seat, served);
         }
         self.counters.add(Count::Deliveries, deliveries);
+        self.counters.add(Count::DeflateSaved, saved as u64);
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::row::{Flags, Stage};
 use super::tickets::{Asking, TicketCode};
 use super::{Shard, seconds};
-use crate::base::{ConnKey, Encoding, Now};
+use crate::base::{ConnKey, Encoding, Form, Now};
 use crate::wire::{
     CloseReason, Command, Envelope, FrameLimits, Incoming, Partial, Reader, Role, Upgrade, Verified, decode,
 };
@@ -25,7 +25,8 @@ impl Shard {
         let Some(row) = self.connections.row_mut(conn) else { return };
         row.flags.set(Flags::JSON, upgrade.encoding == Encoding::Json);
         row.heard_mono_s = seconds(now);
-        self.append(conn, |out| upgrade.write_accept(out));
+        let deflates = self.agree(conn, upgrade);
+        self.append(conn, |out| upgrade.write_accept(out, deflates));
     }
 
     /// Frames of somebody who has not said hello. Behind the hello come those of a session, perhaps in the same read.
@@ -39,21 +40,25 @@ impl Shard {
             fragments_max: self.limits().fragments_max,
         };
         let Some(row) = self.connections.row_mut(conn) else { return };
-        let encoding = row.encoding();
+        let Form { encoding, deflated } = row.form();
         let mut partial = row.work.as_mut().map_or_else(Partial::default, |work| std::mem::take(&mut work.partial));
         let bytes_len = bytes.len();
-        let mut reader = Reader::new(Role::Server, limits, bytes);
-        while self.stage_of(conn) == Some(Stage::Greeting) && !self.is_greeted(conn) {
+        let mut inflater = deflated.then(|| std::mem::take(&mut self.inflater));
+        let mut reader = Reader::new(Role::Server, limits, bytes).inflating(inflater.as_mut());
+        let mut violated = None;
+        while violated.is_none() && self.stage_of(conn) == Some(Stage::Greeting) && !self.is_greeted(conn) {
             match reader.next(&mut partial) {
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
-                Err(violation) => {
-                    self.on_violation(now, conn, violation);
-                    return;
-                }
+                Err(violation) => violated = Some(violation),
             }
         }
         let read = bytes_len - reader.unread().len();
+        self.take_back_inflater(inflater);
+        if let Some(violation) = violated {
+            self.on_violation(now, conn, violation);
+            return;
+        }
         let Some(row) = self.connections.row(conn) else { return };
         let (greeting, hears_on) = (row.stage == Stage::Greeting, !row.flags.has(Flags::CLOSE_HEARD));
         if self.is_greeted(conn) {

@@ -4,10 +4,10 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
 };
 use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
-use crate::wire::{Refusal, SharedFrame};
+use crate::wire::{Press, Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
 use super::{ClassCount, Count, Mail, Shard};
@@ -237,7 +237,7 @@ impl Shard {
         from: ShardId,
         place: HomePlace,
         conn: ConnKey,
-        encoding: Encoding,
+        form: Form,
         cursor: Offset,
         bytes_max: u32,
     ) {
@@ -248,9 +248,9 @@ impl Shard {
         };
         let bytes_before = room.log().bytes();
         let reader = ConnAddress { shard: from, conn };
-        let page = room.page(cursor, encoding, reader, bytes_max as usize, &mut self.scratch);
+        let page = room.page(cursor, form, reader, bytes_max as usize, &mut self.scratch);
         #[cfg(feature = "planted-bugs")]
-        let page = self.planted_foreign(place.at, cursor, encoding, page);
+        let page = self.planted_foreign(place.at, cursor, form, page);
         let Some(room) = self.rooms.room_mut(place.at) else { return };
         let local = room.attendance().iter().find(|a| a.shard == from).map(|a| a.local);
         self.rooms.account(place.at, bytes_before);
@@ -382,12 +382,13 @@ struct Spread {
     accepted_mono_ms: u64,
 }
 
-fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Vec<u8>) -> Option<Spread> {
+fn frames_of(room: &mut Room, offset: Offset, scratch: &mut Press) -> Option<Spread> {
     let entry = room.log_mut().entry_mut(offset)?;
     let mut spread = Spread { frames: [None, None], skip: entry.skip, accepted_mono_ms: entry.at_mono_ms };
     for encoding in Encoding::ALL {
         if room.attendance().iter().any(|a| a.seats.by_encoding[encoding.index()] > 0) {
-            let (frame, skipped) = room.frame(offset, encoding, scratch)?;
+            let deflated = room.attendance().iter().any(|a| a.seats.deflating[encoding.index()] > 0);
+            let (frame, skipped) = room.frame(offset, Form { encoding, deflated }, scratch)?;
             spread.frames[encoding.index()] = Some(frame);
             spread.skip = skipped;
         }

@@ -26,7 +26,7 @@ impl Shard {
         for (at, room) in self.seats.iter() {
             let mut counts = crate::room::SeatCounts::default();
             for (n, seat) in room.seats.iter().enumerate() {
-                counts.by_encoding[seat.encoding().index()] += 1;
+                counts.add(seat.form());
                 counts.watchers += u32::from(seat.watches());
                 let known = self.connections.at(seat.conn).seats.find(at);
                 if known.map(|place| place.seat as usize) != Some(n) {
@@ -40,7 +40,7 @@ impl Shard {
                 .pending
                 .iter()
                 .flat_map(|pending| pending.frames.iter().flatten())
-                .map(|frame| frame.len())
+                .map(|frame| frame.bytes_held())
                 .sum::<usize>();
             if !room.pending.is_empty() && !room.queued && room.has_seated() {
                 return Err(format!("I5 {:?}: {} pending and in no queue", room.name, room.pending.len()));
@@ -179,7 +179,7 @@ impl Shard {
         &mut self,
         at: u32,
         cursor: crate::base::Offset,
-        encoding: crate::base::Encoding,
+        form: crate::base::Form,
         page: crate::room::Page,
     ) -> crate::room::Page {
         let planted = self.config.planted == Some(super::PlantedBug::ForeignRoom);
@@ -187,7 +187,7 @@ impl Shard {
             return page;
         };
         let bytes_before = other.log().bytes();
-        let foreign = other.frame(cursor, encoding, &mut self.scratch);
+        let foreign = other.frame(cursor, form, &mut self.scratch);
         self.rooms.account(at ^ 1, bytes_before);
         let frames = foreign.map_or(page.frames, |(frame, _)| vec![frame]);
         crate::room::Page { frames, ..page }

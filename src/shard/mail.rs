@@ -11,7 +11,7 @@ use super::sessions::SessionCode;
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, Epoch, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
+    ConnAddress, ConnKey, Delivery, Epoch, Form, HomePlace, Identity, LocalPlace, Offset, Position, RoomName,
 };
 use crate::room::{Doings, Gone, News, Page, Roll, SeatCounts, Start};
 use crate::wire::{Payload, Refusal, SharedFrame, Verified};
@@ -33,7 +33,7 @@ pub enum Mail {
     Pull {
         room: HomePlace,
         conn: ConnKey,
-        encoding: Encoding,
+        form: Form,
         cursor: Offset,
         bytes_max: u32,
     },
@@ -158,10 +158,10 @@ impl Mail {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.payload.bytes().len(),
-            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.len()).sum(),
-            Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.len()).sum(),
-            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.len()).sum(),
-            Self::Page { page, .. } => page.frames.iter().map(|frame| frame.len()).sum(),
+            Self::Deliver(deliver) => deliver.frames.iter().flatten().map(|frame| frame.bytes_held()).sum(),
+            Self::Announce(announcement) => announcement.frames.iter().map(|frame| frame.bytes_held()).sum(),
+            Self::HistoryTold(told) => told.page.messages.iter().map(|frame| frame.bytes_held()).sum(),
+            Self::Page { page, .. } => page.frames.iter().map(|frame| frame.bytes_held()).sum(),
             Self::Join(_)
             | Self::Leave { .. }
             | Self::Users { .. }

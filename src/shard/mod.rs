@@ -23,6 +23,8 @@ mod commands;
 mod config;
 mod connections;
 mod counters;
+#[cfg(test)]
+mod deflate_tests;
 mod doings;
 mod door;
 #[cfg(test)]
@@ -67,7 +69,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{ClassId, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
 use crate::room::Rooms;
-use crate::wire::CloseReason;
+use crate::wire::{CloseReason, Inflater, Press};
 
 pub use ask::{
     Announcement, Answer, Ask, AskId, Audience, Closed, ConnectionFacts, HistoryFrom, HistoryPage, HistoryQuestion,
@@ -176,7 +178,10 @@ pub struct Shard {
     works_lent: usize,
     /// The largest an outbox may have been under any rules so far.
     outbox_bytes_ever_max: usize,
-    scratch: Vec<u8>,
+    /// Made of what is said: frames, and their deflated forms.
+    scratch: Press,
+    /// Lent to whoever reads deflated messages.
+    inflater: Inflater,
     seed: Seed,
     homes: Homes,
 }
@@ -224,7 +229,8 @@ impl Shard {
             heads_bytes: 0,
             seated: 0,
             works_lent: 0,
-            scratch: Vec::new(),
+            scratch: Press::new(config.rules.compression),
+            inflater: Inflater::default(),
             homes: Homes::new(config.seed, config.shards),
             seed: own,
             config,
@@ -277,6 +283,8 @@ impl Shard {
         self.settle(now);
         self.send_owed();
         self.settle(now);
+        self.counters.add(Count::Deflated, self.scratch.take_pressed());
+        self.counters.add(Count::Inflated, self.inflater.take_messages());
     }
 
     /// Moves what the runtime must do to the end of `into`, in order.
@@ -411,8 +419,8 @@ impl Shard {
             Mail::TakeOver { conn, id, session, user } => self.on_take_over(now, from, conn, id, session, &user),
             Mail::TakenOver { conn, id, resumed } => self.on_taken_over(now, conn, id, resumed),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
-            Mail::Pull { room, conn, encoding, cursor, bytes_max } => {
-                self.on_pull(from, room, conn, encoding, cursor, bytes_max)
+            Mail::Pull { room, conn, form, cursor, bytes_max } => {
+                self.on_pull(from, room, conn, form, cursor, bytes_max)
             }
             Mail::AskHistory(ask) => self.on_ask_history(now, from, *ask),
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),

@@ -190,7 +190,9 @@ impl Shard {
         };
         let Some(HomePlace { epoch, .. }) = self.seats.room(place.room).home_place else { return };
         let hard = self.limits().outbox_hard_bytes_max;
-        let page_bytes: usize = page.frames.iter().map(|frame| frame.len()).sum();
+        let Some(deflated) = self.connections.row(conn).map(|row| row.form().deflated) else { return };
+        let page_bytes: usize = page.frames.iter().map(|frame| frame.bytes(deflated).len()).sum();
+        let plain_bytes: usize = page.frames.iter().map(|frame| frame.plain().len()).sum();
         let next = page.next;
         #[cfg(feature = "planted-bugs")]
         let next = self.planted_seam(page_bytes, next);
@@ -215,9 +217,10 @@ impl Shard {
         }
         self.counters.add(Count::Pages, 1);
         self.counters.add(Count::Deliveries, page.frames.len() as u64);
+        self.counters.add(Count::DeflateSaved, (plain_bytes - page_bytes) as u64);
         if let Some(work) = self.work_mut(conn) {
             work.outbox.reserve_exact(page_bytes);
-            page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame));
+            page.frames.iter().for_each(|frame| work.outbox.extend_from_slice(frame.bytes(deflated)));
         }
         if self.connections.row(conn).is_some_and(|row| row.has_outbox()) {
             self.queue_conn(conn);
@@ -257,17 +260,36 @@ impl Shard {
         if row.stage != Stage::Open {
             return;
         }
-        let encoding = row.encoding();
+        let form = row.form();
         self.counters.said(event, 1);
-        self.append(conn, |out| write_event(out, encoding, event));
+        self.append_frame(conn, form.deflated, |out| write_event(out, form.encoding, event));
+    }
+
+    /// One data frame for one connection, deflated if that is agreed on and worth it.
+    pub(super) fn append_frame(&mut self, conn: ConnKey, deflates: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(work) = self.work_mut(conn) else { return };
+        let start = work.outbox.len();
+        write(&mut work.outbox);
+        let frame_bytes = work.outbox.len() - start;
+        let is_long = deflates && self.scratch.wants(frame_bytes);
+        let work = self.connections.row_mut(conn).and_then(|row| row.work.as_mut());
+        if let Some(work) = work.filter(|_| is_long) {
+            let saved = self.scratch.press_last(&mut work.outbox, start);
+            self.counters.add(Count::DeflateSaved, saved as u64);
+        }
+        self.on_appended(conn);
     }
 
     /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.
     pub(super) fn append(&mut self, conn: ConnKey, write: impl FnOnce(&mut Vec<u8>)) {
-        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
         let Some(work) = self.work_mut(conn) else { return };
         write(&mut work.outbox);
-        let bytes = work.outbox.len();
+        self.on_appended(conn);
+    }
+
+    fn on_appended(&mut self, conn: ConnKey) {
+        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
+        let bytes = self.connections.row(conn).and_then(|row| row.work.as_ref()).map_or(0, |work| work.outbox.len());
         let stalled = self.connections.row(conn).is_some_and(|row| row.flags.has(Flags::STALLED));
         if bytes > if stalled { stalled_max } else { untried_max } {
             self.give_up(conn, CloseReason::Slow);

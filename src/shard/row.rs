@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::addresses::AddressKey;
-use crate::base::{ConnKey, Encoding, Identity, Offset};
+use crate::base::{ConnKey, Encoding, Form, Identity, Offset};
 use crate::wire::{CloseReason, Partial, Upgrade, Verified};
 
 /// Where a connection is in its life.
@@ -22,7 +22,7 @@ pub(crate) enum Stage {
     Open,
     /// Upgraded at `/echo`: nobody's session, whatever is said comes back.
     Echo,
-    /// Our close frame or our refusal is on its way; only the peer's close is read.
+    /// Our close frame or our refusal is written or on its way; only the peer's close is read.
     Closing,
     /// The runtime is letting go of the socket.
     Gone,
@@ -208,7 +208,8 @@ impl Flags {
     pub(crate) const STALLED: Self = Self(1 << 2);
     /// Asked whether it lives and not heard since.
     pub(crate) const PINGED: Self = Self(1 << 3);
-    pub(crate) const CLOSE_SENT: Self = Self(1 << 4);
+    /// Agreed on deflated messages (RFC 7692): may send them, and is sent them.
+    pub(crate) const DEFLATES: Self = Self(1 << 4);
     pub(crate) const CLOSE_HEARD: Self = Self(1 << 5);
     /// Was told that its token ends soon.
     pub(crate) const WARNED: Self = Self(1 << 6);
@@ -227,6 +228,10 @@ impl Flags {
 impl Row {
     pub(crate) fn encoding(&self) -> Encoding {
         if self.flags.has(Flags::JSON) { Encoding::Json } else { Encoding::MessagePack }
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        Form { encoding: self.encoding(), deflated: self.flags.has(Flags::DEFLATES) }
     }
 
     pub(crate) fn has_outbox(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use crate::base::{Classes, Limits};
-use crate::wire::{Carriers, Grants, Origins, Proxies, TokenVerifier};
+use crate::wire::{Carriers, Compression, Grants, Origins, Proxies, TokenVerifier};
 
 /// The rules all shards share. Replaced as a whole by `Input::Rules`.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Rules {
     pub carriers: Carriers,
     /// Whether `/echo` is there. Asked at each handshake.
     pub echo: bool,
+    /// Whether deflated messages are agreed on, and what is deflated. Who agreed goes on reading what was, and may send it.
+    pub compression: Compression,
 }
 
 impl Rules {
@@ -39,7 +41,8 @@ impl Rules {
     pub fn new(limits: Limits, verifier: Arc<TokenVerifier>, default_grants: Grants) -> Self {
         let (origins, proxies, carriers) = (Origins::default(), Proxies::default(), Carriers::default());
         let classes = Classes::of(&limits);
-        Self { limits, classes, verifier, default_grants, origins, proxies, carriers, echo: false }
+        let compression = Compression::default();
+        Self { limits, classes, verifier, default_grants, origins, proxies, carriers, echo: false, compression }
     }
 
     /// A copy of its own: every command counts a reference to the rules, and cores that count on the same place in
@@ -62,6 +65,7 @@ impl Shard {
             self.rooms.classify(&rules.classes);
             self.seats.classify(&rules.classes);
         }
+        self.scratch.set(rules.compression);
         self.config.rules = rules.for_one_shard();
     }
 }

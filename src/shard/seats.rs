@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use crate::base::{
-    ClassId, Classes, ConnKey, Delivery, Encoding, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed, SeededMap,
-    ShardId,
+    ClassId, Classes, ConnKey, Delivery, Encoding, Form, HomePlace, Limits, LocalPlace, Offset, RoomName, Seed,
+    SeededMap, ShardId,
 };
 use crate::room::{Gone, SeatCounts};
 use crate::wire::SharedFrame;
@@ -34,17 +34,24 @@ impl Seat {
     const WATCHES: u32 = 1 << 28;
     const SKIPS: u32 = 1 << 27;
     const MISSED: u32 = 1 << 26;
-    pub(crate) const TAKEN_MAX: u32 = Self::MISSED - 1;
+    const DEFLATES: u32 = 1 << 25;
+    pub(crate) const TAKEN_MAX: u32 = Self::DEFLATES - 1;
 
-    fn joining(conn: u32, encoding: Encoding, watches: bool, ticket: u16) -> Self {
+    fn joining(conn: u32, form: Form, watches: bool, ticket: u16) -> Self {
         let mut seat = Self { conn, bits: u32::from(ticket) | Self::JOINING };
-        seat.flag(Self::JSON, encoding == Encoding::Json);
+        seat.flag(Self::JSON, form.encoding == Encoding::Json);
+        seat.flag(Self::DEFLATES, form.deflated);
         seat.flag(Self::WATCHES, watches);
         seat
     }
 
     pub(crate) fn encoding(self) -> Encoding {
         if self.bits & Self::JSON != 0 { Encoding::Json } else { Encoding::MessagePack }
+    }
+
+    /// How it is written to.
+    pub(crate) fn form(self) -> Form {
+        Form { encoding: self.encoding(), deflated: self.bits & Self::DEFLATES != 0 }
     }
 
     pub(crate) fn is_joining(self) -> bool {
@@ -123,8 +130,12 @@ impl Pending {
         self.frames[encoding.index()].as_ref()
     }
 
+    pub(crate) fn has_deflated(&self) -> bool {
+        self.frames.iter().flatten().any(SharedFrame::has_deflated)
+    }
+
     fn bytes(&self) -> usize {
-        self.frames.iter().flatten().map(|frame| frame.len()).sum()
+        self.frames.iter().flatten().map(|frame| frame.bytes_held()).sum()
     }
 }
 
@@ -215,7 +226,7 @@ impl LocalRoom {
     pub(crate) fn frames_within(&self, bytes_soft: usize) -> u32 {
         let mut bytes = 0;
         let fit = self.pending.iter().take_while(|pending| {
-            bytes += pending.frames.iter().flatten().map(|frame| frame.len()).max().unwrap_or(0);
+            bytes += pending.frames.iter().flatten().map(|frame| frame.plain().len()).max().unwrap_or(0);
             bytes <= bytes_soft
         });
         fit.count().max(1) as u32
@@ -226,9 +237,10 @@ impl LocalRoom {
         if outbox_bytes == 0 {
             return true;
         }
-        let (encoding, from) = (self.seats[seat as usize].encoding(), self.owed(seat).start);
-        let owed = self.pending.iter().take(frames as usize).skip(from).filter_map(|pending| pending.frame(encoding));
-        outbox_bytes + owed.map(|frame| frame.len()).sum::<usize>() <= limits.outbox_hard_bytes_max
+        let (form, from) = (self.seats[seat as usize].form(), self.owed(seat).start);
+        let owed =
+            self.pending.iter().take(frames as usize).skip(from).filter_map(|pending| pending.frame(form.encoding));
+        outbox_bytes + owed.map(|frame| frame.bytes(form.deflated).len()).sum::<usize>() <= limits.outbox_hard_bytes_max
     }
 
     /// Nobody is seated for sure: a first seat may begin anywhere.
@@ -236,13 +248,14 @@ impl LocalRoom {
         self.seats.iter().any(|seat| !seat.is_joining())
     }
 
-    pub(crate) fn add_seat(&mut self, conn: u32, encoding: Encoding, watches: bool, ticket: u16) -> u32 {
+    pub(crate) fn add_seat(&mut self, conn: u32, form: Form, watches: bool, ticket: u16) -> u32 {
         if self.seats.len() == self.seats.capacity() {
             // Doubling would leave half of a room of thousands empty for ever.
             self.seats.reserve_exact((self.seats.len() / 4).clamp(1, 4_096));
         }
-        self.seats.push(Seat::joining(conn, encoding, watches, ticket));
-        self.counts.by_encoding[encoding.index()] += 1;
+        let seat = Seat::joining(conn, form, watches, ticket);
+        self.seats.push(seat);
+        self.counts.add(form);
         self.counts.watchers += u32::from(watches);
         (self.seats.len() - 1) as u32
     }
@@ -259,7 +272,7 @@ impl LocalRoom {
     /// Takes a seat away; tells which seats (place before, place after) moved, so that their rows can be told.
     pub(crate) fn remove_seat(&mut self, seat: u32) -> [Option<(u32, u32)>; 2] {
         let gone = self.seats[seat as usize];
-        self.counts.by_encoding[gone.encoding().index()] -= 1;
+        self.counts.take(gone.form());
         self.counts.watchers -= u32::from(gone.watches());
         let last = (self.seats.len() - 1) as u32;
         // The seats a running sweep has passed must stay below those it has not.
@@ -413,11 +426,13 @@ impl Seats {
 mod tests {
     use super::*;
 
+    const JSON: Form = Form { encoding: Encoding::Json, deflated: true };
+
     fn room_of(conns: &[u32]) -> (Seats, u32) {
         let mut seats = Seats::new(&Seed::new([1, 2]));
         let at = seats.open(&RoomName::parse("r").unwrap(), ShardId(0), &Classes::of(&Limits::default()));
         for conn in conns {
-            let seat = seats.room_mut(at).add_seat(*conn, Encoding::Json, false, 0);
+            let seat = seats.room_mut(at).add_seat(*conn, JSON, false, 0);
             seats.room_mut(at).make_live(seat, ConnKey::new(0, *conn as u16, 0), Offset(1));
         }
         (seats, at)
@@ -432,7 +447,7 @@ mod tests {
         let (mut seats, at) = room_of(&[1]);
         let room = seats.room_mut(at);
         room.push_pending(pending());
-        let late = room.add_seat(2, Encoding::Json, false, 0);
+        let late = room.add_seat(2, JSON, false, 0);
         assert!(room.make_live(late, ConnKey::new(0, 2, 0), Offset(2)));
         room.push_pending(pending());
         assert_eq!((room.owed(0), room.owed(late)), (0..2, 1..2));
@@ -475,7 +490,7 @@ mod tests {
             room.push_pending(pending());
         }
         room.served(0, 2);
-        let late = room.add_seat(3, Encoding::Json, false, 0);
+        let late = room.add_seat(3, JSON, false, 0);
         assert!(room.make_live(late, ConnKey::new(0, 3, 0), Offset(6)));
         room.sweep = Some(Sweep { frames: 1, next_seat: 1 });
         room.seats[0].set_taken(1);

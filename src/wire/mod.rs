@@ -9,6 +9,7 @@ pub mod forwarded;
 pub mod grants;
 pub mod origin;
 pub mod payload;
+pub mod press;
 pub mod proxy;
 pub mod refusal;
 pub mod token;
@@ -25,10 +26,11 @@ pub use forwarded::Proxies;
 pub use grants::{Grants, Verb, inbox_of, is_inbox_of};
 pub use origin::{BadOrigin, Checked, Origin, Origins};
 pub use payload::{Data, Payload, prove};
+pub use press::{Compression, Press};
 pub use proxy::{BadProxy, PROXY_BYTES_MAX, Proxied, read_proxy};
 pub use refusal::Refusal;
 pub use token::{BadToken, Claims, TokenRules, TokenVerifier, Verified, sign_hs256, token_part};
-pub use upgrade::{Asked, Carried, Carriers, Endpoint, Head, HeadError, Upgrade, read_head, write_refusal};
+pub use upgrade::{Asked, Carried, Carriers, Deflate, Endpoint, Head, HeadError, Upgrade, read_head, write_refusal};
 pub use websocket::{
-    FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
+    FrameKind, FrameLimits, Incoming, Inflater, Partial, Reader, Role, Violation, header_len, write_close, write_frame,
 };

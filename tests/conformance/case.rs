@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use throng::wire::{FrameKind, write_frame};
 
-use super::raw::Raw;
+use super::extension::{DEFLATE, inflated};
+use super::raw::{RSV1, Raw};
 
 /// Named after the case of the Autobahn|Testsuite that it is, or `own.…`.
 pub(crate) struct Case {
@@ -13,6 +14,8 @@ pub(crate) struct Case {
     sends: Vec<Vec<u8>>,
     /// In order, up to and with the server's close frame.
     hears: Vec<Heard>,
+    /// `permessage-deflate` is offered, and must be agreed on.
+    deflates: bool,
 }
 
 /// One frame of the server.
@@ -31,12 +34,18 @@ impl Case {
     /// The server must answer our close, code 1000, after everything else.
     pub(crate) fn good(id: impl Into<String>, frames: &[Vec<u8>], hears: &[Heard]) -> Self {
         let sends = frames.iter().cloned().chain([close(1000_u16.to_be_bytes())]).collect();
-        Self { id: id.into(), sends, hears: [hears, &[Heard::Close(1000)]].concat() }
+        Self { id: id.into(), sends, hears: [hears, &[Heard::Close(1000)]].concat(), deflates: false }
     }
 
     /// The server must close by itself, after having answered what came before; nothing else is sent.
     pub(crate) fn fails(id: impl Into<String>, frames: &[Vec<u8>], hears: &[Heard], code: u16) -> Self {
-        Self { id: id.into(), sends: frames.to_vec(), hears: [hears, &[Heard::Close(code)]].concat() }
+        Self { id: id.into(), sends: frames.to_vec(), hears: [hears, &[Heard::Close(code)]].concat(), deflates: false }
+    }
+
+    /// With deflated messages, agreed on.
+    pub(crate) fn deflated(mut self) -> Self {
+        self.deflates = true;
+        self
     }
 
     /// All in one write.
@@ -53,12 +62,20 @@ impl Case {
 
     /// What is wrong, if something is.
     pub(crate) fn run(&self, address: SocketAddr) -> Result<(), String> {
-        let mut raw = Raw::ask(address, "/echo", &[]).switched();
+        let offer: &[&str] = if self.deflates { &[DEFLATE] } else { &[] };
+        let (mut raw, head) = Raw::ask(address, "/echo", offer).switched_by();
+        if head.contains("permessage-deflate") != self.deflates {
+            return Err(format!("{}: {head}", self.id));
+        }
         raw.stream.set_nodelay(true).map_err(|error| error.to_string())?;
         self.sends.iter().for_each(|piece| raw.send(piece));
         let mut heard = Vec::new();
-        while let Some((opcode, payload)) = raw.frame() {
-            heard.push(Heard::new(opcode, payload));
+        while let Some((first, payload)) = raw.frame_as_is() {
+            heard.push(match first & RSV1 {
+                0 => Heard::new(first & 15, payload),
+                _ if self.deflates && first & 15 < CLOSE => Heard::new(first & 15, inflated(&payload)?),
+                _ => return Err(format!("{}: a reserved bit that nobody agreed on", self.id)),
+            });
             if matches!(heard.last(), Some(Heard::Close(_))) {
                 break;
             }

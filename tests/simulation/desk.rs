@@ -346,7 +346,7 @@ impl World {
         self.tally.add(Lived::ApiHistory, page.messages.len() as u64);
         let mut next = None;
         for frame in &page.messages {
-            let mut bytes = frame.to_vec();
+            let mut bytes = frame.plain().to_vec();
             let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 1 };
             let mut partial = Partial::default();
             let mut reader = Reader::new(Role::Client, limits, &mut bytes);

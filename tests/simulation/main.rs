@@ -79,6 +79,8 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::UnknownGaps,
     Lived::Overtaken,
     Lived::Dropped,
+    Lived::Inflated,
+    Lived::InflatedByServer,
 ];
 
 #[test]

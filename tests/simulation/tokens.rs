@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use throng::base::{Limits, RoomClass};
 use throng::shard::{Revocation, Rules};
 use throng::wire::token::{Algorithm, sign_hmac};
-use throng::wire::{Grants, TokenVerifier, Verb};
+use throng::wire::{Compression, Grants, TokenVerifier, Verb};
 
 use crate::dice::Dice;
 use crate::fleeting;
@@ -153,7 +153,9 @@ pub(crate) fn rules(limits: Limits, class: &RoomClass, default: Reach) -> Rules 
     static VERIFIER: OnceLock<Arc<TokenVerifier>> = OnceLock::new();
     let verifier = VERIFIER.get_or_init(|| Arc::new(TokenVerifier::hs256(SECRET, &Limits::default())));
     let classes = fleeting::classes(&limits, class);
-    Rules { classes, ..Rules::new(limits, Arc::clone(verifier), default.grants()) }
+    // So little that what people say here is deflated.
+    let compression = Compression { bytes_above: 120, ..Compression::default() };
+    Rules { classes, compression, ..Rules::new(limits, Arc::clone(verifier), default.grants()) }
 }
 
 /// A token that ended before any world began.

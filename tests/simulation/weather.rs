@@ -68,6 +68,8 @@ pub(crate) struct Weather {
     /// Reads of three bytes at most, whatever there is.
     pub(crate) torn_read: usize,
     pub(crate) idle_shard: usize,
+    /// People who offer to send and take deflated messages.
+    pub(crate) deflates: usize,
     /// The server leaves under load at the end: in so many milliseconds.
     pub(crate) drain_ms: Option<u64>,
 }
@@ -121,6 +123,7 @@ impl Weather {
             torn_read: dice.pick(&[0, 100, 500]),
             idle_shard: dice.pick(&[0, 0, 300]),
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
+            deflates: dice.pick(&[0, 300, 1_000]),
             limits,
             people,
         }
@@ -170,6 +173,7 @@ impl Weather {
             read_bytes_max: 1 << 40,
             torn_read: 0,
             idle_shard: 0,
+            deflates: 0,
             drain_ms: None,
         }
     }

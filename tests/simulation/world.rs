@@ -9,7 +9,7 @@ use throng::base::{ConnKey, Encoding, Limits, Now, Position, Seed, ShardId};
 use throng::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Parcel, Rules, Shard, ShardConfig};
 use throng::wire::CloseReason;
 
-use crate::client::{Client, Stage, Surroundings, room_name};
+use crate::client::{Client, DEFLATE, Stage, Surroundings, room_name};
 use crate::deeds::Deeds;
 use crate::desk::Desk;
 use crate::dice::Dice;
@@ -136,8 +136,16 @@ impl World {
         let number = self.clients.len();
         let (low, high) = self.weather.socket_bytes;
         let mut socket = Socket::new(shard, key, address.into(), self.dice.between(low, high));
-        socket.up.extend(head.as_bytes());
-        self.clients.push(Client::new(number, shard, user, encoding, self.now, self.deeds.now(shard)));
+        let mut client = Client::new(number, shard, user, encoding, self.now, self.deeds.now(shard));
+        let rest = head.strip_suffix("\r\n").filter(|head| head.ends_with("\r\n"));
+        client.offered = rest.is_some() && self.weather.deflates > 0 && self.dice.chance(self.weather.deflates);
+        match rest {
+            Some(rest) if client.offered => {
+                socket.up.extend(format!("{rest}Sec-WebSocket-Extensions: {DEFLATE}\r\n\r\n").as_bytes());
+            }
+            Some(_) | None => socket.up.extend(head.as_bytes()),
+        }
+        self.clients.push(client);
         self.sockets.insert(number, socket);
         let before = self.by_key.insert((shard, key), number);
         assert_eq!(before, None, "a row is given to one connection at a time");
@@ -166,7 +174,9 @@ impl World {
             limits.connections_per_user_max = self.dice.between(1, 4) as u32;
         }
         self.deeds.limit_users(limits.connections_per_user_max);
-        let rules = Arc::new(self.weather.rules_with(limits, reach));
+        let mut rules = self.weather.rules_with(limits, reach);
+        rules.compression.enabled = !self.dice.chance(300);
+        let rules = Arc::new(rules);
         self.board.iter_mut().for_each(|shown| *shown = Some((Arc::clone(&rules), reach)));
     }
 

@@ -61,10 +61,15 @@ impl Raw {
     }
 
     /// The answer's head is read and must be a 101.
-    pub(crate) fn switched(mut self) -> Self {
+    pub(crate) fn switched(self) -> Self {
+        self.switched_by().0
+    }
+
+    /// Likewise; and the answer's head.
+    pub(crate) fn switched_by(mut self) -> (Self, String) {
         let head = self.head().expect("an answer");
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-        self
+        (self, head)
     }
 
     /// The next text message.
@@ -117,14 +122,21 @@ impl Raw {
 
     /// Opcode and payload of a server's frame, which is never masked nor cut.
     pub(crate) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let (first, payload) = self.frame_as_is()?;
+        assert!(first & RSV1 == 0, "deflated, and nobody agreed on that: {first:x}");
+        Some((first & 15, payload))
+    }
+
+    /// The same where deflated messages were agreed on: the first byte as it stands, the payload as it came.
+    pub(crate) fn frame_as_is(&mut self) -> Option<(u8, Vec<u8>)> {
         let start = self.bytes(2)?;
-        assert!(start[0] & 0xf0 == 0x80 && start[1] & 0x80 == 0, "cut, with a reserved bit, or masked: {start:x?}");
+        assert!(start[0] & 0xb0 == 0x80 && start[1] & 0x80 == 0, "cut, with a reserved bit, or masked: {start:x?}");
         let len = match start[1] {
             126 => u64::from(u16::from_be_bytes(self.bytes(2)?.try_into().ok()?)),
             127 => u64::from_be_bytes(self.bytes(8)?.try_into().ok()?),
             len => u64::from(len),
         };
-        Some((start[0] & 15, self.bytes(usize::try_from(len).ok()?)?))
+        Some((start[0], self.bytes(usize::try_from(len).ok()?)?))
     }
 
     fn bytes(&mut self, len: usize) -> Option<Vec<u8>> {
@@ -132,3 +144,6 @@ impl Raw {
         self.stream.read_exact(&mut bytes).ok().map(|()| bytes)
     }
 }
+
+/// The bit of a frame that begins a deflated message (RFC 7692, 6).
+pub(crate) const RSV1: u8 = 0x40;

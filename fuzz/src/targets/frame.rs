@@ -1,7 +1,10 @@
-//! WebSocket frames: the outcome is the same however the bytes are cut, what is held is bounded, and what was understood is
-//! understood again when it is written anew.
+//! WebSocket frames, with and without deflated messages: the outcome is the same however the bytes are cut, what is held is
+//! bounded, and what was understood is understood again when it is written anew.
 
-use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, Violation, write_close, write_frame};
+use throng::wire::{
+    Compression, FrameKind, FrameLimits, Incoming, Inflater, Partial, Press, Reader, Role, Violation, write_close,
+    write_frame,
+};
 
 use super::feed::Feed;
 
@@ -19,6 +22,14 @@ enum Said {
 }
 
 impl Said {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) | Self::Ping(bytes) | Self::Pong(bytes) => bytes.len(),
+            Self::Close(close) => close.as_ref().map_or(0, |(_, reason)| reason.len()),
+        }
+    }
+
     fn new(incoming: &Incoming<'_>) -> Self {
         match incoming {
             Incoming::Text(text) => Self::Text((*text).to_owned()),
@@ -29,10 +40,11 @@ impl Said {
         }
     }
 
-    fn write(&self, out: &mut Vec<u8>, mask: Option<[u8; 4]>) {
+    /// Messages deflated wherever that makes them shorter, if the press is for it.
+    fn write(&self, out: &mut Vec<u8>, press: &mut Press, mask: Option<[u8; 4]>) {
         match self {
-            Self::Text(text) => write_frame(out, FrameKind::Text, text.as_bytes(), mask),
-            Self::Binary(bytes) => write_frame(out, FrameKind::Binary, bytes, mask),
+            Self::Text(text) => drop(press.write_message(out, FrameKind::Text, text.as_bytes(), mask)),
+            Self::Binary(bytes) => drop(press.write_message(out, FrameKind::Binary, bytes, mask)),
             Self::Ping(bytes) => write_frame(out, FrameKind::Ping, bytes, mask),
             Self::Pong(bytes) => write_frame(out, FrameKind::Pong, bytes, mask),
             Self::Close(Some((code, reason))) => write_close(out, *code, reason, mask),
@@ -44,14 +56,18 @@ impl Said {
 /// Everything that was heard, what ended it, and whether something is unfinished.
 type Heard = (Vec<Said>, Result<(), Violation>, bool);
 
-fn hear<'a>(role: Role, reads: impl Iterator<Item = &'a [u8]>) -> Heard {
+fn hear<'a>(role: Role, deflates: bool, reads: impl Iterator<Item = &'a [u8]>) -> Heard {
     let (mut said, mut partial) = (Vec::new(), Partial::default());
+    let mut inflater = deflates.then(Inflater::default);
     for read in reads {
         let mut input = read.to_vec();
-        let mut reader = Reader::new(role, LIMITS, &mut input);
+        let mut reader = Reader::new(role, LIMITS, &mut input).inflating(inflater.as_mut());
         loop {
             match reader.next(&mut partial) {
-                Ok(Some(incoming)) => said.push(Said::new(&incoming)),
+                Ok(Some(incoming)) => {
+                    said.push(Said::new(&incoming));
+                    assert!(said.last().is_none_or(|said| said.bytes() <= LIMITS.message_bytes_max), "too long");
+                }
                 Ok(None) => break,
                 Err(violation) => return (said, Err(violation), false),
             }
@@ -67,16 +83,20 @@ fn hear<'a>(role: Role, reads: impl Iterator<Item = &'a [u8]>) -> Heard {
 
 pub(crate) fn run(data: &[u8]) -> bool {
     let mut feed = Feed::new(data);
-    let role = if feed.flag() { Role::Client } else { Role::Server };
+    let kind = feed.byte();
+    let (role, deflates) = (if kind & 1 == 1 { Role::Client } else { Role::Server }, kind & 2 == 2);
     let cut = feed.below(16) + 1;
     let bytes = feed.rest();
-    let whole = hear(role, std::iter::once(bytes));
-    assert_eq!(hear(role, bytes.chunks(cut)), whole, "the outcome depends on how the bytes were cut");
+    let whole = hear(role, deflates, std::iter::once(bytes));
+    assert_eq!(hear(role, deflates, bytes.chunks(cut)), whole, "the outcome depends on how the bytes were cut");
     let (said, _, _) = &whole;
-    for role in [Role::Server, Role::Client] {
+    for (role, deflates) in [(Role::Server, deflates), (Role::Client, false), (Role::Client, true)] {
+        let mut press = Press::new(Compression { enabled: deflates, bytes_above: 0, level: 1 });
         let mut again = Vec::new();
-        said.iter().for_each(|one| one.write(&mut again, (role == Role::Server).then_some([1, 2, 3, 4])));
-        assert_eq!(hear(role, std::iter::once(&again[..])), (said.clone(), Ok(()), false), "written anew it differs");
+        let mask = (role == Role::Server).then_some([1, 2, 3, 4]);
+        said.iter().for_each(|one| one.write(&mut again, &mut press, mask));
+        let heard = hear(role, deflates, std::iter::once(&again[..]));
+        assert_eq!(heard, (said.clone(), Ok(()), false), "written anew it differs");
     }
     is_planted(said)
 }

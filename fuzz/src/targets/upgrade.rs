@@ -47,10 +47,15 @@ pub(crate) fn run(data: &[u8]) -> bool {
 
 fn check(upgrade: &Upgrade) -> bool {
     let mut out = Vec::new();
-    upgrade.write_accept(&mut out);
+    upgrade.write_accept(&mut out, false);
+    let plain = out.len();
+    assert!(!contains(&out, b"permessage-deflate"), "granted though it was switched off");
+    out.clear();
+    upgrade.write_accept(&mut out, true);
+    assert_eq!(out.len() > plain, upgrade.deflate.is_some(), "an extension is granted if and only if it was offered");
     assert!(out.starts_with(b"HTTP/1.1 101 ") && out.ends_with(b"\r\n\r\n") && is_one_head(&out));
     let answer = String::from_utf8(out).expect("an answer is text");
-    assert!(answer.lines().count() <= 6, "a header of somebody else's making: {answer:?}");
+    assert!(answer.lines().count() <= 7, "a header of somebody else's making: {answer:?}");
     assert!(!answer.contains(": throng.token."), "a token was written back: {answer:?}");
     let carried = upgrade.token_or_cookie("session");
     // Too short for what was carried to stand in it.
@@ -58,6 +63,10 @@ fn check(upgrade: &Upgrade) -> bool {
     assert!(shown.len() < 60, "{shown}");
     let Carried::Ticket(_) = carried else { return false };
     upgrade.chosen == Some("throng.v1.msgpack") && upgrade.origin.as_deref() == Some("null")
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 /// Exactly one empty line, and before it only lines that end in CR LF.

@@ -4,11 +4,12 @@
 //! close frame, half by a reset. Then the server must say itself that nobody is there, and its memory is read.
 //! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
 
-mod scrape;
+pub(crate) mod scrape;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -159,6 +160,7 @@ impl ChurnArgs {
             duration: 1.0,
             warmup: None,
             hold: None,
+            phase: Vec::new(),
             rest: 0.0,
             payload: 64,
             encoding: Wire::Msgpack,
@@ -177,10 +179,15 @@ impl ChurnArgs {
             pin: self.pin.clone(),
             json: None,
             seed: None,
+            slo: None,
             slo_p99_ms: None,
             lateness_p99_ms: 10.0,
             settle: self.settle,
             server_pid: None,
+            admin: None,
+            html: None,
+            commit: None,
+            scenario: None,
         }
     }
 }
@@ -221,7 +228,7 @@ struct Churn<'a> {
 impl Churn<'_> {
     fn round(&mut self, connections: u32) -> Result<Round> {
         let plan = Plan::new(self.args.round(connections))?;
-        let mut crowd = Standing::open(&plan)?;
+        let mut crowd = Standing::open(Rc::new(plan))?;
         let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
         let memory_joined = self.memory()?;
         let parted = crowd.part()?;

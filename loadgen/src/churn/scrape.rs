@@ -61,7 +61,8 @@ pub(crate) fn knock(server: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn ask(server: SocketAddr, path: &str) -> Result<String> {
+/// The whole answer to a GET, head included.
+pub(crate) fn ask(server: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;

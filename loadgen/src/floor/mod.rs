@@ -129,7 +129,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<Floor> {
 }
 
 /// The frame that a message of the generator's crowd becomes.
-fn frame(wire: Wire, payload_bytes: usize) -> Result<Vec<u8>> {
+pub(crate) fn frame(wire: Wire, payload_bytes: usize) -> Result<Vec<u8>> {
     let encoding = Encoding::from(wire);
     let marker = Marker { room: 7, publisher: 350, seq: 3, intended_ns: 9_000_000_000, late_us: 80 };
     let mut writer = payload::Writer::new(encoding, payload_bytes, 1);

@@ -1,27 +1,39 @@
 //! The result of one run: merged, judged, printed, written as JSON.
 //!
 //! Promises: the verdict follows from the figures printed and nothing else; a broken promise outranks everything;
-//! a generator that was itself the limit is never passed off as the server's figure.
+//! a generator that was itself the limit is never passed off as the server's figure; too little to judge is unknown.
 
+mod compare;
+mod html;
+mod limit;
+mod phase;
 mod table;
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::about::About;
 use crate::latency::{Latencies, Quantiles};
-use crate::orders::{Offender, PhaseResult};
+use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
+use crate::schedule::Arrivals;
+use crate::slo::Slo;
+use crate::timeline::Second;
+pub(crate) use compare::{ReportArgs, command};
+pub(crate) use html::write as write_html;
+pub(crate) use limit::Limit;
+pub(crate) use phase::{Measured, PhaseReport};
 
 /// What a run came to; the exit code of the process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
     Passed,
     /// A latency or rate that was asked for did not hold, and the server's side was the limit.
     SloMissed,
     ProofFailed,
-    /// Nothing was sent or nothing had to be heard: there is nothing to judge.
+    /// Too little was sent or had to be heard: there is nothing to judge.
     Unknown,
     GeneratorLimited,
 }
@@ -35,23 +47,37 @@ impl Verdict {
             Self::GeneratorLimited => 3,
         }
     }
+
+    /// How it outranks the verdicts of other phases of a run.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::Unknown => 1,
+            Self::GeneratorLimited => 2,
+            Self::SloMissed => 3,
+            Self::ProofFailed => 4,
+        }
+    }
 }
 
 /// What was asked.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Asked {
+    #[serde(default)]
+    pub(crate) scenario: Option<String>,
     pub(crate) url: String,
     pub(crate) connections: u32,
     pub(crate) rooms: u32,
     pub(crate) room_size: u32,
     pub(crate) publishers_per_room: u32,
+    /// Over all phases, by their time.
     pub(crate) rate_per_s: f64,
     pub(crate) deliveries_per_s: f64,
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
     pub(crate) payload_bytes: u32,
-    pub(crate) encoding: &'static str,
-    pub(crate) arrivals: &'static str,
+    pub(crate) encoding: Wire,
+    pub(crate) arrivals: Arrivals,
     pub(crate) acks: bool,
     pub(crate) own_copies: bool,
     pub(crate) presence: bool,
@@ -59,12 +85,14 @@ pub(crate) struct Asked {
     pub(crate) workers: usize,
     pub(crate) seed: u64,
     pub(crate) run: String,
+    #[serde(default)]
+    pub(crate) slo: Slo,
     pub(crate) slo_p99_ms: Option<f64>,
     pub(crate) lateness_p99_ms_max: f64,
 }
 
 /// The crowd on its way in.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Opened {
     pub(crate) seconds: f64,
     pub(crate) per_s: f64,
@@ -73,9 +101,9 @@ pub(crate) struct Opened {
     pub(crate) heartbeat_ms: u64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Proof {
-    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) faults: FaultCounts,
     pub(crate) offenders: Vec<Offender>,
     pub(crate) sent: u64,
     pub(crate) accepted: u64,
@@ -93,7 +121,7 @@ pub(crate) struct Proof {
 }
 
 /// Counted in the measured window.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Rates {
     pub(crate) offered_per_s: f64,
     pub(crate) sent_per_s: f64,
@@ -102,17 +130,20 @@ pub(crate) struct Rates {
     pub(crate) bytes_per_s: f64,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct LatencyReport {
     /// The headline: from the time the schedule wanted.
     pub(crate) delivery: Quantiles,
+    /// The headline's quantiles (0 to 1) and milliseconds, for its curve.
+    #[serde(default)]
+    pub(crate) delivery_points: Vec<(f64, f64)>,
     pub(crate) delivery_from_send: Quantiles,
     pub(crate) ack: Quantiles,
     /// The generator's own.
     pub(crate) lateness: Quantiles,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Generator {
     pub(crate) cpu_s: f64,
     /// Of one core, the busiest worker; and the same with the time it waited for a core.
@@ -126,7 +157,7 @@ pub(crate) struct Generator {
 }
 
 /// The server under test, where its process can be looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Server {
     pub(crate) pid: u32,
     pub(crate) cpu_s: f64,
@@ -137,109 +168,118 @@ pub(crate) struct Server {
     pub(crate) memory_after: u64,
     pub(crate) bytes_per_connection_joined: f64,
     pub(crate) bytes_per_connection_after: f64,
+    /// Of the measured time; the busiest of its threads.
+    #[serde(default)]
+    pub(crate) busiest_thread: Option<Thread>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// A thread and the share of a core it used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    pub(crate) share: f64,
+}
+
+/// The host of the generator in the measured time: shares of all its cores.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Host {
+    pub(crate) cores: usize,
+    pub(crate) idle: f64,
+    /// Kept by the host of a virtual machine for others.
+    pub(crate) stolen: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// The form of this; 0: before it was counted.
+    #[serde(default)]
+    pub(crate) schema: u32,
+    #[serde(default)]
+    pub(crate) about: Option<About>,
     pub(crate) verdict: Verdict,
     pub(crate) exit_code: u8,
     /// Each a sentence: what was missed or broken.
     pub(crate) reasons: Vec<String>,
     pub(crate) asked: Asked,
     pub(crate) opened: Opened,
+    /// The figures below are those of all phases together.
+    #[serde(default)]
+    pub(crate) phases: Vec<PhaseReport>,
     pub(crate) proof: Proof,
     pub(crate) rates: Rates,
     pub(crate) latency: LatencyReport,
     pub(crate) generator: Generator,
     pub(crate) server: Option<Server>,
+    #[serde(default)]
+    pub(crate) host: Option<Host>,
+    /// What the limit was, where not everything held.
+    #[serde(default)]
+    pub(crate) limit: Option<Limit>,
+    /// From the run's origin on.
+    #[serde(default)]
+    pub(crate) timeline: Vec<Second>,
 }
 
+/// The form of a report's JSON; goes up when a field changes its meaning or goes.
+pub(crate) const SCHEMA: u32 = 1;
 /// A worker is saturated above this share of a core (waiting for one included).
 const SATURATED: f64 = 0.95;
 /// A rate is kept if this share of it was sent and accepted.
 const RATE_KEPT: f64 = 0.98;
+/// Fewer deliveries than this prove nothing; in a hold it is one for everybody.
+const DELIVERIES_MIN: u64 = 100;
 const OFFENDERS_MAX: usize = 20;
 
 impl Report {
-    /// Merges the workers' results and judges them.
+    /// Merges what the workers found in each phase (at least one), and judges it.
     pub(crate) fn new(
         asked: Asked,
         opened: Opened,
         memory: (u64, f64),
         server: Option<Server>,
-        results: &[PhaseResult],
+        host: Option<Host>,
+        measured: &[Measured],
     ) -> Self {
-        let latency = LatencyReport {
-            delivery: merged(results, |result| &result.delivery),
-            delivery_from_send: merged(results, |result| &result.delivery_from_send),
-            ack: merged(results, |result| &result.ack),
-            lateness: merged(results, |result| &result.lateness),
-        };
-        let proof = Proof::merge(&asked, results);
-        let rates = Rates::merge(&asked, &proof, results);
-        let generator = Generator::merge(&asked, &latency, memory, results);
-        let mut report = Self {
-            verdict: Verdict::Passed,
-            exit_code: 0,
-            reasons: Vec::new(),
+        let phases: Vec<PhaseReport> =
+            measured.iter().map(|phase| PhaseReport::new(&asked, &opened, memory, phase)).collect();
+        let results: Vec<&PhaseResult> = measured.iter().flat_map(|phase| &phase.results).collect();
+        let latency = LatencyReport::merge(&results);
+        let mut proof = Proof::merge(asked.hold, &results);
+        if let Some(last) = measured.last() {
+            proof.open_at_end = last.results.iter().map(|result| result.open).sum();
+        }
+        let rates = Rates::merge(asked.rate_per_s, asked.duration_s, &proof, &results);
+        let generator = Generator::merge(asked.lateness_p99_ms_max, &latency, memory, &results);
+        // The worst phase speaks first; of equals the earliest.
+        let mut by_rank: Vec<&PhaseReport> = phases.iter().collect();
+        by_rank.sort_by_key(|phase| std::cmp::Reverse(phase.verdict.rank()));
+        let verdict = by_rank.first().map_or(Verdict::Unknown, |phase| phase.verdict);
+        let held = matches!(verdict, Verdict::Passed | Verdict::Unknown);
+        let limit = by_rank.first().filter(|_| !held).map(|phase| Limit::of(phase));
+        let name =
+            |phase: &PhaseReport| if phases.len() > 1 { format!("{}: ", phase.stage.name) } else { String::new() };
+        let reasons = by_rank
+            .iter()
+            .flat_map(|phase| phase.reasons.iter().map(move |why| format!("{}{why}", name(phase))))
+            .collect();
+        Self {
+            schema: SCHEMA,
+            about: None,
+            verdict,
+            exit_code: verdict.exit_code(),
+            reasons,
             asked,
             opened,
+            phases,
             proof,
             rates,
             latency,
             generator,
             server,
-        };
-        report.judge();
-        report
-    }
-
-    fn judge(&mut self) {
-        let broken: Vec<String> = self.proof.faults.iter().map(|(name, count)| format!("{count} {name}")).collect();
-        if !broken.is_empty() {
-            self.reasons.push(format!("the proof failed: {}", broken.join(", ")));
+            host,
+            limit,
+            timeline: Vec::new(),
         }
-        let missed = self.missed();
-        self.verdict = if !broken.is_empty() {
-            Verdict::ProofFailed
-        } else if self.proof.expected == 0 {
-            self.reasons.push("nothing had to be heard: there is nothing to judge".to_owned());
-            Verdict::Unknown
-        } else if missed.is_empty() {
-            Verdict::Passed
-        } else if self.generator.limit.is_some() {
-            Verdict::GeneratorLimited
-        } else {
-            Verdict::SloMissed
-        };
-        self.reasons.extend(missed);
-        if let Some(limit) = &self.generator.limit {
-            self.reasons.push(format!("the generator was at its own limit: {limit}"));
-        }
-        self.exit_code = self.verdict.exit_code();
-    }
-
-    /// What was asked and did not hold.
-    fn missed(&self) -> Vec<String> {
-        let mut missed = Vec::new();
-        let measured = self.asked.rate_per_s * self.asked.duration_s;
-        // Each worker rounds its share; Poisson arrivals scatter by the root of their number.
-        let scatter = self.asked.workers as f64
-            + 1.0
-            + if self.asked.arrivals == "poisson" { 4.0 * measured.sqrt() } else { 0.0 };
-        if self.rates.sent_per_s * self.asked.duration_s + scatter < measured * RATE_KEPT {
-            missed.push(format!(
-                "the rate was not sent: {:.1} of {:.1} messages/s",
-                self.rates.sent_per_s, self.asked.rate_per_s
-            ));
-        }
-        if (self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT {
-            missed.push(format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent));
-        }
-        if let Some(slo) = self.asked.slo_p99_ms.filter(|slo| self.latency.delivery.p99_ms > *slo) {
-            missed.push(format!("p99 is {:.1} ms, asked were {slo} ms", self.latency.delivery.p99_ms));
-        }
-        missed
     }
 
     /// Whether every connection is still there and every account is settled: the crowd can be used again.
@@ -248,16 +288,28 @@ impl Report {
     }
 }
 
-fn merged(results: &[PhaseResult], pick: impl Fn(&PhaseResult) -> &Latencies) -> Quantiles {
-    let mut all = Latencies::new();
-    results.iter().for_each(|result| all.add(pick(result)));
-    all.quantiles()
+impl LatencyReport {
+    fn merge(results: &[&PhaseResult]) -> Self {
+        let merged = |pick: fn(&PhaseResult) -> &Latencies| {
+            let mut all = Latencies::new();
+            results.iter().for_each(|result| all.add(pick(result)));
+            all
+        };
+        let delivery = merged(|result| &result.delivery);
+        Self {
+            delivery: delivery.quantiles(),
+            delivery_points: delivery.points(),
+            delivery_from_send: merged(|result| &result.delivery_from_send).quantiles(),
+            ack: merged(|result| &result.ack).quantiles(),
+            lateness: merged(|result| &result.lateness).quantiles(),
+        }
+    }
 }
 
 impl Proof {
-    fn merge(asked: &Asked, results: &[PhaseResult]) -> Self {
-        let sum = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).sum::<u64>();
-        let min = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).min().unwrap_or(0);
+    fn merge(hold: bool, results: &[&PhaseResult]) -> Self {
+        let sum = |pick: fn(&PhaseResult) -> u64| results.iter().map(|result| pick(result)).sum::<u64>();
+        let min = |pick: fn(&PhaseResult) -> u64| results.iter().map(|result| pick(result)).min().unwrap_or(0);
         let mut faults = FaultCounts::new();
         let (mut closes, mut refusals, mut offenders) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for result in results {
@@ -269,11 +321,10 @@ impl Proof {
         offenders.sort_by_key(|offender: &Offender| offender.at_ms.unwrap_or(u64::MAX));
         offenders.truncate(OFFENDERS_MAX);
         let deliveries_min = min(|result| result.judgement.deliveries_min);
-        if asked.hold && deliveries_min == 0 && !faults.contains_key(&Fault::Silent) {
+        if hold && deliveries_min == 0 && !faults.contains_key(&Fault::Silent) {
             // In a hold everybody must hear something, also those whom nothing was sent to.
             faults.insert(Fault::Silent, 1);
         }
-        let faults = Fault::ALL.iter().filter_map(|fault| Some((fault.name(), *faults.get(fault)?))).collect();
         Self {
             faults,
             offenders,
@@ -301,12 +352,13 @@ fn add<K: Ord + Clone>(all: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
 }
 
 impl Rates {
-    fn merge(asked: &Asked, proof: &Proof, results: &[PhaseResult]) -> Self {
-        let per_s = |pick: fn(&PhaseResult) -> u64| results.iter().map(pick).sum::<u64>() as f64 / asked.duration_s;
+    fn merge(offered_per_s: f64, duration_s: f64, proof: &Proof, results: &[&PhaseResult]) -> Self {
+        let sum = |pick: fn(&PhaseResult) -> u64| results.iter().map(|result| pick(result)).sum::<u64>();
+        let per_s = |pick: fn(&PhaseResult) -> u64| sum(pick) as f64 / duration_s;
         let sent_per_s = per_s(|result| result.sent_in_window);
         let accepted_share = if proof.sent == 0 { 0.0 } else { proof.accepted as f64 / proof.sent as f64 };
         Self {
-            offered_per_s: asked.rate_per_s,
+            offered_per_s,
             sent_per_s,
             accepted_per_s: sent_per_s * accepted_share,
             deliveries_per_s: per_s(|result| result.received_in_window),
@@ -316,14 +368,14 @@ impl Rates {
 }
 
 impl Generator {
-    fn merge(asked: &Asked, latency: &LatencyReport, memory: (u64, f64), results: &[PhaseResult]) -> Self {
+    fn merge(lateness_ms_max: f64, latency: &LatencyReport, memory: (u64, f64), results: &[&PhaseResult]) -> Self {
         let share = |ns: u64, result: &PhaseResult| ns as f64 / result.window_ns.max(1) as f64;
         let busiest = |pick: fn(&PhaseResult) -> u64| {
             results.iter().map(|result| share(pick(result), result)).fold(0.0, f64::max)
         };
         let busiest_worker = busiest(|result| result.cpu_ns);
         let with_waiting = busiest(|result| result.cpu_ns + result.waited_for_cpu_ns);
-        let limit = if latency.lateness.p99_ms > asked.lateness_p99_ms_max {
+        let limit = if latency.lateness.p99_ms > lateness_ms_max {
             Some(format!("its own sends were {:.1} ms late at p99", latency.lateness.p99_ms))
         } else if with_waiting > SATURATED {
             Some(format!(

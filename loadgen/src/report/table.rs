@@ -2,17 +2,35 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::Report;
+use super::{Report, Verdict};
 use crate::latency::Quantiles;
 use crate::plan::mib;
+use crate::proof::Fault;
+
+/// The first six of [`Fault::ALL`] are what everybody asks for: lost, duplicated, misordered, foreign, corrupted, gap.
+const ALWAYS_SHOWN: usize = 6;
+
+impl Verdict {
+    /// For people.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::SloMissed => "SLO missed",
+            Self::ProofFailed => "proof failed",
+            Self::Unknown => "unknown",
+            Self::GeneratorLimited => "the generator was the limit",
+        }
+    }
+}
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.traffic(f)?;
+        self.phases(f)?;
         self.latencies(f)?;
         self.promises(f)?;
         self.costs(f)?;
-        writeln!(f, "\nVERDICT {:?} (exit {})", self.verdict, self.exit_code)?;
+        writeln!(f, "\nVERDICT {} (exit {})", self.verdict.words(), self.exit_code)?;
         self.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
     }
 }
@@ -39,6 +57,33 @@ impl Report {
         )
     }
 
+    /// A line for each phase, where there are several.
+    fn phases(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        if self.phases.len() < 2 {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "\n{:<14} {:>10} {:>10} {:>12} {:>9} {:>9} {:>9}  verdict",
+            "phase", "asked/s", "sent/s", "deliveries/s", "p50 ms", "p99 ms", "max ms"
+        )?;
+        self.phases.iter().try_for_each(|phase| {
+            let (rates, delivery) = (&phase.rates, &phase.latency.delivery);
+            writeln!(
+                f,
+                "{:<14} {:>10.1} {:>10.1} {:>12.0} {:>9.2} {:>9.2} {:>9.2}  {}",
+                phase.stage.name,
+                rates.offered_per_s,
+                rates.sent_per_s,
+                rates.deliveries_per_s,
+                delivery.p50_ms,
+                delivery.p99_ms,
+                delivery.max_ms,
+                phase.verdict.words()
+            )
+        })
+    }
+
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -55,21 +100,20 @@ impl Report {
 
     fn promises(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let proof = &self.proof;
-        let count = |name: &str| proof.faults.get(name).copied().unwrap_or(0);
+        let count = |fault: &Fault| proof.faults.get(fault).copied().unwrap_or(0);
         writeln!(
             f,
             "\nproof      {} sent, {} accepted, {} refused; {} deliveries owed, {} heard",
             proof.sent, proof.accepted, proof.refused, proof.expected, proof.received
         )?;
         write!(f, "           ")?;
-        for name in ["lost", "duplicated", "misordered", "foreign", "corrupted", "gap"] {
-            write!(f, "{name} {}  ", count(name))?;
+        let (always, others) = Fault::ALL.split_at(ALWAYS_SHOWN);
+        for fault in always {
+            write!(f, "{} {}  ", fault.name(), count(fault))?;
         }
         writeln!(f)?;
-        for (name, count) in &proof.faults {
-            if !["lost", "duplicated", "misordered", "foreign", "corrupted", "gap"].contains(name) {
-                writeln!(f, "           {name} {count}")?;
-            }
+        for fault in others.iter().filter(|fault| count(fault) > 0) {
+            writeln!(f, "           {} {}", fault.name(), count(fault))?;
         }
         writeln!(
             f,
@@ -116,12 +160,24 @@ impl Report {
             mib(generator.memory_bytes),
             generator.memory_per_connection
         )?;
+        if let Some(host) = &self.host {
+            writeln!(
+                f,
+                "host       {} cores, idle {:.1} %, taken by other guests {:.1} %",
+                host.cores,
+                host.idle * 100.0,
+                host.stolen * 100.0
+            )?;
+        }
         let Some(server) = &self.server else { return Ok(()) };
         let per_million =
             server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
+        let busiest = server.busiest_thread.as_ref();
+        let busiest = busiest
+            .map_or_else(String::new, |thread| format!("; {} {:.0} % of one", thread.name, thread.share * 100.0));
         writeln!(
             f,
-            "server     {:.2} s CPU ({:.2} cores), {per_million} s per million deliveries\n           private dirty {} before, {} joined ({:.0} B a connection), {} after ({:.0} B)",
+            "server     {:.2} s CPU ({:.2} cores{busiest}), {per_million} s per million deliveries\n           private dirty {} before, {} joined ({:.0} B a connection), {} after ({:.0} B)",
             server.cpu_s,
             server.cores_busy,
             mib(server.memory_before),

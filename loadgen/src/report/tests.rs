@@ -1,10 +1,14 @@
 //! Which figures lead to which verdict.
 
 use super::*;
+use crate::edges::Spent;
 use crate::proof::Judgement;
+use crate::schedule::Slope;
+use crate::stage::Stage;
 
 fn asked() -> Asked {
     Asked {
+        scenario: None,
         url: "ws://127.0.0.1:1/ws".to_owned(),
         connections: 100,
         rooms: 2,
@@ -15,8 +19,8 @@ fn asked() -> Asked {
         warmup_s: 0.0,
         duration_s: 10.0,
         payload_bytes: 128,
-        encoding: "msgpack",
-        arrivals: "even",
+        encoding: Wire::Msgpack,
+        arrivals: Arrivals::Even,
         acks: true,
         own_copies: false,
         presence: false,
@@ -24,6 +28,7 @@ fn asked() -> Asked {
         workers: 1,
         seed: 1,
         run: "00000001".to_owned(),
+        slo: Slo::p99_ms(100.0),
         slo_p99_ms: Some(100.0),
         lateness_p99_ms_max: 10.0,
     }
@@ -64,8 +69,37 @@ fn good() -> PhaseResult {
 }
 
 fn report(asked: Asked, result: PhaseResult) -> Report {
-    let opened = Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 };
-    Report::new(asked, opened, (0, 0.0), None, &[result])
+    let measured = phase("run", &asked, result);
+    Report::new(asked, opened(), (0, 0.0), None, None, &[measured])
+}
+
+/// For the tests of what is made of a report.
+pub(super) fn passed() -> Report {
+    report(asked(), good())
+}
+
+/// Something was lost.
+pub(super) fn broken() -> Report {
+    let mut result = slow();
+    result.judgement.faults.insert(Fault::Lost, 3);
+    report(asked(), result)
+}
+
+fn opened() -> Opened {
+    Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 }
+}
+
+fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
+    let stage = Stage {
+        name: name.to_owned(),
+        rate: asked.rate_per_s,
+        slope: Slope::FLAT,
+        warmup_s: asked.warmup_s,
+        duration_s: asked.duration_s,
+        arrivals: asked.arrivals,
+        slo: asked.slo.clone(),
+    };
+    Measured { stage, window_s: (0.0, asked.duration_s), spent: Spent::default(), results: vec![result] }
 }
 
 fn slow() -> PhaseResult {
@@ -99,7 +133,8 @@ fn every_kind_of_fault_fails_the_proof_even_if_the_generator_was_late() {
 fn silence_is_not_a_pass() {
     let mut result = good();
     result.judgement = Judgement::default();
-    assert_eq!(report(asked(), result).exit_code, 2);
+    let nothing = report(asked(), result);
+    assert_eq!((nothing.verdict, nothing.exit_code), (Verdict::Unknown, 2));
     let mut result = good();
     result.judgement.deliveries_min = 0;
     assert_eq!(report(asked(), result.clone()).exit_code, 0, "a lone publisher without echo hears nothing, rightly");
@@ -109,7 +144,7 @@ fn silence_is_not_a_pass() {
 #[test]
 fn a_missed_p99_is_the_servers_unless_the_generator_was_late_or_saturated() {
     assert_eq!(report(asked(), slow()).verdict, Verdict::SloMissed);
-    assert_eq!(report(Asked { slo_p99_ms: None, ..asked() }, slow()).verdict, Verdict::Passed);
+    assert_eq!(report(Asked { slo: Slo::default(), ..asked() }, slow()).verdict, Verdict::Passed);
     let mut late = slow();
     (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
     assert_eq!(report(asked(), late).exit_code, 3);
@@ -131,4 +166,83 @@ fn a_rate_that_was_not_sent_or_not_accepted_is_missed() {
     let mut result = good();
     (result.judgement.accepted, result.judgement.refused) = (900, 100);
     assert_eq!(report(asked(), result).verdict, Verdict::SloMissed);
+}
+
+#[test]
+fn too_little_to_judge_is_unknown() {
+    let mut result = good();
+    (result.judgement.expected, result.judgement.received) = (99, 99);
+    let few = report(asked(), result.clone());
+    assert_eq!((few.verdict, few.exit_code), (Verdict::Unknown, 2));
+    assert!(few.reasons[0].contains("99 deliveries"), "{:?}", few.reasons);
+    let hold = report(Asked { hold: true, slo: Slo::default(), ..asked() }, result);
+    assert_eq!(hold.verdict, Verdict::Passed, "in a hold one each is enough");
+    let mut result = good();
+    result.delivery = Latencies::new();
+    (0..999).for_each(|_| result.delivery.record_ns(5_000_000));
+    let asked = Asked { slo: "p99.9<1s".parse().expect("an SLO"), ..asked() };
+    assert_eq!(report(asked, result).verdict, Verdict::Unknown, "999 deliveries have no p99.9");
+}
+
+#[test]
+fn the_worst_phase_is_the_runs_verdict_and_each_is_judged_by_its_own() {
+    let mut lenient = phase("spike", &asked(), slow());
+    lenient.stage.slo = Slo::p99_ms(1_000.0);
+    let phases = [phase("before", &asked(), good()), lenient, phase("after", &asked(), slow())];
+    let report = Report::new(asked(), opened(), (0, 0.0), None, None, &phases);
+    let verdicts: Vec<Verdict> = report.phases.iter().map(|phase| phase.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Passed, Verdict::Passed, Verdict::SloMissed]);
+    assert_eq!((report.verdict, report.exit_code), (Verdict::SloMissed, 1));
+    assert!(report.reasons.len() == 1 && report.reasons[0].starts_with("after: p99"), "{:?}", report.reasons);
+    assert_eq!((report.proof.sent, report.proof.open_at_end), (3_000, 100));
+    assert!(report.to_string().contains("spike"));
+    let text = serde_json::to_string(&report).expect("writes");
+    let read: Report = serde_json::from_str(&text).expect("reads");
+    assert_eq!(serde_json::to_string(&read).expect("writes"), text, "what is kept can be read again");
+}
+
+#[test]
+fn what_failed_says_whose_limit_it_was_and_what_passed_has_none() {
+    assert_eq!(passed().limit, None);
+    assert!(matches!(broken().limit, Some(Limit::Promise { .. })));
+    assert!(matches!(report(asked(), slow()).limit, Some(Limit::Slo { .. })));
+    let mut late = slow();
+    (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
+    assert!(matches!(report(asked(), late).limit, Some(Limit::Generator { .. })));
+}
+
+#[test]
+fn a_busy_thread_and_a_host_without_idle_time_are_limits() {
+    let mut missed = report(asked(), slow()).phases.remove(0);
+    missed.busiest_thread = Some(Thread { name: "shard-0".to_owned(), share: 0.95 });
+    let Limit::ServerCpu { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
+    assert!(sentence.contains("shard-0 used 95 %"), "{sentence}");
+    missed.busiest_thread = None;
+    missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
+    assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
+    missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
+    assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
+}
+
+#[test]
+fn the_limit_is_that_of_the_phase_that_decides() {
+    let mut late = slow();
+    (0..1_000).for_each(|_| late.lateness.record_ns(50_000_000));
+    let phases = [phase("before", &asked(), late), phase("after", &asked(), slow())];
+    let report = Report::new(asked(), opened(), (0, 0.0), None, None, &phases);
+    assert_eq!(report.verdict, Verdict::SloMissed, "the second was not the generator's");
+    assert!(matches!(report.limit, Some(Limit::Slo { .. })), "{:?}", report.limit);
+    assert!(report.reasons[0].starts_with("after:"), "{:?}", report.reasons);
+}
+
+#[test]
+fn a_second_run_is_worse_only_beyond_what_is_allowed() {
+    let (first, mut second) = (passed(), passed());
+    let allowed = |text: &str| vec![text.parse().expect("an allowance")];
+    second.latency.delivery.p99_ms = first.latency.delivery.p99_ms * 1.2;
+    assert_eq!(compare::regressed(&first, &second, &allowed("p99=25%")).len(), 0);
+    assert_eq!(compare::regressed(&first, &second, &allowed("p99=10%")).len(), 1);
+    assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
+    assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
+    assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
 }

@@ -23,7 +23,7 @@ use throng::wire::websocket::{FrameKind, FrameLimits, Partial, write_frame};
 
 use crate::latency::Latencies;
 use crate::mix::Random;
-use crate::orders::{Crew, Offender, Order, Phase, Progress, Ready, WorkerReport};
+use crate::orders::{Crew, Interval, Offender, Order, Phase, Progress, Ready, WorkerReport};
 use crate::payload;
 use crate::proc::Process;
 use crate::proof::{Fault, Ledger};
@@ -42,7 +42,7 @@ const READ_BYTES: usize = 256 << 10;
 /// Bounds on sending what is due, so that a worker that is behind goes on reading.
 const SENDS_PER_TURN: usize = 256;
 const SENDS_PER_READ: usize = 8;
-const PROGRESS_NS: u64 = 1_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 /// How many first offenders a worker names.
 const OFFENDERS_MAX: usize = 16;
 const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 16 << 20, fragments_max: 1_024 };
@@ -98,6 +98,8 @@ struct Worker {
     memory_empty_bytes: u64,
     progress: Progress,
     progress_at_ns: u64,
+    /// CPU time and waiting for it when the last interval was reported.
+    usage_logged: (u64, u64),
     over: bool,
 }
 
@@ -149,7 +151,8 @@ impl Worker {
             ready_reported: false,
             memory_empty_bytes,
             progress: Progress::default(),
-            progress_at_ns: now_ns + PROGRESS_NS,
+            progress_at_ns: next_second_ns(now_ns),
+            usage_logged: (0, 0),
             over: false,
             crew,
         })
@@ -262,9 +265,27 @@ impl Worker {
         if self.now_ns < self.progress_at_ns {
             return Ok(());
         }
-        self.progress_at_ns = self.now_ns + PROGRESS_NS;
+        self.progress_at_ns = next_second_ns(self.now_ns);
+        self.report_interval((self.now_ns / SECOND_NS).saturating_sub(1))
+    }
+
+    /// Says what passed since the last time, as part of `second`.
+    fn report_interval(&mut self, second: u64) -> Result<()> {
         self.progress.faults = self.faults;
-        self.report(&WorkerReport::Progress(self.progress))
+        let [delivery, lateness] = match &mut self.running {
+            Some(running) => running.since_logged(),
+            None => [Latencies::new(), Latencies::new()],
+        };
+        let usage = (sys::cpu_ns(), Process::this().waited_for_cpu_ns());
+        let before = std::mem::replace(&mut self.usage_logged, usage);
+        self.report(&WorkerReport::Progress(Box::new(Interval {
+            second,
+            totals: self.progress,
+            delivery,
+            lateness,
+            cpu_ns: usage.0.saturating_sub(before.0),
+            waited_ns: usage.1.saturating_sub(before.1),
+        })))
     }
 
     /// Frames `self.envelope` as this connection's next data message and sends it.
@@ -307,6 +328,11 @@ impl Worker {
     fn is_open(&self, member: u32) -> bool {
         self.connections[member as usize].stage == Stage::Open
     }
+}
+
+/// The whole second since the run's origin that comes next: all workers report the same ones.
+fn next_second_ns(now_ns: u64) -> u64 {
+    (now_ns / SECOND_NS + 1) * SECOND_NS
 }
 
 /// Files of a worker that are no connections: standard streams, epoll, and what the runtime opens for a moment.

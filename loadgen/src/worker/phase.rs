@@ -7,7 +7,7 @@ use anyhow::Result;
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::payload::prove;
 
-use super::{Stage, Worker};
+use super::{SECOND_NS, Stage, Worker};
 use crate::latency::Latencies;
 use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
 use crate::payload::Marker;
@@ -44,6 +44,8 @@ pub(super) struct Running {
     delivery_from_send: Latencies,
     ack: Latencies,
     lateness: Latencies,
+    /// Deliveries and lateness as they were when the last interval was reported.
+    logged: [Latencies; 2],
     sent_in_window: u64,
     received_in_window: u64,
     bytes_in_window: u64,
@@ -65,11 +67,19 @@ impl Running {
         let span_ns = phase.warmup_ns + phase.duration_ns;
         Self {
             phase,
-            schedule: Schedule::new(phase.arrivals, phase.start_ns, span_ns, phase.messages, publishers, phase.seed),
+            schedule: Schedule::new(
+                (phase.arrivals, phase.slope),
+                phase.start_ns,
+                span_ns,
+                phase.messages,
+                publishers,
+                phase.seed,
+            ),
             delivery: Latencies::new(),
             delivery_from_send: Latencies::new(),
             ack: Latencies::new(),
             lateness: Latencies::new(),
+            logged: [Latencies::new(), Latencies::new()],
             sent_in_window: 0,
             received_in_window: 0,
             bytes_in_window: 0,
@@ -77,6 +87,13 @@ impl Running {
             last_arrival_ns: 0,
             settled_at_ns: None,
         }
+    }
+
+    /// Deliveries and lateness since this was asked the last time.
+    pub(super) fn since_logged(&mut self) -> [Latencies; 2] {
+        let now = [self.delivery.clone(), self.lateness.clone()];
+        let [delivery, lateness] = std::mem::replace(&mut self.logged, now);
+        [self.delivery.since(&delivery), self.lateness.since(&lateness)]
     }
 
     pub(super) fn wake_ns(&self, now_ns: u64) -> u64 {
@@ -225,6 +242,8 @@ impl Worker {
         if !running.drained(self.now_ns, self.ledger.settled(), self.crew.settle_ns) {
             return Ok(());
         }
+        // What came since the last whole second belongs to this phase.
+        self.report_interval(self.now_ns / SECOND_NS)?;
         let Some(running) = self.running.take() else { return Ok(()) };
         let result = self.judge(*running);
         self.report(&WorkerReport::Phase(Box::new(result)))
@@ -294,6 +313,7 @@ mod tests {
     fn a_send_within_the_allowed_lateness_counts_for_the_rate() {
         let phase = |lateness_ns_max| Phase {
             arrivals: crate::schedule::Arrivals::Even,
+            slope: crate::schedule::Slope::FLAT,
             start_ns: 0,
             warmup_ns: 1_000,
             duration_ns: 9_000,

@@ -132,20 +132,27 @@ fn serve(mut stream: TcpStream, connection: usize, world: &Mutex<World>) -> Opti
                 }
                 Incoming::Binary(bytes) => lock(world).on_command(connection, &user, encoding, bytes, &stream)?,
                 Incoming::Ping(_) | Incoming::Pong(_) => {}
-                Incoming::Close(_) => return None,
+                Incoming::Close(_) => {
+                    let mut frame = Vec::new();
+                    write_close(&mut frame, 1000, "", None);
+                    stream.write_all(&frame).ok()?;
+                    return leave(world, connection);
+                }
             }
         }
         bytes.resize(16_384, 0);
         let length = stream.read(&mut bytes).ok()?;
         if length == 0 {
-            lock(world)
-                .rooms
-                .values_mut()
-                .for_each(|room| room.members.retain(|member| member.connection != connection));
-            return None;
+            return leave(world, connection);
         }
         bytes.truncate(length);
     }
+}
+
+fn leave(world: &Mutex<World>, connection: usize) -> Option<()> {
+    let mut world = lock(world);
+    world.rooms.values_mut().for_each(|room| room.members.retain(|member| member.connection != connection));
+    None
 }
 
 fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> {
@@ -161,9 +168,13 @@ fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> 
             break head;
         }
     };
-    let Asked::Upgrade(upgrade) = head.what else { return None };
+    let Asked::Upgrade(upgrade) = head.what else {
+        // Somebody asks how it is.
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
+        return None;
+    };
     let mut out = Vec::new();
-    upgrade.write_accept(&mut out);
+    upgrade.write_accept(&mut out, false);
     let Carried::Token { token, .. } = &upgrade.token else { return None };
     let unix_s = std::time::UNIX_EPOCH.elapsed().ok()?.as_secs();
     let verified = TokenVerifier::hs256(SECRET.as_bytes(), &Limits::default()).verify(token, unix_s);

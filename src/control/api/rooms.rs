@@ -216,7 +216,7 @@ pub(super) async fn history(
     let answer = api.desk.ask(home, Question::History(Box::new(question)), patience)?.next().await?;
     let Answer::History(page) = answer else { return Err(unexpected(answer)) };
     let text = |frame: &SharedFrame| {
-        let text = String::from_utf8(frame_content(frame).to_vec()).map_err(drop)?;
+        let text = String::from_utf8(frame_content(frame.plain()).to_vec()).map_err(drop)?;
         RawValue::from_string(text).map_err(drop)
     };
     let messages: Result<Vec<_>, ()> = page.messages.iter().map(text).collect();

@@ -2,8 +2,8 @@
 //!
 //! Promises: every event is one complete frame; the keys and their order are frozen by `tests/golden.rs`.
 
-use super::message::SharedFrame;
 use super::people::{Members, ReadBy, write_members, write_reads, write_users};
+use super::shared::SharedFrame;
 use super::writer::{Writer, content, frame};
 use crate::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
 use crate::wire::refusal::Refusal;
@@ -318,7 +318,7 @@ fn write_fields(mut writer: Writer<'_>, event: &Event<'_>) {
             w.array(answer.messages.len());
             for message in answer.messages {
                 w.element();
-                w.out.extend_from_slice(content(message));
+                w.out.extend_from_slice(content(message.plain()));
             }
             w.end_array();
         }
@@ -438,7 +438,7 @@ fn length_guess(event: &Event<'_>) -> usize {
         | Event::Unread { .. } => 1,
         Event::History { answer, .. } => {
             let reads = 60 * answer.reads.map_or(0, <[ReadBy]>::len);
-            return 200 + reads + answer.messages.iter().map(|message| message.len()).sum::<usize>();
+            return 200 + reads + answer.messages.iter().map(|message| message.plain().len()).sum::<usize>();
         }
         Event::Left { .. }
         | Event::Published { .. }

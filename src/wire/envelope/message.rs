@@ -11,9 +11,6 @@ use crate::base::{Encoding, Identity, Offset, RoomName};
 use crate::wire::payload::msgpack::{Token, token};
 use crate::wire::payload::{DEPTH_CEILING, Data, Payload, text, walk};
 
-/// A complete WebSocket frame, encoded once and shared by the log and everybody it is on its way to.
-pub type SharedFrame = std::sync::Arc<[u8]>;
-
 /// A message about to be written.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageOut<'a> {

@@ -10,6 +10,7 @@ mod event;
 mod message;
 mod people;
 mod resume;
+mod shared;
 mod writer;
 
 #[cfg(test)]
@@ -20,9 +21,10 @@ mod tables;
 pub use command::{Command, Envelope, HistoryFrom, TokenText};
 pub use decode::{Rejected, decode, is_event_name, is_key};
 pub use event::{Event, GapWhy, HistoryAnswer, RemovedWhy, write_event};
-pub use message::{MessageIn, MessageOut, Person, SharedFrame, transcode_message, write_message};
+pub use message::{MessageIn, MessageOut, Person, transcode_message, write_message};
 pub use people::{Member, Members, ReadBy};
 pub use resume::ResumeRoom;
+pub use shared::SharedFrame;
 
 pub(crate) use entries::{Entries, Value};
 pub(crate) use message::{read_message, read_person};

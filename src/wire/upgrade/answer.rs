@@ -28,16 +28,19 @@ pub fn write_refusal(out: &mut Vec<u8>, status: u16, code: &str, message: &str, 
 }
 
 /// Appends the 101.
-pub(super) fn write_accept(out: &mut Vec<u8>, accept: &str, subprotocol: Option<&str>) {
+pub(super) fn write_accept(out: &mut Vec<u8>, accept: &str, subprotocol: Option<&str>, extension: Option<&str>) {
     for part in [
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
         accept,
     ] {
         out.extend_from_slice(part.as_bytes());
     }
-    if let Some(name) = subprotocol {
-        out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
-        out.extend_from_slice(name.as_bytes());
+    let named = [(&b"\r\nSec-WebSocket-Protocol: "[..], subprotocol), (b"\r\nSec-WebSocket-Extensions: ", extension)];
+    for (header, name) in named {
+        if let Some(name) = name {
+            out.extend_from_slice(header);
+            out.extend_from_slice(name.as_bytes());
+        }
     }
     out.extend_from_slice(b"\r\n\r\n");
 }

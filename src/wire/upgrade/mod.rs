@@ -11,6 +11,7 @@
 
 mod answer;
 mod carried;
+mod extensions;
 mod offer;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::base::Encoding;
 pub use answer::write_refusal;
 use carried::Cookies;
 pub use carried::{Carried, Carriers};
+pub use extensions::Deflate;
 use offer::Offer;
 
 /// A complete request head.
@@ -104,6 +106,8 @@ pub struct Upgrade {
     pub offers_ours: bool,
     /// Something of `throng.*` was offered (a token does not count), but nothing that we speak: close with 4505.
     pub unknown_version: bool,
+    /// `permessage-deflate`, if it was offered in a way that can be granted; whether it is, is for the operator to say.
+    pub deflate: Option<Deflate>,
     pub token: Carried,
     /// `Origin`, as the browser sent it; several, which no browser sends, are joined by commas and are no origin.
     pub origin: Option<String>,
@@ -130,9 +134,11 @@ impl Upgrade {
         Self { token: Carried::None, origin: None, host: None, cookies: Cookies::default(), ..self }
     }
 
-    /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token.
-    pub fn write_accept(&self, out: &mut Vec<u8>) {
-        answer::write_accept(out, &self.accept, self.answered.as_deref());
+    /// Appends the 101 response (RFC 6455, 4.2.2). Names at most one subprotocol, never the one that is a token; and
+    /// `permessage-deflate` as it was offered, if `deflates`.
+    pub fn write_accept(&self, out: &mut Vec<u8>, deflates: bool) {
+        let extension = self.deflate.filter(|_| deflates).map(Deflate::answer);
+        answer::write_accept(out, &self.accept, self.answered.as_deref(), extension);
     }
 }
 
@@ -212,13 +218,20 @@ fn asked(path: &str, query: &str, headers: &HeaderMap, fault: Option<Fault>) -> 
     let meant = lists(headers, header::UPGRADE, "websocket") || headers.contains_key(header::SEC_WEBSOCKET_KEY);
     let Some(endpoint) = Endpoint::at(path).filter(|_| meant) else { return Asked::Elsewhere };
     match fault.map_or_else(|| check(headers), Err) {
-        Ok(accept) => Asked::Upgrade(upgrade(endpoint, query, headers, accept)),
+        Ok(checked) => Asked::Upgrade(upgrade(endpoint, query, headers, checked)),
         Err((status, message)) => Asked::BadUpgrade { endpoint, status, message },
     }
 }
 
-/// The rules of RFC 6455, 4.2.1, beyond method and version; gives `Sec-WebSocket-Accept`.
-fn check(headers: &HeaderMap) -> Result<String, Fault> {
+/// What a good upgrade's headers come to.
+struct Checked {
+    /// `Sec-WebSocket-Accept`.
+    accept: String,
+    deflate: Option<Deflate>,
+}
+
+/// The rules of RFC 6455, 4.2.1, beyond method and version.
+fn check(headers: &HeaderMap) -> Result<Checked, Fault> {
     match headers.get_all(header::HOST).iter().count() {
         0 => return Err((400, "the Host header is missing")),
         1 => {}
@@ -239,16 +252,19 @@ fn check(headers: &HeaderMap) -> Result<String, Fault> {
     if versions.peek().is_none() || versions.any(|version| version != "13") {
         return Err((426, "Sec-WebSocket-Version must be 13"));
     }
+    let deflate = Deflate::read(headers).map_err(|_| (400, "Sec-WebSocket-Extensions cannot be read"))?;
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     match (keys.next(), keys.next()) {
         (None, _) => Err((400, "the Sec-WebSocket-Key header is missing")),
-        (Some(key), None) if is_key(key.as_bytes()) => Ok(derive_accept_key(key.as_bytes())),
+        (Some(key), None) if is_key(key.as_bytes()) => {
+            Ok(Checked { accept: derive_accept_key(key.as_bytes()), deflate })
+        }
         (Some(_), None) => Err((400, "Sec-WebSocket-Key is not 16 bytes in base64")),
         (Some(_), Some(_)) => Err((400, "there is more than one Sec-WebSocket-Key header")),
     }
 }
 
-fn upgrade(endpoint: Endpoint, query: &str, headers: &HeaderMap, accept: String) -> Upgrade {
+fn upgrade(endpoint: Endpoint, query: &str, headers: &HeaderMap, checked: Checked) -> Upgrade {
     let offer = Offer::read(headers);
     Upgrade {
         endpoint,
@@ -256,12 +272,13 @@ fn upgrade(endpoint: Endpoint, query: &str, headers: &HeaderMap, accept: String)
         chosen: offer.chosen,
         offers_ours: offer.offers_ours,
         unknown_version: offer.chosen.is_none() && offer.unknown.is_some(),
+        deflate: checked.deflate,
         token: Carried::read(headers, query, offer.tokens),
         origin: text(headers, header::ORIGIN),
         host: text(headers, header::HOST),
         cookies: Cookies::read(headers),
         answered: offer.chosen.map(str::to_owned).or(offer.unknown),
-        accept,
+        accept: checked.accept,
     }
 }
 

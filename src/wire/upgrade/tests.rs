@@ -48,7 +48,7 @@ fn refusal(bytes: &[u8]) -> (u16, &'static str) {
 
 fn accepted(upgrade: &Upgrade) -> String {
     let mut out = Vec::new();
-    upgrade.write_accept(&mut out);
+    upgrade.write_accept(&mut out, false);
     String::from_utf8(out).unwrap()
 }
 

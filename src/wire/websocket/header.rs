@@ -25,13 +25,17 @@ pub(super) struct Header {
     pub(super) is_final: bool,
     pub(super) mask: Option<[u8; 4]>,
     pub(super) payload_len: usize,
+    /// Begins a message whose payload is deflated (RFC 7692, 6).
+    pub(super) is_deflated: bool,
 }
 
 impl Header {
     /// Reads a header and how many bytes it has from the start of `bytes`; `None`: more bytes are needed
     /// (never with [`HEADER_BYTES_MAX`] or more). Nothing is refused before the header is whole, and then in one fixed
     /// order, so that the outcome does not depend on how the bytes were cut.
-    pub(super) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Self, usize)>, Violation> {
+    ///
+    /// `deflates`: `permessage-deflate` was agreed on, so that the first reserved bit has a meaning where a message begins.
+    pub(super) fn parse(bytes: &[u8], role: Role, deflates: bool) -> Result<Option<(Self, usize)>, Violation> {
         let mut cursor = Cursor::new(bytes);
         let (raw, payload_len) = match FrameHeader::parse(&mut cursor) {
             Ok(Some(parsed)) => parsed,
@@ -40,12 +44,17 @@ impl Header {
             Err(_) => return Err(Violation::ReservedOpcode(bytes.first().map_or(0, |byte| byte & 0x0f))),
         };
         let header_len = cursor.position() as usize;
+        let is_deflated = raw.rsv1 && deflates && matches!(raw.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if raw.rsv1 != is_deflated || raw.rsv2 || raw.rsv3 {
+            return Err(Violation::ReservedBits);
+        }
         check_raw(&raw, payload_len, header_len, role)?;
         let header = Self {
             opens: opens(raw.opcode)?,
             is_final: raw.is_final,
             mask: raw.mask,
             payload_len: usize::try_from(payload_len).map_err(|_| Violation::MessageTooBig)?,
+            is_deflated,
         };
         header.check_control()?;
         Ok(Some((header, header_len)))
@@ -73,9 +82,6 @@ impl Header {
 }
 
 fn check_raw(raw: &FrameHeader, payload_len: u64, header_len: usize, role: Role) -> Result<(), Violation> {
-    if raw.rsv1 || raw.rsv2 || raw.rsv3 {
-        return Err(Violation::ReservedBits);
-    }
     match (role, raw.mask.is_some()) {
         (Role::Server, false) => return Err(Violation::Unmasked),
         (Role::Client, true) => return Err(Violation::Masked),

@@ -16,9 +16,12 @@
 //! - every byte is unmasked once and checked once, however small the reads are;
 //! - the outcome does not depend on how the bytes were cut into reads.
 //!
-//! Must never panic on foreign bytes, look at a clock, or speak an extension: reserved bits are refused.
+//! Must never panic on foreign bytes or look at a clock. The one extension spoken is `permessage-deflate` (RFC 7692) without
+//! context takeover, by a reader that was lent an [`Inflater`]; any other reserved bit is refused.
 
+pub(crate) mod deflate;
 mod header;
+mod inflate;
 mod mask;
 mod partial;
 mod reader;
@@ -28,9 +31,11 @@ mod utf8;
 mod violation;
 mod writer;
 
+pub use inflate::Inflater;
 pub use partial::Partial;
 pub use reader::Reader;
 pub use violation::Violation;
+pub(crate) use writer::write_deflated;
 pub use writer::{header_len, write_close, write_frame};
 
 /// Payload bytes of a control frame at most (RFC 6455, 5.5).
@@ -46,7 +51,8 @@ pub enum Role {
 /// Bounds on one message. Reaching one is a [`Violation`] with 1009.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FrameLimits {
-    /// Payload bytes of one message, all its frames together. Checked from each header, before the payload comes.
+    /// Payload bytes of one message, all its frames together. Checked from each header, before the payload comes; of a
+    /// deflated one what came and what is made of it, each by itself.
     pub message_bytes_max: usize,
     /// Frames one message may be cut into; empty ones count.
     pub fragments_max: usize,

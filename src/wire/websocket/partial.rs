@@ -47,6 +47,8 @@ enum Assembly {
     Nothing,
     Text(Utf8Text),
     Binary(Vec<u8>),
+    /// What will be this kind of message when it is inflated.
+    Deflated(FrameKind, Vec<u8>),
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ enum Delivered {
 pub(super) enum Assembled<'a> {
     Text(&'a str),
     Binary(&'a [u8]),
+    Deflated(FrameKind, &'a [u8]),
 }
 
 impl Partial {
@@ -112,6 +115,10 @@ impl Partial {
     /// Begins to put an admitted frame together.
     pub(super) fn open(&mut self, header: &Header) -> OpenFrame {
         let control = match header.opens {
+            Opens::New(kind @ (FrameKind::Text | FrameKind::Binary)) if header.is_deflated => {
+                self.message = Assembly::Deflated(kind, mem::take(&mut self.spare));
+                None
+            }
             Opens::New(FrameKind::Text) => {
                 self.message = Assembly::Text(Utf8Text::within(mem::take(&mut self.spare)));
                 None
@@ -146,7 +153,7 @@ impl Partial {
         }
         match &mut self.message {
             Assembly::Text(text) => text.push(payload).map_err(|_| Violation::TextNotUtf8),
-            Assembly::Binary(bytes) => {
+            Assembly::Binary(bytes) | Assembly::Deflated(_, bytes) => {
                 bytes.extend_from_slice(payload);
                 Ok(())
             }
@@ -161,6 +168,7 @@ impl Partial {
             Assembly::Text(text) if text.is_whole() => Ok(Assembled::Text(text.as_str())),
             Assembly::Text(_) => Err(Violation::TextNotUtf8),
             Assembly::Binary(bytes) => Ok(Assembled::Binary(bytes)),
+            Assembly::Deflated(kind, bytes) => Ok(Assembled::Deflated(*kind, bytes)),
             Assembly::Nothing => Ok(Assembled::Binary(&[])),
         }
     }
@@ -181,7 +189,7 @@ impl Partial {
                 let mut buffer = match mem::take(&mut self.message) {
                     Assembly::Nothing => Vec::new(),
                     Assembly::Text(text) => text.into_buffer(),
-                    Assembly::Binary(bytes) => bytes,
+                    Assembly::Binary(bytes) | Assembly::Deflated(_, bytes) => bytes,
                 };
                 if buffer.capacity() <= SPARE_BYTES_MAX {
                     buffer.clear();
@@ -224,7 +232,7 @@ impl Assembly {
         match self {
             Self::Nothing => 0,
             Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.len(),
         }
     }
 
@@ -232,7 +240,7 @@ impl Assembly {
         match self {
             Self::Nothing => 0,
             Self::Text(text) => text.capacity(),
-            Self::Binary(bytes) => bytes.capacity(),
+            Self::Binary(bytes) | Self::Deflated(_, bytes) => bytes.capacity(),
         }
     }
 }

@@ -6,7 +6,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::header::{Header, Opens};
 use super::partial::{Assembled, OpenFrame, Partial};
-use super::{FrameKind, FrameLimits, Incoming, Role, Violation, mask};
+use super::{FrameKind, FrameLimits, Incoming, Inflater, Role, Violation, mask};
 
 /// Reads the messages of one read. Bytes it has looked at are changed (unmasked); the others are not.
 ///
@@ -18,6 +18,8 @@ pub struct Reader<'a> {
     input: &'a mut [u8],
     /// `input[..at]` has been looked at.
     at: usize,
+    /// Only where deflated messages were agreed on.
+    inflater: Option<&'a mut Inflater>,
 }
 
 /// What one frame, or one piece of it, came to.
@@ -32,6 +34,7 @@ enum Step {
 /// Something complete, and where it lies.
 enum Whole {
     Input(FrameKind, Range<usize>),
+    InputDeflated(FrameKind, Range<usize>),
     PartialMessage,
     PartialControl(FrameKind),
 }
@@ -39,7 +42,15 @@ enum Whole {
 impl<'a> Reader<'a> {
     /// `role` is what we are.
     pub fn new(role: Role, limits: FrameLimits, input: &'a mut [u8]) -> Self {
-        Self { role, limits, input, at: 0 }
+        Self { role, limits, input, at: 0, inflater: None }
+    }
+
+    /// For a connection that agreed on `permessage-deflate` without context takeover of the peer's: whoever it is, for all
+    /// its reads.
+    #[must_use]
+    pub fn inflating(mut self, inflater: Option<&'a mut Inflater>) -> Self {
+        self.inflater = inflater;
+        self
     }
 
     /// The next message or control frame; `None` when the input is used up, and then what is incomplete is in
@@ -54,15 +65,19 @@ impl<'a> Reader<'a> {
                 Step::Whole(whole) => break whole,
             }
         };
-        match whole {
-            Whole::Input(kind, range) => incoming(kind, &self.input[range]),
-            Whole::PartialControl(kind) => incoming(kind, partial.deliver_control()),
-            Whole::PartialMessage => Ok(match partial.deliver_message()? {
-                Assembled::Text(text) => Incoming::Text(text),
-                Assembled::Binary(bytes) => Incoming::Binary(bytes),
-            }),
-        }
-        .map(Some)
+        let (kind, deflated) = match whole {
+            Whole::Input(kind, range) => return incoming(kind, &self.input[range]).map(Some),
+            Whole::PartialControl(kind) => return incoming(kind, partial.deliver_control()).map(Some),
+            Whole::PartialMessage => match partial.deliver_message()? {
+                Assembled::Text(text) => return Ok(Some(Incoming::Text(text))),
+                Assembled::Binary(bytes) => return Ok(Some(Incoming::Binary(bytes))),
+                Assembled::Deflated(kind, bytes) => (kind, bytes),
+            },
+            Whole::InputDeflated(kind, range) => (kind, &self.input[range]),
+        };
+        // A frame is taken for deflated only where there is an inflater.
+        let inflater = self.inflater.as_deref_mut().ok_or(Violation::ReservedBits)?;
+        incoming(kind, inflater.inflate(deflated, self.limits.message_bytes_max)?).map(Some)
     }
 
     /// Bytes not looked at, as they came (still masked). With the `partial` of the last call, a new reader over them
@@ -82,7 +97,8 @@ impl<'a> Reader<'a> {
                 let range = self.at..self.at + header.payload_len;
                 self.at = range.end;
                 unmask(&mut self.input[range.clone()], header.mask);
-                Ok(Step::Whole(Whole::Input(kind, range)))
+                let whole = if header.is_deflated { Whole::InputDeflated } else { Whole::Input };
+                Ok(Step::Whole(whole(kind, range)))
             }
             Opens::New(_) | Opens::Continuation => {
                 let frame = partial.open(&header);
@@ -92,14 +108,14 @@ impl<'a> Reader<'a> {
     }
 
     fn read_header(&mut self, partial: &mut Partial) -> Result<Option<Header>, Violation> {
-        let role = self.role;
+        let (role, deflates) = (self.role, self.inflater.is_some());
         if !partial.holds_header()
-            && let Some((header, len)) = Header::parse(self.unread(), role)?
+            && let Some((header, len)) = Header::parse(self.unread(), role, deflates)?
         {
             self.at += len;
             return Ok(Some(header));
         }
-        let (header, taken) = partial.extend_header(self.unread(), |bytes| Header::parse(bytes, role))?;
+        let (header, taken) = partial.extend_header(self.unread(), |bytes| Header::parse(bytes, role, deflates))?;
         self.at += taken;
         Ok(header)
     }

@@ -7,7 +7,7 @@ use thiserror::Error;
 pub enum Violation {
     #[error("opcode {0:#x} is reserved")]
     ReservedOpcode(u8),
-    #[error("a reserved bit is set, and no extension was agreed")]
+    #[error("a reserved bit is set that no agreed extension gives a meaning here")]
     ReservedBits,
     #[error("a client must mask its frames")]
     Unmasked,
@@ -37,6 +37,10 @@ pub enum Violation {
     MessageTooBig,
     #[error("a message is cut into more frames than the limit")]
     TooManyFragments,
+    #[error("a deflated message cannot be inflated")]
+    NotDeflate,
+    #[error("a deflated message is longer than the limit")]
+    InflatesTooBig,
 }
 
 impl Violation {
@@ -54,9 +58,10 @@ impl Violation {
             | Self::NothingToContinue
             | Self::MessageUnfinished
             | Self::CloseTooShort
-            | Self::CloseCode(_) => 1002,
+            | Self::CloseCode(_)
+            | Self::NotDeflate => 1002,
             Self::CloseNotUtf8 | Self::TextNotUtf8 => 1007,
-            Self::MessageTooBig | Self::TooManyFragments => 1009,
+            Self::MessageTooBig | Self::TooManyFragments | Self::InflatesTooBig => 1009,
         }
     }
 }

@@ -10,13 +10,23 @@ use super::{CONTROL_BYTES_MAX, FrameKind, mask};
 /// # Panics
 /// A control frame of more than [`CONTROL_BYTES_MAX`] bytes is our own bug.
 pub fn write_frame(out: &mut Vec<u8>, kind: FrameKind, payload: &[u8], mask: Option<[u8; 4]>) {
-    let opcode = opcode(kind);
+    write(out, FrameHeader { opcode: opcode(kind), mask, ..FrameHeader::default() }, payload);
+}
+
+/// The same around the deflated payload of a data message (RFC 7692, 6).
+pub(crate) fn write_deflated(out: &mut Vec<u8>, kind: FrameKind, deflated: &[u8], mask: Option<[u8; 4]>) {
+    let header = FrameHeader { opcode: opcode(kind), rsv1: true, mask, ..FrameHeader::default() };
+    assert!(matches!(header.opcode, OpCode::Data(_)), "a control frame is never deflated");
+    write(out, header, deflated);
+}
+
+fn write(out: &mut Vec<u8>, header: FrameHeader, payload: &[u8]) {
+    let (opcode, mask) = (header.opcode, header.mask);
     assert!(
         matches!(opcode, OpCode::Data(_)) || payload.len() <= CONTROL_BYTES_MAX,
         "a control frame has at most 125 bytes, this one {}",
         payload.len()
     );
-    let header = FrameHeader { opcode, mask, ..FrameHeader::default() };
     out.reserve(header.len(payload.len() as u64) + payload.len());
     header.format(payload.len() as u64, out).expect("writing into a Vec does not fail");
     let start = out.len();

@@ -8,7 +8,9 @@ pub(crate) use says::envelope;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use throng::base::{Encoding, Now, Offset, Position, RoomName};
-use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Refusal, Role, write_close, write_frame};
+use throng::wire::{
+    FrameKind, FrameLimits, Incoming, Inflater, Partial, Reader, Refusal, Role, write_close, write_frame,
+};
 
 use crate::deeds::{Deeds, Since};
 use crate::dice::Dice;
@@ -138,6 +140,10 @@ pub(crate) struct Client {
     pub(crate) announced: BTreeMap<usize, BTreeSet<usize>>,
     /// What it was told, a line each: a scene reads it, a failure shows the end of it.
     pub(crate) diary: Vec<String>,
+    /// It offered to send and take deflated messages.
+    pub(crate) offered: bool,
+    /// And that was agreed on.
+    inflater: Option<Inflater>,
     head: Vec<u8>,
     partial: Partial,
     welcomed: bool,
@@ -185,6 +191,8 @@ pub(crate) fn inbox_of(user: usize) -> usize {
 /// The number of the room in which the backend speaks to everybody.
 pub(crate) const EVERYBODY: usize = 100;
 const INBOXES: usize = 200;
+/// The extension that a client may offer.
+pub(crate) const DEFLATE: &str = "permessage-deflate";
 
 impl Client {
     pub(crate) fn new(number: usize, shard: usize, user: usize, encoding: Encoding, now: Now, since: Since) -> Self {
@@ -216,6 +224,8 @@ impl Client {
             roll_calls: Vec::new(),
             announced: BTreeMap::new(),
             diary: Vec::new(),
+            offered: false,
+            inflater: None,
             head: Vec::new(),
             partial: Partial::default(),
             welcomed: false,
@@ -308,6 +318,11 @@ impl Client {
         let Some(end) = self.head.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(()) };
         let mut rest = self.head.split_off(end + 4);
         let status = self.head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+        let agreed = self.head.windows(DEFLATE.len()).any(|window| window == DEFLATE.as_bytes());
+        if agreed && !self.offered {
+            return Err("W5 an extension that nobody offered".into());
+        }
+        self.inflater = agreed.then(Inflater::default);
         match status {
             Some("101") => self.stage = Stage::Open,
             Some("400" | "401" | "408" | "503") => {
@@ -329,7 +344,10 @@ impl Client {
     ) -> Result<(), String> {
         let limits = FrameLimits { message_bytes_max: 1 << 20, fragments_max: 1 };
         let mut partial = std::mem::take(&mut self.partial);
-        let mut reader = Reader::new(Role::Client, limits, bytes);
+        // A deflated message that was not agreed on breaks the framing.
+        let mut inflater = self.inflater.take();
+        let agreed = inflater.is_some();
+        let mut reader = Reader::new(Role::Client, limits, bytes).inflating(inflater.as_mut());
         loop {
             match reader.next(&mut partial).map_err(|violation| format!("W1 {violation}"))? {
                 None => break,
@@ -358,6 +376,10 @@ impl Client {
             }
         }
         self.partial = partial;
+        if agreed {
+            around.tally.add(Lived::Inflated, inflater.as_mut().map_or(0, Inflater::take_messages));
+            self.inflater = inflater;
+        }
         Ok(())
     }
 

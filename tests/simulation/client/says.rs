@@ -144,7 +144,11 @@ impl Client {
             let sent = Sent { asked, papers: self.papers.len().saturating_sub(1), since: self.since };
             self.outstanding.insert(self.sequence, sent);
         }
-        let pings = frames::write_message(out, self.encoding, envelope, pieces, dice);
+        let pings = if self.inflater.is_some() && dice.chance(500) {
+            frames::write_deflated(out, self.encoding, envelope, pieces, dice)
+        } else {
+            frames::write_message(out, self.encoding, envelope, pieces, dice)
+        };
         self.pings.extend(pings);
     }
 }

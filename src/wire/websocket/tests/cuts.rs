@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tungstenite::protocol::{Message, WebSocket};
 
 use super::*;
+use crate::wire::websocket::deflate::Deflater;
 
 /// A message or control frame and where to cut it into fragments.
 #[derive(Clone, Debug)]
@@ -15,6 +16,8 @@ struct Sent {
     fragment_lens: Vec<usize>,
     /// Sent after the fragment of the same place.
     between: Vec<Option<Said>>,
+    /// If both sides agreed on that.
+    deflated: bool,
     mask: [u8; 4],
 }
 
@@ -32,13 +35,15 @@ fn message() -> impl Strategy<Value = Said> {
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    (message(), vec(0_usize..200, 0..6), vec(proptest::option::of(control()), 6), any::<[u8; 4]>())
-        .prop_map(|(said, fragment_lens, between, mask)| Sent { said, fragment_lens, between, mask })
+    let pieces = (vec(0_usize..200, 0..6), vec(proptest::option::of(control()), 6));
+    (message(), pieces, any::<bool>(), any::<[u8; 4]>()).prop_map(|(said, (fragment_lens, between), deflated, mask)| {
+        Sent { said, fragment_lens, between, deflated, mask }
+    })
 }
 
 impl Sent {
     /// The frames as bytes, and what a reader is to make of them, in order.
-    fn frames(&self, role: Role) -> (Vec<u8>, Vec<Said>) {
+    fn frames(&self, role: Role, agreed: bool) -> (Vec<u8>, Vec<Said>) {
         let mask = (role == Role::Server).then_some(self.mask);
         let (opcode, mut payload) = match &self.said {
             Said::Text(text) => (1, text.as_bytes()),
@@ -48,7 +53,10 @@ impl Sent {
             }
         };
         let (mut bytes, mut expected) = (Vec::new(), Vec::new());
-        let mut opcode = opcode;
+        let mut deflater = Deflater::default();
+        let pressed = if self.deflated && agreed { deflater.deflate(payload, 6) } else { None };
+        let mut opcode = if pressed.is_some() { 0x40 | opcode } else { opcode };
+        payload = pressed.unwrap_or(payload);
         for (len, between) in self.fragment_lens.iter().zip(&self.between) {
             let (head, tail) = payload.split_at(payload.len().min(*len));
             bytes.extend(frame(opcode, head, mask));
@@ -99,9 +107,12 @@ const TIGHT: FrameLimits = FrameLimits { message_bytes_max: 60, fragments_max: 3
 
 /// Bytes that look like frames more often than chance makes them: small frames, right or slightly wrong, and noise.
 fn foreign() -> impl Strategy<Value = Vec<u8>> {
-    let first = prop_oneof![4 => 0_u8..3, 8 => 0x80_u8..0x83, 4 => 0x88_u8..0x8b, 1 => any::<u8>()];
+    let first = prop_oneof![4 => 0_u8..3, 8 => 0x80_u8..0x83, 4 => 0xc1_u8..0xc3, 2 => 0x41_u8..0x43, 4 => 0x88_u8..0x8b, 1 => any::<u8>()];
     let payload = prop_oneof![
         vec(any::<u8>(), 0..30),
+        (0_usize..100, any::<u8>()).prop_map(|(len, byte)| {
+            Deflater::default().deflate(&vec![byte; len], 1).map_or_else(Vec::new, <[u8]>::to_vec)
+        }),
         vec(any::<char>(), 0..8).prop_map(|chars| chars.into_iter().collect::<String>().into_bytes()),
         any::<u16>().prop_map(|code| code.to_be_bytes().to_vec()),
     ];
@@ -122,11 +133,13 @@ proptest! {
         sent in vec(sent(), 1..6),
         lens in vec(prop_oneof![1_usize..20, 1_usize..5_000], 1..8),
     ) {
-        let (frames, expected): (Vec<_>, Vec<_>) = sent.iter().map(|sent| sent.frames(role)).unzip();
-        let mut ear = Ear::new(role, LIMITS);
-        prop_assert_eq!(ear.hear_all(cut(&frames.concat(), &lens)), Ok(()));
-        prop_assert_eq!(ear.said, expected.concat());
-        prop_assert!(ear.partial.is_idle());
+        for mut ear in [Ear::new(role, LIMITS), Ear::inflating(role, LIMITS)] {
+            let agreed = ear.inflater.is_some();
+            let (frames, expected): (Vec<_>, Vec<_>) = sent.iter().map(|sent| sent.frames(role, agreed)).unzip();
+            prop_assert_eq!(ear.hear_all(cut(&frames.concat(), &lens)), Ok(()));
+            prop_assert_eq!(ear.said, expected.concat());
+            prop_assert!(ear.partial.is_idle());
+        }
     }
 
     #[test]
@@ -134,14 +147,15 @@ proptest! {
         bytes in foreign(),
         lens in vec(1_usize..12, 1..8),
     ) {
-        let mut whole = Ear::new(Role::Server, TIGHT);
-        let outcome = whole.hear(&bytes);
-        let mut parts = Ear::new(Role::Server, TIGHT);
-        prop_assert_eq!(parts.hear_all(cut(&bytes, &lens)), outcome);
-        prop_assert_eq!(parts.said, whole.said);
-        prop_assert!(parts.partial.bytes_held() <= 2 * TIGHT.message_bytes_max + 2 * CONTROL_BYTES_MAX);
-        if outcome.is_ok() {
-            prop_assert_eq!(parts.partial.is_idle(), whole.partial.is_idle());
+        for ears in [[(); 2].map(|()| Ear::new(Role::Server, TIGHT)), [(); 2].map(|()| Ear::inflating(Role::Server, TIGHT))] {
+            let [mut whole, mut parts] = ears;
+            let outcome = whole.hear(&bytes);
+            prop_assert_eq!(parts.hear_all(cut(&bytes, &lens)), outcome);
+            prop_assert_eq!(parts.said, whole.said);
+            prop_assert!(parts.partial.bytes_held() <= 2 * TIGHT.message_bytes_max + 2 * CONTROL_BYTES_MAX);
+            if outcome.is_ok() {
+                prop_assert_eq!(parts.partial.is_idle(), whole.partial.is_idle());
+            }
         }
     }
 

@@ -34,17 +34,23 @@ struct Ear {
     role: Role,
     limits: FrameLimits,
     partial: Partial,
+    inflater: Option<Inflater>,
     said: Vec<Said>,
 }
 
 impl Ear {
     fn new(role: Role, limits: FrameLimits) -> Self {
-        Self { role, limits, partial: Partial::default(), said: Vec::new() }
+        Self { role, limits, partial: Partial::default(), inflater: None, said: Vec::new() }
+    }
+
+    /// Deflated messages were agreed on.
+    fn inflating(role: Role, limits: FrameLimits) -> Self {
+        Self { inflater: Some(Inflater::default()), ..Self::new(role, limits) }
     }
 
     fn hear(&mut self, read: &[u8]) -> Result<(), Violation> {
         let mut input = read.to_vec();
-        let mut reader = Reader::new(self.role, self.limits, &mut input);
+        let mut reader = Reader::new(self.role, self.limits, &mut input).inflating(self.inflater.as_mut());
         while let Some(incoming) = reader.next(&mut self.partial)? {
             self.said.push(incoming.into());
         }

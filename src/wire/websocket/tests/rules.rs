@@ -309,9 +309,11 @@ fn close_codes_that_may_be_sent_are_taken_and_no_others() {
 fn each_violation_closes_with_the_code_of_its_group() {
     assert_eq!(Violation::ReservedBits.close_code(), 1002);
     assert_eq!(Violation::CloseCode(1005).close_code(), 1002);
+    assert_eq!(Violation::NotDeflate.close_code(), 1002);
     assert_eq!(Violation::TextNotUtf8.close_code(), 1007);
     assert_eq!(Violation::MessageTooBig.close_code(), 1009);
     assert_eq!(Violation::TooManyFragments.close_code(), 1009);
+    assert_eq!(Violation::InflatesTooBig.close_code(), 1009);
 }
 
 // Stopping in the middle of a read

@@ -1,0 +1,59 @@
+//! What a page says, by what it was made of.
+
+use super::super::tests as reports;
+use super::*;
+use crate::timeline::Second;
+
+fn page_of(report: &Report) -> String {
+    page(&[report]).into_string()
+}
+
+#[test]
+fn the_verdict_stands_first_and_is_the_reports_own() {
+    let mut passed = reports::passed();
+    passed.timeline = (0..12)
+        .map(|second| Second {
+            second,
+            open: 100,
+            sent: 100,
+            received: 4_900,
+            delivery: passed.latency.delivery,
+            ..Second::default()
+        })
+        .collect();
+    let page = page_of(&passed);
+    assert!(page.contains("PASSED") && !page.contains("FAILED") && page.matches("<svg").count() >= 5, "{page}");
+    assert!(page.contains("All 49,000 deliveries came once, in order"));
+    let failed = page_of(&reports::broken());
+    assert!(failed.contains("FAILED: a promise was broken") && failed.contains("the server's: it broke a promise"));
+    assert!(failed.find("FAILED").expect("is there") < failed.find("What was asked").expect("is there"));
+}
+
+#[test]
+fn a_page_is_one_file_and_foreign_text_stays_text() {
+    let mut report = reports::passed();
+    report.asked.url = "ws://<script>alert(1)</script>".to_owned();
+    report.phases.push(report.phases[0].clone());
+    report.phases[0].stage.name = "</svg><script>".to_owned();
+    let page = page_of(&report);
+    assert!(!page.contains("<script"), "{page}");
+    let fetched = ["src=", "href=", "@import", "url("];
+    assert!(fetched.iter().all(|word| !page.contains(word)), "nothing is fetched");
+}
+
+#[test]
+fn two_runs_stand_beside_each_other() {
+    let (first, second) = (reports::passed(), reports::broken());
+    let page = page(&[&first, &second]).into_string();
+    assert_eq!(page.matches("<main>").count(), 2);
+    assert!(page.contains("Two runs") && page.contains("delivery p99, ms"));
+}
+
+#[test]
+fn figures_are_written_as_people_write_them() {
+    for (value, said) in [(0.0, "0"), (12.5, "12.5"), (999.0, "999"), (1_234_567.4, "1,234,567"), (-2_500.0, "-2,500")]
+    {
+        assert_eq!(figure(value), said);
+    }
+    assert_eq!((ms(0.123).as_str(), ms(12.34).as_str(), ms(123.4).as_str()), ("0.12", "12.3", "123"));
+}

@@ -1,0 +1,133 @@
+//! One phase of a run, judged by itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, DELIVERIES_MIN, Generator, Host, LatencyReport, Opened, Proof, RATE_KEPT, Rates, Thread, Verdict};
+use crate::edges::Spent;
+use crate::orders::PhaseResult;
+use crate::schedule::Arrivals;
+use crate::slo::Figures;
+use crate::stage::Stage;
+
+/// What the workers found in one phase.
+pub(crate) struct Measured {
+    pub(crate) stage: Stage,
+    /// Where its measured time lies, in seconds since the run began.
+    pub(crate) window_s: (f64, f64),
+    /// CPU time of the server and of the host in it.
+    pub(crate) spent: Spent,
+    pub(crate) results: Vec<PhaseResult>,
+}
+
+impl Measured {
+    /// Whether somebody was lost or heard something wrong: the crowd is no longer what it was.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.results.iter().any(|result| !result.judgement.faults.is_empty())
+    }
+}
+
+/// One phase.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct PhaseReport {
+    pub(crate) stage: Stage,
+    pub(crate) window_s: (f64, f64),
+    pub(crate) verdict: Verdict,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) proof: Proof,
+    pub(crate) rates: Rates,
+    pub(crate) latency: LatencyReport,
+    pub(crate) generator: Generator,
+    /// The server in this phase, where its process can be looked at, and the host.
+    pub(crate) server_cores: Option<f64>,
+    pub(crate) busiest_thread: Option<Thread>,
+    pub(crate) host: Option<Host>,
+}
+
+impl PhaseReport {
+    pub(super) fn new(asked: &Asked, opened: &Opened, memory: (u64, f64), measured: &Measured) -> Self {
+        let results: Vec<&PhaseResult> = measured.results.iter().collect();
+        let stage = measured.stage.clone();
+        let latency = LatencyReport::merge(&results);
+        let proof = Proof::merge(asked.hold, &results);
+        let rates = Rates::merge(stage.rate, stage.duration_s, &proof, &results);
+        let generator = Generator::merge(asked.lateness_p99_ms_max, &latency, memory, &results);
+        let seconds = stage.duration_s;
+        let server_cores = measured.spent.cpu_ns.map(|ns| ns as f64 / 1e9 / seconds);
+        let mut phase = Self {
+            server_cores,
+            busiest_thread: measured.spent.busiest_thread(seconds),
+            host: measured.spent.host(),
+            stage,
+            window_s: measured.window_s,
+            verdict: Verdict::Passed,
+            reasons: Vec::new(),
+            proof,
+            rates,
+            latency,
+            generator,
+        };
+        phase.judge(asked, opened);
+        phase
+    }
+
+    fn judge(&mut self, asked: &Asked, opened: &Opened) {
+        let broken: Vec<String> =
+            self.proof.faults.iter().map(|(fault, count)| format!("{count} {}", fault.name())).collect();
+        if !broken.is_empty() {
+            self.reasons.push(format!("the proof failed: {}", broken.join(", ")));
+        }
+        let mut missed = self.missed(asked);
+        let mut slo = self.stage.slo.judge(&Figures {
+            delivery: &self.latency.delivery,
+            ack: &self.latency.ack,
+            join: &opened.latency,
+            refused: self.proof.refused,
+        });
+        missed.append(&mut slo.missed);
+        // In a hold everybody hears something, and that is what it is for.
+        let needed = if asked.hold { 1 } else { DELIVERIES_MIN };
+        let too_little = self.proof.expected < needed;
+        if too_little {
+            self.reasons.push(match self.proof.expected {
+                0 => "nothing had to be heard: there is nothing to judge".to_owned(),
+                few => format!(
+                    "only {few} deliveries were owed, at least {needed} are needed to judge: a higher --rate, or longer"
+                ),
+            });
+        }
+        self.verdict = if !broken.is_empty() {
+            Verdict::ProofFailed
+        } else if too_little {
+            Verdict::Unknown
+        } else if !missed.is_empty() {
+            if self.generator.limit.is_some() { Verdict::GeneratorLimited } else { Verdict::SloMissed }
+        } else if slo.unknown.is_empty() {
+            Verdict::Passed
+        } else {
+            Verdict::Unknown
+        };
+        self.reasons.extend(missed);
+        self.reasons.append(&mut slo.unknown);
+        if let Some(limit) = &self.generator.limit {
+            self.reasons.push(format!("the generator was at its own limit: {limit}"));
+        }
+    }
+
+    /// The rate that was asked and did not hold.
+    fn missed(&self, asked: &Asked) -> Vec<String> {
+        let mut missed = Vec::new();
+        let Stage { rate, duration_s, .. } = self.stage;
+        let measured = rate * duration_s;
+        // Each worker rounds its share; Poisson arrivals scatter by the root of their number.
+        let scatter = asked.workers as f64
+            + 1.0
+            + if self.stage.arrivals == Arrivals::Poisson { 4.0 * measured.sqrt() } else { 0.0 };
+        if self.rates.sent_per_s * duration_s + scatter < measured * RATE_KEPT {
+            missed.push(format!("the rate was not sent: {:.1} of {rate:.1} messages/s", self.rates.sent_per_s));
+        }
+        if (self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT {
+            missed.push(format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent));
+        }
+        missed
+    }
+}

@@ -1,0 +1,188 @@
+//! The command line, with a scenario's values as the defaults of the command it is for.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Command, CommandFactory, FromArgMatches};
+
+use super::{Scenario, builtin, read};
+use crate::args::Cli;
+use crate::nearest::or_nearest;
+
+/// Commands that take a scenario, and how many words stand before its name.
+const TAKE_SCENARIOS: &[(&str, usize)] = &[("run", 0), ("plan", 0), ("find", 1)];
+
+/// What went wrong: clap's own words, or sentences of ours.
+pub(crate) enum Wrong {
+    Clap(clap::Error),
+    Scenario(Vec<String>),
+}
+
+/// Reads the command line; `words` begins with the program's name.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Wrong> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let mut program = Cli::command();
+    let Some(at) = place_of_name(&words) else { return read_words(program, words, None) };
+    let name = words.remove(at).to_string_lossy().into_owned();
+    let scenario = find(&name, &program).map_err(Wrong::Scenario)?;
+    let asked = words[1].to_string_lossy().into_owned();
+    if asked == "run" {
+        words[1] = scenario.command.clone().into();
+    } else if scenario.command != "run" {
+        let sentence = format!("{name} is a scenario for `{}`: `{asked}` needs one for `run`", scenario.command);
+        return Err(Wrong::Scenario(vec![sentence]));
+    }
+    let command = words[1].to_string_lossy().into_owned();
+    program = program.mut_subcommand(command, |command| with_defaults(command, &scenario));
+    read_words(program, words, Some(scenario.name))
+}
+
+/// Where a scenario's name stands: directly behind the command.
+fn place_of_name(words: &[OsString]) -> Option<usize> {
+    let command = words.get(1)?.to_str()?;
+    let is_name = |word: &OsString| word.to_str().is_some_and(|word| !word.is_empty() && !word.starts_with('-'));
+    let (_, before) = TAKE_SCENARIOS.iter().find(|(known, _)| *known == command)?;
+    let at = 2 + before;
+    words.get(2..=at)?.iter().all(is_name).then_some(at)
+}
+
+fn read_words(program: Command, words: Vec<OsString>, scenario: Option<String>) -> Result<Cli, Wrong> {
+    let matches = program.clone().try_get_matches_from(words).map_err(Wrong::Clap)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| Wrong::Clap(error.format(&mut program.clone())))?;
+    cli.name_scenario(scenario);
+    Ok(cli)
+}
+
+/// A file if it looks like one, else a built-in.
+fn find(name: &str, program: &Command) -> Result<Scenario, Vec<String>> {
+    let path = Path::new(name);
+    if path.extension().is_some_and(|extension| extension == "toml") || name.contains('/') {
+        let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{name}: {error}")])?;
+        let stem = path.file_stem().map_or_else(|| name.to_owned(), |stem| stem.to_string_lossy().into_owned());
+        return read::read(name, &stem, &text, program);
+    }
+    match builtin::text(name) {
+        Some(text) => read::read(name, name, text, program),
+        None => Err(vec![format!(
+            "{name:?} is no built-in scenario{} (a file's name ends with .toml)",
+            or_nearest(name, builtin::names())
+        )]),
+    }
+}
+
+fn with_defaults(mut command: Command, scenario: &Scenario) -> Command {
+    for (key, value) in &scenario.values {
+        let value = value.clone();
+        command = command.mut_arg(key, |arg| match arg.get_value_delimiter() {
+            Some(delimiter) => {
+                let values: Vec<String> = value.split(delimiter).map(str::to_owned).collect();
+                arg.default_values(values)
+            }
+            None => arg.default_value(value),
+        });
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::builtin::BUILT_IN;
+    use super::*;
+    use crate::args::{Command as Asked, Publishers, RunArgs};
+    use crate::schedule::Arrivals;
+
+    fn words(line: &str) -> Vec<OsString> {
+        ["throng-load"].into_iter().chain(line.split_whitespace()).map(OsString::from).collect()
+    }
+
+    fn run(line: &str) -> RunArgs {
+        match parse(words(line)) {
+            Ok(Cli { command: Asked::Run(args) }) => *args,
+            Ok(_) => panic!("{line}: not a run"),
+            Err(Wrong::Clap(error)) => panic!("{line}: {error}"),
+            Err(Wrong::Scenario(problems)) => panic!("{line}: {problems:?}"),
+        }
+    }
+
+    fn wrong(text: &str) -> String {
+        match read::read("file.toml", "file", text, &Cli::command()) {
+            Ok(scenario) => panic!("{text}: {scenario:?}"),
+            Err(problems) => problems.join("\n"),
+        }
+    }
+
+    #[test]
+    fn every_built_in_is_a_whole_command_line() {
+        for (name, _) in BUILT_IN {
+            // Churn has no default for the process it looks at.
+            let more = if *name == "churn" { "--server-pid 1" } else { "" };
+            match parse(words(&format!("run {name} {more}"))) {
+                Ok(_) => {}
+                Err(Wrong::Clap(error)) => panic!("{name}: {error}"),
+                Err(Wrong::Scenario(problems)) => panic!("{name}: {problems:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_outdoes_the_scenario_and_the_scenario_the_default() {
+        let whale = run("run whale --rate 7 --arrivals poisson");
+        assert_eq!((whale.connections, whale.room_size, whale.rate), (1_000, 1_000, Some(7.0)));
+        assert_eq!((whale.publishers, whale.arrivals), (Some(Publishers::PerRoom(10)), Arrivals::Poisson));
+        assert_eq!(whale.scenario.as_deref(), Some("whale"));
+        let plain = run("run");
+        assert_eq!((plain.rate, plain.scenario), (None, None));
+    }
+
+    #[test]
+    fn phases_are_tables_and_can_be_given_by_a_flag_too() {
+        let spike = run("run spike");
+        let names: Vec<&str> = spike.phase.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(names, ["before", "spike", "after"]);
+        assert_eq!((spike.phase[1].times, spike.phase[1].duration_s), ((5.0, 5.0), 10.0));
+        let other = run("run spike --phase name=a,duration=1 --phase duration=2;name=c,duration=3");
+        assert_eq!(other.phase.iter().map(|phase| phase.duration_s).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_with_its_line() {
+        let said = wrong("conections = 5\n\nrate = \"fast\"\narrivals = \"late\"\nhold = [1, [2]]\n");
+        for part in [
+            "file.toml:1: unknown key `conections`: did you mean `connections`?",
+            "file.toml:3: `rate` cannot be \"fast\": a number above 0",
+            "file.toml:4: `arrivals` cannot be \"late\": one of even, poisson",
+            "file.toml:5: `hold` is neither a word nor a number",
+        ] {
+            assert!(said.contains(part), "{part} in\n{said}");
+        }
+        assert!(wrong("do = \"rum\"").contains("did you mean `run`?"));
+        assert!(wrong("do = \"siege\"\nroom_size = 3").contains("file.toml:2: unknown key `room_size`"));
+        assert!(wrong("[[phase]]\nname = \"x\"").contains("file.toml:1: `phase` cannot be"));
+        assert!(wrong("[[phase]]\ndurations = 1").contains("did you mean `duration`?"));
+        assert!(wrong("rate 5").contains("file.toml:1: this is not TOML"));
+        assert!(wrong("scenario = \"idle\"").contains("unknown key"));
+    }
+
+    #[test]
+    fn other_commands_take_scenarios_that_are_runs() {
+        let find = parse(words("find rate pairs --slo p99<50ms --to 9000")).ok().map(|cli| cli.command);
+        let Some(Asked::Find(find)) = find else { panic!("not a find") };
+        assert_eq!((find.run.room_size, find.run.scenario.as_deref()), (2, Some("pairs")));
+        assert_eq!(find.run.slo.map(|slo| slo.to_string()).as_deref(), Some("p99<50ms"));
+        assert!(matches!(parse(words("plan whale")), Ok(Cli { command: Asked::Plan(_) })));
+        assert!(
+            matches!(parse(words("plan churn")), Err(Wrong::Scenario(problems)) if problems[0].contains("`plan` needs one for `run`"))
+        );
+    }
+
+    #[test]
+    fn a_name_nobody_knows_is_told_the_nearest() {
+        let said = |line: &str| match parse(words(line)) {
+            Err(Wrong::Scenario(problems)) => problems.join("\n"),
+            Ok(_) | Err(Wrong::Clap(_)) => panic!("{line}"),
+        };
+        assert!(said("run wale").contains("did you mean `whale`?"));
+        assert!(said("run nowhere.toml").contains("nowhere.toml: No such file"));
+        assert!(matches!(parse(words("run --rate 5 whale")), Err(Wrong::Clap(_))), "the name comes first");
+    }
+}

@@ -1,0 +1,299 @@
+//! What is asked of a run beside the proof: `p99<100ms,lost=0`.
+//!
+//! Promises: a quantile is judged only by enough messages to have one beyond it; with fewer the answer is "unknown",
+//! never "held". Loss and every other fault always fail a run: to ask for their absence is allowed and changes nothing.
+
+use std::fmt::{self, Display, Formatter};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::latency::Quantiles;
+use crate::nearest::or_nearest;
+use crate::proof::Fault;
+
+/// All conditions of a run, of which each must hold.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Slo(Vec<Condition>);
+
+#[derive(Clone, PartialEq, Debug)]
+enum Condition {
+    /// A quantile of a latency is below so many milliseconds.
+    Below { what: What, quantile: Quantile, ms: f64 },
+    /// None of a fault; always so.
+    No(Fault),
+    /// The server refused no message.
+    NoRefusal,
+}
+
+/// Which latency.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    Delivery,
+    Ack,
+    /// connect + upgrade + welcome + join.
+    Join,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Quantile {
+    P50,
+    P90,
+    P99,
+    P999,
+    Max,
+}
+
+/// The figures that conditions are held against.
+pub(crate) struct Figures<'a> {
+    pub(crate) delivery: &'a Quantiles,
+    pub(crate) ack: &'a Quantiles,
+    pub(crate) join: &'a Quantiles,
+    pub(crate) refused: u64,
+}
+
+/// What came of the conditions, each a sentence.
+#[derive(Default, PartialEq, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) missed: Vec<String>,
+    /// Too few messages to say.
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Slo {
+    pub(crate) fn p99_ms(ms: f64) -> Self {
+        Self(vec![Condition::Below { what: What::Delivery, quantile: Quantile::P99, ms }])
+    }
+
+    /// Whether nothing was asked that could be missed.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.0.iter().any(|condition| !matches!(condition, Condition::No(_)))
+    }
+
+    /// What 99 of 100 deliveries must be below, if that is asked.
+    pub(crate) fn p99_bound_ms(&self) -> Option<f64> {
+        self.0.iter().find_map(|condition| match condition {
+            Condition::Below { what: What::Delivery, quantile: Quantile::P99, ms } => Some(*ms),
+            Condition::Below { .. } | Condition::No(_) | Condition::NoRefusal => None,
+        })
+    }
+
+    /// These conditions and those.
+    pub(crate) fn and(mut self, more: &Self) -> Self {
+        self.0.extend(more.0.iter().filter(|condition| !self.0.contains(condition)).cloned().collect::<Vec<_>>());
+        self
+    }
+
+    pub(crate) fn judge(&self, figures: &Figures<'_>) -> Outcome {
+        let mut outcome = Outcome::default();
+        for condition in &self.0 {
+            match condition {
+                Condition::Below { what, quantile, ms } => {
+                    let quantiles = what.of(figures);
+                    let (value, needed) = (quantile.of(quantiles), quantile.samples_needed());
+                    let name = what.name(*quantile);
+                    if quantiles.count < needed {
+                        outcome.unknown.push(format!(
+                            "{name} cannot be told from {} samples: at least {needed} are needed",
+                            quantiles.count
+                        ));
+                    } else if value > *ms {
+                        outcome.missed.push(format!("{name} is {value:.1} ms, asked were {ms} ms"));
+                    }
+                }
+                Condition::NoRefusal if figures.refused > 0 => {
+                    outcome.missed.push(format!("{} messages were refused, asked was none", figures.refused));
+                }
+                Condition::NoRefusal | Condition::No(_) => {}
+            }
+        }
+        outcome
+    }
+}
+
+impl What {
+    fn of<'a>(self, figures: &'a Figures<'_>) -> &'a Quantiles {
+        match self {
+            Self::Delivery => figures.delivery,
+            Self::Ack => figures.ack,
+            Self::Join => figures.join,
+        }
+    }
+
+    fn name(self, quantile: Quantile) -> String {
+        match self {
+            Self::Delivery => quantile.name().to_owned(),
+            Self::Ack => format!("ack.{}", quantile.name()),
+            Self::Join => format!("join.{}", quantile.name()),
+        }
+    }
+}
+
+impl Quantile {
+    const ALL: [Self; 5] = [Self::P50, Self::P90, Self::P99, Self::P999, Self::Max];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::P90 => "p90",
+            Self::P99 => "p99",
+            Self::P999 => "p99.9",
+            Self::Max => "max",
+        }
+    }
+
+    fn of(self, quantiles: &Quantiles) -> f64 {
+        match self {
+            Self::P50 => quantiles.p50_ms,
+            Self::P90 => quantiles.p90_ms,
+            Self::P99 => quantiles.p99_ms,
+            Self::P999 => quantiles.p999_ms,
+            Self::Max => quantiles.max_ms,
+        }
+    }
+
+    /// So many that one lies beyond it.
+    fn samples_needed(self) -> u64 {
+        match self {
+            Self::P50 => 2,
+            Self::P90 => 10,
+            Self::P99 => 100,
+            Self::P999 => 1_000,
+            Self::Max => 1,
+        }
+    }
+}
+
+impl FromStr for Slo {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let conditions = text.split([',', '&']).map(str::trim).filter(|part| !part.is_empty());
+        let conditions: Vec<Condition> = conditions.map(condition).collect::<Result<_, _>>()?;
+        if conditions.is_empty() { Err("conditions like `p99<100ms,lost=0`".to_owned()) } else { Ok(Self(conditions)) }
+    }
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    if let Some((name, bound)) = text.split_once('<') {
+        let (what, quantile) = match name.trim().split_once('.') {
+            Some(("ack", quantile)) => (What::Ack, quantile),
+            Some(("join", quantile)) => (What::Join, quantile),
+            Some(_) | None => (What::Delivery, name.trim()),
+        };
+        let found = Quantile::ALL.into_iter().find(|known| known.name() == quantile);
+        let names = Quantile::ALL.iter().map(|known| known.name());
+        let quantile = found.ok_or_else(|| {
+            format!(
+                "{quantile:?} is no quantile{} (for the answer to a publish `ack.p99`, to come in `join.p99`)",
+                or_nearest(quantile, names)
+            )
+        })?;
+        return Ok(Condition::Below { what, quantile, ms: milliseconds(bound.trim())? });
+    }
+    let Some((name, "0")) = text.split_once('=').map(|(name, number)| (name.trim(), number.trim())) else {
+        return Err(format!("{text:?} is no condition: write `p99<100ms`, or `lost=0` (of a fault none is allowed)"));
+    };
+    if name == "refused" {
+        return Ok(Condition::NoRefusal);
+    }
+    let names = Fault::ALL.iter().map(|fault| fault.name()).chain(["refused"]);
+    let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+    fault.map(Condition::No).ok_or_else(|| format!("{name:?} is nothing that is counted{}", or_nearest(name, names)))
+}
+
+/// `100ms`, `1.5s`, `800us`.
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let units = [("ms", 1.0), ("us", 1e-3), ("s", 1e3)];
+    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim(), factor)));
+    let value = found.and_then(|(number, factor)| Some(number.parse::<f64>().ok()? * factor));
+    value
+        .filter(|ms| ms.is_finite() && *ms > 0.0)
+        .ok_or_else(|| format!("{text:?} is no time: write `100ms`, `1.5s` or `800us`"))
+}
+
+impl Display for Slo {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (at, condition) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { "," })?;
+            match condition {
+                Condition::Below { what, quantile, ms } => write!(f, "{}<{ms}ms", what.name(*quantile))?,
+                Condition::No(fault) => write!(f, "{}=0", fault.name())?,
+                Condition::NoRefusal => f.write_str("refused=0")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<Slo> for String {
+    fn from(slo: Slo) -> Self {
+        slo.to_string()
+    }
+}
+
+impl TryFrom<String> for Slo {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() { Ok(Self::default()) } else { text.parse() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantiles(count: u64, p99_ms: f64) -> Quantiles {
+        Quantiles { count, p50_ms: 1.0, p90_ms: 2.0, p99_ms, p999_ms: 2.0 * p99_ms, max_ms: 3.0 * p99_ms }
+    }
+
+    fn judged(slo: &str, delivery: &Quantiles, refused: u64) -> (usize, usize) {
+        let (ack, join) = (quantiles(5, 9.0), quantiles(200, 40.0));
+        let slo: Slo = slo.parse().expect("an SLO");
+        let outcome = slo.judge(&Figures { delivery, ack: &ack, join: &join, refused });
+        (outcome.missed.len(), outcome.unknown.len())
+    }
+
+    #[test]
+    fn conditions_are_written_as_they_are_read() {
+        for text in ["p99<100ms,lost=0", "p99.9<1500ms", "max<0.8ms,ack.p50<2ms,join.p99<500ms,refused=0"] {
+            assert_eq!(text.parse::<Slo>().map(|slo| slo.to_string()), Ok(text.to_owned()));
+        }
+        assert_eq!(
+            "p99 < 1.5s & misordered=0".parse::<Slo>().map(|slo| slo.to_string()),
+            Ok("p99<1500ms,misordered=0".to_owned())
+        );
+        assert!("lost=0".parse::<Slo>().is_ok_and(|slo| slo.is_empty()), "nothing that is not always asked");
+    }
+
+    #[test]
+    fn what_is_no_condition_is_told_what_may_have_been_meant() {
+        for (bad, word) in [
+            ("", "p99<100ms"),
+            ("p99", "no condition"),
+            ("p98<1ms", "p99"),
+            ("p99<100", "100ms"),
+            ("p99<-1ms", "no time"),
+            ("lost=1", "none is allowed"),
+            ("lots=0", "lost"),
+            ("acks.p99<1ms", "ack.p99"),
+        ] {
+            let said = bad.parse::<Slo>().expect_err(bad);
+            assert!(said.contains(word), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_condition_holds_is_missed_or_cannot_be_told() {
+        let many = quantiles(1_000, 50.0);
+        assert_eq!(judged("p99<50ms,lost=0,refused=0", &many, 0), (0, 0));
+        assert_eq!(judged("p99<49ms,p99.9<99ms,max<1s", &many, 0), (2, 0));
+        assert_eq!(judged("refused=0", &many, 1), (1, 0));
+        assert_eq!(judged("ack.p99<1s,join.p99<20ms", &many, 0), (1, 1), "five answers have no p99");
+        assert_eq!(judged("p99<50ms,p50<5ms", &quantiles(99, 10.0), 0), (0, 1));
+        let both = Slo::p99_ms(100.0).and(&Slo::p99_ms(100.0)).and(&"lost=0".parse().expect("an SLO"));
+        assert_eq!(both.to_string(), "p99<100ms,lost=0");
+    }
+}

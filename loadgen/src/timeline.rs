@@ -1,0 +1,237 @@
+//! A run second by second: what the workers said of each, merged, and what was seen of the server beside it.
+//!
+//! Promises: a second is closed when every worker has gone beyond it, so that none is counted twice or left out; only
+//! open seconds keep their histograms, however long the run.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::latency::{Latencies, Quantiles};
+use crate::orders::{Interval, Progress};
+
+/// One second of a run.
+#[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Second {
+    /// Since the run's origin; the second begins there.
+    pub(crate) second: u64,
+    /// Seconds it stands for: more than one when a worker had no core for longer, and could not speak.
+    #[serde(default = "one")]
+    pub(crate) span_s: u64,
+    /// Connections that sat in their rooms at its end.
+    pub(crate) open: u64,
+    pub(crate) cut: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) refused: u64,
+    pub(crate) faults: u64,
+    /// From the intended time, of measured messages that were heard in it.
+    pub(crate) delivery: Quantiles,
+    pub(crate) lateness_p99_ms: f64,
+    /// Cores used by all workers together, and by the busiest one (waiting for a core included).
+    pub(crate) generator_cores: f64,
+    pub(crate) busiest_worker: f64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) server: Option<ServerSecond>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// The server in one second.
+#[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ServerSecond {
+    pub(crate) cores: f64,
+    /// Cores used by each of its threads; a shard is a thread.
+    pub(crate) threads: BTreeMap<String, f64>,
+    /// What its `/metrics` says: counters as what they grew by in a second, gauges as they are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) metrics: BTreeMap<String, f64>,
+}
+
+/// A second that is not closed yet.
+struct Gathering {
+    sums: Second,
+    delivery: Latencies,
+    lateness: Latencies,
+    /// By worker: CPU, and CPU with waiting.
+    usage: BTreeMap<usize, (u64, u64)>,
+}
+
+/// All seconds.
+pub(crate) struct Timeline {
+    closed: Vec<Second>,
+    open: BTreeMap<u64, Gathering>,
+    /// By worker: what it last said, and of which second.
+    workers: Vec<(u64, Progress)>,
+    server: BTreeMap<u64, ServerSecond>,
+}
+
+impl Timeline {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            closed: Vec::new(),
+            open: BTreeMap::new(),
+            workers: vec![(0, Progress::default()); workers],
+            server: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what worker `index` says.
+    pub(crate) fn take(&mut self, index: usize, interval: &Interval) {
+        let first_open = self.closed.last().map_or(0, |last| last.second + 1);
+        let second = interval.second.max(first_open);
+        let (_, before) = std::mem::replace(&mut self.workers[index], (second, interval.totals));
+        let gathering = self.open.entry(second).or_insert_with(|| Gathering::new(second));
+        let (sums, totals) = (&mut gathering.sums, &interval.totals);
+        sums.cut += totals.cut.saturating_sub(before.cut);
+        sums.sent += totals.sent.saturating_sub(before.sent);
+        sums.received += totals.received.saturating_sub(before.received);
+        sums.refused += totals.refused.saturating_sub(before.refused);
+        sums.faults += totals.faults.saturating_sub(before.faults);
+        gathering.delivery.add(&interval.delivery);
+        gathering.lateness.add(&interval.lateness);
+        let usage = gathering.usage.entry(index).or_default();
+        (usage.0, usage.1) = (usage.0 + interval.cpu_ns, usage.1 + interval.cpu_ns + interval.waited_ns);
+        // At the end of a phase a worker speaks within a second, and goes on with it.
+        let beyond = self.workers.iter().map(|(second, _)| *second).min().unwrap_or(0);
+        self.close(beyond);
+    }
+
+    /// What was seen of the server in `second`.
+    pub(crate) fn take_server(&mut self, second: u64, seen: ServerSecond) {
+        self.server.insert(second, seen);
+    }
+
+    /// What `/metrics` said in `second`.
+    pub(crate) fn take_metrics(&mut self, second: u64, metrics: BTreeMap<String, f64>) {
+        self.server.entry(second).or_default().metrics = metrics;
+    }
+
+    /// The last second that is closed, with what is known of the server in it.
+    pub(crate) fn last(&self) -> Option<Second> {
+        let last = self.closed.last()?;
+        Some(Second { server: self.server.get(&last.second).cloned(), ..last.clone() })
+    }
+
+    /// All workers' totals.
+    pub(crate) fn totals(&self) -> Progress {
+        let mut all = Progress::default();
+        for (_, worker) in &self.workers {
+            all.open += worker.open;
+            all.cut += worker.cut;
+            all.sent += worker.sent;
+            all.received += worker.received;
+            all.refused += worker.refused;
+            all.faults += worker.faults;
+        }
+        all
+    }
+
+    /// Everything so far; nothing is expected any more of seconds still open.
+    pub(crate) fn seconds(&mut self) -> Vec<Second> {
+        self.close(u64::MAX);
+        let mut seconds = self.closed.clone();
+        for second in &mut seconds {
+            second.server = self.server.get(&second.second).cloned();
+        }
+        seconds
+    }
+
+    /// Closes all seconds before `beyond`.
+    fn close(&mut self, beyond: u64) {
+        while let Some(first) = self.open.first_entry().filter(|first| *first.key() < beyond) {
+            let mut second = first.remove().closed();
+            second.open = self.totals().open;
+            second.span_s = self.closed.last().map_or(1, |last| second.second - last.second);
+            self.closed.push(second);
+        }
+    }
+}
+
+impl Gathering {
+    fn new(second: u64) -> Self {
+        Self {
+            sums: Second { second, ..Second::default() },
+            delivery: Latencies::new(),
+            lateness: Latencies::new(),
+            usage: BTreeMap::new(),
+        }
+    }
+
+    fn closed(self) -> Second {
+        let cores = |ns: u64| ns as f64 / 1e9;
+        Second {
+            delivery: self.delivery.quantiles(),
+            lateness_p99_ms: self.lateness.quantiles().p99_ms,
+            generator_cores: cores(self.usage.values().map(|(cpu, _)| cpu).sum()),
+            busiest_worker: self.usage.values().map(|(_, busy)| cores(*busy)).fold(0.0, f64::max),
+            ..self.sums
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interval(second: u64, sent: u64, deliveries: u64) -> Interval {
+        let mut delivery = Latencies::new();
+        (0..deliveries).for_each(|_| delivery.record_ns(1_000_000 * (second + 1)));
+        let totals = Progress { open: 10, sent, received: 2 * sent, ..Progress::default() };
+        Interval { second, totals, delivery, lateness: Latencies::new(), cpu_ns: 250_000_000, waited_ns: 250_000_000 }
+    }
+
+    #[test]
+    fn a_second_is_closed_when_every_worker_is_beyond_it() {
+        let mut timeline = Timeline::new(2);
+        timeline.take(0, &interval(0, 5, 10));
+        timeline.take(0, &interval(1, 9, 8));
+        assert!(timeline.last().is_none(), "the other has said nothing yet");
+        timeline.take(1, &interval(0, 7, 14));
+        timeline.take(1, &interval(1, 8, 2));
+        let first = timeline.last().expect("the first is closed");
+        assert_eq!((first.second, first.sent, first.received, first.open), (0, 12, 24, 20));
+        assert_eq!(first.span_s, 1);
+        assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
+        timeline.take_server(0, ServerSecond { cores: 0.5, ..ServerSecond::default() });
+        assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));
+        timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
+        timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
+        let all = timeline.seconds();
+        assert_eq!(all.iter().map(|second| second.sent).collect::<Vec<_>>(), [12, 5]);
+        let server = all[1].server.clone().expect("was seen");
+        assert_eq!((server.cores, server.metrics["throng_gaps_total"]), (1.5, 3.0));
+        assert_eq!(timeline.totals().sent, 17);
+    }
+
+    #[test]
+    fn the_two_halves_of_a_second_are_one() {
+        let mut timeline = Timeline::new(1);
+        for part in [interval(3, 4, 1), interval(3, 6, 1), interval(4, 6, 0)] {
+            timeline.take(0, &part);
+        }
+        let seconds = timeline.seconds();
+        assert_eq!(seconds.iter().map(|second| (second.second, second.sent)).collect::<Vec<_>>(), [(3, 6), (4, 0)]);
+        assert_eq!(seconds[0].delivery.count, 2);
+    }
+
+    #[test]
+    fn a_worker_that_could_not_speak_has_a_long_second() {
+        let mut timeline = Timeline::new(1);
+        [2, 5, 6].into_iter().for_each(|second| timeline.take(0, &interval(second, 10 * second, 1)));
+        let spans: Vec<_> =
+            timeline.seconds().iter().map(|second| (second.second, second.span_s, second.sent)).collect();
+        assert_eq!(spans, [(2, 1, 20), (5, 3, 30), (6, 1, 10)]);
+    }
+
+    #[test]
+    fn nothing_is_lost_of_a_worker_that_speaks_of_a_closed_second() {
+        let mut timeline = Timeline::new(1);
+        timeline.take(0, &interval(5, 4, 1));
+        timeline.take(0, &interval(6, 6, 1));
+        timeline.take(0, &interval(4, 9, 1));
+        assert_eq!(timeline.seconds().iter().map(|second| second.sent).sum::<u64>(), 9);
+    }
+}
