@@ -167,7 +167,7 @@ impl Shard {
     /// Planted bug: of every second change nobody is told who has left.
     pub(super) fn planted_ghost_in_presence(&self, mut news: crate::room::News) -> crate::room::News {
         if self.config.planted == Some(super::PlantedBug::GhostInPresence)
-            && let Some(changes) = news.changes.as_mut().filter(|changes| changes.version % 2 == 0)
+            && let Some(changes) = news.changes.as_mut().filter(|changes| changes.version.is_multiple_of(2))
         {
             changes.left.clear();
         }
