@@ -27,6 +27,10 @@ pub struct Limits {
     /// Handshakes from one address in a second, and as many at once; more are answered 429. 0: not limited. Counted like
     /// connections.
     pub handshakes_per_address_per_s: u32,
+    /// Bytes that may be made of the deflated messages of one connection between two ticks; more closes with 4007.
+    pub inflated_per_tick_max: u64,
+    /// Bytes of answers to single connections that one shard deflates between two ticks; what is more is sent as it is.
+    pub answers_deflated_per_tick_max: usize,
     /// Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not
     /// complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
     /// `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.
@@ -149,6 +153,8 @@ impl Default for Limits {
             hello_bytes_max: 4 << 10,
             connections_per_address_max: 1_000,
             handshakes_per_address_per_s: 50,
+            inflated_per_tick_max: 4_000_000,
+            answers_deflated_per_tick_max: 2 << 20,
             failures_per_address_per_minute: 60,
             uncounted: Nets::loopback(),
             connections_per_user_max: 16,

@@ -104,6 +104,21 @@ fn of_the_door() -> Vec<Setting> {
         )
         .within(0..=1 << 30)
         .live(),
+        setting(
+            "limits.inflated_per_tick_max",
+            |c| &mut c.limits.inflated_per_tick_max,
+            "Bytes that may be made of the deflated messages of one connection between two ticks; more closes with 4007.",
+        )
+        .within(1_000..=1 << 40)
+        .live(),
+        setting(
+            "limits.answers_deflated_per_tick_max",
+            |c| &mut c.limits.answers_deflated_per_tick_max,
+            "Bytes of answers to single connections that one shard deflates between two ticks; what is more is sent as it \
+             is.",
+        )
+        .within(0..=1 << 40)
+        .live(),
         setting("limits.uncounted", |c| &mut c.limits.uncounted, "Nets whose addresses are not counted.").live(),
         setting(
             "limits.connections_per_user_max",

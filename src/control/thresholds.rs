@@ -43,6 +43,10 @@ const COUNTS: &[(&str, &str)] = &[
     ("throng_gaps", "limits.log_messages_max, limits.log_bytes_max, limits.logs_bytes_max"),
     ("throng_rates_uncounted", "limits.rate_keys_max"),
     ("throng_revocations_full", "limits.revocations_max"),
+    ("throng_away_full", "limits.away_max"),
+    ("throng_sessions_forgotten", "limits.sessions_kept_max, limits.sessions_kept_bytes_max"),
+    ("throng_reads_forgotten", "limits.receipts_kept_max"),
+    ("throng_deflate_passed_over", "limits.answers_deflated_per_tick_max"),
 ];
 
 /// Something that was reached, and how often.

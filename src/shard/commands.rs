@@ -80,6 +80,10 @@ impl Shard {
         let mut inflater = deflated.then(|| std::mem::take(&mut self.inflater));
         let mut reader = Reader::new(Role::Server, limits, bytes).inflating(inflater.as_mut());
         let outcome = loop {
+            // What is not looked at is not worth the work of inflating it.
+            if self.stage_of(conn) == Some(Stage::Closing) || self.is_called(conn) {
+                reader.skip_deflated();
+            }
             match reader.next(&mut partial) {
                 Ok(Some(incoming)) => self.on_incoming(now, conn, encoding, &incoming),
                 Ok(None) => break Ok(()),
@@ -90,7 +94,11 @@ impl Shard {
                 break Err(None);
             }
         };
-        self.take_back_inflater(inflater);
+        let made = self.take_back_inflater(inflater);
+        // An echo is there to be tried out with whatever it takes.
+        if self.stage_of(conn) == Some(Stage::Open) && self.inflates_too_much(conn, made) {
+            self.fail(now, conn, CloseReason::Flooding);
+        }
         if let Err(violation) = outcome {
             if let Some(violation) = violation {
                 self.on_violation(now, conn, violation);
@@ -106,12 +114,25 @@ impl Shard {
         }
     }
 
-    /// What was lent for one read.
-    pub(super) fn take_back_inflater(&mut self, inflater: Option<Inflater>) {
-        if let Some(mut inflater) = inflater {
-            inflater.give_back();
-            self.inflater = inflater;
+    /// What was lent for one read; how many bytes were made of what came.
+    pub(super) fn take_back_inflater(&mut self, inflater: Option<Inflater>) -> u64 {
+        let Some(mut inflater) = inflater else { return 0 };
+        inflater.give_back();
+        let made = inflater.take_made();
+        // Another one may have been lent while this one was: a session that was taken over reads on at once.
+        inflater.absorb(&self.inflater);
+        self.inflater = inflater;
+        made
+    }
+
+    /// Whether more was made of what this connection has sent since the tick than it may cause.
+    fn inflates_too_much(&mut self, conn: ConnKey, made: u64) -> bool {
+        if made == 0 {
+            return false;
         }
+        let sum = self.inflated.entry(conn.index()).or_default();
+        *sum += made;
+        *sum > self.config.rules.limits.inflated_per_tick_max
     }
 
     fn on_incoming(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
@@ -228,7 +249,8 @@ impl Shard {
         let Some(identity) = row.identity.clone() else { return Ok(()) };
         // Who opens its letter box without a word about how much of it gets the newest page.
         let is_inbox = since.is_none() && is_inbox_of(room, identity.user());
-        let history = history.unwrap_or(if is_inbox { u32::MAX } else { 0 });
+        let may_see = is_inbox && self.require(conn, Verb::History, room).is_ok();
+        let history = history.unwrap_or(if may_see { u32::MAX } else { 0 });
         self.may_join(now, identity.user()).map_err(NoSeat::TooOften)?;
         let Some(row) = self.connections.row_mut(conn) else { return Ok(()) };
         row.ticket = row.ticket.wrapping_add(1);

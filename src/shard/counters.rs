@@ -36,6 +36,7 @@ counts! {
     DeflateAgreed "throng_deflate_agreed" "Handshakes that agreed on deflated messages (permessage-deflate)",
     Deflated "throng_messages_deflated" "Messages deflated, each once for all who are sent it",
     DeflateSaved "throng_deflate_bytes_saved" "Bytes that were not sent because messages were deflated",
+    DeflatePassedOver "throng_deflate_passed_over" "Answers sent as they are because enough was deflated since the tick",
     Inflated "throng_messages_inflated" "Deflated messages of clients that were inflated",
     BombsRefused "throng_deflate_bombs" "Connections closed because a deflated message would have become longer than the limit",
     Publishes "throng_publishes" "Messages that got an offset",

@@ -325,3 +325,48 @@ fn switched_off_it_is_agreed_on_no_more_and_who_agreed_is_still_understood() {
     assert!(bytes < 500 && house.hears(reader).0 > LONG);
     assert_eq!((house.count(Count::Deflated), house.count(Count::DeflateAgreed)), (0, 1));
 }
+
+/// A command that says little, however much is made of it.
+fn bomb(house: &House, who: usize, bytes: usize) -> Vec<u8> {
+    house.frame(who, format!(r#"{{"type":"ping","id":1,"x":"{}"}}"#, "a".repeat(bytes)).as_bytes())
+}
+
+#[test]
+fn who_has_more_inflated_than_is_allowed_in_a_tick_is_closed_and_then_nothing_is_inflated_for_it() {
+    let mut house = House::new(Limits { inflated_per_tick_max: 1_000_000, ..Limits::default() });
+    let [rude, calm] = [0, 1].map(|at| house.comes(at, Encoding::Json, true));
+    let bombs = [bomb(&house, rude, 400_000), bomb(&house, rude, 400_000)].concat();
+    house.sends(rude, bombs);
+    house.sends(calm, bomb(&house, calm, 900_000));
+    assert_eq!(house.hears(rude).1.len(), 2, "two answers");
+    assert_eq!(house.count(Count::Inflated), 3);
+    let bombs = [bomb(&house, rude, 400_000), bomb(&house, rude, 400_000)].concat();
+    house.sends(rude, bombs);
+    let last = house.hears(rude).1.pop().unwrap();
+    assert!(last.starts_with("closed 4007"), "{last}");
+    assert_eq!(house.count(Count::Inflated), 5);
+    house.sends(rude, bomb(&house, rude, 900_000));
+    assert_eq!(house.count(Count::Inflated), 5, "nobody looks at it any more");
+    (0..2).for_each(|at| house.shards[at].handle(NOW, Input::Tick));
+    house.sends(calm, bomb(&house, calm, 900_000));
+    let heard = house.hears(calm).1;
+    assert!(heard.len() == 2 && heard[1].contains("reply"), "another tick, another share: {heard:?}");
+}
+
+#[test]
+fn answers_are_deflated_within_the_share_of_a_tick_and_sent_as_they_are_beyond_it() {
+    let mut house = House::new(Limits { answers_deflated_per_tick_max: 2 * LONG, ..Limits::default() });
+    let reader = house.comes(0, Encoding::Json, true);
+    house.publishes(reader, &long());
+    house.hears(reader);
+    let page = CommandOut::History { room: "hall", from: HistoryFrom::Newest, messages_max: Some(10) };
+    let bytes = [0; 3].map(|_| {
+        house.says(reader, &page);
+        house.hears(reader).0
+    });
+    assert!(bytes[0] < LONG / 2 && bytes[2] > LONG, "{bytes:?}");
+    assert!(house.count(Count::DeflatePassedOver) > 0);
+    house.shards[0].handle(NOW, Input::Tick);
+    house.says(reader, &page);
+    assert_eq!(house.hears(reader).0, bytes[0]);
+}

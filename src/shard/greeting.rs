@@ -54,7 +54,8 @@ impl Shard {
             }
         }
         let read = bytes_len - reader.unread().len();
-        self.take_back_inflater(inflater);
+        // No more than a `hello` may have was made of it.
+        let _made = self.take_back_inflater(inflater);
         if let Some(violation) = violated {
             self.on_violation(now, conn, violation);
             return;

@@ -182,6 +182,10 @@ pub struct Shard {
     scratch: Press,
     /// Lent to whoever reads deflated messages.
     inflater: Inflater,
+    /// Bytes made of the deflated messages of each connection (by its index) since the tick.
+    inflated: BTreeMap<u32, u64>,
+    /// Bytes of answers to single connections deflated since the tick.
+    answers_deflated: usize,
     seed: Seed,
     homes: Homes,
 }
@@ -231,6 +235,8 @@ impl Shard {
             works_lent: 0,
             scratch: Press::new(config.rules.compression),
             inflater: Inflater::default(),
+            inflated: BTreeMap::new(),
+            answers_deflated: 0,
             homes: Homes::new(config.seed, config.shards),
             seed: own,
             config,
@@ -444,6 +450,8 @@ impl Shard {
     }
 
     fn on_tick(&mut self, now: Now) {
+        self.inflated.clear();
+        self.answers_deflated = 0;
         self.flush_tick();
         self.retry_pulls();
         self.tell_missed();

@@ -271,13 +271,25 @@ impl Shard {
         let start = work.outbox.len();
         write(&mut work.outbox);
         let frame_bytes = work.outbox.len() - start;
-        let is_long = deflates && self.scratch.wants(frame_bytes);
+        let is_long = deflates && self.scratch.wants(frame_bytes) && self.may_deflate(frame_bytes);
         let work = self.connections.row_mut(conn).and_then(|row| row.work.as_mut());
         if let Some(work) = work.filter(|_| is_long) {
             let saved = self.scratch.press_last(&mut work.outbox, start);
             self.counters.add(Count::DeflateSaved, saved as u64);
         }
         self.on_appended(conn);
+    }
+
+    /// Whether an answer of this length is still within what is deflated for single connections between two ticks. Beyond
+    /// it answers are sent as they are, so that the bounds of outboxes are those of the work done.
+    fn may_deflate(&mut self, bytes: usize) -> bool {
+        let left = self.limits().answers_deflated_per_tick_max.saturating_sub(self.answers_deflated);
+        if bytes > left {
+            self.counters.add(Count::DeflatePassedOver, 1);
+            return false;
+        }
+        self.answers_deflated += bytes;
+        true
     }
 
     /// Bytes for one connection's outbox; whoever takes nothing while its outbox is full is too slow to be talked to.

@@ -17,6 +17,8 @@ pub struct Inflater {
     /// Every byte of it is initialized; the last message lies at its beginning.
     out: Vec<u8>,
     messages: u64,
+    /// What was made, in bytes.
+    made: u64,
 }
 
 impl Inflater {
@@ -41,6 +43,7 @@ impl Inflater {
                 let taken = (state.total_in() - taken_before) as usize;
                 let made = (state.total_out() - made_before) as usize;
                 (input, filled) = (&input[taken..], filled + made);
+                self.made += made as u64;
                 if filled > bytes_max {
                     return Err(Violation::InflatesTooBig);
                 }
@@ -70,6 +73,17 @@ impl Inflater {
         if self.out.len() > BYTES_KEPT {
             self.out = Vec::new();
         }
+    }
+
+    /// How many bytes were made of what came, since this was last asked.
+    pub fn take_made(&mut self) -> u64 {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Takes over what another one, lent in its place, has counted.
+    pub fn absorb(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.made += other.made;
     }
 
     /// How many messages were inflated since this was last asked.

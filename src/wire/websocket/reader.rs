@@ -20,6 +20,8 @@ pub struct Reader<'a> {
     at: usize,
     /// Only where deflated messages were agreed on.
     inflater: Option<&'a mut Inflater>,
+    /// Nobody wants to know what deflated messages say.
+    skips_deflated: bool,
 }
 
 /// What one frame, or one piece of it, came to.
@@ -42,7 +44,7 @@ enum Whole {
 impl<'a> Reader<'a> {
     /// `role` is what we are.
     pub fn new(role: Role, limits: FrameLimits, input: &'a mut [u8]) -> Self {
-        Self { role, limits, input, at: 0, inflater: None }
+        Self { role, limits, input, at: 0, inflater: None, skips_deflated: false }
     }
 
     /// For a connection that agreed on `permessage-deflate` without context takeover of the peer's: whoever it is, for all
@@ -75,9 +77,17 @@ impl<'a> Reader<'a> {
             },
             Whole::InputDeflated(kind, range) => (kind, &self.input[range]),
         };
+        if self.skips_deflated {
+            return incoming(kind, &[]).map(Some);
+        }
         // A frame is taken for deflated only where there is an inflater.
         let inflater = self.inflater.as_deref_mut().ok_or(Violation::ReservedBits)?;
         incoming(kind, inflater.inflate(deflated, self.limits.message_bytes_max)?).map(Some)
+    }
+
+    /// From here on deflated messages are not inflated but handed out as empty ones: nobody looks at them any more.
+    pub fn skip_deflated(&mut self) {
+        self.skips_deflated = true;
     }
 
     /// Bytes not looked at, as they came (still masked). With the `partial` of the last call, a new reader over them
