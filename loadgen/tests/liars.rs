@@ -126,12 +126,12 @@ fn an_honest_refusal_is_no_loss_but_misses_the_rate() {
 
 #[test]
 fn in_a_hold_everybody_hears_one_message_and_a_missing_heartbeat_is_a_fault() {
-    let hold = "--connections 100 --room-size 10 --hold 1 --settle 1 --json -";
+    let hold = "--connections 100 --room-size 10 --hold 1 --settle 1 --lateness-p99-ms 60000 --json -";
     let (output, report) = prove(&Fake::start(Lie::NoHeartbeat), hold);
     assert_eq!(output.status.code(), Some(2), "{report:#}");
     assert_eq!(report["proof"]["faults"]["no_heartbeat"], 100);
     assert_eq!(report["proof"]["deliveries_per_connection_min"], 1);
-    let short = "--connections 100 --room-size 10 --hold 0.5 --settle 1 --json -";
+    let short = "--connections 100 --room-size 10 --hold 0.5 --settle 1 --lateness-p99-ms 60000 --json -";
     let (output, report) = prove(&Fake::start(Lie::NoHeartbeat), short);
     assert_eq!(output.status.code(), Some(0), "too short for a heartbeat: {report:#}");
 }
