@@ -56,6 +56,7 @@ mod revocation;
 mod round;
 mod row;
 mod rules;
+mod seat;
 mod seats;
 mod sessions;
 mod tally;
@@ -112,7 +113,7 @@ use tickets::Tickets;
 /// What one idle connection owns of its shard, by struct; printed by the memory bench.
 pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
 /// See [`BYTES_PER_ROW`].
-pub const BYTES_PER_SEAT: usize = size_of::<seats::Seat>();
+pub const BYTES_PER_SEAT: usize = size_of::<seat::Seat>();
 /// What a room costs at a shard that has seats in it.
 pub const BYTES_PER_LOCAL_ROOM: usize = size_of::<seats::LocalRoom>();
 /// What a room costs at its home.

@@ -9,7 +9,7 @@ use crate::room::{News, Roll};
 use crate::wire::{Event, Members, ReadBy, Refusal, write_event};
 
 use super::row::Flags;
-use super::seats::Seat;
+use super::seat::Seat;
 use super::{Count, Shard};
 
 /// Frames of one telling, made for the first who needs them.

@@ -32,6 +32,8 @@ fn what_all_holds_is_found_at_the_end_and_confirmed() {
     let (median, min) = (found["measured"][0]["median"].as_f64(), found["measured"][0]["min"].as_f64());
     // On a machine without idle time a window of half a second may hear nothing.
     assert!(median >= min && min.is_some(), "{found:#}");
+    let heard_min = found["report"]["proof"]["deliveries_per_connection_min"].as_u64();
+    assert!(heard_min.is_some_and(|heard| heard > 0), "but everybody heard in the end: {found:#}");
     let (code, found) = find("connections", &format!("{CALM} --to 40 --repeats 1"), Lie::Honest);
     assert_eq!((code, values(&found)), (Some(0), vec![20.0, 40.0, 40.0]), "{found:#}");
     assert_eq!(found["report"]["asked"]["rate_per_s"].as_f64(), Some(200.0), "each room keeps its rate");
