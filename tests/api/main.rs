@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crowd::Plan;
 use serde_json::{Value, json};
-use server::{Answer, SECRET, Server, closed, hear, throng};
+use server::{Answer, Server, closed, hear, throng};
 
 #[test]
 fn the_document_is_what_the_code_says() {
