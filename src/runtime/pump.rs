@@ -484,7 +484,7 @@ impl Pump {
         (counts.overflows, counts.rearmed, counts.stale) = (sockets.overflows, sockets.rearmed, sockets.stale);
         (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
         (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
-        counts.refused_address = door.refused_address;
+        (counts.refused_address, counts.refused_handshakes) = (door.refused_address, door.refused_handshakes);
         counts.inbox_parcels = self.mailbox.waiting() as u64;
         self.shared.store(counts, &self.times, &self.shard);
     }
