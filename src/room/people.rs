@@ -14,6 +14,7 @@ use crate::wire::{Member, ReadBy};
 /// What holds while somebody enters or leaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling {
+    /// What is told of it; whether anybody is counted at all is the room's to know.
     pub presence: Presence,
     /// Somebody wants to hear of changes.
     pub watched: bool,
@@ -38,6 +39,8 @@ pub struct People {
     touched: bool,
     /// A roll was called since then, and may show what lay between.
     rolled: bool,
+    /// Somebody came or went while no names were told: whoever keeps a list cannot be right again by the next names.
+    unnamed: bool,
 }
 
 /// Those whose last connection was lost.
@@ -55,6 +58,8 @@ enum Standing {
     Absent,
     Away,
     Here,
+    /// Here, and shown to others as somebody else than now.
+    HereOtherwise,
 }
 
 #[derive(Default, Debug)]
@@ -93,22 +98,33 @@ pub struct Roll {
 }
 
 impl People {
-    /// One more connection of this user.
+    /// One more connection of this user, who is shown to others as it says.
     pub fn enter(&mut self, who: &Identity, telling: Telling) {
-        if telling.presence == Presence::Off {
-            return;
-        }
         self.called = None;
         match self.users.get_mut(who) {
-            Some(connections @ 1..) => *connections += 1,
+            Some(connections @ 1..) => {
+                *connections += 1;
+                self.say_anew(who, telling);
+            }
             Some(connections) => {
                 *connections = 1;
+                self.rename(who);
                 self.not_away(who);
                 self.note(who, Standing::Away, telling);
             }
             None => {
                 self.users.insert(who.clone(), 1);
                 self.note(who, Standing::Absent, telling);
+            }
+        }
+    }
+
+    /// Of all that a user's connections say about it the newest is shown. Who is not here is not looked at.
+    pub fn say_anew(&mut self, who: &Identity, telling: Telling) {
+        if self.rename(who) {
+            self.called = None;
+            if self.standing(who) == Standing::Here {
+                self.note(who, Standing::HereOtherwise, telling);
             }
         }
     }
@@ -161,25 +177,37 @@ impl People {
         self.away.as_ref().map(|away| away.next_mono_ms)
     }
 
-    /// What changed since the last call; `None` when that is nothing.
+    /// What changed since the last call; `None` when that is nothing, or nothing is told.
     pub fn take_changes(&mut self, presence: Presence) -> Option<Changes> {
         let rolled = std::mem::take(&mut self.rolled);
         if !std::mem::take(&mut self.touched) {
             return None;
         }
-        let news = self.news.take().unwrap_or_default();
+        let mut news = self.news.take().unwrap_or_default();
+        match presence {
+            Presence::Off | Presence::Counted => self.unnamed = true,
+            Presence::Announced => news.too_many |= std::mem::take(&mut self.unnamed),
+        }
+        if presence == Presence::Off {
+            return None;
+        }
         let mut changes = Changes { count: self.count(), ..Changes::default() };
         changes.counted = news.too_many || presence != Presence::Announced;
         for (who, (before, rolls)) in news.changed {
             let now = self.standing(&who);
-            if before == now && rolls == news.rolls {
+            if before == now && rolls == news.rolls || changes.counted {
                 continue;
             }
+            let newest = self.users.get_key_value(&who).map(|(newest, _)| newest.clone());
+            let who = newest.unwrap_or(who);
             match (before, now) {
                 (_, Standing::Absent) => changes.left.push(who),
                 (_, Standing::Away) => changes.away.push(who),
-                (Standing::Away, Standing::Here) => changes.back.push(who),
-                (Standing::Absent | Standing::Here, Standing::Here) => changes.joined.push(who),
+                (Standing::Away, Standing::Here | Standing::HereOtherwise) => changes.back.push(who),
+                (
+                    Standing::Absent | Standing::Here | Standing::HereOtherwise,
+                    Standing::Here | Standing::HereOtherwise,
+                ) => changes.joined.push(who),
             }
         }
         let lists = [&changes.joined, &changes.left, &changes.away, &changes.back];
@@ -204,6 +232,7 @@ impl People {
         if self.touched && !telling.watched {
             // Nobody will be told of what has changed, so no version will be given to it.
             (self.touched, self.rolled, self.news, self.count_told) = (false, false, None, self.count());
+            self.unnamed = false;
             self.version += 1;
         }
         let members = members_max.map(|members_max| self.call(members_max));
@@ -253,6 +282,18 @@ impl People {
         }
     }
 
+    /// Whether what is shown of this user was another thing until now.
+    fn rename(&mut self, who: &Identity) -> bool {
+        let known = self.users.get_key_value(who);
+        let Some(connections) = known.filter(|(known, _)| known.info() != who.info()).map(|(_, n)| *n) else {
+            return false;
+        };
+        // An insertion would leave the former key where it is: they are equal.
+        self.users.remove(who);
+        self.users.insert(who.clone(), connections);
+        true
+    }
+
     fn not_away(&mut self, who: &Identity) {
         if let Some(away) = &mut self.away {
             away.until.remove(who);
@@ -264,7 +305,11 @@ impl People {
 
     fn note(&mut self, who: &Identity, before: Standing, telling: Telling) {
         self.touched = true;
-        if !telling.watched || telling.presence != Presence::Announced {
+        if !telling.watched {
+            return;
+        }
+        if telling.presence != Presence::Announced {
+            self.unnamed = true;
             return;
         }
         let now = self.standing(who);
@@ -272,9 +317,21 @@ impl People {
         if news.too_many {
             return;
         }
-        match news.changed.get(who) {
+        match news.changed.get_key_value(who) {
             // It is as it was, and nobody can have seen that it was not.
-            Some((first, rolls)) if *first == now && *rolls == news.rolls => drop(news.changed.remove(who)),
+            Some((as_what, (first, rolls))) if *first == now && *rolls == news.rolls => {
+                let same = as_what.info() == who.info();
+                news.changed.remove(who);
+                if !same {
+                    let rolls = news.rolls;
+                    news.changed.insert(who.clone(), (Standing::HereOtherwise, rolls));
+                }
+            }
+            // It was here before, and would be taken for what it was then.
+            Some((_, (Standing::Here, _))) if before == Standing::HereOtherwise => {
+                let rolls = news.rolls;
+                news.changed.insert(who.clone(), (Standing::HereOtherwise, rolls));
+            }
             Some(_) => {}
             None if news.changed.len() >= telling.named_max => {
                 (news.too_many, news.changed) = (true, BTreeMap::new());
@@ -388,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_that_only_counts_tells_how_many_and_one_that_is_off_keeps_nothing() {
+    fn a_room_that_only_counts_tells_how_many() {
         let counted = Telling { presence: Presence::Counted, ..TOLD };
         let mut people = People::default();
         people.enter(&who("ann"), counted);
@@ -399,9 +456,51 @@ mod tests {
         people.enter(&who("bob"), counted);
         people.leave(&who("ann"), None, counted);
         assert_eq!(people.take_changes(Presence::Counted), None, "as many as before");
-        let mut nobody = People::default();
-        nobody.enter(&who("ann"), Telling { presence: Presence::Off, ..TOLD });
-        assert!(nobody.count() == 0 && !nobody.has_news());
+    }
+
+    /// Regression: who was turned off was told `counted`, and who had been counted before kept a list of long ago.
+    #[test]
+    fn what_is_told_may_change_and_whoever_keeps_a_list_hears_that_it_is_not_right_any_more() {
+        let off = Telling { presence: Presence::Off, ..TOLD };
+        let mut people = People::default();
+        people.enter(&who("ann"), TOLD);
+        news(&mut people);
+        people.enter(&who("bob"), off);
+        assert_eq!((people.take_changes(Presence::Off), people.has_news(), people.count()), (None, false, 2));
+        people.leave(&who("ann"), None, TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.counted, changes.left.len(), changes.count), (true, 0, 1), "bob was never named");
+        people.enter(&who("cid"), TOLD);
+        assert_eq!(news(&mut people).unwrap().joined, vec![who("cid")]);
+    }
+
+    /// Regression: whoever came back with another `info`, or brought it by a `refresh`, was shown with the old one.
+    #[test]
+    fn the_newest_that_is_said_of_somebody_is_told_and_listed() {
+        let named = |info| Identity::new("ann", Some(info)).unwrap();
+        let infos = |list: &[Identity]| list.iter().map(|who| who.info().map(str::to_owned)).collect::<Vec<_>>();
+        let mut people = People::default();
+        people.enter(&named("1"), TOLD);
+        news(&mut people);
+        people.enter(&named("2"), TOLD);
+        assert_eq!(infos(&news(&mut people).unwrap().joined), [Some("2".to_owned())], "another tab says otherwise");
+        people.say_anew(&named("3"), TOLD);
+        assert_eq!(roll(&mut people, 9, TOLD).0[0].identity.info(), Some("3"));
+        assert_eq!(infos(&news(&mut people).unwrap().joined), [Some("3".to_owned())]);
+        people.say_anew(&named("3"), TOLD);
+        people.say_anew(&who("nobody"), TOLD);
+        assert_eq!((news(&mut people), people.count()), (None, 1));
+        people.leave(&named("3"), None, TOLD);
+        people.leave(&named("3"), Some(9), TOLD);
+        people.enter(&named("4"), TOLD);
+        assert_eq!(infos(&news(&mut people).unwrap().joined), [Some("4".to_owned())], "away and back in one tick");
+        people.leave(&named("4"), None, TOLD);
+        people.enter(&named("5"), TOLD);
+        assert_eq!(infos(&news(&mut people).unwrap().joined), [Some("5".to_owned())], "gone and here in one tick");
+        people.say_anew(&named("6"), TOLD);
+        people.leave(&named("6"), None, TOLD);
+        let changes = news(&mut people).unwrap();
+        assert_eq!((changes.left.len(), changes.joined.len()), (1, 0), "who is gone is gone whatever was said last");
     }
 
     #[test]
