@@ -222,6 +222,13 @@ impl Shard {
         self.spread(accepted.at, accepted.offset);
         if let Some(room) = self.rooms.room_mut(accepted.at) {
             room.sent();
+            #[cfg(feature = "planted-bugs")]
+            if self.config.planted == Some(super::PlantedBug::LettersDoNotWait)
+                && room.is_idle()
+                && room.name().as_str().starts_with('@')
+            {
+                room.log_mut().clear();
+            }
         }
         self.rooms.account(accepted.at, accepted.bytes_before);
         self.settle_room(now, accepted.at);

@@ -17,6 +17,8 @@ mod ask_tests;
 mod batch;
 mod catch_up;
 #[cfg(test)]
+mod ceiling_tests;
+#[cfg(test)]
 mod class_tests;
 mod close;
 mod commands;
@@ -40,11 +42,15 @@ mod grants;
 mod greeting;
 mod history;
 mod home;
+#[cfg(test)]
+mod house;
 mod input;
 mod invariants;
 mod latency;
 mod mail;
 mod marks;
+#[cfg(test)]
+mod memory_tests;
 mod news;
 mod patrol;
 mod people;
