@@ -212,15 +212,15 @@ fn others_are_shown_what_a_user_said_last() {
     let heard = house.hears(bob);
     assert!(heard.contains(r#""type":"joined""#) && heard.contains(r#"{"user":"ann","info":2}"#), "{heard}");
     house.says(first, &format!(r#"{{"type":"refresh","id":2,"token":"{}"}}"#, with("3")));
-    house.passes(100);
+    // A tick for her shard to tell the home, one for the home to tell who watches.
+    (0..2).for_each(|_| house.passes(100));
     let heard = house.hears(bob);
     assert!(heard.contains(r#""type":"joined""#) && heard.contains(r#"{"user":"ann","info":3}"#), "{heard}");
     let roll = house.says(bob, &format!(r#"{{"type":"presence","id":3,"room":"{room}"}}"#));
     assert!(roll.contains(r#"{"user":"ann","info":3,"connections":2}"#), "{roll}");
-    house.passes(100);
     house.says(second, &format!(r#"{{"type":"refresh","id":2,"token":"{}"}}"#, with("3")));
-    house.passes(100);
-    assert_eq!(house.hears(bob).matches("joined").count(), 1, "her other tab says so now");
+    (0..2).for_each(|_| house.passes(100));
+    assert_eq!(house.hears(bob), "", "her other tab says what is shown already");
 }
 
 /// Regression: what was read in the breath of the join was forgotten when the reader left before the answer.
@@ -353,5 +353,5 @@ fn a_reload_that_turns_presence_on_or_off_miscounts_nobody() {
     house.says(ann, &join(&fresh, WATCH));
     house.joins(bob, &fresh);
     house.passes(100);
-    assert!(house.hears(ann).contains(r#""users":[{"user":"bob"}]"#), "a room that is opened now counts");
+    assert!(house.hears(ann).contains(r#"{"user":"bob"}],"count":2"#), "a room that is opened now counts");
 }

@@ -340,42 +340,6 @@ impl Shard {
         &self.counters
     }
 
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
-            connections: self.connections.len() as u64,
-            sessions: self.sessions as u64,
-            sessions_kept: self.sessions_kept.len() as u64,
-            rooms_home: self.rooms.len() as u64,
-            rooms_seated: self.seats.len() as u64,
-            seats: self.seated as u64,
-            behind_readers: self.flush.behind_readers as u64,
-            unsent_bytes: self.flush.unsent_bytes as u64,
-            idempotency_keys: self.rooms.keys() as u64,
-            away: self.rooms.outlasting().away as u64,
-            receipts: self.rooms.outlasting().reads as u64,
-            rate_keys: self.rates.len() as u64,
-            letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
-            work_spaces: self.works_lent as u64,
-            send_budget: u64::from(self.limits().sends_per_tick),
-        }
-    }
-
-    /// Bytes by table.
-    pub fn tables(&self) -> Tables {
-        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
-        Tables {
-            rows: self.connections.bytes() as u64,
-            seats: (self.seated * BYTES_PER_SEAT) as u64,
-            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
-            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
-            logs: self.rooms.bytes() as u64,
-            unsent: self.flush.unsent_bytes as u64,
-            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
-            work: self.patrol.work_bytes(),
-            sessions_kept: self.sessions_kept.bytes() as u64,
-        }
-    }
-
     /// Rows in use, from accept until the socket is let go of.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -481,10 +445,11 @@ impl Shard {
         self.forget_old_tickets(now);
         self.forget_old_sessions(now);
         self.leave_on(now);
-        let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.classes);
         self.sweep_rates(now);
-        self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
+        // Also those that made room for others since the last tick.
+        let counted = self.counters.count(Count::RoomsForgotten);
+        self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - counted);
     }
 }
 

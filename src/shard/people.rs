@@ -150,7 +150,7 @@ impl Shard {
 
     /// The place of this connection's seat in a room, if it has one of which this is true.
     fn place_of(&self, at: u32, index: u32, is: impl Fn(Seat) -> bool) -> Option<usize> {
-        let place = self.connections.at(index).seats.find(at)?.seat as usize;
+        let place = self.connections.get(index)?.seats.find(at)?.seat as usize;
         is(self.seats.room(at).seats[place]).then_some(place)
     }
 
