@@ -164,6 +164,7 @@ impl Standing {
         let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
+        report.calm = self.timeline.calm();
         Ok(report)
     }
 

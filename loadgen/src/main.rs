@@ -13,6 +13,7 @@
 mod about;
 mod args;
 mod bisect;
+mod calm;
 mod churn;
 mod coordinator;
 mod edges;

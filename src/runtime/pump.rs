@@ -5,7 +5,7 @@
 //!  → close, hand over → post → sleep?
 //! ```
 //!
-//! Promises: one look at the clock per turn; every step is bounded, so that none starves the next; past the shard's
+//! Promises: one look at the clock per turn, and one per batch of writes; every step is bounded, so that none starves the next; past the shard's
 //! peak nothing new is taken in until what is due is written. It never sleeps over work.
 //! Must never: decide anything about people, rooms or bytes.
 
@@ -352,7 +352,7 @@ impl Pump {
     }
 
     fn write(&mut self, now: Now) -> bool {
-        let mut busy = false;
+        let (mut now, mut busy) = (now, false);
         while self.shard.fill_batch(now, &mut self.batch) {
             busy = true;
             self.fates.clear();
@@ -365,8 +365,10 @@ impl Pump {
                     Fate::Broken => self.counts.broken += 1,
                 }
             }
-            // Later than the turn began: what the writing itself took is part of how long messages wait.
-            self.shard.finish_batch(self.clock.now(), &mut self.batch, &self.fates);
+            // Later than the turn began: what the writing itself took is part of how long messages wait, and a room rests
+            // since it was really written.
+            now = self.clock.now();
+            self.shard.finish_batch(now, &mut self.batch, &self.fates);
         }
         busy
     }

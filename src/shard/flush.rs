@@ -6,7 +6,8 @@
 //! An eager room that was written less than a tick ago rests until a tick has passed, unless there is budget to spare: so
 //! busy rooms are written once a tick each, but not all at the tick.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::base::{ConnKey, Delivery, Form, Now, Offset};
 
@@ -32,8 +33,8 @@ pub(crate) struct FlushQueues {
     due_rooms: VecDeque<u32>,
     due_conns: VecDeque<ConnKey>,
     late_rooms: Vec<u32>,
-    /// Eager rooms that rest, and until when on the monotonic clock, in ms; in the order of their ends.
-    resting_rooms: VecDeque<(u64, u32)>,
+    /// Eager rooms that rest, and until when on the monotonic clock, in ms; the first to end is the greatest.
+    resting_rooms: BinaryHeap<Reverse<(u64, u32)>>,
     /// The time of the last call, in ms of the monotonic clock.
     now_ms: u64,
     /// When the tick came.
@@ -104,7 +105,7 @@ impl FlushQueues {
 
     /// When the first room that rests has rested enough, in ms of the monotonic clock.
     pub(super) fn rested_mono_ms(&self) -> Option<u64> {
-        self.resting_rooms.front().map(|(rested_ms, _)| *rested_ms)
+        self.resting_rooms.peek().map(|Reverse((rested_ms, _))| *rested_ms)
     }
 
     pub(super) fn batch(&self) -> u16 {
@@ -200,9 +201,7 @@ impl Shard {
         match flush {
             Flush::Tick => self.flush.late_rooms.push(at),
             Flush::Eager if now_ms < rested_ms && !self.may_write_again() => {
-                // In the order of their ends, also when the tick's length has changed meanwhile.
-                let last_ms = self.flush.resting_rooms.back().map_or(0, |(rested_ms, _)| *rested_ms);
-                self.flush.resting_rooms.push_back((rested_ms.max(last_ms), at));
+                self.flush.resting_rooms.push(Reverse((rested_ms, at)));
             }
             Flush::Eager => self.hurry_room(at),
         }
@@ -219,10 +218,10 @@ impl Shard {
 
     /// Rooms that have rested for a tick are written again.
     fn wake_rested(&mut self) {
-        while let Some((rested_ms, at)) = self.flush.resting_rooms.front().copied()
+        while let Some(Reverse((rested_ms, at))) = self.flush.resting_rooms.peek().copied()
             && rested_ms <= self.flush.now_ms
         {
-            self.flush.resting_rooms.pop_front();
+            self.flush.resting_rooms.pop();
             self.hurry_room(at);
         }
     }
@@ -230,7 +229,7 @@ impl Shard {
     /// Nothing waits any more: the server stops.
     pub(super) fn flush_all(&mut self) {
         let resting = std::mem::take(&mut self.flush.resting_rooms);
-        self.flush.late_rooms.extend(resting.into_iter().map(|(_, at)| at));
+        self.flush.late_rooms.extend(resting.into_iter().map(|Reverse((_, at))| at));
         self.flush_tick();
     }
 

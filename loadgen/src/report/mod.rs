@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
+use crate::calm::Calm;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
@@ -215,6 +216,9 @@ pub(crate) struct Report {
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
+    /// What was heard while the host left both programs its cores; none: all the time, or nobody can say.
+    #[serde(default)]
+    pub(crate) calm: Option<Calm>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
@@ -278,6 +282,7 @@ impl Report {
             server,
             host,
             limit,
+            calm: None,
             timeline: Vec::new(),
         }
     }
