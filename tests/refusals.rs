@@ -229,7 +229,8 @@ fn going_away() -> (Option<Running>, Seen) {
 /// Ann reads nothing while bob talks; carl hears that she was sent away, and then she reads why.
 fn slow() -> (Option<Running>, Seen) {
     let limits = Limits { no_progress_ms: 1_000, close_grace_ms: 600_000, ..small() };
-    let (running, _handed) = serve(limits);
+    let at_once = |rules: &mut Rules| all_rooms(rules, |class| class.leave_delay_ms = 0);
+    let (running, _handed) = serve_by(1, limits, at_once, |_| {});
     let [mut ann, mut bob, mut carl] = ["ann", "bob", "carl"].map(|user| open(running.address(), user));
     ann.say(r#"{"type":"join","id":1,"room":"a"}"#);
     ann.hear();

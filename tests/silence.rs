@@ -50,13 +50,13 @@ fn a_stopped_process_leaves_its_rooms_and_one_that_answers_pings_stays() {
 
     process::signal(bob.id(), "STOP");
     ann.get_mut().set_read_timeout(None).unwrap();
-    let left = loop {
+    let away = loop {
         let message = ann.read().unwrap();
         if message.is_text() {
             break message.into_text().unwrap().to_string();
         }
     };
-    assert!(left.contains(r#""type":"left""#) && left.contains(r#""user":"bob""#), "{left}");
+    assert!(away.contains(r#""type":"away""#) && away.contains(r#""user":"bob""#), "{away}");
     while cell(Counters::CLOSES_AT + CloseReason::Silent.index()) == 0 {
         std::thread::yield_now();
     }

@@ -5,7 +5,7 @@ mod deflating;
 
 use std::hint::black_box;
 
-use throng::base::{ClassId, Delivery, Encoding, Epoch, Identity, Limits, Now, Offset, RoomClass, RoomName};
+use throng::base::{ClassId, Encoding, Epoch, Identity, Limits, Now, Offset, RoomClass, RoomName};
 use throng::room::{Post, Room};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{
@@ -129,8 +129,12 @@ fn proved(name: &'static str, encoding: Encoding) -> Case {
 
 fn room_append() -> Case {
     let bounds = RoomClass::of(&Limits::default()).log;
-    let mut room =
-        Room::new(RoomName::parse("chat:lobby").expect("a good name"), Epoch(1), ClassId::DEFAULT, Delivery::Reliable);
+    let mut room = Room::new(
+        RoomName::parse("chat:lobby").expect("a good name"),
+        Epoch(1),
+        ClassId::DEFAULT,
+        &RoomClass::default(),
+    );
     let payload = payload(Encoding::MessagePack, 124);
     let from = Identity::new("user-0123456789abcdef012", None).expect("a good user");
     let mut scratch = Press::default();

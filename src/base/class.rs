@@ -129,7 +129,7 @@ impl RoomClass {
             flush: None,
             delivery: Delivery::default(),
             presence: Presence::default(),
-            leave_delay_ms: 0,
+            leave_delay_ms: 10_000,
             typing_ms: 5_000,
             receipts: true,
             seats_max: 0,

@@ -224,7 +224,8 @@ pub(super) static FIELDS: &[Field] = &[
     Field {
         key: "presence",
         words: "What can be known of who is there: \"off\" nothing, \"counted\" who and how many, \"announced\" also who \
-                comes and goes, for those who ask for it when they join.",
+                comes and goes, for those who ask for it when they join. A room that was opened with \"off\" counts nobody \
+                until it is forgotten.",
         kind: Kind::Word(
             &["off", "counted", "announced"],
             |class, at| class.presence = [Presence::Off, Presence::Counted, Presence::Announced][at],

@@ -3,7 +3,7 @@
 //! Promises: what a shard says of its seats is absolute, so that a later word may take the place of an earlier one.
 
 use super::home::Room;
-use crate::base::{Form, LocalPlace, Offset, ShardId};
+use crate::base::{Form, Identity, LocalPlace, Offset, Position, ShardId};
 
 /// How many seats a shard has in a room, by encoding, and how many of them want to hear who comes and goes.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -82,6 +82,18 @@ impl Room {
     /// Connections that sit here, on all shards.
     pub fn seats(&self) -> u64 {
         self.attendance.iter().map(|attendance| u64::from(attendance.seats.total())).sum()
+    }
+
+    /// Whether somebody who comes back by another connection may have a seat beyond `seats_max`: its former one, which
+    /// nobody has found dead yet, is among those that fill the room. So a user has two seats at most by it, and the room
+    /// twice as many as it may.
+    pub fn may_stand_twice(&self, who: &Identity, since: Option<Position>, seats_max: u32) -> bool {
+        if self.keeps_people {
+            return self.people.connections_of(who) == 1;
+        }
+        // Nobody knows who sits here; but only who did knows which life of the room this is.
+        let knows = since.is_some_and(|since| since.epoch == self.epoch());
+        knows && self.seats() <= 2 * u64::from(seats_max)
     }
 
     pub fn attendance(&self) -> &[Attendance] {

@@ -9,7 +9,10 @@ use super::log::{Entry, Log};
 use super::people::People;
 use super::reads::Reads;
 use super::typing::Typing;
-use crate::base::{ClassId, ConnAddress, Delivery, Epoch, Form, Identity, KeyWindow, LogBounds, Now, Offset, RoomName};
+use crate::base::{
+    ClassId, ConnAddress, Delivery, Epoch, Form, Identity, KeyWindow, LogBounds, Now, Offset, Presence, RoomClass,
+    RoomName,
+};
 use crate::wire::{MessageOut, Payload, Press, SharedFrame, write_message};
 
 /// A piece of the log, as frames of one encoding, in all forms they have.
@@ -55,6 +58,8 @@ pub struct Room {
     class: ClassId,
     /// What the class said when the room was opened: what is kept cannot become another kind.
     delivery: Delivery,
+    /// Likewise, whether it is kept who sits here: who came uncounted cannot be counted when they go.
+    pub(super) keeps_people: bool,
     /// Only where somebody published by a key.
     keys: Option<Box<Keys>>,
     /// When it stands in the table's alarms because something ends; 0: never.
@@ -64,7 +69,8 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn new(name: RoomName, epoch: Epoch, class: ClassId, delivery: Delivery) -> Self {
+    /// A room of this class, whose rules are `of`.
+    pub fn new(name: RoomName, epoch: Epoch, class: ClassId, of: &RoomClass) -> Self {
         Self {
             name,
             epoch,
@@ -75,7 +81,8 @@ impl Room {
             reads: None,
             idle_mark: 0,
             class,
-            delivery,
+            delivery: of.delivery,
+            keeps_people: of.presence != Presence::Off,
             keys: None,
             alarm_mono_ms: 0,
             queued: false,
@@ -265,11 +272,16 @@ mod tests {
     const HERE: ShardId = ShardId(0);
 
     fn bounds(limits: &Limits) -> LogBounds {
-        crate::base::RoomClass::of(limits).log
+        RoomClass::of(limits).log
+    }
+
+    fn empty_room(delivery: Delivery) -> Room {
+        let class = RoomClass { delivery, ..RoomClass::default() };
+        Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, &class)
     }
 
     fn room_with(messages: u64, limits: &Limits) -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Reliable);
+        let mut room = empty_room(Delivery::Reliable);
         for _ in 0..messages {
             say(&mut room, limits);
         }
@@ -356,7 +368,7 @@ mod tests {
     #[test]
     fn a_late_joiner_of_values_gets_each_as_it_is_and_no_gap() {
         let limits = Limits::default();
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Latest);
+        let mut room = empty_room(Delivery::Latest);
         assert_eq!(room.start(None, 0, &limits).cursor, Offset(1));
         let (from, payload) =
             (Identity::new("ann", None).unwrap(), prove(Encoding::Json, b"1", 32).unwrap().to_payload());
@@ -385,7 +397,7 @@ mod tests {
     #[test]
     fn what_is_ephemeral_is_kept_until_it_is_sent() {
         let limits = Limits::default();
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Ephemeral);
+        let mut room = empty_room(Delivery::Ephemeral);
         assert_eq!(say(&mut room, &limits), Offset(1));
         assert!(room.frame(Offset(1), plain(Encoding::Json), &mut Press::default()).is_some());
         room.sent();
@@ -421,9 +433,18 @@ mod tests {
         for encoding in Encoding::ALL {
             assert_eq!(frame(Offset(2), encoding, true).1, held_other);
         }
-        let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
-        let page = room.page(Offset(1), Form { encoding: Encoding::Json, deflated: true }, reader, 500, &mut press);
+        let (reader, form) = (
+            ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) },
+            Form { encoding: Encoding::Json, deflated: true },
+        );
+        let page = room.page(Offset(1), form, reader, 500, &mut press);
         assert_eq!(page.frames.len(), 2, "a page is as long as what is sent of it");
         assert_eq!(press.take_pressed(), 2);
+        // Regression: what was asked for while the operator had it switched off was never deflated again.
+        room.append(Now::default(), &post, bounds(&limits), &mut press);
+        press.set(Compression { enabled: false, ..Compression::default() });
+        assert!(!room.frame(Offset(3), form, &mut press).unwrap().0.has_deflated());
+        press.set(Compression::default());
+        assert!(room.frame(Offset(3), form, &mut press).unwrap().0.has_deflated());
     }
 }

@@ -43,11 +43,12 @@ impl Entry {
             })
         };
         let pressed = &mut self.pressed[form.encoding.index()];
-        if form.deflated
-            && !std::mem::replace(pressed, true)
-            && let Some(both) = press.pressed(frame)
-        {
-            *frame = both;
+        // Who does not want it now may want it by other settings.
+        if form.deflated && !*pressed && press.wants_frame(frame) {
+            *pressed = true;
+            if let Some(both) = press.pressed(frame) {
+                *frame = both;
+            }
         }
         frame
     }

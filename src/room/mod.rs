@@ -11,6 +11,8 @@ mod log;
 mod news;
 mod parting;
 mod people;
+#[cfg(test)]
+mod people_tests;
 mod reads;
 mod start;
 mod table;

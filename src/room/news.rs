@@ -4,10 +4,12 @@
 //! (presence), a whole state (typing) or a maximum (reads): so each of them may be sent as one letter per tick. Must
 //! never: cost a room anything in which nobody types, reads or is away.
 
+use std::sync::Arc;
+
 use super::home::Room;
 use super::parting::{Gone, Parting};
 use super::people::{Changes, Roll, Telling};
-use super::reads::Noted;
+use super::reads::{Noted, Reads};
 use super::typing::Typists;
 use crate::base::{Identity, Limits, Now, Offset, Presence, RoomClass};
 use crate::wire::ReadBy;
@@ -18,6 +20,8 @@ pub struct Doings {
     /// Who began to type, or went on, and who stopped.
     pub typing: Vec<(Identity, bool)>,
     pub reads: Vec<(Identity, Offset)>,
+    /// Who is shown to others as something else than before.
+    pub anew: Vec<Identity>,
 }
 
 /// What could not be kept of it.
@@ -50,7 +54,9 @@ impl Room {
     /// One more seat of this user.
     pub fn enter(&mut self, who: &Identity, class: &RoomClass, limits: &Limits) {
         let telling = self.telling(class, limits);
-        self.people.enter(who, telling);
+        if self.keeps_people {
+            self.people.enter(who, telling);
+        }
     }
 
     /// One seat less. False: they would be away now, but `away_max` are, and so they have left.
@@ -76,6 +82,8 @@ impl Room {
         receipts_max: usize,
     ) -> Dropped {
         let mut dropped = Dropped::default();
+        let telling = self.telling(class, limits);
+        doings.anew.iter().for_each(|who| self.people.say_anew(who, telling));
         for (who, on) in doings.typing.iter().filter(|_| class.typing_ms > 0) {
             if *on {
                 let typing = self.typing.get_or_insert_default();
@@ -87,7 +95,7 @@ impl Room {
         let head = self.head();
         for (who, offset) in doings.reads.iter().filter(|_| class.keeps_reads() && head > Offset(0)) {
             // Where nobody is counted, anybody may have another connection.
-            let elsewhere = class.presence == Presence::Off || self.people.connections_of(who) > 1;
+            let elsewhere = !self.keeps_people || self.people.connections_of(who) > 1;
             let reads = self.reads.get_or_insert_default();
             let noted = reads.note(who, (*offset).min(head), elsewhere, receipts_max);
             dropped.reads += u64::from(noted == Noted::Forgot);
@@ -126,7 +134,7 @@ impl Room {
         let watched = self.watchers() > 0;
         let mut news = News::default();
         if watched {
-            news.changes = self.people.take_changes(class.presence);
+            news.changes = self.people.take_changes(self.presence(class));
             let typing = self.typing.as_mut();
             news.typing =
                 typing.and_then(|typing| typing.take_change(now, class.typing_ms.max(1), limits.typing_named_max));
@@ -151,14 +159,14 @@ impl Room {
     /// who `ask`, not to those who come in.
     pub fn roll(&mut self, asked: bool, class: &RoomClass, limits: &Limits) -> Roll {
         let telling = self.telling(class, limits);
-        let names = match class.presence {
+        let names = match telling.presence {
             Presence::Off => false,
             Presence::Counted => asked,
             Presence::Announced => true,
         };
         let mut roll = self.people.roll(names.then_some(limits.members_max), telling);
-        let furthest = || self.reads.as_ref().map_or_else(Vec::new, |reads| reads.furthest(limits.members_max));
-        roll.reads = class.keeps_reads().then(|| furthest().into());
+        let furthest = |reads: &mut Box<Reads>| reads.called(limits.members_max);
+        roll.reads = class.keeps_reads().then(|| self.reads.as_mut().map_or_else(|| Arc::from([]), furthest));
         roll
     }
 
@@ -185,15 +193,20 @@ impl Room {
         Outlasting { away: self.people.away(), reads: self.reads.as_ref().map_or(0, |reads| reads.len()) }
     }
 
+    /// What is told of its people: nothing where they are not kept, whatever its class says by now.
+    pub fn presence(&self, class: &RoomClass) -> Presence {
+        if self.keeps_people { class.presence } else { Presence::Off }
+    }
+
     fn telling(&self, class: &RoomClass, limits: &Limits) -> Telling {
-        Telling { presence: class.presence, watched: self.watchers() > 0, named_max: limits.announced_max }
+        Telling { presence: self.presence(class), watched: self.watchers() > 0, named_max: limits.announced_max }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ClassId, Delivery, Encoding, Epoch, LocalPlace, RoomName, ShardId};
+    use crate::base::{ClassId, Encoding, Epoch, LocalPlace, RoomName, ShardId};
     use crate::room::{Post, SeatCounts};
     use crate::wire::prove;
 
@@ -211,14 +224,18 @@ mod tests {
 
     /// A room in which one of two seats watches.
     fn room() -> Room {
-        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, Delivery::Reliable);
+        room_of(&class())
+    }
+
+    fn room_of(class: &RoomClass) -> Room {
+        let mut room = Room::new(RoomName::parse("r").unwrap(), Epoch(7), ClassId::DEFAULT, class);
         room.set_seats(
             ShardId(0),
             LocalPlace::default(),
             SeatCounts { by_encoding: [2, 0], watchers: 1, ..SeatCounts::default() },
         );
         for name in ["ann", "bob"] {
-            room.enter(&who(name), &class(), &Limits::default());
+            room.enter(&who(name), class, &Limits::default());
         }
         room
     }
@@ -238,6 +255,7 @@ mod tests {
         let doings = Doings {
             typing: typing.iter().map(|(name, on)| (who(name), *on)).collect(),
             reads: reads.iter().map(|(name, offset)| (who(name), Offset(*offset))).collect(),
+            anew: Vec::new(),
         };
         let limits = Limits { typing_max: 1, ..Limits::default() };
         room.take_in(at(mono_ms), &doings, &class(), &limits, 1)
@@ -253,7 +271,7 @@ mod tests {
         assert_eq!(news(&mut room, 0).unwrap().typing.unwrap().count, 0);
         does(&mut room, 0, &[("bob", true)], &[]);
         news(&mut room, 0);
-        let gone = Gone { who: who("bob"), parting: Parting::SocketDied };
+        let gone = Gone { who: who("bob"), parting: Parting::SocketDied, unanswered: None };
         assert!(room.leave(at(0), &gone, &class(), &Limits::default(), 1));
         let told = news(&mut room, 0).unwrap();
         assert_eq!((told.typing.unwrap().count, told.changes.unwrap().away), (0, vec![who("bob")]));
@@ -279,6 +297,30 @@ mod tests {
         assert_eq!(news(&mut room, 0).unwrap().elsewhere, [ReadBy { who: who("ann"), offset: Offset(2) }]);
         assert_eq!(room.read_of(&who("ann"), &class()), Some(Offset(2)));
         assert_eq!(room.roll(false, &class(), &Limits::default()).reads.unwrap().len(), 1);
+    }
+
+    /// Regression: who had come uncounted was missing when counting was turned on, and who left then was nobody's; turned
+    /// off, those who watched were told `counted`.
+    #[test]
+    fn a_room_keeps_its_people_or_not_as_it_was_opened_whatever_a_reload_says() {
+        let (on, off) = (class(), RoomClass { presence: Presence::Off, ..class() });
+        let limits = Limits::default();
+        let gone = |name| Gone { who: who(name), parting: Parting::OnPurpose, unanswered: None };
+        let mut uncounted = room_of(&off);
+        uncounted.enter(&who("cid"), &on, &limits);
+        uncounted.leave(at(0), &gone("ann"), &on, &limits, 1);
+        assert_eq!((uncounted.people().count(), uncounted.take_news(at(0), &on, &limits)), (0, None));
+        assert_eq!(uncounted.roll(true, &on, &limits).presence, Presence::Off);
+        let mut kept = room_of(&on);
+        news(&mut kept, 0);
+        kept.enter(&who("cid"), &off, &limits);
+        kept.leave(at(0), &gone("ann"), &off, &limits, 1);
+        assert_eq!((kept.take_news(at(0), &off, &limits), kept.has_news(at(0))), (None, false));
+        assert_eq!(kept.roll(true, &off, &limits).presence, Presence::Off);
+        kept.leave(at(0), &gone("bob"), &on, &limits, 1);
+        let changes = news(&mut kept, 0).unwrap().changes.unwrap();
+        assert_eq!((changes.counted, changes.count), (true, 1), "everybody was counted all the while");
+        assert_eq!(kept.roll(true, &on, &limits).members.unwrap()[0].identity, who("cid"));
     }
 
     #[test]

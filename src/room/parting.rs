@@ -1,6 +1,6 @@
 //! How a seat was given up: what presence makes of it depends on whether somebody went or was lost.
 
-use crate::base::Identity;
+use crate::base::{ConnKey, Identity};
 
 /// Whether who gave up a seat meant to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,4 +17,7 @@ pub enum Parting {
 pub struct Gone {
     pub who: Identity,
     pub parting: Parting,
+    /// It was given up before its shard had the answer to the join (of this connection, with this ticket): the home alone
+    /// knows whether it ever was a seat.
+    pub unanswered: Option<(ConnKey, u16)>,
 }

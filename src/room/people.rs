@@ -14,6 +14,7 @@ use crate::wire::{Member, ReadBy};
 /// What holds while somebody enters or leaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Telling {
+    /// What is told of it; whether anybody is counted at all is the room's to know.
     pub presence: Presence,
     /// Somebody wants to hear of changes.
     pub watched: bool,
@@ -38,6 +39,8 @@ pub struct People {
     touched: bool,
     /// A roll was called since then, and may show what lay between.
     rolled: bool,
+    /// Somebody came or went while no names were told: whoever keeps a list cannot be right again by the next names.
+    unnamed: bool,
 }
 
 /// Those whose last connection was lost.
@@ -55,6 +58,8 @@ enum Standing {
     Absent,
     Away,
     Here,
+    /// Here, and shown to others as somebody else than now.
+    HereOtherwise,
 }
 
 #[derive(Default, Debug)]
@@ -93,22 +98,33 @@ pub struct Roll {
 }
 
 impl People {
-    /// One more connection of this user.
+    /// One more connection of this user, who is shown to others as it says.
     pub fn enter(&mut self, who: &Identity, telling: Telling) {
-        if telling.presence == Presence::Off {
-            return;
-        }
         self.called = None;
         match self.users.get_mut(who) {
-            Some(connections @ 1..) => *connections += 1,
+            Some(connections @ 1..) => {
+                *connections += 1;
+                self.say_anew(who, telling);
+            }
             Some(connections) => {
                 *connections = 1;
+                self.rename(who);
                 self.not_away(who);
                 self.note(who, Standing::Away, telling);
             }
             None => {
                 self.users.insert(who.clone(), 1);
                 self.note(who, Standing::Absent, telling);
+            }
+        }
+    }
+
+    /// Of all that a user's connections say about it the newest is shown. Who is not here is not looked at.
+    pub fn say_anew(&mut self, who: &Identity, telling: Telling) {
+        if self.rename(who) {
+            self.called = None;
+            if self.standing(who) == Standing::Here {
+                self.note(who, Standing::HereOtherwise, telling);
             }
         }
     }
@@ -161,25 +177,37 @@ impl People {
         self.away.as_ref().map(|away| away.next_mono_ms)
     }
 
-    /// What changed since the last call; `None` when that is nothing.
+    /// What changed since the last call; `None` when that is nothing, or nothing is told.
     pub fn take_changes(&mut self, presence: Presence) -> Option<Changes> {
         let rolled = std::mem::take(&mut self.rolled);
         if !std::mem::take(&mut self.touched) {
             return None;
         }
-        let news = self.news.take().unwrap_or_default();
+        let mut news = self.news.take().unwrap_or_default();
+        match presence {
+            Presence::Off | Presence::Counted => self.unnamed = true,
+            Presence::Announced => news.too_many |= std::mem::take(&mut self.unnamed),
+        }
+        if presence == Presence::Off {
+            return None;
+        }
         let mut changes = Changes { count: self.count(), ..Changes::default() };
         changes.counted = news.too_many || presence != Presence::Announced;
         for (who, (before, rolls)) in news.changed {
             let now = self.standing(&who);
-            if before == now && rolls == news.rolls {
+            if before == now && rolls == news.rolls || changes.counted {
                 continue;
             }
+            let newest = self.users.get_key_value(&who).map(|(newest, _)| newest.clone());
+            let who = newest.unwrap_or(who);
             match (before, now) {
                 (_, Standing::Absent) => changes.left.push(who),
                 (_, Standing::Away) => changes.away.push(who),
-                (Standing::Away, Standing::Here) => changes.back.push(who),
-                (Standing::Absent | Standing::Here, Standing::Here) => changes.joined.push(who),
+                (Standing::Away, Standing::Here | Standing::HereOtherwise) => changes.back.push(who),
+                (
+                    Standing::Absent | Standing::Here | Standing::HereOtherwise,
+                    Standing::Here | Standing::HereOtherwise,
+                ) => changes.joined.push(who),
             }
         }
         let lists = [&changes.joined, &changes.left, &changes.away, &changes.back];
@@ -204,6 +232,7 @@ impl People {
         if self.touched && !telling.watched {
             // Nobody will be told of what has changed, so no version will be given to it.
             (self.touched, self.rolled, self.news, self.count_told) = (false, false, None, self.count());
+            self.unnamed = false;
             self.version += 1;
         }
         let members = members_max.map(|members_max| self.call(members_max));
@@ -253,6 +282,18 @@ impl People {
         }
     }
 
+    /// Whether what is shown of this user was another thing until now.
+    fn rename(&mut self, who: &Identity) -> bool {
+        let known = self.users.get_key_value(who);
+        let Some(connections) = known.filter(|(known, _)| known.info() != who.info()).map(|(_, n)| *n) else {
+            return false;
+        };
+        // An insertion would leave the former key where it is: they are equal.
+        self.users.remove(who);
+        self.users.insert(who.clone(), connections);
+        true
+    }
+
     fn not_away(&mut self, who: &Identity) {
         if let Some(away) = &mut self.away {
             away.until.remove(who);
@@ -264,7 +305,11 @@ impl People {
 
     fn note(&mut self, who: &Identity, before: Standing, telling: Telling) {
         self.touched = true;
-        if !telling.watched || telling.presence != Presence::Announced {
+        if !telling.watched {
+            return;
+        }
+        if telling.presence != Presence::Announced {
+            self.unnamed = true;
             return;
         }
         let now = self.standing(who);
@@ -272,9 +317,21 @@ impl People {
         if news.too_many {
             return;
         }
-        match news.changed.get(who) {
+        match news.changed.get_key_value(who) {
             // It is as it was, and nobody can have seen that it was not.
-            Some((first, rolls)) if *first == now && *rolls == news.rolls => drop(news.changed.remove(who)),
+            Some((as_what, (first, rolls))) if *first == now && *rolls == news.rolls => {
+                let same = as_what.info() == who.info();
+                news.changed.remove(who);
+                if !same {
+                    let rolls = news.rolls;
+                    news.changed.insert(who.clone(), (Standing::HereOtherwise, rolls));
+                }
+            }
+            // It was here before, and would be taken for what it was then.
+            Some((_, (Standing::Here, _))) if before == Standing::HereOtherwise => {
+                let rolls = news.rolls;
+                news.changed.insert(who.clone(), (Standing::HereOtherwise, rolls));
+            }
             Some(_) => {}
             None if news.changed.len() >= telling.named_max => {
                 (news.too_many, news.changed) = (true, BTreeMap::new());
@@ -284,138 +341,5 @@ impl People {
                 news.changed.insert(who.clone(), (before, rolls));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOLD: Telling = Telling { presence: Presence::Announced, watched: true, named_max: 10 };
-    const ALONE: Telling = Telling { watched: false, ..TOLD };
-
-    fn who(name: &str) -> Identity {
-        Identity::new(name, None).unwrap()
-    }
-
-    fn at(mono_ms: u64) -> Now {
-        Now { mono_ms, unix_ms: 0 }
-    }
-
-    fn roll(people: &mut People, members_max: usize, telling: Telling) -> (Arc<[Member]>, u32, u64) {
-        let roll = people.roll(Some(members_max), telling);
-        (roll.members.unwrap(), roll.count, roll.version)
-    }
-
-    fn news(people: &mut People) -> Option<Changes> {
-        people.take_changes(Presence::Announced)
-    }
-
-    #[test]
-    fn a_user_is_here_from_the_first_connection_to_the_last() {
-        let mut people = People::default();
-        people.enter(&who("ann"), TOLD);
-        people.enter(&who("ann"), TOLD);
-        people.leave(&who("ann"), None, TOLD);
-        let (members, ..) = roll(&mut people, 10, TOLD);
-        assert_eq!((members[0].identity.user(), members[0].connections), ("ann", 1));
-        assert_eq!(news(&mut people).unwrap().joined, vec![who("ann")]);
-        people.leave(&who("ann"), None, TOLD);
-        people.leave(&who("ann"), None, TOLD);
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.left, changes.count), (vec![who("ann")], 0));
-    }
-
-    #[test]
-    fn in_and_out_between_two_ticks_is_no_news_and_no_version() {
-        let mut people = People::default();
-        people.enter(&who("ann"), TOLD);
-        let version = news(&mut people).unwrap().version;
-        people.enter(&who("bob"), TOLD);
-        people.leave(&who("bob"), None, TOLD);
-        people.leave(&who("ann"), None, TOLD);
-        people.enter(&who("ann"), TOLD);
-        assert_eq!(news(&mut people), None);
-        assert_eq!(roll(&mut people, 10, TOLD).2, version);
-    }
-
-    #[test]
-    fn a_tunnel_is_no_pair_of_left_and_joined() {
-        let mut people = People::default();
-        people.enter(&who("ann"), TOLD);
-        news(&mut people);
-        people.leave(&who("ann"), Some(1_000), TOLD);
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.away, changes.count, people.next_due()), (vec![who("ann")], 1, Some(1_000)));
-        assert_eq!(roll(&mut people, 10, TOLD).0[0].connections, 0);
-        people.expire(at(999), TOLD);
-        people.enter(&who("ann"), TOLD);
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.back, changes.joined, people.next_due()), (vec![who("ann")], vec![], None));
-        people.leave(&who("ann"), Some(2_000), TOLD);
-        people.expire(at(2_000), TOLD);
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.left, changes.away, people.count()), (vec![who("ann")], vec![], 0));
-    }
-
-    #[test]
-    fn too_many_to_be_named_are_counted_in_one_piece() {
-        let mut people = People::default();
-        (0..19_000).for_each(|n| people.enter(&who(&format!("u{n:05}")), TOLD));
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.counted, changes.joined.len(), changes.count, changes.version), (true, 0, 19_000, 1));
-        assert!(!people.has_news() && news(&mut people).is_none());
-        assert!((0..10).all(|n| people.leave(&who(&format!("u{n:05}")), None, TOLD)));
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.counted, changes.left.len(), changes.version), (false, 10, 2));
-    }
-
-    #[test]
-    fn who_was_seen_by_a_roll_between_two_ticks_is_told_to_be_gone() {
-        let mut people = People::default();
-        people.enter(&who("ann"), TOLD);
-        let version = news(&mut people).unwrap().version;
-        people.enter(&who("bob"), TOLD);
-        let (members, _, seen) = roll(&mut people, 10, TOLD);
-        assert_eq!((members.len(), seen), (2, version));
-        people.leave(&who("bob"), None, TOLD);
-        let changes = news(&mut people).unwrap();
-        assert_eq!((changes.left, changes.version), (vec![who("bob")], version + 1));
-        people.leave(&who("ann"), None, TOLD);
-        roll(&mut people, 10, TOLD);
-        people.enter(&who("ann"), TOLD);
-        assert_eq!(news(&mut people).unwrap().joined, vec![who("ann")], "that roll did not have her");
-    }
-
-    #[test]
-    fn a_room_that_only_counts_tells_how_many_and_one_that_is_off_keeps_nothing() {
-        let counted = Telling { presence: Presence::Counted, ..TOLD };
-        let mut people = People::default();
-        people.enter(&who("ann"), counted);
-        let changes = people.take_changes(Presence::Counted).unwrap();
-        assert_eq!((changes.counted, changes.count, changes.joined.len()), (true, 1, 0));
-        let roll = people.roll(None, counted);
-        assert_eq!((roll.members.is_none(), roll.count, roll.version), (true, 1, changes.version));
-        people.enter(&who("bob"), counted);
-        people.leave(&who("ann"), None, counted);
-        assert_eq!(people.take_changes(Presence::Counted), None, "as many as before");
-        let mut nobody = People::default();
-        nobody.enter(&who("ann"), Telling { presence: Presence::Off, ..TOLD });
-        assert!(nobody.count() == 0 && !nobody.has_news());
-    }
-
-    #[test]
-    fn a_long_roll_is_cut_and_says_the_true_number() {
-        let mut people = People::default();
-        for n in 0..20 {
-            people.enter(&who(&format!("u{n:02}")), ALONE);
-        }
-        let (members, count, version) = roll(&mut people, 3, ALONE);
-        assert_eq!((members.len(), count, version), (3, 20, 1));
-        assert!(Arc::ptr_eq(&members, &roll(&mut people, 3, ALONE).0), "one roll for all who ask at once");
-        people.leave(&who("u00"), None, ALONE);
-        let (members, _, version) = roll(&mut people, 3, ALONE);
-        assert_eq!((members[0].identity.user(), version), ("u01", 2));
-        assert_eq!(news(&mut people), None, "nobody watches");
     }
 }

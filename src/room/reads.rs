@@ -5,6 +5,7 @@
 //! read again is what they had to read anyway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
 
 use crate::base::{Identity, Offset};
 use crate::wire::ReadBy;
@@ -17,6 +18,8 @@ pub struct Reads {
     by_offset: BTreeSet<(Offset, Identity)>,
     /// Whose position rose and was not told yet, and whether they may have other connections in the room.
     untold: BTreeMap<Identity, bool>,
+    /// The list that is on its way to somebody: whoever asks before somebody reads on gets the same one.
+    called: Option<Weak<[ReadBy]>>,
 }
 
 /// What became of a position.
@@ -52,6 +55,7 @@ impl Reads {
                 Some(_) | None => return noted,
             }
         }
+        self.called = None;
         self.by_user.insert(who.clone(), offset);
         self.by_offset.insert((offset, who.clone()));
         *self.untold.entry(who.clone()).or_default() |= elsewhere;
@@ -87,6 +91,14 @@ impl Reads {
     pub fn furthest(&self, named_max: usize) -> Vec<ReadBy> {
         let furthest = self.by_offset.iter().rev().take(named_max);
         furthest.map(|(offset, who)| ReadBy { who: who.clone(), offset: *offset }).collect()
+    }
+
+    /// The same, made once for all who ask before somebody reads on.
+    pub fn called(&mut self, named_max: usize) -> Arc<[ReadBy]> {
+        let called = self.called.as_ref().and_then(Weak::upgrade).filter(|list| list.len() <= named_max);
+        let list = called.unwrap_or_else(|| self.furthest(named_max).into());
+        self.called = Some(Arc::downgrade(&list));
+        list
     }
 
     /// Users whose position is kept.
@@ -136,6 +148,18 @@ mod tests {
         let order: Vec<u64> = reads.furthest(2).iter().map(|read| read.offset.0).collect();
         assert_eq!(order, [9, 7]);
         assert_eq!(reads.take_changes(9)[0].len(), 3, "nothing is told of who was forgotten");
+    }
+
+    /// Regression: a thousand positions were gathered anew for each of a thousand who came at once.
+    #[test]
+    fn one_list_is_for_all_who_ask_before_somebody_reads_on() {
+        let mut reads = Reads::default();
+        read(&mut reads, "ann", 7);
+        let list = reads.called(9);
+        read(&mut reads, "ann", 5);
+        assert!(Arc::ptr_eq(&list, &reads.called(9)), "nobody has read on");
+        read(&mut reads, "bob", 8);
+        assert_eq!((reads.called(9).len(), reads.called(1).len(), list.len()), (2, 1, 1));
     }
 
     #[test]

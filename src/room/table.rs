@@ -71,7 +71,7 @@ impl Rooms {
             None => {
                 let class = classes.of_room(name.as_str());
                 let epoch = self.next_epoch(name);
-                let room = Room::new(name.clone(), epoch, class, classes.class(class).delivery);
+                let room = Room::new(name.clone(), epoch, class, classes.class(class));
                 let at = self.rooms.insert(room) as u32;
                 self.by_name.insert(name.clone(), at);
                 at

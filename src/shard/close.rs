@@ -188,6 +188,8 @@ impl Shard {
             self.flush.behind_readers -= before - work.behind.len();
         }
         let room = self.seats.room_mut(at);
+        let seat = room.seats[place.seat as usize];
+        let unanswered = seat.is_joining().then(|| (conn, seat.ticket()));
         let moves = room.remove_seat(place.seat);
         self.seated -= 1;
         for (_, after) in moves.into_iter().flatten() {
@@ -195,7 +197,7 @@ impl Shard {
             self.connections.at_mut(moved).seats.moved(at, after);
         }
         let room = self.seats.room_mut(at);
-        room.gone.extend(identity.map(|who| Gone { who, parting }));
+        room.gone.extend(identity.map(|who| Gone { who, parting, unanswered }));
         self.tell_counts(at);
     }
 
@@ -219,9 +221,8 @@ impl Shard {
             room.untold = false;
             let home = room.home;
             // What they did before they went must not come after them.
-            self.tell_doings_of(at);
             let gone = std::mem::take(&mut self.seats.room_mut(at).gone);
-            self.forget_doings_of(at, &gone);
+            self.tell_doings_before_leaving(at, &gone);
             let room = self.seats.room_mut(at);
             let seats = room.counts;
             let mail = Mail::Leave { room: room.name.clone(), local, seats, gone };

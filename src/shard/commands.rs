@@ -264,8 +264,10 @@ impl Shard {
             None => RoomName::parse(room).map_err(|_| Refusal::BadRoom)?,
         };
         let at = self.seats.open(&name, home, &self.config.rules.classes);
+        let tag = self.seat_tag(&identity);
         let local = self.seats.room_mut(at);
         let seat = local.add_seat(conn.index(), form, presence, ticket);
+        local.seats[seat as usize].set_tag(tag);
         self.seated += 1;
         let seats = local.counts;
         self.connections.at_mut(conn.index()).seats.push(SeatRef { room: at, seat });

@@ -56,11 +56,13 @@ pub enum PlantedBug {
     SeatsOutliveGrants,
     /// Who is revoked while it is connected goes on.
     RevokedGoOn,
+    /// A letter to somebody who is not here is accepted and not kept.
+    LettersDoNotWait,
 }
 
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::SkipsAtTheSeam,
         Self::GhostAfterCut,
         Self::GhostInPresence,
@@ -73,6 +75,7 @@ impl PlantedBug {
         Self::ForeignRoom,
         Self::SeatsOutliveGrants,
         Self::RevokedGoOn,
+        Self::LettersDoNotWait,
     ];
 }
 

@@ -109,6 +109,11 @@ impl Connections {
         &self.chunks[(index >> 16) as usize].rows[index as usize & 0xffff]
     }
 
+    /// The row at an index that may be of long ago, if the table still has it.
+    pub(crate) fn get(&self, index: u32) -> Option<&Row> {
+        self.chunks.get((index >> 16) as usize)?.rows.get(index as usize & 0xffff)
+    }
+
     /// The first index of a row at or after `cursor` in the order of the table, for a sweep; `None` past the end.
     pub(crate) fn next_index(&self, cursor: u32) -> Option<u32> {
         let (ring, slot) = ((cursor >> 16) as usize, cursor & 0xffff);

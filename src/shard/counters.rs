@@ -4,6 +4,7 @@ use crate::base::{ClassId, Classes};
 use crate::wire::{CloseReason, Command, Event, Refusal};
 
 use super::latency::Latency;
+use super::{BYTES_PER_HOME_ROOM, BYTES_PER_LOCAL_ROOM, BYTES_PER_SEAT, Shard};
 
 macro_rules! counts {
     ($($variant:ident $name:literal $help:literal,)*) => {
@@ -275,5 +276,43 @@ gauges! {
         letters "letters" "Messages in letters whose inbox is full",
         work "work" "Work spaces and what is in them, as of the last round over the table",
         sessions_kept "sessions_kept" "Sessions without a connection",
+    }
+}
+
+impl Shard {
+    pub fn gauges(&self) -> Gauges {
+        Gauges {
+            connections: self.connections.len() as u64,
+            sessions: self.sessions as u64,
+            sessions_kept: self.sessions_kept.len() as u64,
+            rooms_home: self.rooms.len() as u64,
+            rooms_seated: self.seats.len() as u64,
+            seats: self.seated as u64,
+            behind_readers: self.flush.behind_readers as u64,
+            unsent_bytes: self.flush.unsent_bytes as u64,
+            idempotency_keys: self.rooms.keys() as u64,
+            away: self.rooms.outlasting().away as u64,
+            receipts: self.rooms.outlasting().reads as u64,
+            rate_keys: self.rates.len() as u64,
+            letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
+            work_spaces: self.works_lent as u64,
+            send_budget: u64::from(self.limits().sends_per_tick),
+        }
+    }
+
+    /// Bytes by table.
+    pub fn tables(&self) -> Tables {
+        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
+        Tables {
+            rows: self.connections.bytes() as u64,
+            seats: (self.seated * BYTES_PER_SEAT) as u64,
+            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
+            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
+            logs: self.rooms.bytes() as u64,
+            unsent: self.flush.unsent_bytes as u64,
+            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
+            work: self.patrol.work_bytes(),
+            sessions_kept: self.sessions_kept.bytes() as u64,
+        }
     }
 }

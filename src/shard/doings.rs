@@ -1,12 +1,13 @@
 //! At the shard of those who sit: what they do is gathered and sent to the room's home once per tick.
 //!
 //! Promises: one letter per room and tick, however often somebody says it; of what one user does the last word counts
-//! (typing), or the highest (reads); what does not fit the home's inbox stays and is merged; what somebody did before
-//! they left comes before their leaving. Nothing is kept for a room in which nobody does anything.
+//! (typing, what is shown of them), or the highest (reads); what does not fit the home's inbox stays and is merged; what
+//! somebody did before they left comes before their leaving, and what somebody has read is never lost. Nothing is kept for
+//! a room in which nobody does anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Mail, Shard};
+use super::{Mail, RoomRef, Shard};
 use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
 use crate::room::{Doings, Gone};
 use crate::wire::{Event, Refusal, Verb};
@@ -19,6 +20,17 @@ pub(crate) struct LocalDoings(BTreeMap<u32, OfRoom>);
 struct OfRoom {
     typing: BTreeMap<Identity, bool>,
     reads: BTreeMap<Identity, Offset>,
+    anew: BTreeSet<Identity>,
+}
+
+impl From<OfRoom> for Doings {
+    fn from(OfRoom { typing, reads, anew }: OfRoom) -> Self {
+        Self {
+            typing: typing.into_iter().collect(),
+            reads: reads.into_iter().collect(),
+            anew: anew.into_iter().collect(),
+        }
+    }
 }
 
 impl LocalDoings {
@@ -50,6 +62,14 @@ impl Shard {
         Ok(())
     }
 
+    /// A newer token says something else of this connection's user: its rooms are told.
+    pub(super) fn note_said_anew(&mut self, conn: ConnKey, who: &Identity) {
+        let Some(row) = self.connections.row(conn) else { return };
+        for place in row.seats.iter() {
+            self.doings.0.entry(place.room).or_default().anew.replace(who.clone());
+        }
+    }
+
     pub(super) fn ask_presence(&mut self, conn: ConnKey, id: Option<u64>, room: &str) -> Result<(), Refusal> {
         self.require(conn, Verb::Presence, room)?;
         let home = self.home_of(room);
@@ -69,6 +89,7 @@ impl Shard {
         if let Some(at) = self.seats.find(room) {
             // Whoever has just read something must not be told that it is unread.
             self.tell_doings_of(at);
+            self.tell_reads_by_name(at);
         }
         let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;
         self.post(home, Mail::AskUnread { room, conn, id, who });
@@ -91,21 +112,32 @@ impl Shard {
         let room = self.seats.room(at);
         let (home, Some(place)) = (room.home, room.home_place) else { return };
         let Some(doings) = self.doings.0.remove(&at) else { return };
-        let doings = Doings { typing: doings.typing.into_iter().collect(), reads: doings.reads.into_iter().collect() };
-        self.post(home, Mail::Doings { room: place, doings: Box::new(doings) });
+        self.post(home, Mail::Doings { room: RoomRef::At(place), doings: Box::new(doings.into()) });
     }
 
-    /// What somebody did who has gone before it could be told is not told: the home would take it for what somebody does
-    /// who is there.
-    pub(super) fn forget_doings_of(&mut self, at: u32, gone: &[Gone]) {
+    /// Somebody leaves. Where no answer named the room's place yet, what they have read goes by its name; that they type is
+    /// not told: the home would take it for what somebody does who is there.
+    pub(super) fn tell_doings_before_leaving(&mut self, at: u32, gone: &[Gone]) {
+        self.tell_doings_of(at);
+        self.tell_reads_by_name(at);
         if self.seats.room(at).seats.is_empty() {
             self.doings.0.remove(&at);
         } else if let Some(doings) = self.doings.0.get_mut(&at) {
             for gone in gone {
                 doings.typing.remove(&gone.who);
-                doings.reads.remove(&gone.who);
+                doings.anew.remove(&gone.who);
             }
         }
+    }
+
+    /// How far people have read in a room whose place is not known yet: its home has heard of the join before.
+    fn tell_reads_by_name(&mut self, at: u32) {
+        let room = self.seats.room(at);
+        let (home, name) = (room.home, RoomRef::Named(room.name.clone()));
+        let Some(doings) = self.doings.0.get_mut(&at).filter(|doings| !doings.reads.is_empty()) else { return };
+        let reads = std::mem::take(&mut doings.reads);
+        let doings = Doings { reads: reads.into_iter().collect(), ..Doings::default() };
+        self.post(home, Mail::Doings { room: name, doings: Box::new(doings) });
     }
 
     /// The local room and the user of somebody who has a seat there, or has asked for one: its home hears of that first.

@@ -61,6 +61,12 @@ impl GrantTable {
         }
     }
 
+    /// Sets besides the default one.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len() - 1
+    }
+
     pub(crate) fn grants(&self, at: u32) -> &Grants {
         &self.kept[at as usize].grants
     }

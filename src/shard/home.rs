@@ -21,9 +21,15 @@ impl Shard {
         let bytes_before = room.log().bytes();
         room.set_seats(from, join.local, join.seats);
         let people_before = room.outlasting();
-        room.enter(&join.identity, class, limits);
         trim(room, now, class.log.age_ms);
         let is_full = class.seats_max > 0 && room.seats() > u64::from(class.seats_max);
+        if is_full && !(join.resumes && room.may_stand_twice(&join.identity, join.since, class.seats_max)) {
+            self.rooms.account(at, bytes_before);
+            self.note_news(now, at);
+            self.turn_from_room(from, &join);
+            return;
+        }
+        room.enter(&join.identity, class, limits);
         let history = join.history as usize;
         let start = match join.since {
             None if join.resumes => room.start_unknown(history, limits),
@@ -48,14 +54,15 @@ impl Shard {
         self.rooms.account(at, bytes_before);
         self.rooms.account_people(at, people_before);
         self.note_news(now, at);
-        if is_full {
-            // It counts until its shard has given the seat back.
-            let Joined { room, conn, ticket, id, .. } = joined;
-            self.post(from, Mail::NoSeat { room, conn, ticket, id, refusal: Refusal::RoomFull });
-            return;
-        }
         self.counters.add_of(class, ClassCount::Joins, 1);
         self.post(from, Mail::Joined(Box::new(joined)));
+    }
+
+    /// The room is full. It counts until its shard has given the seat back, and nobody is told who wanted in.
+    fn turn_from_room(&mut self, from: ShardId, join: &Join) {
+        let Join { local: room, conn, ticket, id, .. } = *join;
+        self.turned_away.insert((from, conn, ticket));
+        self.post(from, Mail::NoSeat { room, conn, ticket, id, refusal: Refusal::RoomFull });
     }
 
     pub(super) fn on_leave(
@@ -74,8 +81,11 @@ impl Shard {
         let away_max = self.rooms.may_outlast(before, &rules.limits).away;
         let Some(room) = self.rooms.room_mut(at) else { return };
         let class = rules.classes.class(room.class());
-        let stays = |gone| room.leave(now, gone, class, &rules.limits, away_max);
-        let left_at_once = gone.iter().map(stays).filter(|stays| !stays).count() as u64;
+        let turned_away = &mut self.turned_away;
+        let mut never_sat =
+            |gone: &Gone| gone.unanswered.is_some_and(|(conn, ticket)| turned_away.remove(&(from, conn, ticket)));
+        let stays = |gone: &Gone| room.leave(now, gone, class, &rules.limits, away_max);
+        let left_at_once = gone.iter().filter(|gone| !never_sat(gone)).map(stays).filter(|stays| !stays).count() as u64;
         self.counters.add(Count::AwayFull, left_at_once);
         self.rooms.account_people(at, before);
         self.note_news(now, at);
@@ -212,6 +222,13 @@ impl Shard {
         self.spread(accepted.at, accepted.offset);
         if let Some(room) = self.rooms.room_mut(accepted.at) {
             room.sent();
+            #[cfg(feature = "planted-bugs")]
+            if self.config.planted == Some(super::PlantedBug::LettersDoNotWait)
+                && room.is_idle()
+                && room.name().as_str().starts_with('@')
+            {
+                room.log_mut().clear();
+            }
         }
         self.rooms.account(accepted.at, accepted.bytes_before);
         self.settle_room(now, accepted.at);

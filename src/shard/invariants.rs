@@ -7,7 +7,7 @@ use crate::base::ConnKey;
 impl Shard {
     /// The numbered invariants of one shard. Says which one is broken and where.
     ///
-    /// I1 every seat's row knows the seat, and every row's seats exist;
+    /// I1 every seat's row knows the seat, every row's seats exist, and whoever watches stands in the list of those;
     /// I2 the counts a home is told are the seats there are;
     /// I3 unsent bytes are the bytes of what is pending;
     /// I4 no outbox is larger than `Limits::outbox_bytes_max` of any rules it was filled under;
@@ -32,6 +32,10 @@ impl Shard {
                 if known.map(|place| place.seat as usize) != Some(n) {
                     return Err(format!("I1 {:?} seat {n}: its row says {known:?}", room.name));
                 }
+            }
+            let noted = |conn| room.watching.as_ref().is_some_and(|watching| watching.conns.contains(&conn));
+            if let Some(seat) = room.seats.iter().find(|seat| seat.watches() && !noted(seat.conn)) {
+                return Err(format!("I1 {:?}: {} watches, and nobody knows", room.name, seat.conn));
             }
             if counts != room.counts {
                 return Err(format!("I2 {:?}: counts {:?}, seats {counts:?}", room.name, room.counts));
@@ -140,7 +144,10 @@ impl Shard {
     pub fn is_quiet(&self) -> bool {
         let nothing_unsent =
             !self.flush.has_anything() && self.flush.unsent_bytes == 0 && self.flush.behind_readers == 0;
-        let nothing_untold = self.untold.is_empty() && self.user_news.iter().all(Vec::is_empty);
+        let nothing_untold = self.untold.is_empty()
+            && self.turned_away.is_empty()
+            && self.user_news.iter().all(Vec::is_empty)
+            && self.take_overs.is_empty();
         let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
         let nobody_does =
             self.news.is_empty() && !self.rooms.will_ring() && self.doings.is_empty() && self.missed.is_empty();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::ask::Announcement;
 use super::history::{AskHistory, HistoryTold};
-use super::sessions::SessionCode;
+use super::sessions::{SessionCode, Taken};
 use super::tickets::TicketCode;
 use super::users::UserNews;
 use crate::base::{
@@ -51,7 +51,7 @@ pub enum Mail {
     },
     /// What people here did since the last tick; merged until it fits.
     Doings {
-        room: HomePlace,
+        room: RoomRef,
         doings: Box<Doings>,
     },
     AskHistory(Box<AskHistory>),
@@ -62,6 +62,10 @@ pub enum Mail {
     },
     /// These are more than their users may have.
     TooManyOfUser {
+        conns: Vec<ConnKey>,
+    },
+    /// Of these nothing like that will be said any more.
+    UserSettled {
         conns: Vec<ConnKey>,
     },
     // To the shard that made a ticket, and back.
@@ -82,11 +86,14 @@ pub enum Mail {
         session: SessionCode,
         user: Identity,
     },
+    /// `None`: there is no such session of this user.
     TakenOver {
         conn: ConnKey,
         id: Option<u64>,
-        resumed: bool,
+        taken: Option<Box<Taken>>,
     },
+    /// Whoever it was taken for did not begin with it.
+    GiveBack(Box<Taken>),
     /// "Say when you have answered everything I sent before this."
     Fence {
         fence: u32,
@@ -170,6 +177,8 @@ impl Mail {
             | Self::Redeemed { .. }
             | Self::TakeOver { .. }
             | Self::TakenOver { .. }
+            | Self::GiveBack(_)
+            | Self::UserSettled { .. }
             | Self::Pull { .. }
             | Self::AskPresence { .. }
             | Self::AskUnread { .. }

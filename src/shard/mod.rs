@@ -17,6 +17,8 @@ mod ask_tests;
 mod batch;
 mod catch_up;
 #[cfg(test)]
+mod ceiling_tests;
+#[cfg(test)]
 mod class_tests;
 mod close;
 mod commands;
@@ -40,11 +42,15 @@ mod grants;
 mod greeting;
 mod history;
 mod home;
+#[cfg(test)]
+mod house;
 mod input;
 mod invariants;
 mod latency;
 mod mail;
 mod marks;
+#[cfg(test)]
+mod memory_tests;
 mod news;
 mod patrol;
 mod people;
@@ -66,9 +72,9 @@ mod token_tests;
 mod unseat;
 mod users;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{ClassId, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
+use crate::base::{ClassId, ConnKey, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
 use crate::room::Rooms;
 use crate::wire::{CloseReason, Inflater, Press};
 
@@ -87,9 +93,9 @@ pub use latency::LATENCY_BUCKETS_MS;
 pub use mail::{Ack, Deliver, Join, Joined, Mail, Parcel, Publish, RoomRef};
 pub use revocation::{Revocation, Revoked};
 pub use rules::Rules;
-pub use sessions::SessionCode;
+pub use sessions::{SessionCode, Taken};
 pub use tickets::TicketCode;
-pub use users::UserNews;
+pub use users::{UserMoved, UserNews};
 
 use addresses::Addresses;
 use answers::Follower;
@@ -109,6 +115,7 @@ use seats::Seats;
 use sessions::Sessions;
 use tally::Tally;
 use tickets::Tickets;
+use users::TakeOvers;
 
 /// What one idle connection owns of its shard, by struct; printed by the memory bench.
 pub const BYTES_PER_ROW: usize = size_of::<row::Row>();
@@ -144,12 +151,14 @@ pub struct Shard {
     untold: Vec<u32>,
     /// (room, shard) pairs at this home whose `Deliver` did not fit.
     owed: VecDeque<(HomePlace, ShardId)>,
+    /// Joins that found their room at this home full, until their shard has given the seat back.
+    turned_away: BTreeSet<(ShardId, ConnKey, u16)>,
     /// Home rooms with news for those who watch.
     news: Vec<u32>,
     /// What people here did since the last tick.
     doings: LocalDoings,
-    /// Local rooms in which somebody was not told everything about the people, because they read too slowly.
-    missed: BTreeMap<u32, LocalPlace>,
+    /// Seats (local room, connection) that were not told everything about the people, because they read too slowly.
+    missed: BTreeMap<(u32, u32), LocalPlace>,
     flush: FlushQueues,
     patrol: Patrol,
     /// Questions that wait for a message.
@@ -167,6 +176,7 @@ pub struct Shard {
     users: Tally,
     /// What their homes have not been told yet, by home.
     user_news: Vec<Vec<UserNews>>,
+    take_overs: TakeOvers,
     tickets: Tickets,
     rates: Rates,
     /// Handshakes under way.
@@ -213,6 +223,7 @@ impl Shard {
             outgoing_bytes: vec![0; usize::from(config.shards)],
             untold: Vec::new(),
             owed: VecDeque::new(),
+            turned_away: BTreeSet::new(),
             news: Vec::new(),
             doings: LocalDoings::default(),
             missed: BTreeMap::new(),
@@ -228,6 +239,7 @@ impl Shard {
             addresses: Addresses::default(),
             users: Tally::default(),
             user_news: (0..config.shards).map(|_| Vec::new()).collect(),
+            take_overs: TakeOvers::default(),
             tickets: Tickets::new(&own),
             rates: Rates::new(&own),
             pending: 0,
@@ -328,42 +340,6 @@ impl Shard {
         &self.counters
     }
 
-    pub fn gauges(&self) -> Gauges {
-        Gauges {
-            connections: self.connections.len() as u64,
-            sessions: self.sessions as u64,
-            sessions_kept: self.sessions_kept.len() as u64,
-            rooms_home: self.rooms.len() as u64,
-            rooms_seated: self.seats.len() as u64,
-            seats: self.seated as u64,
-            behind_readers: self.flush.behind_readers as u64,
-            unsent_bytes: self.flush.unsent_bytes as u64,
-            idempotency_keys: self.rooms.keys() as u64,
-            away: self.rooms.outlasting().away as u64,
-            receipts: self.rooms.outlasting().reads as u64,
-            rate_keys: self.rates.len() as u64,
-            letters_waiting: self.outgoing.iter().map(|parcel| parcel.len() as u64).sum(),
-            work_spaces: self.works_lent as u64,
-            send_budget: u64::from(self.limits().sends_per_tick),
-        }
-    }
-
-    /// Bytes by table.
-    pub fn tables(&self) -> Tables {
-        let letters = self.outgoing.iter().zip(&self.outgoing_bytes).filter(|(parcel, _)| !parcel.is_empty());
-        Tables {
-            rows: self.connections.bytes() as u64,
-            seats: (self.seated * BYTES_PER_SEAT) as u64,
-            rooms_seated: (self.seats.len() * BYTES_PER_LOCAL_ROOM) as u64,
-            rooms_home: (self.rooms.len() * BYTES_PER_HOME_ROOM) as u64,
-            logs: self.rooms.bytes() as u64,
-            unsent: self.flush.unsent_bytes as u64,
-            letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
-            work: self.patrol.work_bytes(),
-            sessions_kept: self.sessions_kept.bytes() as u64,
-        }
-    }
-
     /// Rows in use, from accept until the socket is let go of.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -421,10 +397,12 @@ impl Shard {
             Mail::Leave { room, local, seats, gone } => self.on_leave(now, from, &room, local, seats, &gone),
             Mail::Users { news } => self.on_users(from, &news),
             Mail::TooManyOfUser { conns } => self.on_too_many_of_user(now, &conns),
+            Mail::UserSettled { conns } => self.on_user_settled(&conns),
             Mail::Redeem { conn, ticket } => self.on_redeem(now, from, conn, ticket),
             Mail::Redeemed { conn, verified } => self.on_redeemed(now, conn, verified.map(|verified| *verified)),
             Mail::TakeOver { conn, id, session, user } => self.on_take_over(now, from, conn, id, session, &user),
-            Mail::TakenOver { conn, id, resumed } => self.on_taken_over(now, conn, id, resumed),
+            Mail::TakenOver { conn, id, taken } => self.on_taken_over(now, conn, id, taken),
+            Mail::GiveBack(taken) => self.give_back_session(taken),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
             Mail::Pull { room, conn, form, cursor, bytes_max } => {
                 self.on_pull(from, room, conn, form, cursor, bytes_max)
@@ -441,7 +419,7 @@ impl Shard {
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::AskUnread { room, conn, id, who } => self.on_ask_unread(from, room, conn, id, &who),
-            Mail::Doings { room, doings } => self.on_doings(now, room, &doings),
+            Mail::Doings { room, doings } => self.on_doings(now, &room, &doings),
             Mail::Unread { room, conn, id, epoch, head, read } => self.on_unread(conn, id, &room, epoch, head, read),
             Mail::News { room, news } => self.on_news(room, &news),
             Mail::Announce(announcement) => self.on_announce(*announcement),
@@ -467,10 +445,11 @@ impl Shard {
         self.forget_old_tickets(now);
         self.forget_old_sessions(now);
         self.leave_on(now);
-        let before = self.rooms.forgotten();
         self.rooms.sweep(now, &self.config.rules.classes);
         self.sweep_rates(now);
-        self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - before);
+        // Also those that made room for others since the last tick.
+        let counted = self.counters.count(Count::RoomsForgotten);
+        self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - counted);
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{Count, Mail, Shard};
-use crate::base::{ConnKey, HomePlace, Identity, LocalPlace, Now, Offset, Presence, RoomName, ShardId};
+use super::{Count, Mail, RoomRef, Shard};
+use crate::base::{ConnKey, Identity, LocalPlace, Now, Offset, Presence, RoomName, ShardId};
 use crate::room::{Doings, Roll};
 use crate::wire::Refusal;
 
@@ -27,22 +27,26 @@ impl Shard {
     }
 
     /// What people at some shard did.
-    pub(super) fn on_doings(&mut self, now: Now, place: HomePlace, doings: &Doings) {
+    pub(super) fn on_doings(&mut self, now: Now, room: &RoomRef, doings: &Doings) {
         let rules = Arc::clone(&self.config.rules);
-        let Some(room) = self.rooms.at_mut(place) else {
+        let found = match room {
+            RoomRef::At(place) => self.rooms.at_mut(*place).map(|room| (place.at, room)),
+            RoomRef::Named(name) => self.rooms.find_mut(name.as_str()),
+        };
+        let Some((at, room)) = found else {
             // A room with a seat is never forgotten, and who gave up a seat told of its doings first.
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
         let before = room.outlasting();
         let receipts_max = self.rooms.may_outlast(before, &rules.limits).reads;
-        let Some(room) = self.rooms.room_mut(place.at) else { return };
+        let Some(room) = self.rooms.room_mut(at) else { return };
         let class = rules.classes.class(room.class());
         let dropped = room.take_in(now, doings, class, &rules.limits, receipts_max);
-        self.rooms.account_people(place.at, before);
+        self.rooms.account_people(at, before);
         self.counters.add(Count::TypingFull, dropped.typing);
         self.counters.add(Count::ReadsForgotten, dropped.reads);
-        self.note_news(now, place.at);
+        self.note_news(now, at);
     }
 
     pub(super) fn on_ask_presence(&mut self, from: ShardId, name: RoomName, conn: ConnKey, id: Option<u64>) {
@@ -114,6 +118,7 @@ impl Shard {
         }
         let Some(room) = self.rooms.room_mut(at) else { return };
         let class = rules.classes.class(room.class());
+        let names = room.presence(class) == Presence::Announced;
         let news = room.take_news(now, class, &rules.limits);
         #[cfg(feature = "planted-bugs")]
         let news = news.map(|news| self.planted_ghost_in_presence(news));
@@ -122,7 +127,6 @@ impl Shard {
         self.note_news(now, at);
         let Some(news) = news else { return };
         let too_many = news.changes.as_ref().is_some_and(|changes| changes.counted);
-        let names = class.presence == Presence::Announced;
         self.counters.add(Count::PresenceCounted, u64::from(too_many && names));
         for (shard, room, watches) in attending {
             if watches || !news.elsewhere.is_empty() {

@@ -1,24 +1,33 @@
 //! At the shard of those who watch: what a room's people did is written to them.
 //!
-//! Promises: encoded once per encoding, whatever the number of those who watch; the own connections of a user hear how far
+//! Promises: encoded (and deflated) once per form, whatever the number of those who watch; the work is that of those who
+//! are told, however many sit there; the own connections of a user hear how far
 //! the user has read, whether they watch or not. News of people are the first thing a slow reader goes without: typing as
 //! soon as something waits for it, the rest with a full outbox, and then it is told, once, that its lists are `stale`.
 
-use crate::base::{ConnKey, Encoding, Epoch, LocalPlace, Offset, RoomName};
+use crate::base::{ConnKey, Epoch, Form, Identity, LocalPlace, Offset, RoomName};
 use crate::room::{News, Roll};
-use crate::wire::{Event, Members, ReadBy, Refusal, write_event};
+use crate::wire::{Event, Members, Press, ReadBy, Refusal, write_event};
 
 use super::row::Flags;
 use super::seat::Seat;
+use super::seats::Watching;
 use super::{Count, Shard};
 
-/// Frames of one telling, made for the first who needs them.
+/// Frames of one telling, made for the first who needs them, by form.
 #[derive(Default)]
 struct Telling {
-    people: [Option<Vec<u8>>; 2],
-    typing: [Option<Vec<u8>>; 2],
+    people: [Option<Told>; 4],
+    typing: [Option<Told>; 4],
     told: u64,
     told_typing: u64,
+}
+
+/// Frames for one connection after the other.
+struct Told {
+    frames: Vec<u8>,
+    /// Bytes that they are shorter than undeflated.
+    saved: u64,
 }
 
 impl Shard {
@@ -61,53 +70,88 @@ impl Shard {
             ttl_ms: typing.ttl_ms,
         });
         let mut telling = Telling::default();
-        let concerned = |seat: &Seat| !seat.is_joining() && (seat.watches() || !news.elsewhere.is_empty());
-        for index in self.sitting(at, concerned) {
+        let watching = self.take_watching(at);
+        for index in watching.iter().flat_map(|watching| &watching.conns) {
             // Whoever was given up while others were told has no seat any more.
-            let Some(seat) = self.connections.at(index).seats.find(at).map(|place| place.seat as usize) else {
-                continue;
-            };
-            if !self.seats.room(at).seats[seat].watches() {
-                self.tell_own_reads(at, seat, name, &news.elsewhere);
-                continue;
-            }
-            if !people.is_empty() {
+            if let Some(seat) = self.place_of(at, *index, |seat| !seat.is_joining())
+                && !people.is_empty()
+            {
                 self.tell_people(at, seat, &people, &mut telling);
             }
             if let Some(typing) = &typing
-                && let Some(place) = self.connections.at(index).seats.find(at)
+                && let Some(seat) = self.place_of(at, *index, |seat| !seat.is_joining())
             {
-                self.tell_typing(at, place.seat as usize, typing, &mut telling);
+                self.tell_typing(at, seat, typing, &mut telling);
             }
         }
+        self.seats.room_mut(at).watching = watching;
         people.iter().for_each(|event| self.counters.said(event, telling.told));
         if let Some(typing) = &typing {
             self.counters.said(typing, telling.told_typing);
+        }
+        self.tell_elsewhere(at, name, &news.elsewhere);
+    }
+
+    /// Those who do not watch hear of their own users. Of all seats only those are looked at whose tag says that they may
+    /// be one of theirs.
+    fn tell_elsewhere(&mut self, at: u32, name: &RoomName, reads: &[ReadBy]) {
+        if reads.is_empty() {
+            return;
+        }
+        let mut wanted = [false; 256];
+        reads.iter().for_each(|read| wanted[usize::from(self.seat_tag(&read.who))] = true);
+        let concerned = |seat: &&Seat| !seat.is_joining() && !seat.watches() && wanted[usize::from(seat.tag())];
+        let seats = self.seats.room(at).seats.iter();
+        let conns: Vec<u32> = seats.filter(concerned).map(|seat| seat.conn).collect();
+        for index in conns {
+            if let Some(seat) = self.place_of(at, index, |_| true) {
+                self.tell_own_reads(at, seat, name, reads);
+            }
         }
     }
 
     /// Who missed something and has read what waited for it is told so.
     pub(super) fn tell_missed(&mut self) {
-        for place in std::mem::take(&mut self.missed).into_values() {
-            let Some(at) = self.seats.resolve(place) else { continue };
-            let name = self.seats.room(at).name.clone();
-            for index in self.sitting(at, |seat| seat.has_missed()) {
-                let Some(seat) = self.connections.at(index).seats.find(at) else { continue };
-                if self.outbox_bytes(index) > self.limits().outbox_soft_bytes_max {
-                    self.note_missed(at);
-                    continue;
-                }
-                self.seats.room_mut(at).seats[seat.seat as usize].set_missed(false);
-                let conn = self.connections.at(index).key(index);
-                self.answer(conn, &Event::Stale { room: &name });
+        for ((at, index), place) in std::mem::take(&mut self.missed) {
+            if self.seats.resolve(place) != Some(at) {
+                continue;
             }
+            let Some(seat) = self.place_of(at, index, Seat::has_missed) else { continue };
+            if self.outbox_bytes(index) > self.limits().outbox_soft_bytes_max {
+                self.missed.insert((at, index), place);
+                continue;
+            }
+            let room = self.seats.room_mut(at);
+            room.seats[seat].set_missed(false);
+            let name = room.name.clone();
+            let conn = self.connections.at(index).key(index);
+            self.answer(conn, &Event::Stale { room: &name });
         }
     }
 
-    /// The connections of the seats of which this is true.
-    fn sitting(&self, at: u32, concerned: impl Fn(&Seat) -> bool) -> Vec<u32> {
-        let seats = self.seats.room(at).seats.iter();
-        seats.filter(|seat| concerned(seat)).map(|seat| seat.conn).collect()
+    /// Which of the 256 kinds of users this is: all seats of one user are of the same.
+    pub(super) fn seat_tag(&self, who: &Identity) -> u8 {
+        self.homes.of_user(who.user()).0 as u8
+    }
+
+    /// Those who watch, each once; who does so no more is let go. To be put back.
+    fn take_watching(&mut self, at: u32) -> Option<Box<Watching>> {
+        let mut watching = self.seats.room_mut(at).watching.take()?;
+        if std::mem::take(&mut watching.added) {
+            watching.conns.sort_unstable();
+            watching.conns.dedup();
+        }
+        watching.conns.retain(|index| self.place_of(at, *index, Seat::watches).is_some());
+        if watching.conns.capacity() > 2 * watching.conns.len() + 8 {
+            watching.conns.shrink_to_fit();
+        }
+        (!watching.conns.is_empty()).then_some(watching)
+    }
+
+    /// The place of this connection's seat in a room, if it has one of which this is true.
+    fn place_of(&self, at: u32, index: u32, is: impl Fn(Seat) -> bool) -> Option<usize> {
+        let place = self.connections.get(index)?.seats.find(at)?.seat as usize;
+        is(self.seats.room(at).seats[place]).then_some(place)
     }
 
     fn tell_people(&mut self, at: u32, seat: usize, events: &[Event<'_>], telling: &mut Telling) {
@@ -116,10 +160,11 @@ impl Shard {
             self.miss(at, seat);
             return;
         }
-        let encoding = here.encoding();
-        let frames = telling.people[encoding.index()].get_or_insert_with(|| frames_of(encoding, events));
+        let (form, press) = (here.form(), &mut self.scratch);
+        let told = telling.people[form.index()].get_or_insert_with(|| told_in(form, events, press));
         let conn = self.connections.at(here.conn).key(here.conn);
-        self.append(conn, |outbox| outbox.extend_from_slice(frames));
+        self.append(conn, |outbox| outbox.extend_from_slice(&told.frames));
+        self.counters.add(Count::DeflateSaved, told.saved);
         telling.told += 1;
     }
 
@@ -131,11 +176,11 @@ impl Shard {
             self.counters.add(Count::TypingDropped, 1);
             return;
         }
-        let encoding = here.encoding();
-        let conn = row.key(here.conn);
-        let frame =
-            telling.typing[encoding.index()].get_or_insert_with(|| frames_of(encoding, std::slice::from_ref(event)));
-        self.append(conn, |outbox| outbox.extend_from_slice(frame));
+        let (conn, form, press) = (row.key(here.conn), here.form(), &mut self.scratch);
+        let told =
+            telling.typing[form.index()].get_or_insert_with(|| told_in(form, std::slice::from_ref(event), press));
+        self.append(conn, |outbox| outbox.extend_from_slice(&told.frames));
+        self.counters.add(Count::DeflateSaved, told.saved);
         telling.told_typing += 1;
     }
 
@@ -155,13 +200,10 @@ impl Shard {
 
     fn miss(&mut self, at: u32, seat: usize) {
         self.counters.add(Count::PresenceDropped, 1);
-        self.seats.room_mut(at).seats[seat].set_missed(true);
-        self.note_missed(at);
-    }
-
-    fn note_missed(&mut self, at: u32) {
-        let place = self.seats.place(at);
-        self.missed.insert(at, place);
+        let here = &mut self.seats.room_mut(at).seats[seat];
+        here.set_missed(true);
+        let (index, place) = (here.conn, self.seats.place(at));
+        self.missed.insert((at, index), place);
     }
 
     fn outbox_bytes(&self, index: u32) -> usize {
@@ -206,8 +248,14 @@ fn events_of<'a>(room: &'a RoomName, news: &'a News) -> Vec<Event<'a>> {
     events
 }
 
-fn frames_of(encoding: Encoding, events: &[Event<'_>]) -> Vec<u8> {
-    let mut frames = Vec::new();
-    events.iter().for_each(|event| write_event(&mut frames, encoding, event));
-    frames
+fn told_in(form: Form, events: &[Event<'_>], press: &mut Press) -> Told {
+    let mut told = Told { frames: Vec::new(), saved: 0 };
+    for event in events {
+        let start = told.frames.len();
+        write_event(&mut told.frames, form.encoding, event);
+        if form.deflated {
+            told.saved += press.press_last(&mut told.frames, start) as u64;
+        }
+    }
+    told
 }

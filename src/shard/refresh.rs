@@ -68,6 +68,9 @@ impl Shard {
         row.flags.set(Flags::WARNED, false);
         let before = std::mem::replace(&mut row.grants, grants);
         self.grants.give_back(before);
+        if says_otherwise {
+            self.note_said_anew(conn, &verified.identity);
+        }
         Ok(())
     }
 

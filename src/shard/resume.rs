@@ -8,11 +8,12 @@
 //! ```
 //!
 //! Promises: each room that cannot be joined is named; a room without a position has a `gap` that says so; the session is
-//! taken from whoever had it before anybody is told `resumed`. The new seats may stand before the old ones are given up,
+//! taken from whoever had it before anybody is told `resumed`, and goes back where nobody is there any more to be told, or
+//! a `hello` fails after all. The new seats may stand before the old ones are given up,
 //! so that nobody is missed for a moment who is only changing sockets.
 
 use super::row::Stage;
-use super::sessions::SessionCode;
+use super::sessions::{SessionCode, Taken};
 use super::{Count, Mail, Shard};
 use crate::base::{ConnKey, Now, RoomName, ShardId};
 use crate::wire::{CloseReason, Event, Refusal, RemovedWhy, ResumeRoom, Verb, Verified};
@@ -74,7 +75,7 @@ impl Shard {
         }
         let code = SessionCode::parse(session).filter(|code| code.shard.0 < self.config.shards);
         match code {
-            None => self.on_taken_over(now, conn, id, false),
+            None => self.on_taken_over(now, conn, id, None),
             Some(code) if self.has_room_for(code.shard) => {
                 self.post(code.shard, Mail::TakeOver { conn, id, session: code, user: identity });
             }
@@ -92,13 +93,13 @@ impl Shard {
         session: SessionCode,
         user: &crate::base::Identity,
     ) {
-        let resumed = self.take_session(now, session, user);
-        self.post(from, Mail::TakenOver { conn, id, resumed });
+        let taken = self.take_session(now, session, user).map(Box::new);
+        self.post(from, Mail::TakenOver { conn, id, taken });
     }
 
     /// Back at the shard of the new connection.
-    pub(super) fn on_taken_over(&mut self, now: Now, conn: ConnKey, id: Option<u64>, resumed: bool) {
-        self.counters.add(if resumed { Count::Resumed } else { Count::NotResumed }, 1);
+    pub(super) fn on_taken_over(&mut self, now: Now, conn: ConnKey, id: Option<u64>, taken: Option<Box<Taken>>) {
+        let (resumed, was_live) = (taken.is_some(), taken.as_ref().is_some_and(|taken| taken.was_live));
         let greeted = self.connections.row_mut(conn).and_then(|row| match row.stage {
             Stage::Greeting => row.work.as_mut()?.greeted.take(),
             Stage::Free | Stage::Opening | Stage::Parked | Stage::Open | Stage::Echo | Stage::Closing | Stage::Gone => {
@@ -106,15 +107,42 @@ impl Shard {
             }
         });
         let Some(verified) = greeted else {
-            self.answer_resume(conn, id, Some(resumed));
+            if self.stage_of(conn) == Some(Stage::Open) {
+                self.count_resume(resumed);
+                self.answer_resume(conn, id, Some(resumed));
+            } else {
+                self.take_back(taken);
+            }
+            self.on_take_over_told(now, conn, was_live);
             return;
         };
         let mut early = self.take_head(conn);
+        if was_live {
+            self.take_overs.stands_in(conn);
+        }
         self.begin_session(now, conn, None, *verified, resumed);
+        self.take_overs.forget(conn);
+        if self.stage_of(conn) == Some(Stage::Open) {
+            self.count_resume(resumed);
+        } else {
+            self.take_back(taken);
+        }
         self.answer_ping(conn, id);
         // Also where nothing follows: what was delivered is forgotten, what was lent is taken back.
         if self.hears_frames(conn) {
             self.on_frame_bytes(now, conn, &mut early);
+        }
+    }
+
+    fn count_resume(&mut self, resumed: bool) {
+        self.counters.add(if resumed { Count::Resumed } else { Count::NotResumed }, 1);
+    }
+
+    /// Nobody goes on with it: its client may try again.
+    fn take_back(&mut self, taken: Option<Box<Taken>>) {
+        self.counters.add(Count::NotResumed, 1);
+        if let Some(taken) = taken {
+            self.give_back_session(taken);
         }
     }
 
@@ -134,6 +162,7 @@ impl Shard {
         if !self.has_room_for(session.shard) {
             return Asking::Busy;
         }
+        self.take_overs.ask(conn);
         self.post(session.shard, Mail::TakeOver { conn, id, session, user });
         Asking::Asked
     }

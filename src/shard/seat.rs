@@ -22,7 +22,10 @@ impl Seat {
     const SKIPS: u32 = 1 << 27;
     const MISSED: u32 = 1 << 26;
     const DEFLATES: u32 = 1 << 25;
-    pub(crate) const TAKEN_MAX: u32 = Self::DEFLATES - 1;
+    /// Eight bits by which the seats of one user are found among many.
+    const TAG_AT: u32 = 17;
+    const TAG: u32 = 0xff << Self::TAG_AT;
+    pub(crate) const TAKEN_MAX: u32 = (1 << Self::TAG_AT) - 1;
 
     pub(super) fn joining(conn: u32, form: Form, watches: bool, ticket: u16) -> Self {
         let mut seat = Self { conn, bits: u32::from(ticket) | Self::JOINING };
@@ -97,11 +100,42 @@ impl Seat {
         self.bits as u16
     }
 
+    /// Equal for all seats of one user, and for one in 256 of others'.
+    pub(crate) fn tag(self) -> u8 {
+        (self.bits >> Self::TAG_AT) as u8
+    }
+
+    pub(crate) fn set_tag(&mut self, tag: u8) {
+        self.bits = self.bits & !Self::TAG | u32::from(tag) << Self::TAG_AT;
+    }
+
     pub(crate) fn stop_watching(&mut self) {
         self.flag(Self::WATCHES, false);
     }
 
     fn flag(&mut self, flag: u32, on: bool) {
         self.bits = if on { self.bits | flag } else { self.bits & !flag };
+    }
+}
+
+const _: () = assert!(Seat::TAG & (Seat::DEFLATES | Seat::TAKEN_MAX) == 0, "no bit means two things");
+const _: () = assert!(Seat::TAKEN_MAX > u16::MAX as u32, "a seat may be as far ahead as messages may be pending");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_keeps_its_tag_and_its_form_whatever_becomes_of_it() {
+        let form = Form { encoding: Encoding::Json, deflated: true };
+        let mut seat = Seat::joining(7, form, true, u16::MAX);
+        seat.set_tag(0xa5);
+        assert_eq!((seat.ticket(), seat.tag(), seat.is_joining()), (u16::MAX, 0xa5, true));
+        seat.set_live(Seat::TAKEN_MAX);
+        seat.set_behind();
+        assert_eq!((seat.taken(), seat.tag(), seat.form(), seat.watches()), (0, 0xa5, form, true));
+        seat.set_live(3);
+        seat.set_tag(0x5a);
+        assert_eq!((seat.taken(), seat.tag(), seat.is_live()), (3, 0x5a, true));
     }
 }

@@ -74,6 +74,17 @@ pub(crate) struct LocalRoom {
     pub(crate) gone: Vec<Gone>,
     /// The home must be told the counts.
     pub(crate) untold: bool,
+    /// Only where somebody watches.
+    pub(crate) watching: Option<Box<Watching>>,
+}
+
+/// The connections whose seats watch, so that news of people are a matter of those who hear them and not of all who sit
+/// there. Who watches no more may still stand here, and who came back twice: both are found out when they are told.
+#[derive(Default, Debug)]
+pub(crate) struct Watching {
+    pub(crate) conns: Vec<u32>,
+    /// Somebody was added since it was looked through.
+    pub(crate) added: bool,
 }
 
 impl LocalRoom {
@@ -158,7 +169,27 @@ impl LocalRoom {
         self.seats.push(seat);
         self.counts.add(form);
         self.counts.watchers += u32::from(watches);
+        if watches {
+            self.add_watching(conn);
+        }
         (self.seats.len() - 1) as u32
+    }
+
+    fn add_watching(&mut self, conn: u32) {
+        let watchers = self.counts.watchers as usize;
+        let Watching { conns, added } = &mut **self.watching.get_or_insert_default();
+        if conns.len() > 2 * watchers + WATCHING_SPARE {
+            // Nothing was told for so long that most of those who stand here are gone.
+            conns.clear();
+            conns.extend(self.seats.iter().filter(|seat| seat.watches()).map(|seat| seat.conn));
+            conns.shrink_to(watchers + WATCHING_SPARE);
+            return;
+        }
+        if conns.len() == conns.capacity() {
+            conns.reserve_exact((conns.len() / 4).clamp(1, 4_096));
+        }
+        conns.push(conn);
+        *added = true;
     }
 
     /// The seat hears no more who comes and goes; false: it did not before.
@@ -167,7 +198,14 @@ impl LocalRoom {
         let watched = seat.watches();
         seat.stop_watching();
         self.counts.watchers -= u32::from(watched);
+        self.forget_watching();
         watched
+    }
+
+    fn forget_watching(&mut self) {
+        if self.counts.watchers == 0 {
+            self.watching = None;
+        }
     }
 
     /// Takes a seat away; tells which seats (place before, place after) moved, so that their rows can be told.
@@ -175,6 +213,7 @@ impl LocalRoom {
         let gone = self.seats[seat as usize];
         self.counts.take(gone.form());
         self.counts.watchers -= u32::from(gone.watches());
+        self.forget_watching();
         let last = (self.seats.len() - 1) as u32;
         // The seats a running sweep has passed must stay below those it has not.
         let hole = match &mut self.sweep {
@@ -231,6 +270,9 @@ impl LocalRoom {
     }
 }
 
+/// Watchers noted beyond twice as many as there are, before the list is made anew.
+const WATCHING_SPARE: usize = 8;
+
 /// All rooms with seats at this shard.
 #[derive(Debug)]
 pub(crate) struct Seats {
@@ -269,6 +311,7 @@ impl Seats {
             written_mono_ms: 0,
             gone: Vec::new(),
             untold: false,
+            watching: None,
         }) as u32;
         self.by_name.insert(name.clone(), at);
         at

@@ -6,14 +6,15 @@
 //!
 //! Promises: bounded in number, bytes and age; when there are too many the oldest is forgotten, and counted. A handle is
 //! good once, for its own user, and not for a token that was revoked since.
-//! Must never: let a session be resumed by another user, or twice.
+//! What was taken for somebody who could not begin with it comes back. Must never: let a session be resumed by another
+//! user, or twice.
 
 use std::collections::VecDeque;
 use std::fmt;
 
 use super::marks::Mark;
 use super::row::Stage;
-use super::{Count, Shard};
+use super::{Count, Mail, Shard};
 use crate::base::{ConnKey, Identity, Limits, Now, Seed, SeededMap, ShardId};
 use crate::wire::CloseReason;
 
@@ -73,6 +74,15 @@ struct Kept {
     /// By what its token can be revoked.
     mark: Mark,
     died_mono_ms: u64,
+}
+
+/// A session on its way to the connection that goes on with it.
+#[derive(Debug)]
+pub struct Taken {
+    session: SessionCode,
+    kept: Kept,
+    /// It was taken from a connection that still had it, and is being closed.
+    pub(super) was_live: bool,
 }
 
 impl Kept {
@@ -167,36 +177,50 @@ impl Shard {
     pub(super) fn keep_session(&mut self, conn: ConnKey) {
         let Some(row) = self.connections.row(conn).filter(|row| row.stage == Stage::Open) else { return };
         let Some(identity) = row.identity.clone() else { return };
-        let (mark, limits) = (self.marks.of(conn.index()), &self.config.rules.limits);
-        let Some(forgotten) = self.sessions_kept.keep(conn, identity, mark, limits) else { return };
-        self.counters.add(Count::SessionsKept, 1);
-        self.counters.add(Count::SessionsForgotten, forgotten);
+        self.keep(conn, identity, self.marks.of(conn.index()));
     }
 
-    /// Somebody wants to go on with this session, whose shard this is: whether it may. From here on the handle is good
-    /// for nobody; a connection that still has the session is closed.
-    pub(super) fn take_session(&mut self, now: Now, session: SessionCode, user: &Identity) -> bool {
+    /// Somebody wants to go on with this session, whose shard this is: it, if they may. From here on the handle is good
+    /// for nobody, unless it comes back; a connection that still has the session is closed.
+    pub(super) fn take_session(&mut self, now: Now, session: SessionCode, user: &Identity) -> Option<Taken> {
         if self.session_code(session.conn) != session {
-            return false;
+            return None;
         }
         let live = self.connections.row(session.conn).filter(|row| row.stage == Stage::Open);
         if let Some(row) = live {
-            let own = row.identity.as_ref() == Some(user);
+            let identity = row.identity.clone().filter(|own| own == user)?;
+            let kept = Kept { identity, mark: self.marks.of(session.conn.index()), died_mono_ms: now.mono_ms };
+            let taken = Taken { session, kept, was_live: true };
             #[cfg(feature = "planted-bugs")]
-            if own && self.config.planted == Some(super::PlantedBug::TwiceOnTakeover) {
-                return true;
+            if self.config.planted == Some(super::PlantedBug::TwiceOnTakeover) {
+                return Some(taken);
             }
-            if own {
-                self.counters.add(Count::TakenOver, 1);
-                self.fail(now, session.conn, CloseReason::TakenOver);
-            }
-            return own;
+            self.counters.add(Count::TakenOver, 1);
+            self.fail(now, session.conn, CloseReason::TakenOver);
+            return Some(taken);
         }
-        if self.sessions_kept.by_conn.get(&session.conn).is_none_or(|kept| kept.identity != *user) {
-            return false;
+        self.sessions_kept.by_conn.get(&session.conn).filter(|kept| kept.identity == *user)?;
+        let kept = self.sessions_kept.take(session.conn)?;
+        let in_time = now.since(kept.died_mono_ms) < self.limits().resume_window_ms;
+        let good = in_time && !self.revocations.name(user.user(), kept.mark);
+        good.then_some(Taken { session, kept, was_live: false })
+    }
+
+    /// Whoever it was taken for did not begin: it waits for the next try, a whole window.
+    pub(super) fn give_back_session(&mut self, taken: Box<Taken>) {
+        if taken.session.shard != self.config.id {
+            self.post(taken.session.shard, Mail::GiveBack(taken));
+            return;
         }
-        let Some(kept) = self.sessions_kept.take(session.conn) else { return false };
-        now.since(kept.died_mono_ms) < self.limits().resume_window_ms && !self.revocations.name(user.user(), kept.mark)
+        let Kept { identity, mark, .. } = taken.kept;
+        self.keep(taken.session.conn, identity, mark);
+    }
+
+    fn keep(&mut self, conn: ConnKey, identity: Identity, mark: Mark) {
+        let limits = &self.config.rules.limits;
+        let Some(forgotten) = self.sessions_kept.keep(conn, identity, mark, limits) else { return };
+        self.counters.add(Count::SessionsKept, 1);
+        self.counters.add(Count::SessionsForgotten, forgotten);
     }
 
     /// Once a tick.

@@ -5,8 +5,19 @@
 //! two letters take (not at all when its own shard is the home and nothing came with the handshake). One that is refused
 //! counts until its socket is gone.
 //!
+//! Who goes on with the session of a connection that still lived stands in its place and is not one too many, though both
+//! count until the former socket is gone. With a `hello` that is known before it is counted; with a `resume` the home may
+//! have judged already, and its word is kept until it is known what became of the session:
+//!
+//! ```text
+//!  came ─► home ─► TooManyOfUser ─► held while TakeOver is out ─► TakenOver: was it live?  it stays : it goes
+//!  TakenOver first: it stays, and `Settle` ─► home ─► UserSettled: nothing more will be said of it
+//! ```
+//!
 //! Promises: who came and who went are told in the order it happened, and stay here until the home's inbox takes them, so
 //! that a count is never lost; who is counted is a hash, nobody's name.
+
+use std::collections::BTreeMap;
 
 use super::row::Stage;
 use super::{Mail, Shard};
@@ -18,8 +29,55 @@ use crate::wire::CloseReason;
 pub struct UserNews {
     /// Which user, by a hash under the key of the process.
     pub user: u32,
-    /// Who came; `None`: one of the user's connections went.
-    pub came: Option<ConnKey>,
+    pub moved: UserMoved,
+}
+
+/// What became of one of a user's connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserMoved {
+    Came(ConnKey),
+    /// In the place of another, which is being closed: it cannot be one too many.
+    CameInstead,
+    Went,
+    /// It stands in the place of another by now; whether it was found one too many before will have been said with the
+    /// answer to this.
+    Settle(ConnKey),
+}
+
+/// Connections that go on with sessions, while their shard or their user's home has an answer to give.
+#[derive(Default, Debug)]
+pub(crate) struct TakeOvers(BTreeMap<ConnKey, TakeOver>);
+
+#[derive(Default, Debug)]
+struct TakeOver {
+    /// Sessions it has asked for and has no answer about.
+    asked: u32,
+    /// Its home has found it one too many meanwhile.
+    too_many: bool,
+    /// It took a session from a connection that lived, before anybody found it one too many.
+    stands_in: bool,
+    /// The home was asked to settle that.
+    settling: bool,
+}
+
+impl TakeOvers {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// It was asked for a session of this connection's user.
+    pub(super) fn ask(&mut self, conn: ConnKey) {
+        self.0.entry(conn).or_default().asked += 1;
+    }
+
+    /// This connection's `hello` took a session from one that lived, and it is about to begin.
+    pub(super) fn stands_in(&mut self, conn: ConnKey) {
+        self.0.entry(conn).or_default().stands_in = true;
+    }
+
+    pub(super) fn forget(&mut self, conn: ConnKey) {
+        self.0.remove(&conn);
+    }
 }
 
 /// News that wait for one home beyond which no session begins that would add to them. Who goes is always told: that is
@@ -35,12 +93,50 @@ impl Shard {
 
     pub(super) fn tell_user_came(&mut self, identity: &Identity, conn: ConnKey) {
         let (user, home) = self.user_key(identity);
-        self.user_news[home.index()].push(UserNews { user, came: Some(conn) });
+        let instead = self.take_overs.0.get(&conn).is_some_and(|take_over| take_over.stands_in);
+        let moved = if instead { UserMoved::CameInstead } else { UserMoved::Came(conn) };
+        self.user_news[home.index()].push(UserNews { user, moved });
     }
 
     pub(super) fn tell_user_went(&mut self, identity: &Identity) {
         let (user, home) = self.user_key(identity);
-        self.user_news[home.index()].push(UserNews { user, came: None });
+        self.user_news[home.index()].push(UserNews { user, moved: UserMoved::Went });
+    }
+
+    /// What became of a session that a `resume` of this connection asked for.
+    pub(super) fn on_take_over_told(&mut self, now: Now, conn: ConnKey, was_live: bool) {
+        let is_open = self.stage_of(conn) == Some(Stage::Open);
+        let identity = self.connections.row(conn).filter(|_| is_open).and_then(|row| row.identity.clone());
+        let Some(take_over) = self.take_overs.0.get_mut(&conn) else { return };
+        take_over.asked = take_over.asked.saturating_sub(1);
+        let mut settles = None;
+        if was_live && take_over.too_many {
+            take_over.too_many = false;
+        } else if was_live && !take_over.settling {
+            (take_over.stands_in, take_over.settling) = (identity.is_some(), identity.is_some());
+            settles = identity;
+        }
+        let one_too_many = take_over.asked == 0 && take_over.too_many;
+        if take_over.asked == 0 && !take_over.settling {
+            self.take_overs.forget(conn);
+        }
+        if let Some(identity) = settles {
+            let (user, home) = self.user_key(&identity);
+            self.user_news[home.index()].push(UserNews { user, moved: UserMoved::Settle(conn) });
+        }
+        if one_too_many && is_open {
+            self.fail(now, conn, CloseReason::UserFull);
+        }
+    }
+
+    pub(super) fn on_user_settled(&mut self, conns: &[ConnKey]) {
+        for conn in conns {
+            let Some(take_over) = self.take_overs.0.get_mut(conn) else { continue };
+            (take_over.stands_in, take_over.settling) = (false, false);
+            if take_over.asked == 0 {
+                self.take_overs.forget(*conn);
+            }
+        }
     }
 
     /// One letter for each home there is news for, as far as they fit.
@@ -58,26 +154,44 @@ impl Shard {
     /// At the home.
     pub(super) fn on_users(&mut self, from: ShardId, news: &[UserNews]) {
         let max = self.limits().connections_per_user_max;
-        let mut too_many = Vec::new();
+        let (mut too_many, mut settled) = (Vec::new(), Vec::new());
         for one in news {
-            match one.came {
-                Some(conn) => {
+            match one.moved {
+                UserMoved::Came(conn) => {
                     let count = self.users.add(one.user);
                     if max > 0 && u32::from(count) > max {
                         too_many.push(conn);
                     }
                 }
-                None => self.users.take(one.user),
+                UserMoved::CameInstead => {
+                    self.users.add(one.user);
+                }
+                UserMoved::Went => self.users.take(one.user),
+                UserMoved::Settle(conn) => settled.push(conn),
             }
         }
         if !too_many.is_empty() {
             self.post(from, Mail::TooManyOfUser { conns: too_many });
+        }
+        if !settled.is_empty() {
+            self.post(from, Mail::UserSettled { conns: settled });
         }
     }
 
     /// Back at the shard of those who were one too many.
     pub(super) fn on_too_many_of_user(&mut self, now: Now, conns: &[ConnKey]) {
         for conn in conns {
+            match self.take_overs.0.get_mut(conn) {
+                Some(take_over) if take_over.stands_in => {
+                    take_over.stands_in = false;
+                    continue;
+                }
+                Some(take_over) if take_over.asked > 0 => {
+                    take_over.too_many = true;
+                    continue;
+                }
+                Some(_) | None => {}
+            }
             // Who is closing already hears why, and is not cut off in the middle of it.
             if self.stage_of(*conn) == Some(Stage::Open) {
                 self.fail(now, *conn, CloseReason::UserFull);

@@ -53,6 +53,11 @@ impl Press {
         self.settings.enabled && payload_bytes > self.settings.bytes_above
     }
 
+    /// The same of a message that stands in its frame already.
+    pub fn wants_frame(&self, frame: &SharedFrame) -> bool {
+        self.settings.enabled && self.wants(frame_content(frame.plain()).len())
+    }
+
     /// The frame with its deflated form beside it; `None`: it has none, and never will by these settings.
     pub fn pressed(&mut self, frame: &SharedFrame) -> Option<SharedFrame> {
         let plain = frame.plain();

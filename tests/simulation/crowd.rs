@@ -217,6 +217,10 @@ impl World {
             self.ask_fleetingly(number);
             return;
         }
+        if self.weather.letters && self.dice.chance(120) {
+            self.ask_about_letters(number);
+            return;
+        }
         let pieces = if self.dice.chance(self.weather.fragment) { self.dice.between(2, 5) } else { 1 };
         let roll = self.dice.below(100);
         let mut with_id = !self.dice.chance(60);
@@ -309,7 +313,7 @@ impl World {
     }
 
     /// Now and then something gets a key, and what has one is said again.
-    fn key(&mut self, number: usize, room: usize) -> Key {
+    pub(crate) fn key(&mut self, number: usize, room: usize) -> Key {
         let client = &self.clients[number];
         match self.dice.below(12) {
             0 => Key::New,

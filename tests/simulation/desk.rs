@@ -107,7 +107,7 @@ impl World {
 
     fn announce(&mut self) {
         let user = self.dice.below(self.weather.users);
-        let (room, to) = match self.dice.chance(500) {
+        let (room, to) = match self.dice.chance(500) || self.weather.letters {
             true => (EVERYBODY, Audience::Everybody),
             false => (inbox_of(user), Audience::User(identity(&name(user)))),
         };

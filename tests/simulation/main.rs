@@ -16,6 +16,7 @@ mod dice;
 mod fleeting;
 mod frames;
 mod leaving;
+mod letters;
 mod pages;
 mod people;
 #[cfg(feature = "planted-bugs")]
@@ -72,6 +73,8 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Forgotten,
     Lived::Dups,
     Lived::Histories,
+    Lived::Letters,
+    Lived::LettersWaited,
     Lived::Resumed,
     Lived::NotResumed,
     Lived::TakenOver,

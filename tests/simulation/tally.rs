@@ -68,6 +68,8 @@ lived! {
     ApiCloses "closed by the API",
     ApiLooks "looks into rooms and tables",
     ApiHistory "messages of history pages",
+    Letters "letters heard",
+    LettersWaited "inboxes opened in which some had waited",
     Inflated "deflated messages heard",
     InflatedByServer "deflated messages said",
     LeftUnread "commands of those whose slot had come",

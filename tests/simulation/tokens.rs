@@ -8,6 +8,7 @@ use throng::shard::{Revocation, Rules};
 use throng::wire::token::{Algorithm, sign_hmac};
 use throng::wire::{Compression, Grants, TokenVerifier, Verb};
 
+use crate::client::is_inbox;
 use crate::dice::Dice;
 use crate::fleeting;
 
@@ -45,6 +46,14 @@ impl Reach {
     }
 
     pub(crate) fn allows(self, verb: Verb, room: usize) -> bool {
+        if is_inbox(room) {
+            // Its owner may always read it, and nobody else tries to; writing to somebody needs a grant that says so.
+            return match verb {
+                Verb::Join | Verb::History => true,
+                Verb::Publish => self == Self::All,
+                Verb::Presence => false,
+            };
+        }
         match self {
             Self::All => room != FORBIDDEN,
             Self::Some { rooms, presence } => {
@@ -57,7 +66,7 @@ impl Reach {
     pub(crate) fn claim(self) -> Value {
         let everything = ["join", "publish", "presence", "history"];
         match self {
-            Self::All => json!([{ "match": "r:*", "can": everything }]),
+            Self::All => json!([{ "match": "r:*", "can": everything }, { "match": "@*", "can": ["publish"] }]),
             Self::Some { rooms, presence } => {
                 let can = if presence { &everything[..] } else { &["join", "publish", "history"] };
                 let rooms = (0..8).filter(|room| rooms >> room & 1 == 1);

@@ -70,6 +70,8 @@ pub(crate) struct Weather {
     pub(crate) idle_shard: usize,
     /// People who offer to send and take deflated messages.
     pub(crate) deflates: usize,
+    /// People write to each other; the backend then speaks to everybody, or to rooms.
+    pub(crate) letters: bool,
     /// The server leaves under load at the end: in so many milliseconds.
     pub(crate) drain_ms: Option<u64>,
 }
@@ -124,6 +126,7 @@ impl Weather {
             idle_shard: dice.pick(&[0, 0, 300]),
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
             deflates: dice.pick(&[0, 300, 1_000]),
+            letters: dice.chance(500),
             limits,
             people,
         }
@@ -174,6 +177,7 @@ impl Weather {
             torn_read: 0,
             idle_shard: 0,
             deflates: 0,
+            letters: false,
             drain_ms: None,
         }
     }

@@ -5,14 +5,14 @@ use throng::wire::client::{Reply, ServerEvent, read_event};
 use throng::wire::envelope::MessageIn;
 use throng::wire::{Refusal, Verb};
 
-use super::{Asked, Client, EVERYBODY, RollCall, Sent, Surroundings, inbox_of, room_number};
+use super::{Asked, Client, EVERYBODY, RollCall, Sent, Surroundings, inbox_of, is_inbox, room_number};
 use crate::deeds::Since;
 use crate::diary;
 use crate::fleeting;
 use crate::reference::Heard;
 use crate::tally::Lived;
 use crate::tokens::Paper;
-use crate::view::JoinAnswer;
+use crate::view::{JoinAnswer, Wish};
 
 impl Client {
     pub(super) fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
@@ -108,10 +108,10 @@ impl Client {
             json: &json,
         };
         let tag = around.reference.heard(self.number, &heard)?;
-        if room == EVERYBODY || room == inbox_of(self.user) {
+        if room == EVERYBODY || room == inbox_of(self.user) && !around.weather.letters {
             return self.on_announcement(room, tag, around);
         }
-        around.tally.add(Lived::Messages, 1);
+        around.tally.add(if is_inbox(room) { Lived::Letters } else { Lived::Messages }, 1);
         self.views.entry(room).or_default().on_message(self.number, room, message.offset, around.reference)
     }
 
@@ -248,7 +248,12 @@ impl Client {
                 around.tally.add(Lived::Recovered, u64::from(recovered));
                 around.tally.add(Lived::UnknownGaps, u64::from(wish.resumes && wish.since.is_none()));
                 let answer = JoinAnswer { sequence: reply.id, epoch, head, recovered: reply.recovered };
+                let waited = wish.since.is_some_and(|since| since.epoch == epoch && since.offset < head);
+                around.tally.add(Lived::LettersWaited, u64::from(waited && is_inbox(room)));
                 let name = self.name.clone();
+                // Who opens its inbox without a word about how much of it gets the newest page.
+                let history = if is_inbox(room) && wish.history == 0 { u32::MAX } else { wish.history };
+                let wish = Wish { history, ..wish };
                 self.view(room).on_joined(&wish, &answer, around.weather)?;
                 self.view(room).company.on_joined(reply, &name, wish.presence)?;
                 let lists = wish.presence && around.weather.people.presence == Presence::Announced;

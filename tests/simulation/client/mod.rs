@@ -183,9 +183,14 @@ fn room_number(name: &str) -> Option<usize> {
     }
 }
 
-/// The room in which the backend speaks to one user.
+/// The room in which the backend speaks to one user, or others write to it.
 pub(crate) fn inbox_of(user: usize) -> usize {
     INBOXES + user
+}
+
+/// Whether this is somebody's inbox.
+pub(crate) fn is_inbox(room: usize) -> bool {
+    room >= INBOXES
 }
 
 /// The number of the room in which the backend speaks to everybody.

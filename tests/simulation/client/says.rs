@@ -4,7 +4,7 @@ use throng::base::{Encoding, Epoch, Offset};
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::{FrameKind, HistoryFrom, Refusal, prove, write_close, write_frame};
 
-use super::{Asked, Client, Key, Sent, Stage, Surroundings, Words, room_name};
+use super::{Asked, Client, Key, Sent, Stage, Surroundings, Words, is_inbox, room_name};
 use crate::dice::Dice;
 use crate::frames;
 use crate::tokens::{FORBIDDEN, Paper};
@@ -89,7 +89,11 @@ impl Client {
         prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
         let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
         let (event, key) = (event.as_deref(), key.as_deref());
-        let command = CommandOut::Publish { room: &room_name(room), data, event, echo, key };
+        let name = room_name(room);
+        let command = match name.strip_prefix('@').filter(|_| is_inbox(room)) {
+            Some(user) => CommandOut::Send { user, data, event, echo, key },
+            None => CommandOut::Publish { room: &name, data, event, echo, key },
+        };
         let bytes = envelope(self.encoding, self.id(with_id), &command);
         self.send(&bytes, with_id.then_some(Asked::Publish(room, tag)), out, around.dice, pieces);
     }
