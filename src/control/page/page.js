@@ -51,7 +51,8 @@ function talk() {
   byId("another").textContent = `Come in as ${other} in another tab`;
   byId("another").href = `/?${new URLSearchParams({ user: other, room })}`;
 
-  const throng = new Throng({ token });
+  // A page that is loaded again goes on with its session: nobody sees it leave.
+  const throng = new Throng({ token, session: "page" });
   const seat = throng.join(room, { history: 50, presence: true });
   showState("connecting", "connecting…");
   throng.on("connect", ({ welcome }) => showState("open", `connected to ${welcome.node}`));
