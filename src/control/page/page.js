@@ -243,19 +243,29 @@ function toggleFrames() {
 }
 
 function showProblem(sentence) {
-  byId("problem").textContent = sentence;
-  byId("problem").hidden = false;
+  // It takes its place from the conversation, whose end is to be seen all the same.
+  following(byId("messages"), () => {
+    byId("problem").textContent = sentence;
+    byId("problem").hidden = false;
+  });
 }
 
 function hideProblem() {
   byId("problem").hidden = true;
 }
 
-/** Adds at the end, forgets the oldest, and follows only a reader who is at the end. */
+/** Adds at the end and forgets the oldest. */
 function append(list, row, rowsMax) {
+  following(list, () => {
+    list.append(row);
+    while (list.childElementCount > rowsMax) list.firstElementChild.remove();
+  });
+}
+
+/** Changes something, and follows only a reader who is at the end. */
+function following(list, change) {
   const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
-  list.append(row);
-  while (list.childElementCount > rowsMax) list.firstElementChild.remove();
+  change();
   if (follows) list.scrollTop = list.scrollHeight;
 }
 
