@@ -1,12 +1,16 @@
-//! The page in real tabs: people talk, markup stays text, the page comes back by itself when the server does, and who is
-//! not let in reads why.
+//! The page in real tabs: people talk, markup stays text, the page comes back by itself when the server does, when it is
+//! loaded again and when the network is back, and who is not let in reads why.
 
 #[path = "browser/cdp.rs"]
 mod cdp;
 #[path = "browser/picture.rs"]
 mod picture;
+#[path = "client_js/proxy.rs"]
+mod proxy;
 #[path = "browser/server.rs"]
 mod server;
+#[path = "browser/travel.rs"]
+mod travel;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

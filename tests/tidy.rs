@@ -187,6 +187,47 @@ fn readme_commands_exist() {
     assert!(ci.trim_end().ends_with("./tuning/ready test"), "CI runs what the README says and nothing else");
 }
 
+/// `docs/promises.md` names tests as `file::function`, and properties by letter and number before the file that checks
+/// them.
+#[test]
+fn every_promise_is_shown_by_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/promises.md")).unwrap();
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    let names = page.split('`').skip(1).step_by(2).filter_map(|name| Some((name, name.split_once("::")?)));
+    for (name, (file, function)) in names {
+        seen += 1;
+        let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+        let Some((before, _)) = text.split_once(&format!("fn {function}(")) else {
+            wrong.push(format!("docs/promises.md names {name}, which is not there"));
+            continue;
+        };
+        let attributes = before.trim_end_matches("pub(crate) ").trim_end().rsplit("\n\n").next().unwrap_or_default();
+        let on_sockets = !file.starts_with("tests/simulation") && file.starts_with("tests/");
+        if on_sockets && !attributes.contains("#[test]") || attributes.contains("#[ignore") {
+            wrong.push(format!("docs/promises.md names {name}, which no run of the tests runs"));
+        }
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains(" **"));
+    for row in rows {
+        // A cell of properties: `R1, R2 file::function …; V3 file::function`.
+        let cell = row.split('|').nth(2).unwrap_or_default();
+        for part in cell.split(';') {
+            let file = part.split('`').nth(1).and_then(|name| name.split("::").next()).unwrap_or_default();
+            let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+            let words = part.split('`').next().unwrap_or_default().split([' ', ',']);
+            let is_property = |word: &&str| {
+                word.len() == 2 && word.as_bytes()[0].is_ascii_uppercase() && word.as_bytes()[1].is_ascii_digit()
+            };
+            for property in words.filter(is_property).filter(|property| !text.contains(&format!("\"{property} "))) {
+                wrong.push(format!("docs/promises.md says that {file} checks {property}, which it does not"));
+            }
+        }
+        assert_eq!(row.matches('|').count(), 4, "a row of docs/promises.md has three cells: {row}");
+    }
+    assert!(seen > 30, "docs/promises.md names {seen} tests");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn everything_is_formatted() {
     cargo(&["fmt", "--all", "--check"]);

@@ -319,6 +319,11 @@ export class Throng extends Emitter {
   #onOnline = () => {
     // The network is back: no use in waiting, except for a time that the server chose.
     if (this.#state === "waiting" && !this.#slotRuns) this.#try();
+    this.#onNetwork();
+  };
+  #onNetwork = () => {
+    // It is gone, or it is another: nobody said goodbye on the old one.
+    if (this.#state === "open") this.#watch.askNow();
   };
 
   /** @param {ThrongOptions} [options] */
@@ -385,6 +390,7 @@ export class Throng extends Emitter {
     if (this.#state !== "connecting") {
       if (this.#state === "idle" || this.#state === "closed") {
         globalThis.addEventListener?.("online", this.#onOnline);
+        globalThis.addEventListener?.("offline", this.#onNetwork);
         globalThis.addEventListener?.("pagehide", this.#onPageHide);
         this.#session = this.#options.session.take();
       }
@@ -805,6 +811,7 @@ export class Throng extends Emitter {
   #end(ended, stood) {
     this.#runtime.clearTimeout(this.#retryTimer);
     globalThis.removeEventListener?.("online", this.#onOnline);
+    globalThis.removeEventListener?.("offline", this.#onNetwork);
     globalThis.removeEventListener?.("pagehide", this.#onPageHide);
     // It is over, or goes on by another socket that is not to be robbed of it.
     this.#session = null;
@@ -1049,6 +1056,8 @@ class Watch {
   #options;
   #intervalMs = 0;
   #heardAt = 0;
+  /** Whether an answer is waited for. */
+  #asks = false;
   #timer = /** @type {any} */ (null);
 
   /** @param {{runtime: Runtime, answerMs: number, ask: () => void, dead: () => void}} options */
@@ -1071,9 +1080,17 @@ class Watch {
     this.#options.runtime.clearTimeout(this.#timer);
   }
 
+  /** Something may have happened to the network that no socket tells. */
+  askNow() {
+    if (this.#asks) return;
+    this.stop();
+    this.#question();
+  }
+
   /** @param {number} ms */
   #listen(ms) {
     const { runtime } = this.#options;
+    this.#asks = false;
     this.#timer = runtime.setTimeout(() => {
       const silentMs = runtime.now() - this.#heardAt;
       if (silentMs < this.#intervalMs) this.#listen(this.#intervalMs - silentMs);
@@ -1084,6 +1101,7 @@ class Watch {
   #question() {
     const { runtime, answerMs, ask, dead } = this.#options;
     const askedAt = runtime.now();
+    this.#asks = true;
     this.#timer = runtime.setTimeout(() => {
       if (this.#heardAt >= askedAt)
         return this.#listen(Math.max(0, this.#intervalMs - (runtime.now() - this.#heardAt)));

@@ -150,6 +150,9 @@ pub(crate) struct RunArgs {
     /// Whether joins subscribe to presence.
     #[arg(long, env = "THRONG_LOAD_PRESENCE", value_enum, default_value_t = Switch::Off)]
     pub(crate) presence: Switch,
+    /// Every publish has a key of its own, and its publisher types before and has read after it. Set by `churn`.
+    #[arg(skip)]
+    pub(crate) by_keys: bool,
     /// How messages are spread over time.
     #[arg(long, env = "THRONG_LOAD_ARRIVALS", value_enum, default_value_t = Arrivals::Even)]
     pub(crate) arrivals: Arrivals,

@@ -39,6 +39,8 @@ pub(crate) struct Crew {
     pub(crate) crowd: Crowd,
     pub(crate) rules: Rules,
     pub(crate) presence: bool,
+    /// Every publish has a key of its own, and its publisher types before and has read after it.
+    pub(crate) by_keys: bool,
     /// Names rooms and users of this run; 8 hex digits.
     pub(crate) run: String,
     pub(crate) seed: u64,

@@ -197,6 +197,7 @@ impl Plan {
             crowd,
             rules: self.rules,
             presence: self.args.presence == Switch::On,
+            by_keys: self.args.by_keys,
             run: self.run.clone(),
             seed: self.seed,
             secret: self.secret.clone(),

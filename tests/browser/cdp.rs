@@ -64,19 +64,30 @@ impl Browser {
     /// Opens `url` in a new tab and waits until it is loaded.
     pub(crate) fn open(&mut self, url: &str) -> Tab {
         let target = self.call(None, "Target.createTarget", json!({"url": "about:blank"}));
-        let attach = json!({"targetId": target["targetId"], "flatten": true});
+        let tab = self.attach(&target["targetId"]);
+        self.load(&tab, "Page.navigate", json!({"url": url}));
+        tab
+    }
+
+    pub(crate) fn attach(&mut self, target: &Value) -> Tab {
+        let attach = json!({"targetId": target, "flatten": true});
         let session = self.call(None, "Target.attachToTarget", attach)["sessionId"].as_str().map(str::to_owned);
         let tab = Tab(session.expect("a session"));
-        self.call(Some(&tab), "Page.enable", json!({}));
-        self.call(Some(&tab), "Runtime.enable", json!({}));
-        self.call(Some(&tab), "Log.enable", json!({}));
-        self.call(Some(&tab), "Page.navigate", json!({"url": url}));
-        let loaded = |event: &Value| event["method"] == "Page.loadEventFired" && event["sessionId"] == tab.0.as_str();
-        while !self.events.iter().any(loaded) {
+        for domain in ["Page", "Runtime", "Log"] {
+            self.call(Some(&tab), &format!("{domain}.enable"), json!({}));
+        }
+        tab
+    }
+
+    /// Does what loads a page, and waits until it is loaded.
+    pub(crate) fn load(&mut self, tab: &Tab, method: &str, arguments: Value) {
+        let loaded = |event: &&Value| event["method"] == "Page.loadEventFired" && event["sessionId"] == tab.0.as_str();
+        let before = self.events.iter().filter(loaded).count();
+        self.call(Some(tab), method, arguments);
+        while self.events.iter().filter(loaded).count() == before {
             let event = self.read();
             self.events.push(event);
         }
-        tab
     }
 
     /// Runs a script (an expression; a promise is awaited) and gives its value.

@@ -24,6 +24,8 @@ pub(crate) struct Post {
     at_unix_ms: Option<u64>,
     refused: bool,
     keyed: Option<Keyed>,
+    /// The newest place of its room that anybody knew of when it was sent, by epoch: it stands behind it.
+    behind: BTreeMap<u64, Offset>,
 }
 
 /// What was published by a key may be sent again, by any connection of its user, and is one message in each life of its
@@ -65,6 +67,8 @@ pub(crate) struct Reference {
     holes: BTreeSet<(usize, Place)>,
     /// Who ever typed where.
     typed: BTreeSet<(usize, String)>,
+    /// The newest place anybody was told of, in each room and epoch.
+    newest: BTreeMap<(usize, u64), Offset>,
     /// The highest offset anybody said to have read.
     read: BTreeMap<(usize, String), Offset>,
 }
@@ -85,6 +89,8 @@ impl Reference {
         rules: (bool, bool),
     ) {
         let (has_id, skip_own) = rules;
+        let of_room = self.newest.range((room, 0)..=(room, u64::MAX));
+        let behind = of_room.map(|((_, epoch), offset)| (*epoch, *offset)).collect();
         self.posts.push(Post {
             client,
             room,
@@ -98,6 +104,7 @@ impl Reference {
             at_unix_ms: None,
             refused: false,
             keyed: None,
+            behind,
         });
     }
 
@@ -256,7 +263,16 @@ impl Reference {
         Ok(())
     }
 
+    /// R8: whatever somebody was told of before this was sent stands before it, whoever said it (real-time order).
     fn place(&mut self, tag: usize, place: Place) -> Result<(), String> {
+        let newest = self.newest.entry((place.room, place.epoch)).or_default();
+        *newest = place.offset.max(*newest);
+        if self.posts[tag].behind.get(&place.epoch).is_some_and(|known| *known >= place.offset) {
+            return Err(format!(
+                "R8 {:?} stands at {place:?}, though more was known before it was sent",
+                self.posts[tag]
+            ));
+        }
         let here = *self.said.entry(place).or_insert(tag);
         if here != tag {
             return Err(format!(
@@ -289,4 +305,27 @@ impl Reference {
 fn tag_of(json: &str) -> Option<usize> {
     let digits = json.strip_prefix("{\"n\":")?;
     digits[..digits.find(|c: char| !c.is_ascii_digit())?].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use throng::base::Epoch;
+
+    use super::*;
+
+    #[test]
+    fn what_is_sent_after_an_answer_must_stand_behind_it_in_the_same_life_of_the_room() {
+        let mut reference = Reference::default();
+        let at = |epoch, offset| Position { epoch: Epoch(epoch), offset: Offset(offset) };
+        for client in 0..3 {
+            reference.posted(client, 7, "u", None, "{}", (true, true));
+        }
+        // Sent before anybody knew of anything: in whatever order.
+        assert_eq!((reference.acked(1, at(1, 2), false), reference.acked(0, at(1, 1), false)), (Ok(()), Ok(())));
+        reference.posted(3, 7, "u", None, "{}", (true, true));
+        assert!(reference.acked(3, at(1, 2), false).unwrap_err().contains("R8"));
+        reference.posted(4, 7, "u", None, "{}", (true, true));
+        assert_eq!(reference.acked(4, at(9, 1), false), Ok(()), "another epoch begins anew");
+        assert_eq!(reference.acked(2, at(1, 3), false), Ok(()));
+    }
 }

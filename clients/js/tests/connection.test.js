@@ -374,6 +374,32 @@ test("after a sleep the server is asked before it is thought dead", async () => 
   assert.equal(it.throng.state, "open");
 });
 
+test("when the network comes, goes or changes the server is asked at once, and once", async () => {
+  const { addEventListener } = globalThis;
+  const listeners = new Map();
+  globalThis.addEventListener = (type, run) => listeners.set(type, run);
+  const it = await connected();
+  globalThis.addEventListener = addEventListener;
+  await it.clock.advance(10);
+  listeners.get("offline")();
+  listeners.get("online")();
+  assert.equal(it.socket.of("ping").length, 1);
+  await it.clock.advance(10);
+  it.socket.reply("ping");
+  await it.clock.advance(5_000);
+  assert.equal(it.throng.state, "open");
+  listeners.get("online")();
+  assert.equal(it.socket.of("ping").length, 2);
+  await it.clock.advance(5_000);
+  assert.match(it.told("disconnect")[0].reason, /nothing was heard/);
+  // Then there is nobody to ask, and no use in waiting.
+  listeners.get("offline")();
+  assert.equal(it.sockets.length, 1);
+  listeners.get("online")();
+  await settle();
+  assert.equal(it.sockets.length, 2);
+});
+
 test("the interval is the server's", async () => {
   const it = world();
   it.throng.connect();

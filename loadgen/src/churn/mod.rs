@@ -1,7 +1,9 @@
 //! `throng-load churn`: connections come and go in rounds; whether everything the server held for them returns.
 //!
 //! Each round a fresh crowd with tokens and names of its own sits down in rooms, and leaves all at once: half with a
-//! close frame, half by a reset. Then the server must say itself that nobody is there, and its memory is read.
+//! close frame, half by a reset. With `--talk` everybody types, says one thing by a key and has read it before: rooms
+//! with logs, keys and read positions come and go too, and the promises are proved meanwhile. Then the server must say
+//! itself that nobody is there, and its memory is read.
 //! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
 
 pub(crate) mod scrape;
@@ -44,6 +46,12 @@ pub(crate) struct ChurnArgs {
     /// Whether joins subscribe to presence.
     #[arg(long, env = "THRONG_LOAD_PRESENCE", value_enum, default_value_t = Switch::Off)]
     pub(crate) presence: Switch,
+    /// Seconds of each round in which everybody types, says one thing by a key, and has read it. 0: nobody says anything.
+    #[arg(long, env = "THRONG_LOAD_TALK", default_value = "0", value_parser = crate::args::not_negative)]
+    pub(crate) talk: f64,
+    /// Rooms the server may keep for their logs when everybody has left: what it was told as `limits.idle_rooms_max`.
+    #[arg(long, env = "THRONG_LOAD_ROOMS_KEPT", default_value_t = 0)]
+    pub(crate) rooms_kept: u64,
     /// The server's HS256 secret.
     #[arg(long, env = "THRONG_LOAD_SECRET", hide_env_values = true)]
     pub(crate) secret: Option<String>,
@@ -79,6 +87,10 @@ struct Round {
     connections: u32,
     open_s: f64,
     tried_again: u64,
+    /// Messages said and heard, and faults of the proof.
+    said: u64,
+    heard: u64,
+    faults: u64,
     parted: Parted,
     /// From the last goodbye or reset until the server said that nobody was there.
     return_s: f64,
@@ -97,6 +109,9 @@ pub(crate) struct Churned {
     reasons: Vec<String>,
     memory_before: u64,
     before: Counts,
+    /// What may be kept for the logs of empty rooms: rooms, and members each of them has had.
+    rooms_kept: u64,
+    room_size: u64,
     connections: u64,
     rounds: Vec<Round>,
 }
@@ -134,6 +149,8 @@ pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
         reasons: Vec::new(),
         memory_before: churn.memory()?,
         before,
+        rooms_kept: args.rooms_kept,
+        room_size: u64::from(args.room_size),
         connections: 0,
         rounds: Vec::new(),
     };
@@ -156,9 +173,10 @@ impl ChurnArgs {
             connections,
             room_size: self.room_size,
             publishers: None,
-            rate: None,
-            duration: 1.0,
-            warmup: None,
+            // Everybody has one turn.
+            rate: (self.talk > 0.0).then(|| f64::from(connections) / self.talk),
+            duration: if self.talk > 0.0 { self.talk } else { 1.0 },
+            warmup: Some(0.0),
             hold: None,
             phase: Vec::new(),
             rest: 0.0,
@@ -168,6 +186,7 @@ impl ChurnArgs {
             // A room of one is a room.
             echo: Some(Switch::On),
             presence: self.presence,
+            by_keys: self.talk > 0.0,
             arrivals: Arrivals::Even,
             secret: self.secret.clone(),
             secret_file: self.secret_file.clone(),
@@ -230,6 +249,15 @@ impl Churn<'_> {
         let plan = Plan::new(self.args.round(connections))?;
         let mut crowd = Standing::open(Rc::new(plan))?;
         let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
+        let (mut said, mut heard, mut faults) = (0, 0, 0);
+        if self.args.talk > 0.0 {
+            let stage = crowd.plan().stages[0].clone();
+            for result in crowd.measure(&stage)?.results {
+                said += result.judgement.sent;
+                heard += result.judgement.received;
+                faults += result.judgement.faults.values().sum::<u64>();
+            }
+        }
         let memory_joined = self.memory()?;
         let parted = crowd.part()?;
         let parted_ns = sys::monotonic_ns();
@@ -238,7 +266,19 @@ impl Churn<'_> {
         let return_s = (sys::monotonic_ns() - parted_ns) as f64 / 1e9;
         sleep(&mut self.sleeper, (self.args.rest * 1e9) as u64)?;
         let memory_after = self.memory()?;
-        Ok(Round { connections, open_s, tried_again, parted, return_s, memory_joined, memory_after, counts })
+        Ok(Round {
+            connections,
+            open_s,
+            tried_again,
+            said,
+            heard,
+            faults,
+            parted,
+            return_s,
+            memory_joined,
+            memory_after,
+            counts,
+        })
     }
 
     /// Asks until all is as it was, or the settle time is over.
@@ -246,7 +286,7 @@ impl Churn<'_> {
         let until_ns = sys::monotonic_ns() + (self.args.settle * 1e9) as u64;
         loop {
             let counts = Counts::read(self.args.admin)?;
-            if counts.is_back(&self.before) || sys::monotonic_ns() >= until_ns {
+            if counts.is_back(&self.before, self.args.rooms_kept) || sys::monotonic_ns() >= until_ns {
                 return Ok(counts);
             }
             sleep(&mut self.sleeper, POLL_NS)?;
@@ -267,13 +307,18 @@ impl Churned {
             ("rows", counts.rows, 0),
             ("sockets", counts.sockets, before.sockets),
             ("rings", counts.rings, before.rings),
-            ("rooms", counts.rooms, before.rooms),
+            ("rooms", counts.rooms, before.rooms + self.rooms_kept),
+            ("keys of publishes", counts.keys, before.keys + counts.rooms * self.room_size),
+            ("read positions", counts.receipts, before.receipts + counts.rooms * self.room_size),
             ("completions that outgrew their queue", counts.overflows, before.overflows),
             ("completions for a slot's former owner", counts.stale, before.stale),
         ] {
             if now > first {
-                wrong(format!("{now} {what}, {first} before anybody came"));
+                wrong(format!("{now} {what}, at most {first} may be left"));
             }
+        }
+        if round.faults > 0 {
+            wrong(format!("{} faults while everybody talked: a message was lost, doubled or misplaced", round.faults));
         }
         if parted.answered < parted.goodbyes {
             wrong(format!("{} of {} goodbyes were answered", parted.answered, parted.goodbyes));
@@ -311,7 +356,7 @@ fn mib(bytes: u64) -> f64 {
 }
 
 impl Round {
-    const TITLES: &'static str = "round  connections   open s  again  goodbyes  answered    reset  back s  joined MiB   after MiB  rows  sockets  rings  rooms";
+    const TITLES: &'static str = "round  connections   open s  again     said      heard  goodbyes  answered    reset  back s  joined MiB   after MiB  rows  sockets  rings  rooms   keys  reads";
 }
 
 impl Display for Round {
@@ -319,10 +364,12 @@ impl Display for Round {
         let (parted, counts) = (&self.parted, &self.counts);
         write!(
             f,
-            "{:>12} {:>8.1} {:>6} {:>9} {:>9} {:>8} {:>7.1} {:>11.2} {:>11.2} {:>5} {:>8} {:>6} {:>6}",
+            "{:>12} {:>8.1} {:>6} {:>8} {:>10} {:>9} {:>9} {:>8} {:>7.1} {:>11.2} {:>11.2} {:>5} {:>8} {:>6} {:>6} {:>6} {:>6}",
             self.connections,
             self.open_s,
             self.tried_again,
+            self.said,
+            self.heard,
             parted.goodbyes,
             parted.answered,
             parted.reset,
@@ -332,7 +379,9 @@ impl Display for Round {
             counts.rows,
             counts.sockets,
             counts.rings,
-            counts.rooms
+            counts.rooms,
+            counts.keys,
+            counts.receipts
         )
     }
 }
@@ -362,7 +411,8 @@ impl Display for Churned {
 mod tests {
     use super::*;
 
-    const NONE: Counts = Counts { rows: 0, sockets: 0, rings: 1, rooms: 0, overflows: 0, stale: 0 };
+    const NONE: Counts =
+        Counts { rows: 0, sockets: 0, rings: 1, rooms: 0, keys: 0, receipts: 0, overflows: 0, stale: 0 };
 
     fn after(rounds: &[Round]) -> Churned {
         let mut churned = Churned {
@@ -370,6 +420,8 @@ mod tests {
             reasons: Vec::new(),
             memory_before: 4 << 20,
             before: NONE,
+            rooms_kept: 3,
+            room_size: 10,
             connections: 0,
             rounds: Vec::new(),
         };
@@ -383,11 +435,14 @@ mod tests {
             connections: 100,
             open_s: 0.1,
             tried_again: 0,
+            said: 100,
+            heard: 1_000,
+            faults: 0,
             parted: Parted { goodbyes: 50, answered: 50, reset: 50 },
             return_s: 0.1,
             memory_joined: 12 << 20,
             memory_after: 10 << 20,
-            counts: NONE,
+            counts: Counts { rooms: 3, keys: 30, receipts: 30, ..NONE },
         }
     }
 
@@ -405,7 +460,10 @@ mod tests {
             (Round { counts: Counts { rows: 1, ..NONE }, ..good() }, "rows"),
             (Round { counts: Counts { sockets: 1, ..NONE }, ..good() }, "sockets"),
             (Round { counts: Counts { rings: 2, ..NONE }, ..good() }, "rings"),
-            (Round { counts: Counts { rooms: 1, ..NONE }, ..good() }, "rooms"),
+            (Round { counts: Counts { rooms: 4, ..NONE }, ..good() }, "rooms"),
+            (Round { counts: Counts { rooms: 1, keys: 11, ..NONE }, ..good() }, "keys"),
+            (Round { counts: Counts { receipts: 1, ..NONE }, ..good() }, "read positions"),
+            (Round { faults: 2, ..good() }, "2 faults"),
             (Round { counts: Counts { overflows: 1, ..NONE }, ..good() }, "outgrew"),
             (Round { counts: Counts { stale: 1, ..NONE }, ..good() }, "former owner"),
             (Round { parted: Parted { goodbyes: 50, answered: 49, reset: 50 }, ..good() }, "49 of 50"),

@@ -4,6 +4,7 @@
 //! nothing is sent and everything that is owed is waited for, until it is there or nothing came for the settle time.
 
 use anyhow::Result;
+use throng::base::Offset;
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::payload::prove;
 
@@ -221,17 +222,31 @@ impl Worker {
         // With an id the copy does not come unless asked for; without one it comes unless declined.
         let echo = (rules.acks == rules.own_copy).then_some(rules.own_copy);
         let id = rules.acks.then(|| id_of(seq, intended_ns));
+        let key = self.crew.by_keys.then(|| format!("{seq:x}"));
         let value = self.payloads.write(&marker);
         let data = prove(self.encoding, value, 1).expect("a string is one complete, portable value");
+        let publish = CommandOut::Publish { room: &room, data, event: None, echo, key: key.as_deref() };
         self.envelope.clear();
-        write_command(
-            &mut self.envelope,
-            self.encoding,
-            id,
-            &CommandOut::Publish { room: &room, data, event: None, echo, key: None },
-        );
-        if let Err(error) = self.send_envelope(member) {
+        write_command(&mut self.envelope, self.encoding, id, &publish);
+        if self.crew.by_keys {
+            self.publish_in_company(member, &room);
+        } else if let Err(error) = self.send_envelope(member) {
             self.on_send_failed(member, &error);
+        }
+    }
+
+    /// Sends what the envelope holds as somebody at a keyboard does: typing before it, having read it after.
+    fn publish_in_company(&mut self, member: u32, room: &str) {
+        let publish = std::mem::take(&mut self.envelope);
+        let (mut typing, mut read) = (Vec::new(), Vec::new());
+        write_command(&mut typing, self.encoding, None, &CommandOut::Typing { room, on: true });
+        // The first message of a room is there by then, since it is at most this one.
+        write_command(&mut read, self.encoding, None, &CommandOut::Read { room, offset: Offset(1) });
+        for envelope in [typing, publish, read] {
+            self.envelope = envelope;
+            if let Err(error) = self.send_envelope(member) {
+                return self.on_send_failed(member, &error);
+            }
         }
     }
 

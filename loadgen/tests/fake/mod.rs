@@ -231,10 +231,10 @@ impl World {
             Command::Publish { room, data, echo, .. } => {
                 self.on_publish(connection, user, encoding, envelope.id, &room, data, echo, stream)
             }
+            // It has no answer, and nobody is told.
+            Command::Typing { .. } | Command::Read { .. } => Some(()),
             Command::Leave { .. }
             | Command::Presence { .. }
-            | Command::Typing { .. }
-            | Command::Read { .. }
             | Command::Unread { .. }
             | Command::Ping
             | Command::Hello { .. }

@@ -80,7 +80,7 @@ fn churn_and_siege_run() {
     // Somebody whose memory stays as it is.
     let mut sleeper = Command::new("sleep").arg("600").stdout(Stdio::null()).spawn().expect("sleeps");
     let output = throng_load(&format!(
-        "run churn --total 200 --at-once 40 --room-size 10 --rest 0 --settle 30 --server-pid {} --admin {admin} --url ws://{}/ws --secret-file {}",
+        "run churn --total 200 --at-once 40 --room-size 10 --talk 0.3 --rest 0 --settle 30 --server-pid {} --admin {admin} --url ws://{}/ws --secret-file {}",
         sleeper.id(),
         server.address,
         secret_file("churn"),
@@ -132,7 +132,7 @@ pub(crate) fn metrics() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let answer = "HTTP/1.1 200 OK\r\n\r\nthrong_connections 0\nthrong_sockets 0\nthrong_rings 1\nthrong_rooms 0\n\
-        throng_ring_overflows_total 0\nthrong_ring_stale_total 0\n# EOF\n";
+        throng_idempotency_keys 0\nthrong_receipts 0\nthrong_ring_overflows_total 0\nthrong_ring_stale_total 0\n# EOF\n";
     let serve = move || {
         for stream in listener.incoming() {
             let mut stream = stream.expect("accepts");

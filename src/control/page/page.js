@@ -51,7 +51,8 @@ function talk() {
   byId("another").textContent = `Come in as ${other} in another tab`;
   byId("another").href = `/?${new URLSearchParams({ user: other, room })}`;
 
-  const throng = new Throng({ token });
+  // A page that is loaded again goes on with its session: nobody sees it leave.
+  const throng = new Throng({ token, session: "page" });
   const seat = throng.join(room, { history: 50, presence: true });
   showState("connecting", "connecting…");
   throng.on("connect", ({ welcome }) => showState("open", `connected to ${welcome.node}`));
@@ -242,19 +243,29 @@ function toggleFrames() {
 }
 
 function showProblem(sentence) {
-  byId("problem").textContent = sentence;
-  byId("problem").hidden = false;
+  // It takes its place from the conversation, whose end is to be seen all the same.
+  following(byId("messages"), () => {
+    byId("problem").textContent = sentence;
+    byId("problem").hidden = false;
+  });
 }
 
 function hideProblem() {
   byId("problem").hidden = true;
 }
 
-/** Adds at the end, forgets the oldest, and follows only a reader who is at the end. */
+/** Adds at the end and forgets the oldest. */
 function append(list, row, rowsMax) {
+  following(list, () => {
+    list.append(row);
+    while (list.childElementCount > rowsMax) list.firstElementChild.remove();
+  });
+}
+
+/** Changes something, and follows only a reader who is at the end. */
+function following(list, change) {
   const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
-  list.append(row);
-  while (list.childElementCount > rowsMax) list.firstElementChild.remove();
+  change();
   if (follows) list.scrollTop = list.scrollHeight;
 }
 
