@@ -14,10 +14,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
+use crate::agent::Agent;
+use crate::dialect::Protocol;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
 use crate::schedule::Arrivals;
+use crate::shape::Sizes;
 use crate::slo::Slo;
 use crate::timeline::Second;
 pub(crate) use compare::{ReportArgs, command};
@@ -68,7 +71,12 @@ pub(crate) struct Asked {
     pub(crate) url: String,
     pub(crate) connections: u32,
     pub(crate) rooms: u32,
+    /// Of every room, or of the largest.
     pub(crate) room_size: u32,
+    #[serde(default)]
+    pub(crate) sizes: Sizes,
+    #[serde(default)]
+    pub(crate) guests: u32,
     pub(crate) publishers_per_room: u32,
     /// Over all phases, by their time.
     pub(crate) rate_per_s: f64,
@@ -76,6 +84,8 @@ pub(crate) struct Asked {
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
     pub(crate) payload_bytes: u32,
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
     pub(crate) encoding: Wire,
     pub(crate) arrivals: Arrivals,
     pub(crate) acks: bool,
@@ -215,6 +225,9 @@ pub(crate) struct Report {
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
+    /// Machines that others lent, one for each worker.
+    #[serde(default)]
+    pub(crate) agents: Vec<Agent>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
@@ -240,8 +253,14 @@ impl Report {
         host: Option<Host>,
         measured: &[Measured],
     ) -> Self {
-        let phases: Vec<PhaseReport> =
+        let mut phases: Vec<PhaseReport> =
             measured.iter().map(|phase| PhaseReport::new(&asked, &opened, memory, phase)).collect();
+        for at in 1..phases.len() {
+            let before = phases[at - 1].slow.is_none().then_some(phases[at - 1].latency.delivery.p99_ms);
+            if let Some(slow) = &mut phases[at].slow {
+                slow.p99_before_ms = before;
+            }
+        }
         let results: Vec<&PhaseResult> = measured.iter().flat_map(|phase| &phase.results).collect();
         let latency = LatencyReport::merge(&results);
         let mut proof = Proof::merge(asked.hold, &results);
@@ -278,6 +297,7 @@ impl Report {
             server,
             host,
             limit,
+            agents: Vec::new(),
             timeline: Vec::new(),
         }
     }
