@@ -752,7 +752,7 @@ export class Throng extends Emitter {
         if (this.#link === link) for (const room of without) room.enterAgain();
         return;
       }
-      if (error.code === "busy" || error.code === "timeout") again(error);
+      if (error.code === "busy" || error.code === "too_often" || error.code === "timeout") again(error);
       else this.emit("error", error);
     });
   }

@@ -273,6 +273,9 @@ pub(crate) struct BisectArgs {
     /// Percent of the peak's deliveries that must be kept when twice the peak is offered.
     #[arg(long, env = "THRONG_LOAD_KEEP", default_value = "90", value_parser = not_negative)]
     pub(crate) keep: f64,
+    /// How often a probe is tried again that did not hold while the host kept more than 1 % of all cores for others.
+    #[arg(long, env = "THRONG_LOAD_AGAIN", default_value_t = 0)]
+    pub(crate) again: u32,
 }
 
 /// A list of cores.

@@ -219,6 +219,7 @@ impl Standing {
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
+        report.calm = self.timeline.calm();
         Ok(report)
     }
 

@@ -27,6 +27,10 @@ impl Latencies {
         self.0.saturating_record(ns / 1_000);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all histograms here have the same range");
     }

@@ -15,6 +15,7 @@ mod agent;
 mod args;
 mod beside;
 mod bisect;
+mod calm;
 mod churn;
 mod company;
 mod coordinator;

@@ -47,6 +47,8 @@ pub(crate) struct Siege {
     pub(crate) seconds: f64,
     /// Slow connections begun, again and again.
     pub(crate) slow_begun: u64,
+    /// Bytes they sent: one a second each, but for those whose connection is just being made.
+    pub(crate) slow_bytes: u64,
     /// Those of them open at the end.
     pub(crate) slow_open: u64,
     pub(crate) bombs_thrown: u64,
@@ -108,16 +110,21 @@ impl Camp {
         // Nothing is registered: it is what waits between two rounds.
         let mut clock = Epoll::new(1)?;
         let (started_ns, duration_ns) = (sys::monotonic_ns(), (args.duration * 1e9) as u64);
+        let mut next_round = 0;
         loop {
             let now_ns = sys::monotonic_ns() - started_ns;
             if now_ns >= duration_ns {
                 break;
             }
-            // A tenth of the slow each round: every one has its turn once a second.
+            // Some of the slow each round, so that every one has its turn once a second; rounds that were missed are made
+            // up for, but never more than all at once.
             let round = (now_ns / ROUND_NS) as usize;
-            for index in (round % ROUNDS..self.slow.len()).step_by(ROUNDS) {
-                self.trickle(index);
+            for missed in next_round.max((round + 1).saturating_sub(ROUNDS))..=round {
+                for index in (missed % ROUNDS..self.slow.len()).step_by(ROUNDS) {
+                    self.trickle(index);
+                }
             }
+            next_round = round + 1;
             let due = (u128::from(args.bombs) * u128::from(now_ns) / u128::from(duration_ns)) as u64;
             while self.siege.bombs_thrown < due && self.bombs.len() < BOMBS_AT_ONCE {
                 match connect(self.server) {
@@ -147,6 +154,7 @@ impl Camp {
         };
         let sent = besieger.answer.is_empty().then(|| besieger.stream.write(&SLOW_HEAD[besieger.left..][..1]));
         if matches!(sent, Some(Ok(1))) {
+            self.siege.slow_bytes += 1;
             besieger.left = (besieger.left + 1).min(SLOW_HEAD.len() - 1);
         }
         if hear(besieger, &mut self.buffer) {
@@ -198,7 +206,8 @@ impl Siege {
 impl Display for Siege {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "siege        {} s", self.seconds)?;
-        writeln!(f, "  slow       {} begun, {} open at the end", self.slow_begun, self.slow_open)?;
+        let Self { slow_begun, slow_bytes, slow_open, .. } = self;
+        writeln!(f, "  slow       {slow_begun} begun, {slow_bytes} bytes sent, {slow_open} open at the end")?;
         writeln!(f, "  bombs      {} thrown, {} MiB sent", self.bombs_thrown, self.bomb_bytes >> 20)?;
         write!(
             f,
@@ -249,8 +258,11 @@ fn bomb() -> Vec<u8> {
 /// Sent a byte a second; it lasts longer than any patience.
 const SLOW_HEAD: &[u8] =
     b"GET /ws HTTP/1.1\r\nHost: throng\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-const ROUND_NS: u64 = 100_000_000;
-const ROUNDS: usize = 10;
+/// Short, so that the attack is as even as that of many hosts: in bursts of a tenth of a second they would only show how
+/// long one process can keep a core.
+const ROUND_NS: u64 = 5_000_000;
+/// A second of them.
+const ROUNDS: usize = 200;
 const BOMBS_AT_ONCE: usize = 256;
 const ANSWER_BYTES_KEPT: usize = 64;
 

@@ -1,12 +1,13 @@
 //! A run second by second: what the workers said of each, merged, and what was seen of the server beside it.
 //!
 //! Promises: a second is closed when every worker has gone beyond it, so that none is counted twice or left out; only
-//! open seconds keep their histograms, however long the run.
+//! open seconds keep their histograms, and all calm ones together one, however long the run.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calm::{Calm, CalmSeconds};
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Interval, Progress};
 
@@ -31,6 +32,9 @@ pub(crate) struct Second {
     /// Cores used by all workers together, and by the busiest one (waiting for a core included).
     pub(crate) generator_cores: f64,
     pub(crate) busiest_worker: f64,
+    /// Share of all cores' time that the host of this virtual machine kept for others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) stolen: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) server: Option<ServerSecond>,
 }
@@ -66,6 +70,7 @@ pub(crate) struct Timeline {
     /// By worker: what it last said, and of which second.
     workers: Vec<(u64, Progress)>,
     server: BTreeMap<u64, ServerSecond>,
+    calm: CalmSeconds,
 }
 
 impl Timeline {
@@ -75,6 +80,7 @@ impl Timeline {
             open: BTreeMap::new(),
             workers: vec![(0, Progress::default()); workers],
             server: BTreeMap::new(),
+            calm: CalmSeconds::new(),
         }
     }
 
@@ -102,6 +108,11 @@ impl Timeline {
     /// What was seen of the server in `second`.
     pub(crate) fn take_server(&mut self, second: u64, seen: ServerSecond) {
         self.server.insert(second, seen);
+    }
+
+    /// What the host kept for others in `second`.
+    pub(crate) fn take_stolen(&mut self, second: u64, share: f64) {
+        self.calm.note(second, share);
     }
 
     /// What `/metrics` said in `second`.
@@ -145,10 +156,19 @@ impl Timeline {
         seconds
     }
 
+    /// What was heard since the last call in the seconds in which the host took nothing; to be asked after
+    /// [`Self::seconds`].
+    pub(crate) fn calm(&mut self) -> Option<Calm> {
+        std::mem::replace(&mut self.calm, CalmSeconds::new()).found()
+    }
+
     /// Closes all seconds before `beyond`.
     fn close(&mut self, beyond: u64) {
         while let Some(first) = self.open.first_entry().filter(|first| *first.key() < beyond) {
-            let mut second = first.remove().closed();
+            let gathered = first.remove();
+            self.calm.take(gathered.sums.second, &gathered.delivery);
+            let mut second = gathered.closed();
+            second.stolen = self.calm.stolen(second.second);
             second.open = self.totals().open;
             second.span_s = self.closed.last().map_or(1, |last| second.second - last.second);
             self.closed.push(second);

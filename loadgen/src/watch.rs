@@ -1,4 +1,5 @@
-//! The server under test, second by second: its threads' CPU time, and what its `/metrics` says.
+//! The server under test and the host, second by second: its threads' CPU time, what its `/metrics` says, and what the host
+//! of this virtual machine kept for others.
 //!
 //! Promises: asking a server that is slow to answer never delays the run: a thread of its own asks and waits.
 
@@ -10,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::churn::scrape;
 use crate::edges::between;
-use crate::proc::Process;
+use crate::proc::{HostTicks, Process, host_ticks};
 use crate::sys;
 use crate::timeline::{ServerSecond, Timeline};
 
@@ -34,6 +35,8 @@ pub(crate) struct Watch {
     process: Option<Process>,
     /// CPU and threads at the last look, and when that was.
     last: Option<(u64, u64, BTreeMap<String, u64>)>,
+    /// The host's clock at the last look, and the second that ended there.
+    host: Option<(u64, HostTicks)>,
     scraped: Option<Receiver<(u64, BTreeMap<String, f64>)>>,
     counters: BTreeMap<String, f64>,
 }
@@ -42,12 +45,13 @@ impl Watch {
     /// `origin_ns` is the run's zero of the monotonic clock.
     pub(crate) fn new(process: Option<Process>, admin: Option<SocketAddr>, origin_ns: u64) -> Result<Self> {
         let scraped = admin.map(|admin| start(admin, origin_ns)).transpose()?;
-        Ok(Self { process, last: None, scraped, counters: BTreeMap::new() })
+        Ok(Self { process, last: None, host: None, scraped, counters: BTreeMap::new() })
     }
 
     /// Notes what passed since the last look as part of the second that ends at `now_ns`.
     pub(crate) fn look(&mut self, now_ns: u64, timeline: &mut Timeline) {
         let second = (now_ns / SECOND_NS).saturating_sub(1);
+        self.look_at_host(second, timeline);
         if let Some(process) = self.process
             && let Some(cpu_ns) = process.cpu_ns()
         {
@@ -67,6 +71,19 @@ impl Watch {
         let scrapes: Vec<_> = self.scraped.iter().flat_map(Receiver::try_iter).collect();
         for (at_ns, values) in scrapes {
             timeline.take_metrics((at_ns / SECOND_NS).saturating_sub(1), self.grown(values));
+        }
+    }
+
+    /// Seconds that went by unseen stay unknown.
+    fn look_at_host(&mut self, second: u64, timeline: &mut Timeline) {
+        let Some(ticks) = host_ticks() else { return };
+        let before = self.host.replace((second, ticks));
+        if let Some((last, before)) = before
+            && last + 1 == second
+            && ticks.all > before.all
+        {
+            let stolen = ticks.stolen.saturating_sub(before.stolen) as f64 / (ticks.all - before.all) as f64;
+            timeline.take_stolen(second, stolen);
         }
     }
 
@@ -133,7 +150,7 @@ mod tests {
                  throng_refusals_total{{code=\"too_long\"}} 1\nthrong_connections 7\nthrong_connections_max 9\n# EOF\n"
             )
         };
-        let mut watch = Watch { process: None, last: None, scraped: None, counters: BTreeMap::new() };
+        let mut watch = Watch { process: None, last: None, host: None, scraped: None, counters: BTreeMap::new() };
         let first = watch.grown(parse(&text(4)));
         assert_eq!(
             first,

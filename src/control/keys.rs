@@ -1,7 +1,11 @@
 //! Who may use the API: keys, of which the server knows only the hashes, and how often one may guess.
 //!
-//! Promises: no key is kept or printed; every known hash is compared, in constant time, whichever fits; an address that
-//! guesses is asked to wait, in a table that cannot grow. Must never say what was wrong with a key.
+//! Promises: no key is kept or printed; every known hash is compared, in constant time, whichever fits; the right key is
+//! let in whoever else guesses at the same address; wrong ones are answered at a bounded rate, in a table that cannot
+//! grow. Must never say what was wrong with a key.
+//!
+//! What keeps guessing pointless is the key, not the rate: `throng api-key new` draws 256 bits, and what is shorter than
+//! [`TEXT_BYTES_MIN`] is no key even if its hash is listed. So the right one need not wait behind the wrong ones.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -94,8 +98,12 @@ impl NewKey {
     }
 }
 
-/// Finds the key whose hash this text has. Looks at all of them, whichever fits.
+/// Finds the key whose hash this text has. Looks at all of them, whichever fits. What could be guessed (too short) or
+/// would cost more than it may (too long) is none.
 pub(super) fn find<'a>(keys: &'a [ApiKey], text: &str) -> Option<&'a ApiKey> {
+    if !(TEXT_BYTES_MIN..=TEXT_BYTES_MAX).contains(&text.len()) {
+        return None;
+    }
     let hash = digest(&SHA256, text.as_bytes());
     let mut found = None;
     for key in keys {
@@ -127,15 +135,13 @@ impl Tries {
 }
 
 impl Guesses {
-    /// Whether this address may try a key now. While it may not, not even the right one is looked at.
-    pub(super) fn may_try(&self, address: IpAddr, now: Instant) -> bool {
-        self.by_address.get(&counted_as(address)).is_none_or(|tries| tries.left_at(now) < BURST)
-    }
-
-    /// It was the wrong one.
-    pub(super) fn wrong(&mut self, address: IpAddr, now: Instant) {
+    /// A wrong key came from this address. False: it has sent too many, this one is not counted any more.
+    pub(super) fn note_wrong(&mut self, address: IpAddr, now: Instant) -> bool {
         let address = counted_as(address);
         let spent = self.by_address.get(&address).map_or(0, |tries| tries.left_at(now));
+        if spent >= BURST {
+            return false;
+        }
         if self.by_address.len() >= ADDRESSES_MAX && !self.by_address.contains_key(&address) {
             self.by_address.retain(|_, tries| tries.left_at(now) > 0);
             if self.by_address.len() >= ADDRESSES_MAX {
@@ -146,6 +152,7 @@ impl Guesses {
             }
         }
         self.by_address.insert(address, Tries { spent: spent + 1, since: now });
+        true
     }
 }
 
@@ -161,6 +168,10 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 const NAME_BYTES_MAX: usize = 64;
+/// Of 32 bytes drawn from 64 characters nobody guesses one in a lifetime of tries, however many come in a second.
+pub(super) const TEXT_BYTES_MIN: usize = 32;
+/// A hash over this costs about a microsecond.
+const TEXT_BYTES_MAX: usize = 512;
 /// Wrong keys an address may send at once.
 const BURST: u32 = 10;
 const ADDRESSES_MAX: usize = 1_024;
@@ -185,6 +196,9 @@ mod tests {
             assert!(find(&keys, wrong).is_none(), "{wrong}");
         }
         assert_eq!(format!("{keys:?}"), "[ApiKey(backend), ApiKey(ops)]");
+        let short = NewKey::of("a".repeat(TEXT_BYTES_MIN - 1));
+        let listed = [ApiKey::new("weak", &short.sha256).unwrap()];
+        assert!(find(&listed, &short.text).is_none(), "what could be guessed is no key, whatever is listed");
         // FIPS 180-2, B.1.
         assert_eq!(
             NewKey::of("abc".to_owned()).sha256,
@@ -213,19 +227,17 @@ mod tests {
         let (mut guesses, now) = (Guesses::default(), Instant::now());
         let (bad, good) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for _ in 0..BURST {
-            assert!(guesses.may_try(bad, now));
-            guesses.wrong(bad, now);
+            assert!(guesses.note_wrong(bad, now));
         }
-        assert!(!guesses.may_try(bad, now) && guesses.may_try(good, now));
+        assert!(!guesses.note_wrong(bad, now) && guesses.note_wrong(good, now));
         let later = now + Duration::from_secs(1);
-        assert!(guesses.may_try(bad, later), "one a second");
-        guesses.wrong(bad, later);
-        assert!(!guesses.may_try(bad, later));
+        assert!(guesses.note_wrong(bad, later), "one a second");
+        assert!(!guesses.note_wrong(bad, later));
         let of_one_net = |n: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
-        (0..).map(of_one_net).take(10).for_each(|address| guesses.wrong(address, later));
-        assert!(!guesses.may_try(of_one_net(99), later), "a /64 is one");
+        assert!((0..).map(of_one_net).take(10).all(|address| guesses.note_wrong(address, later)));
+        assert!(!guesses.note_wrong(of_one_net(99), later), "a /64 is one");
         for n in 0..5_000_u32 {
-            guesses.wrong(IpAddr::from(n.to_be_bytes()), later);
+            guesses.note_wrong(IpAddr::from(n.to_be_bytes()), later);
         }
         assert!(guesses.by_address.len() <= ADDRESSES_MAX);
     }

@@ -16,7 +16,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// of a limit: those that the client's own request, token or leaving brought about.
 const CLOSES: &[(CloseReason, &str)] = &[
     (CloseReason::TooBig, "limits.message_bytes_max, limits.fragments_max, limits.hello_bytes_max"),
-    (CloseReason::Busy, "limits.grant_sets_max"),
     (CloseReason::Slow, "limits.no_progress_ms"),
     (CloseReason::Silent, "limits.dead_after_ms"),
     (CloseReason::UserFull, "limits.connections_per_user_max"),
@@ -42,6 +41,7 @@ const COUNTS: &[(&str, &str)] = &[
     ("throng_readers_fell_behind", "limits.outbox_soft_bytes_max"),
     ("throng_gaps", "limits.log_messages_max, limits.log_bytes_max, limits.logs_bytes_max"),
     ("throng_rates_uncounted", "limits.rate_keys_max"),
+    ("throng_grant_sets_full", "limits.grant_sets_max"),
     ("throng_revocations_full", "limits.revocations_max"),
     ("throng_away_full", "limits.away_max"),
     ("throng_sessions_forgotten", "limits.sessions_kept_max, limits.sessions_kept_bytes_max"),

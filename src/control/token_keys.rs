@@ -42,7 +42,7 @@ impl KeyRing {
     pub fn verifier(&self, limits: &Limits) -> TokenVerifier {
         let (keys, left_out) = self.fixed.joined_by(&self.fetched);
         for why in left_out {
-            tracing::warn!(why, "a fetched key was left out");
+            tracing::warn!(%why, "a fetched key was left out: keys from files go first");
         }
         let verifier = TokenVerifier::new(keys, self.rules.clone(), limits);
         if self.fetches { verifier.with_keys_to_come() } else { verifier }
@@ -92,11 +92,7 @@ fn load_one(file: &KeyFile, loaded: &mut Loaded) -> Result<(), String> {
             return Err("this is a JWK set: its keys say themselves what they are named and for".to_owned());
         }
         let jwks = Jwks::read(&bytes, JwksFrom::File, file.issuer.as_deref()).map_err(|bad| bad.to_string())?;
-        let (keys, twice) = loaded.keys.joined_by(&jwks.keys);
-        if let Some(why) = twice.into_iter().next() {
-            return Err(why);
-        }
-        loaded.keys = keys;
+        loaded.keys.add_all(&jwks.keys).map_err(|bad| bad.to_string())?;
         let left_out = jwks.left_out.into_iter().map(|why| format!("{}: {why}", file.path.display()));
         loaded.left_out.extend(left_out);
         return Ok(());

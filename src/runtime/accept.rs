@@ -83,8 +83,10 @@ pub fn is_shared(listener: &TcpListener) -> io::Result<bool> {
 pub struct DoorTotals {
     /// Connections that were seated.
     pub accepted: u64,
-    /// Answered 503: no row, no room for it in the engine, or too many handshakes under way.
+    /// Answered 503: no row, or no room for it in the engine.
     pub refused_full: u64,
+    /// Answered 503: too many handshakes under way.
+    pub refused_handshakes: u64,
     /// Answered 429: too many connections or handshakes from one address.
     pub refused_address: u64,
     /// Answered 503 by means of the reserve: no descriptor.
@@ -216,6 +218,7 @@ impl Door {
             Err((socket, reason)) => {
                 match reason.http_status() {
                     Some(429) => self.totals.refused_address += 1,
+                    Some(_) | None if reason == CloseReason::HandshakesFull => self.totals.refused_handshakes += 1,
                     Some(_) | None => self.totals.refused_full += 1,
                 }
                 tracing::debug!(%peer, reason = reason.name(), "refused at the door");

@@ -1,7 +1,7 @@
 //! The turn of a shard: what happened goes in, what it wants done is done.
 //!
 //! ```text
-//!  leave?, notices, tick? → accept → events → read → mail → asks → end of turn → write until nothing is due
+//!  leave?, notices, tick? → accept → events → read → mail → asks → end of turn → write a batch of what is due
 //!  → close, hand over → post → sleep?
 //! ```
 //!
@@ -233,7 +233,7 @@ impl Pump {
         self.take_mail(now);
         self.shard.end_turn(now);
         self.shard.handle(now, Input::Stop);
-        self.write(now);
+        while self.write(now) {}
         self.carry_out();
         self.sockets.submit();
         // No tick comes any more, and what was counted since the last one is asked for after the end, too.
@@ -351,24 +351,25 @@ impl Pump {
         taken > 0
     }
 
+    /// One batch: what comes in meanwhile is taken in before the next one, so that rooms that wait for their turn are
+    /// written more at once.
     fn write(&mut self, now: Now) -> bool {
-        let mut busy = false;
-        while self.shard.fill_batch(now, &mut self.batch) {
-            busy = true;
-            self.fates.clear();
-            self.sockets.write(self.batch.arena(), self.batch.writes(), &mut self.fates);
-            self.counts.writes += self.batch.writes().len() as u64;
-            self.counts.written_bytes += self.batch.writes().iter().map(|write| u64::from(write.len)).sum::<u64>();
-            for (_, fate) in &self.fates {
-                match fate {
-                    Fate::Stalled { .. } => self.counts.stalled += 1,
-                    Fate::Broken => self.counts.broken += 1,
-                }
-            }
-            // Later than the turn began: what the writing itself took is part of how long messages wait.
-            self.shard.finish_batch(self.clock.now(), &mut self.batch, &self.fates);
+        if !self.shard.fill_batch(now, &mut self.batch) {
+            return false;
         }
-        busy
+        self.fates.clear();
+        self.sockets.write(self.batch.arena(), self.batch.writes(), &mut self.fates);
+        self.counts.writes += self.batch.writes().len() as u64;
+        self.counts.written_bytes += self.batch.writes().iter().map(|write| u64::from(write.len)).sum::<u64>();
+        for (_, fate) in &self.fates {
+            match fate {
+                Fate::Stalled { .. } => self.counts.stalled += 1,
+                Fate::Broken => self.counts.broken += 1,
+            }
+        }
+        // Later than the turn began: what the writing itself took is part of how long messages wait.
+        self.shard.finish_batch(self.clock.now(), &mut self.batch, &self.fates);
+        true
     }
 
     fn carry_out(&mut self) -> bool {
@@ -483,7 +484,7 @@ impl Pump {
         (counts.overflows, counts.rearmed, counts.stale) = (sockets.overflows, sockets.rearmed, sockets.stale);
         (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
         (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
-        counts.refused_address = door.refused_address;
+        (counts.refused_address, counts.refused_handshakes) = (door.refused_address, door.refused_handshakes);
         counts.inbox_parcels = self.mailbox.waiting() as u64;
         self.shared.store(counts, &self.times, &self.shard);
     }
@@ -491,8 +492,8 @@ impl Pump {
 
 /// Two rounds of 64: a rush of connections must not keep those who are seated waiting.
 const ACCEPTS_PER_TURN: usize = 128;
-/// At 8 KiB each at most 4 MiB a turn.
-const READS_PER_TURN: usize = 512;
+/// At 8 KiB each at most 8 MiB a turn.
+const READS_PER_TURN: usize = 1_024;
 const PARCELS_PER_TURN: u64 = 64;
 /// Each may be a thousand messages.
 const ASKS_PER_TURN: usize = 16;

@@ -100,7 +100,7 @@ impl RingSockets {
         adopted.map_err(|error| (socket, error))
     }
 
-    /// Lets the rings say what happened. Some 80 events a ring at most; the rest stays for the next turn.
+    /// Lets the rings say what happened. Some 1,280 events a ring at most; the rest stays for the next turn.
     pub fn turn(&mut self) {
         self.first = if self.first + 1 < self.rings.len() { self.first + 1 } else { 0 };
         let (before, after) = self.rings.split_at_mut(self.first);
@@ -266,5 +266,6 @@ const SUBMISSIONS: u32 = 512;
 const COMPLETIONS: u32 = 4_096;
 /// 16 × 8 KiB = 128 KiB a shard. With 64 of them 19,000 connections on two shards would pay 41 bytes each for nothing but this.
 const READ_PIECES: usize = 16;
-/// An enter runs about 20 deferred events; four of them keep a busy ring from starving its neighbours.
-const ENTERS_PER_TURN: u32 = 4;
+/// An enter runs about 20 deferred events. Fewer than come in while a full batch is written would let them pile up: 64 enters
+/// are as many events as a turn reads.
+const ENTERS_PER_TURN: u32 = 64;

@@ -71,6 +71,7 @@ counters! {
     gauge inbox_parcels "throng_inbox_parcels" "Parcels of mail waiting in the inboxes of shards",
     total accepted "throng_io_accepted" "Connections taken in and given a place",
     total refused_full "throng_io_refused_full" "Connections answered 503 for want of a place",
+    total refused_handshakes "throng_io_refused_handshakes" "Connections answered 503 because too many handshakes were under way",
     total refused_address "throng_io_refused_address" "Connections answered 429 because of how many come from their address",
     total refused_no_files "throng_io_refused_no_files" "Connections answered 503 for want of a descriptor",
     total accept_failed "throng_io_accept_failed" "Other failures of accept",

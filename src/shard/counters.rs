@@ -65,6 +65,7 @@ counts! {
     BudgetSpent "throng_send_budget_spent" "Of the send budgets of all ticks so far, what was spent",
     BudgetExhausted "throng_send_budget_exhausted" "Ticks whose send budget was spent before they ended",
     RoomsForgotten "throng_rooms_forgotten" "Empty rooms whose log was given up",
+    GrantSetsFull "throng_grant_sets_full" "Tokens not taken because a shard holds as many different sets of grants as it may",
     Refreshes "throng_token_refreshes" "Tokens replaced by a newer one on an open connection",
     RatesUncounted "throng_rates_uncounted" "What passed uncounted because the table of rates was full",
     Unseated "throng_seats_taken" "Seats taken because the token, or the default grants, do not grant the room any more",

@@ -9,6 +9,7 @@ use crate::wire::{
     write_event, write_refusal,
 };
 
+use super::grants::GRANTS_FULL;
 use super::row::{Flags, Stage};
 use super::{Count, Effect, Shard, seconds};
 
@@ -141,15 +142,18 @@ impl Shard {
             return;
         }
         let grants = match self.can_tell_of(&verified.identity) {
-            true => self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_max),
-            false => None,
+            true => self.keep_grants(&verified).ok_or(GRANTS_FULL),
+            false => Err(CloseReason::Busy.message()),
         };
-        let Some(grants) = grants else {
-            match upgrade {
-                Some(_) => self.turn_away(now, conn, CloseReason::Busy, CloseReason::Busy.message()),
-                None => self.fail(now, conn, CloseReason::Busy),
+        let grants = match grants {
+            Ok(grants) => grants,
+            Err(sentence) => {
+                match upgrade {
+                    Some(_) => self.turn_away(now, conn, CloseReason::Busy, sentence),
+                    None => self.fail_with(now, conn, CloseReason::Busy, sentence),
+                }
+                return;
             }
-            return;
         };
         let expires_mono_s = self.token_end(now, &verified);
         self.note_mark(conn.index(), &verified);

@@ -5,8 +5,13 @@
 //!
 //! An eager room that was written less than a tick ago rests until a tick has passed, unless there is budget to spare: so
 //! busy rooms are written once a tick each, but not all at the tick.
+//!
+//! Past the peak a room waits for its turn while more is said in it, and is then written all of that at once: so the same
+//! number of writes carries more. What has been due since before the last tick is written whatever it costs; where that
+//! is not enough, and a room has been due for [`TICKS_DUE_MAX`] ticks, no input is taken until it is written.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::base::{ConnKey, Delivery, Form, Now, Offset};
 
@@ -23,17 +28,22 @@ const BATCH_WRITES_MAX: usize = 2_048;
 const BATCH_BYTES_SOFT: usize = 256 << 10;
 /// Samples of latency taken from one batch.
 const SAMPLES_PER_BATCH: usize = 1_024;
+/// A room is due for so many ticks at most before input has to wait.
+const TICKS_DUE_MAX: u32 = 2;
 /// Readers of one room served before it is another room's turn.
 const SEATS_PER_VISIT: u32 = 512;
 
 /// Queues of what has something to write, and this tick's budget.
 #[derive(Default, Debug)]
 pub(crate) struct FlushQueues {
-    due_rooms: VecDeque<u32>,
+    /// With the tick in which they became due.
+    due_rooms: VecDeque<(u32, u32)>,
+    /// Ticks so far.
+    tick: u32,
     due_conns: VecDeque<ConnKey>,
     late_rooms: Vec<u32>,
-    /// Eager rooms that rest, and until when on the monotonic clock, in ms; in the order of their ends.
-    resting_rooms: VecDeque<(u64, u32)>,
+    /// Eager rooms that rest, and until when on the monotonic clock, in ms; the first to end is the greatest.
+    resting_rooms: BinaryHeap<Reverse<(u64, u32)>>,
     /// The time of the last call, in ms of the monotonic clock.
     now_ms: u64,
     /// When the tick came.
@@ -49,8 +59,6 @@ pub(crate) struct FlushQueues {
     /// Writes asked for since the tick.
     spent: u32,
     batch: u16,
-    /// A tick came and what was due at the one before is not written yet.
-    overdue: bool,
     /// When the oldest message of each room whose sweep the running batch ends was accepted; a sample, bounded.
     written: Vec<u64>,
     /// The frame ends of the room being visited, by form; kept for their memory.
@@ -84,8 +92,14 @@ enum Visit {
 }
 
 impl FlushQueues {
+    /// Rooms have been due for so long that nothing else may be begun.
     pub(super) fn is_overdue(&self) -> bool {
-        self.overdue
+        self.ticks_due() >= TICKS_DUE_MAX
+    }
+
+    /// Ticks since the room that is next became due.
+    fn ticks_due(&self) -> u32 {
+        self.due_rooms.front().map_or(0, |(_, since)| self.tick.wrapping_sub(*since))
     }
 
     pub(super) fn has_due(&self) -> bool {
@@ -104,7 +118,7 @@ impl FlushQueues {
 
     /// When the first room that rests has rested enough, in ms of the monotonic clock.
     pub(super) fn rested_mono_ms(&self) -> Option<u64> {
-        self.resting_rooms.front().map(|(rested_ms, _)| *rested_ms)
+        self.resting_rooms.peek().map(|Reverse((rested_ms, _))| *rested_ms)
     }
 
     pub(super) fn batch(&self) -> u16 {
@@ -129,17 +143,16 @@ impl Shard {
                     self.flush.due_conns.push_front(conn);
                     break;
                 }
-            } else if let Some(room) = self.flush.due_rooms.pop_front() {
+            } else if let Some((room, since)) = self.flush.due_rooms.pop_front() {
                 match self.visit_room(room, batch) {
                     Visit::Done => {}
-                    Visit::Again => self.flush.due_rooms.push_back(room),
+                    Visit::Again => self.flush.due_rooms.push_back((room, since)),
                     Visit::BatchFull => {
-                        self.flush.due_rooms.push_front(room);
+                        self.flush.due_rooms.push_front((room, since));
                         break;
                     }
                 }
             } else {
-                self.flush.overdue = false;
                 break;
             }
         }
@@ -200,9 +213,7 @@ impl Shard {
         match flush {
             Flush::Tick => self.flush.late_rooms.push(at),
             Flush::Eager if now_ms < rested_ms && !self.may_write_again() => {
-                // In the order of their ends, also when the tick's length has changed meanwhile.
-                let last_ms = self.flush.resting_rooms.back().map_or(0, |(rested_ms, _)| *rested_ms);
-                self.flush.resting_rooms.push_back((rested_ms.max(last_ms), at));
+                self.flush.resting_rooms.push(Reverse((rested_ms, at)));
             }
             Flush::Eager => self.hurry_room(at),
         }
@@ -211,7 +222,7 @@ impl Shard {
     /// At once, if the budget allows.
     fn hurry_room(&mut self, at: u32) {
         if self.may_hurry() {
-            self.flush.due_rooms.push_back(at);
+            self.flush.due_rooms.push_back((at, self.flush.tick));
         } else {
             self.flush.late_rooms.push(at);
         }
@@ -219,10 +230,10 @@ impl Shard {
 
     /// Rooms that have rested for a tick are written again.
     fn wake_rested(&mut self) {
-        while let Some((rested_ms, at)) = self.flush.resting_rooms.front().copied()
+        while let Some(Reverse((rested_ms, at))) = self.flush.resting_rooms.peek().copied()
             && rested_ms <= self.flush.now_ms
         {
-            self.flush.resting_rooms.pop_front();
+            self.flush.resting_rooms.pop();
             self.hurry_room(at);
         }
     }
@@ -230,7 +241,7 @@ impl Shard {
     /// Nothing waits any more: the server stops.
     pub(super) fn flush_all(&mut self) {
         let resting = std::mem::take(&mut self.flush.resting_rooms);
-        self.flush.late_rooms.extend(resting.into_iter().map(|(_, at)| at));
+        self.flush.late_rooms.extend(resting.into_iter().map(|Reverse((_, at))| at));
         self.flush_tick();
     }
 
@@ -252,16 +263,15 @@ impl Shard {
     /// A new tick: its budget, and everything that waited for it.
     pub(super) fn flush_tick(&mut self) {
         let flush = &mut self.flush;
-        flush.overdue = flush.has_due();
-        if flush.overdue {
-            self.counters.add(Count::TicksStretched, 1);
-        }
+        self.counters.add(Count::TicksStretched, u64::from(flush.has_due()));
+        flush.tick = flush.tick.wrapping_add(1);
         flush.tick_mono_ms = flush.now_ms;
         let spent = std::mem::take(&mut flush.spent);
         self.counters.add(Count::BudgetSpent, u64::from(spent));
         self.counters.add(Count::BudgetExhausted, u64::from(spent >= self.config.rules.limits.sends_per_tick));
         flush.due_conns.extend(flush.late_conns.drain(..));
-        flush.due_rooms.extend(flush.late_rooms.drain(..));
+        let tick = flush.tick;
+        flush.due_rooms.extend(flush.late_rooms.drain(..).map(|at| (at, tick)));
         flush.late_conns.shrink_to(64);
         flush.late_rooms.shrink_to(64);
         flush.resting_rooms.shrink_to(64);
@@ -271,9 +281,9 @@ impl Shard {
         }
     }
 
-    /// What is past its tick is written whatever it costs: no input is taken meanwhile.
+    /// What is past its tick is written whatever it costs.
     pub(super) fn may_write(&self) -> bool {
-        self.flush.overdue || self.flush.spent < self.config.rules.limits.sends_per_tick
+        self.flush.ticks_due() > 0 || self.flush.spent < self.config.rules.limits.sends_per_tick
     }
 
     /// What is eager is written at once while the budget lasts.
@@ -310,11 +320,11 @@ impl Shard {
         }
         let (soft, now_ms) = (self.config.rules.limits.outbox_soft_bytes_max, self.flush.now_ms);
         let room = self.seats.room_mut(at);
-        room.written_mono_ms = now_ms;
         if room.pending.is_empty() {
             room.queued = false;
             return Visit::Done;
         }
+        room.written_mono_ms = now_ms;
         let frames = room.frames_within(soft);
         let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0 });
         let last = (sweep.next_seat + SEATS_PER_VISIT).min(room.seats.len() as u32);

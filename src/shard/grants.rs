@@ -2,8 +2,9 @@
 
 use slab::Slab;
 
+use super::{Count, Shard};
 use crate::base::{Seed, SeededMap};
-use crate::wire::Grants;
+use crate::wire::{Grants, Verified};
 
 #[derive(Debug)]
 struct Kept {
@@ -64,6 +65,19 @@ impl GrantTable {
         &self.kept[at as usize].grants
     }
 }
+
+impl Shard {
+    /// What a token grants, kept for one holder more. `None`, and counted, where as many different sets are held as may
+    /// be: what nobody holds any more is not among them.
+    pub(super) fn keep_grants(&mut self, verified: &Verified) -> Option<u32> {
+        let kept = self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_max);
+        self.counters.add(Count::GrantSetsFull, u64::from(kept.is_none()));
+        kept
+    }
+}
+
+/// What somebody is told whose set of grants would be one too many.
+pub(super) const GRANTS_FULL: &str = "the server holds as many different sets of grants as it may: come again, or with a token that grants what others' do";
 
 #[cfg(test)]
 mod tests {

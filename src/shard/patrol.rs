@@ -12,6 +12,9 @@ use super::{CloseHow, Count, Shard, seconds};
 /// Ticks for one round over the table: the precision of every time limit (2 s with a tick of 100 ms).
 const TICKS_PER_ROUND: usize = 20;
 
+/// The same in milliseconds of ticks that come in time, for those who are asked to wait for the next round.
+pub(super) const ROUND_MS: u32 = 2_000;
+
 /// Who fails too often has this part of the time for a handshake.
 const HASTE: u64 = 8;
 

@@ -6,16 +6,22 @@
 
 use std::sync::Arc;
 
+use super::grants::GRANTS_FULL;
+use super::patrol::ROUND_MS;
 use super::row::Flags;
 use super::{Count, Shard, seconds};
 use crate::base::{ConnKey, Now};
 use crate::wire::{Event, Refusal, Verified};
 
+/// Why a token was not taken, and what is said of it where the refusal's own words are not enough.
+type No = (Refusal, Option<&'static str>);
+
 impl Shard {
     pub(super) fn refresh(&mut self, now: Now, conn: ConnKey, id: Option<u64>, token: &str) {
         let Some(row) = self.connections.row_mut(conn) else { return };
         if row.flags.has(Flags::REFRESHED) {
-            self.refuse(conn, id, Refusal::Busy, Some("one refresh at a time: try again in two seconds"));
+            // No strike: it costs no more than any other message, and a client that hurries keeps its session.
+            self.tell_too_often(conn, id, ROUND_MS);
             return;
         }
         row.flags.set(Flags::REFRESHED, true);
@@ -31,7 +37,7 @@ impl Shard {
             Ok(verified) => self.take_token(now, conn, &verified),
         };
         match outcome {
-            Err(refusal) => self.refuse(conn, id, refusal, None),
+            Err((refusal, sentence)) => self.refuse(conn, id, refusal, sentence),
             Ok(()) => {
                 self.counters.add(Count::Refreshes, 1);
                 self.leave_what_is_not_granted(conn);
@@ -43,19 +49,18 @@ impl Shard {
     }
 
     /// The new token's user must be the old one's; what it says holds from here on.
-    fn take_token(&mut self, now: Now, conn: ConnKey, verified: &Verified) -> Result<(), Refusal> {
+    fn take_token(&mut self, now: Now, conn: ConnKey, verified: &Verified) -> Result<(), No> {
         let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.as_ref()) else {
-            return Err(Refusal::Busy);
+            return Err((Refusal::Busy, None));
         };
         if *identity != verified.identity {
-            return Err(Refusal::OtherUser);
+            return Err((Refusal::OtherUser, None));
         }
         let says_otherwise = identity.info() != verified.identity.info();
-        let max = self.limits().grant_sets_max;
-        let grants = self.grants.take(verified.grants.clone(), max).ok_or(Refusal::Busy)?;
+        let Some(grants) = self.keep_grants(verified) else { return Err((Refusal::Busy, Some(GRANTS_FULL))) };
         let expires_mono_s = self.token_end(now, verified);
         self.note_mark(conn.index(), verified);
-        let Some(row) = self.connections.row_mut(conn) else { return Err(Refusal::Busy) };
+        let Some(row) = self.connections.row_mut(conn) else { return Err((Refusal::Busy, None)) };
         if says_otherwise {
             row.identity = Some(verified.identity.clone());
         }

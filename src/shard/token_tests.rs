@@ -205,13 +205,33 @@ fn a_token_that_is_not_taken_changes_nothing() {
         assert!(heard.contains(&format!(r#""id":9,"code":"{code}""#)), "{heard}");
         assert!(!heard.contains("eyJ"), "{heard}");
         let again = house.refreshes(conn, &ann(json!({})));
-        assert!(again.contains("busy") && again.contains("two seconds"), "one try a round: {again}");
+        assert!(again.contains("too_often") && again.contains(r#""retry_after_ms":2000"#), "one try a round: {again}");
         house.ticks(21);
     }
     let heard = house.says(conn, r#"{"type":"refresh","id":9,"token":"no token"}"#);
     assert!(heard.contains("bad_token") && heard.contains("not a JWT"), "{heard}");
     assert_eq!(house.shard.seated("a"), ["ann"]);
     assert_eq!(house.shard.counters().count(Count::Refreshes), 0);
+    assert_eq!(house.shard.counters().count(Count::GrantSetsFull), 1);
+}
+
+/// What the one too many is told names what is full; a set that nobody holds any more makes room.
+#[test]
+fn who_brings_one_set_of_grants_too_many_hears_so_and_unused_sets_make_room() {
+    let mut house = House::new(Limits { grant_sets_max: 1, ..Limits::default() });
+    let of =
+        |user: &str, room: &str| json!({"sub": user, "exp": UNIX_S + 600, "rooms": [{"match": room, "can": ["join"]}]});
+    let (ann, bob) = (house.comes(&of("ann", "a")), house.comes(&json!({"sub": "bob", "exp": UNIX_S + 600})));
+    for conn in [ann, bob] {
+        assert!(house.says(conn, r#"{"type":"join","id":1,"room":"a"}"#).contains("reply"));
+    }
+    let heard = house.refreshes(bob, &of("bob", "b"));
+    assert!(heard.contains(r#""code":"busy""#) && heard.contains("different sets of grants"), "{heard}");
+    assert_eq!(house.shard.counters().count(Count::GrantSetsFull), 1);
+    let heard = house.hears(Input::Ended { conn: ann });
+    house.ticks(21);
+    assert!(house.refreshes(bob, &of("bob", "b")).contains("expires_in_ms"), "ann took hers along: {heard}");
+    assert_eq!(house.shard.counters().count(Count::GrantSetsFull), 1);
 }
 
 #[test]

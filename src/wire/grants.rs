@@ -65,8 +65,11 @@ impl Grants {
             return true;
         }
         let meant = |pattern: &str| match room.strip_prefix('@') {
-            // What the backend says to everybody is not said by whoever may write to users.
-            Some(EVERYBODY) => !pattern.starts_with('@') || pattern[1..] == *EVERYBODY || verb != Verb::Publish,
+            // What the backend says to everybody is not said by whoever may write to users, nor by whoever is called so.
+            Some(EVERYBODY) => match pattern.strip_prefix('@') {
+                Some(user) => user == EVERYBODY || verb != Verb::Publish,
+                None => !pattern.starts_with("{user}"),
+            },
             Some(_) => pattern.starts_with('@'),
             None => true,
         };
@@ -177,6 +180,20 @@ mod tests {
         assert!(!none.allows(Verb::Join, "@all", "all") && inbox_of("all").is_none() && inbox_of("a b").is_none());
         assert!(rooms_only.allows(Verb::Join, "@all", "bob") && !letters.allows(Verb::Publish, "@all", "bob"));
         assert_eq!(inbox_of("bob@example.org").as_deref(), Some("@bob@example.org"));
+    }
+
+    #[test]
+    fn whatever_a_user_is_called_it_does_not_speak_for_everybody() {
+        for (pattern, user, may) in [
+            ("@{user}", "all", false),
+            ("@*", "all", false),
+            ("{user}", "@all", false),
+            ("@all", "bob", true),
+            ("*", "bob", true),
+        ] {
+            let grants = Grants::from_claim(&json!([{"match": pattern, "can": ["publish"]}])).unwrap();
+            assert_eq!(grants.allows(Verb::Publish, "@all", user), may, "{pattern} for {user}");
+        }
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Refusal {
             Self::Busy => "Send the same command again after `retry_after_ms`.",
             Self::TooOften => {
                 "Wait for `retry_after_ms`, and publish or join less often: who goes on as before is closed with 4007. \
-                 The operator's limits are the rates of the room's class and of [limits]."
+                 The operator's limits are the rates of the room's class and of [limits]; of `refresh` it is one try in \
+                 two seconds."
             }
             Self::TooLong => "Send less, or let the operator raise `message_bytes_max` of the room's class.",
             Self::RoomFull => {

@@ -24,6 +24,10 @@ pub(crate) struct Figures {
     pub(crate) call_us: Vec<u64>,
     /// Until the last of all readers had read it.
     pub(crate) last_us: Vec<u64>,
+    /// Until the call was begun: what this test itself was late, which is part of both.
+    pub(crate) late_us: Vec<u64>,
+    /// What all readers together read, each of them everything once and in order.
+    pub(crate) heard: usize,
 }
 
 /// Readers sit down; `begun` is called when all do; then the backend speaks.
@@ -48,26 +52,28 @@ pub(crate) fn speak(server: &Server, plan: Plan, begun: impl FnOnce()) -> Figure
         begun();
         let start_us = clock.mono_us();
         let due_us = |n: usize| start_us + n as u64 * plan.pace_ms * 1_000;
-        let mut call_us: Vec<u64> = (0..plan.messages).map(|n| say(server, n, clock, due_us(n))).collect();
-        listeners.into_iter().for_each(|listener| listener.join().expect("everybody heard everything"));
+        let said = (0..plan.messages).map(|n| say(server, n, clock, due_us(n)));
+        let (mut late_us, mut call_us): (Vec<u64>, Vec<u64>) = said.unzip();
+        let heard = listeners.into_iter().map(|listener| listener.join().expect("everybody heard everything")).sum();
         let read_us = read_us.lock().expect("nobody panics with it");
         let mut last_us: Vec<u64> = (0..).zip(&*read_us).map(|(n, us)| us.saturating_sub(due_us(n))).collect();
-        call_us.sort_unstable();
-        last_us.sort_unstable();
-        Figures { call_us, last_us }
+        [&mut call_us, &mut last_us, &mut late_us].into_iter().for_each(|all| all.sort_unstable());
+        Figures { call_us, last_us, late_us, heard }
     })
 }
 
-/// At its time, whether the call before was answered early or late. Gives how long after that it was answered.
-fn say(server: &Server, n: usize, clock: Clock, due_us: u64) -> u64 {
+/// At its time, whether the call before was answered early or late. Gives how long after that it was begun and answered.
+fn say(server: &Server, n: usize, clock: Clock, due_us: u64) -> (u64, u64) {
     while clock.mono_us() < due_us {
         std::thread::park_timeout(Duration::from_micros(due_us - clock.mono_us().min(due_us)));
     }
+    let late_us = clock.mono_us() - due_us;
     let said = server.post("/publish", &json!({"room": ROOM, "data": n, "event": "spoken"})).good();
     assert_eq!(said["offset"], n + 1);
-    clock.mono_us() - due_us
+    (late_us, clock.mono_us() - due_us)
 }
 
+/// Gives how many messages were read.
 fn listen(
     server: &Server,
     numbers: std::ops::Range<usize>,
@@ -75,7 +81,7 @@ fn listen(
     clock: Clock,
     seated: &Mutex<usize>,
     read_us: &Mutex<Vec<u64>>,
-) {
+) -> usize {
     let mut sockets: Vec<_> = numbers.map(|number| server.sits(&format!("reader{number}"), ROOM)).collect();
     *seated.lock().expect("nobody panics with it") += sockets.len();
     for n in 0..messages {
@@ -86,6 +92,7 @@ fn listen(
         let mut read_us = read_us.lock().expect("nobody panics with it");
         read_us[n] = read_us[n].max(clock.mono_us());
     }
+    messages * sockets.len()
 }
 
 /// The value below which so many of a hundred lie, in milliseconds.

@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use owner::Owner;
 use throng::base::ConnKey;
 use throng::shard::{CloseHow, Fate, Write};
+use throng::wire::CloseReason;
 
 /// A client of the owner that never blocks it.
 fn connect(owner: &Owner) -> TcpStream {
@@ -90,6 +91,15 @@ fn a_full_ring_opens_the_next_and_a_full_server_says_so() {
         assert_eq!(end, Ok(()));
     }
     assert_eq!(owner.door.totals().refused_full, 70);
+    // The other 503 is counted apart.
+    owner.refuses_as = CloseReason::HandshakesFull;
+    let mut hasty: Vec<TcpStream> = (0..3).map(|_| connect(&owner)).collect();
+    for client in &mut hasty {
+        let (answer, _) = read_to_end(&mut owner, client);
+        assert!(String::from_utf8(answer).unwrap().contains("handshakes_full"));
+    }
+    let totals = owner.door.totals();
+    assert_eq!((totals.refused_full, totals.refused_handshakes, totals.refused_address), (70, 3, 0));
 
     drop(clients.remove(17));
     owner.run_until("the place is free again", |owner| owner.released.len() == 1);

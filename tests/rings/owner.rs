@@ -28,6 +28,8 @@ pub(crate) struct Owner {
     pub(crate) opened: usize,
     last_opened: Option<ConnKey>,
     pub(crate) ended: usize,
+    /// What somebody is told for whom there is no row.
+    pub(crate) refuses_as: CloseReason,
     /// Who may have something to be written.
     dirty: BTreeSet<ConnKey>,
     free: VecDeque<(u16, u16)>,
@@ -62,6 +64,7 @@ impl Owner {
             released: Vec::new(),
             opened: 0,
             last_opened: None,
+            refuses_as: CloseReason::Full,
             ended: 0,
             dirty,
             free,
@@ -73,9 +76,9 @@ impl Owner {
     pub(crate) fn turn(&mut self) {
         let mut homeless = Vec::new();
         let (free, generations, rows) = (&mut self.free, &mut self.generations, &mut self.rows);
-        let (opened, last_opened) = (&mut self.opened, &mut self.last_opened);
+        let (opened, last_opened, refuses_as) = (&mut self.opened, &mut self.last_opened, self.refuses_as);
         let mut open = |_| {
-            let (ring, slot) = free.pop_front().ok_or(CloseReason::Full)?;
+            let (ring, slot) = free.pop_front().ok_or(refuses_as)?;
             let generation = generations.entry((ring, slot)).or_default();
             *generation = generation.wrapping_add(1);
             let conn = ConnKey::new(ring, slot, *generation);

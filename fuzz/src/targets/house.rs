@@ -9,7 +9,10 @@ use std::sync::{Arc, LazyLock};
 use throng::base::{Classes, ConnKey, Encoding, Limits, Now, RoomClass, ShardId};
 use throng::shard::{Batch, Effect, Fate, Flush, Input, Parcel, Rules, Shard, ShardConfig};
 use throng::wire::client::read_event;
-use throng::wire::{Claims, FrameLimits, Grants, Incoming, Partial, Reader, Role, TokenVerifier, sign_hs256};
+use throng::wire::{
+    Claims, Compression, FrameKind, FrameLimits, Grants, Incoming, Inflater, Partial, Press, Reader, Role,
+    TokenVerifier, sign_hs256, write_frame,
+};
 
 use super::payload::is_decodable;
 
@@ -33,8 +36,12 @@ static RULES: LazyLock<Arc<Rules>> = LazyLock::new(|| {
     let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
     let class = RoomClass { leave_delay_ms: 700, typing_ms: 500, ..RoomClass::of(&limits) };
     let classes = Classes::new(&limits, &[("*", class)], None).expect("good classes");
-    Arc::new(Rules { echo: true, classes, ..Rules::new(limits, verifier, Grants::everything()) })
+    let compression = Compression { enabled: true, bytes_above: 40, level: 1 };
+    Arc::new(Rules { echo: true, classes, compression, ..Rules::new(limits, verifier, Grants::everything()) })
 });
+
+/// What a client asks for that wants messages deflated (RFC 7692).
+pub(super) const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
 
 /// Small, so that they are reached.
 fn limits() -> Limits {
@@ -93,6 +100,9 @@ pub(super) struct Client {
     ended: bool,
     /// The answer to its request is behind it.
     switched: bool,
+    /// It offered to take deflated messages, and the answer agreed.
+    offered: bool,
+    deflates: bool,
     /// Written, and not read yet.
     inbox: Vec<u8>,
     partial: Partial,
@@ -104,6 +114,9 @@ pub(super) struct House {
     pub(super) now: Now,
     mail: Vec<(usize, ShardId, Parcel)>,
     batch: Batch,
+    /// Of all clients: each message stands for itself.
+    press: Press,
+    inflater: Inflater,
 }
 
 impl House {
@@ -126,6 +139,8 @@ impl House {
             now: Now { mono_ms: 5_000, unix_ms: UNIX_S * 1_000 },
             mail: Vec::new(),
             batch: Batch::default(),
+            press: Press::new(Compression { enabled: true, bytes_above: 0, level: 1 }),
+            inflater: Inflater::default(),
         }
     }
 
@@ -142,6 +157,8 @@ impl House {
             gone: false,
             ended: false,
             switched: false,
+            offered: false,
+            deflates: false,
             inbox: Vec::new(),
             partial: Partial::default(),
         });
@@ -156,12 +173,28 @@ impl House {
             Speaks::Echo => ("/echo", ""),
         };
         let client = self.connects(shard, speaks)?;
+        self.clients[client].offered = lines.contains(OFFER);
         let head = format!(
             "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}{lines}\r\n"
         );
         self.receives(client, head.as_bytes());
         Some(client)
+    }
+
+    /// A message as this client sends it: deflated if it wants that and may.
+    pub(super) fn message(
+        &mut self,
+        client: usize,
+        kind: FrameKind,
+        payload: &[u8],
+        deflated: bool,
+        out: &mut Vec<u8>,
+    ) {
+        match deflated && self.clients[client].deflates {
+            true => drop(self.press.write_message(out, kind, payload, MASK)),
+            false => write_frame(out, kind, payload, MASK),
+        }
     }
 
     /// Bytes of a client, also of one that is gone: its key must not resolve.
@@ -238,11 +271,11 @@ impl House {
                 assert!(!client.stalled, "a stalled socket is left alone until it has room");
                 if client.deaf {
                     let taken = bytes.len() / 2;
-                    client.hears(&bytes[..taken]);
+                    client.hears(&bytes[..taken], &mut self.inflater);
                     client.stalled = true;
                     fates.push((at, Fate::Stalled { taken: taken as u32 }));
                 } else {
-                    client.hears(bytes);
+                    client.hears(bytes, &mut self.inflater);
                 }
             }
             self.shards[shard].finish_batch(self.now, &mut batch, &fates);
@@ -271,7 +304,7 @@ impl House {
 }
 
 impl Client {
-    fn hears(&mut self, bytes: &[u8]) {
+    fn hears(&mut self, bytes: &[u8], inflater: &mut Inflater) {
         self.inbox.extend_from_slice(bytes);
         if !self.switched {
             let end = self.inbox.windows(4).position(|four| four == b"\r\n\r\n");
@@ -283,10 +316,13 @@ impl Client {
                 return;
             }
             self.switched = true;
+            self.deflates = head.windows(18).any(|word| word == b"permessage-deflate");
+            assert!(self.offered || !self.deflates, "nobody is sent what it did not ask for");
         }
         let mut input = std::mem::take(&mut self.inbox);
         let limits = FrameLimits { message_bytes_max: limits().frame_bytes_max(), fragments_max: 1 };
-        let mut reader = Reader::new(Role::Client, limits, &mut input);
+        // Whoever did not agree takes a deflated message for a violation.
+        let mut reader = Reader::new(Role::Client, limits, &mut input).inflating(self.deflates.then_some(inflater));
         loop {
             let heard = reader.next(&mut self.partial);
             let incoming =
@@ -304,3 +340,5 @@ impl Client {
         }
     }
 }
+
+pub(super) const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);

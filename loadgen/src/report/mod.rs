@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::about::About;
 use crate::agent::Agent;
+use crate::calm::Calm;
 use crate::dialect::Protocol;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
@@ -228,6 +229,9 @@ pub(crate) struct Report {
     /// Machines that others lent, one for each worker.
     #[serde(default)]
     pub(crate) agents: Vec<Agent>,
+    /// What was heard while the host left both programs its cores; none: all the time, or nobody can say.
+    #[serde(default)]
+    pub(crate) calm: Option<Calm>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
@@ -298,6 +302,7 @@ impl Report {
             host,
             limit,
             agents: Vec::new(),
+            calm: None,
             timeline: Vec::new(),
         }
     }

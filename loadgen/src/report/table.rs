@@ -191,6 +191,13 @@ impl Report {
                 host.stolen * 100.0
             )?;
         }
+        if let Some(calm) = &self.calm {
+            writeln!(
+                f,
+                "           in {} of {} s it took nothing, nor in the second before: p50 {:.2} ms, p99 {:.2} ms of {} deliveries",
+                calm.seconds, calm.of, calm.delivery.p50_ms, calm.delivery.p99_ms, calm.delivery.count
+            )?;
+        }
         let Some(server) = &self.server else { return Ok(()) };
         let per_million =
             server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));

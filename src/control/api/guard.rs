@@ -73,11 +73,7 @@ impl ApiCounts {
                 kind: Kind::Counter,
                 samples: Outcome::ALL.iter().map(sample).collect(),
             },
-            single(
-                "throng_api_wrong_keys",
-                "Calls without a known key, and those of addresses that had sent too many",
-                self.wrong_keys.load(Ordering::Relaxed),
-            ),
+            single("throng_api_wrong_keys", "Calls without a known key", self.wrong_keys.load(Ordering::Relaxed)),
             single(
                 "throng_api_replayed",
                 "Calls answered as their Idempotency-Key had been before",
@@ -167,23 +163,21 @@ fn authenticate(api: &Api, Peer(peer): Peer, headers: &HeaderMap) -> Result<Stri
                         --api-key-sha256 or --api-keys-file";
         return Err(Problem::new(StatusCode::FORBIDDEN, "no_keys", sentence));
     }
-    let mut guesses = api.guesses.lock().unwrap_or_else(PoisonError::into_inner);
-    if !guesses.may_try(address, now) {
-        api.counts.wrong_keys.fetch_add(1, Ordering::Relaxed);
-        let wait_ms = u32::try_from(GUESS_AGAIN_AFTER.as_millis()).unwrap_or(u32::MAX);
-        let sentence = "too many wrong keys came from this address: one a second is looked at";
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "guessing", sentence).again_after_ms(wait_ms));
-    }
     let bearer = |value: &HeaderValue| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned())
     };
     let text = headers.get(header::AUTHORIZATION).and_then(bearer);
+    // First of all: whoever has the key is not kept out by others who guess at the same address, a proxy's perhaps.
     if let Some(key) = text.and_then(|text| keys::find(&rules.keys, &text)) {
         return Ok(key.name().to_owned());
     }
-    guesses.wrong(address, now);
     api.counts.wrong_keys.fetch_add(1, Ordering::Relaxed);
+    if !api.guesses.lock().unwrap_or_else(PoisonError::into_inner).note_wrong(address, now) {
+        let wait_ms = u32::try_from(GUESS_AGAIN_AFTER.as_millis()).unwrap_or(u32::MAX);
+        let sentence = "too many wrong keys came from this address: wait a second before another";
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "guessing", sentence).again_after_ms(wait_ms));
+    }
     let sentence = "no key of this server came with the call: send `Authorization: Bearer <key>`";
     Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", sentence))
 }

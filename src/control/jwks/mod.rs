@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use super::metrics::{Family, Kind};
 use crate::runtime::clock::Clock;
-use crate::wire::token::{Jwks as KeysRead, JwksFrom, KeySet};
+use crate::wire::token::{BadKeySet, Jwks as KeysRead, JwksFrom, KeySet};
 use fetch::Fetcher;
 use schedule::Schedule;
 
@@ -135,6 +135,8 @@ pub struct Status(Arc<[SourceStatus]>);
 #[derive(Debug, Default)]
 struct SourceStatus {
     keys: AtomicU64,
+    /// Of these, those that are not used because the name is taken or there are too many.
+    left_out: AtomicU64,
     fetches: AtomicU64,
     failures: AtomicU64,
     /// Why the last try failed; empty after a success.
@@ -167,6 +169,12 @@ impl Status {
                 Kind::Counter,
                 sum(|source| &source.failures),
             ),
+            Family::single(
+                "throng_jwks_keys_left_out",
+                "Keys from JWKS addresses that are not used: another address has the name, or there are too many",
+                Kind::Gauge,
+                sum(|source| &source.left_out),
+            ),
         ]
     }
 }
@@ -182,7 +190,12 @@ impl Jwks {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
         let (stop, stopped) = watch::channel(false);
         let status = Status(sources.iter().map(|_| SourceStatus::default()).collect());
-        let shared = Arc::new(Shared { sets: Mutex::new(vec![None; sources.len()]), on_keys, status: status.clone() });
+        let shared = Arc::new(Shared {
+            sets: Mutex::new(vec![None; sources.len()]),
+            urls: sources.iter().map(|rules| rules.url.clone()).collect(),
+            on_keys,
+            status: status.clone(),
+        });
         let keepers: Vec<Keeper> = fetchers
             .into_iter()
             .zip(sources)
@@ -228,6 +241,7 @@ impl Jwks {
 /// What all addresses have in common.
 struct Shared {
     sets: Mutex<Vec<Option<KeySet>>>,
+    urls: Vec<String>,
     on_keys: OnKeys,
     status: Status,
 }
@@ -303,16 +317,49 @@ impl Keeper {
     fn hand_on(&self, keys: KeySet) {
         let mut sets = self.shared.sets.lock().unwrap_or_else(PoisonError::into_inner);
         sets[self.place] = Some(keys);
-        let mut all = KeySet::default();
-        for set in sets.iter().flatten() {
-            let (more, left_out) = all.joined_by(set);
-            all = more;
-            for why in left_out {
-                tracing::warn!(why, "a fetched key was left out");
-            }
+        let (all, left_out) = together(&sets);
+        let urls = &self.shared.urls;
+        for LeftOut { place, why, holder } in &left_out {
+            let holder = holder.map(|holder| urls[holder].as_str());
+            tracing::warn!(url = urls[*place], holder, %why, "a fetched key was left out: no token of it is taken");
+        }
+        for (place, source) in self.shared.status.0.iter().enumerate() {
+            let count = left_out.iter().filter(|left_out| left_out.place == place).count();
+            source.left_out.store(count as u64, Ordering::Relaxed);
         }
         (self.shared.on_keys)(all);
     }
+}
+
+/// A key that is not used, of the address at `place`.
+struct LeftOut {
+    place: usize,
+    why: BadKeySet,
+    /// The address that has the name already.
+    holder: Option<usize>,
+}
+
+/// The keys of all addresses. A name belongs to the address that is listed first: an issuer further down cannot take it
+/// away, and its own key of that name is left out by name, not in silence.
+fn together(sets: &[Option<KeySet>]) -> (KeySet, Vec<LeftOut>) {
+    let (mut all, mut left_out) = (KeySet::default(), Vec::new());
+    for (place, set) in sets.iter().enumerate() {
+        let Some(set) = set else { continue };
+        let (more, why_not) = all.joined_by(set);
+        all = more;
+        left_out.extend(why_not.into_iter().map(|why| {
+            let holds = |set: &Option<KeySet>| match (set, &why) {
+                (Some(set), BadKeySet::SameKid { algorithm, kid }) => set.has_named(algorithm, kid),
+                (None, _)
+                | (Some(_), BadKeySet::SameKey { .. } | BadKeySet::TooMany(_) | BadKeySet::TooManyUnnamed { .. }) => {
+                    false
+                }
+            };
+            let holder = sets[..place].iter().position(holds);
+            LeftOut { place, why, holder }
+        }));
+    }
+    (all, left_out)
 }
 
 /// How often it is looked whether tokens of unknown keys came.

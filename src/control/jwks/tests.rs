@@ -11,8 +11,14 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::*;
 use crate::control::Value;
+use crate::wire::token::VerifyingKey;
 
 const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"KID"}"#;
+
+const KEY_X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+const OTHER_X: &str = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw";
+/// Another key.
+const OTHER: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw","kid":"KID"}"#;
 
 fn set(kids: &[&str]) -> String {
     let keys: Vec<String> = kids.iter().map(|kid| KEY.replace("KID", kid)).collect();
@@ -254,4 +260,42 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
     }
     assert_eq!(JwksRules { plain_http: true, ..rules("http://issuer.example/keys") }.check(), Ok(()));
     assert!(JwksRules { refresh_s: 5, ..rules("https://issuer.example/") }.check().is_err());
+}
+
+#[test]
+fn a_name_is_the_address_s_that_is_listed_first_and_the_other_is_told_by_name() {
+    let read = |keys: &[(&str, &str)], issuer: Option<&str>| {
+        let keys: Vec<String> = keys.iter().map(|(key, kid)| key.replace("KID", kid)).collect();
+        let text = format!("{{\"keys\":[{}]}}", keys.join(","));
+        Some(KeysRead::read(text.as_bytes(), JwksFrom::Url, issuer).unwrap().keys)
+    };
+    let (first, mirror) = (read(&[(KEY, "1"), (KEY, "2")], None), read(&[(KEY, "2"), (OTHER, "3")], None));
+    let (all, left_out) = together(&[first.clone(), None, mirror]);
+    assert_eq!((all.len(), left_out.len()), (3, 0), "the very same key under its name is missed by nobody");
+
+    let (all, left_out) = together(&[None, first.clone(), read(&[(OTHER, "1"), (OTHER, "4")], None)]);
+    assert_eq!(all.iter().filter_map(VerifyingKey::kid).collect::<Vec<_>>(), ["1", "2", "4"]);
+    let told = left_out.iter().map(|one| (one.place, one.holder, one.why.to_string())).collect::<Vec<_>>();
+    let [(2, Some(1), why)] = &told[..] else { panic!("{told:?}") };
+    assert!(why.contains("`1`") && why.contains("EdDSA"), "{why}");
+    // For another issuer it is another key, whatever it is made of.
+    let (_, left_out) = together(&[first, read(&[(KEY, "1")], Some("https://elsewhere.example"))]);
+    assert_eq!(left_out.len(), 1);
+}
+
+#[test]
+fn a_key_whose_name_is_taken_is_counted() {
+    let (one, two) = (Issuer::start(), Issuer::start());
+    let (tell, keys) = channel();
+    let on_keys: OnKeys = Arc::new(move |keys: KeySet| tell.send(keys.len()).unwrap());
+    let jwks = Jwks::start(&[one.rules(), two.rules()], Arc::new(|| 0), on_keys).unwrap();
+    let left_out = || jwks.status().families()[3].samples[0].value.clone();
+    for (issuer, answer, has, leaves) in
+        [(&one, set(&["a", "b"]), 2, 0), (&two, set(&["a", "c"]).replacen(KEY_X, OTHER_X, 1), 3, 1)]
+    {
+        issuer.asked.recv().unwrap();
+        issuer.answers.send(answer).unwrap();
+        assert_eq!((keys.recv().unwrap(), left_out()), (has, Value::Number(leaves)));
+    }
+    jwks.stop();
 }

@@ -202,3 +202,24 @@ fn who_begins_handshakes_and_does_not_go_on_has_less_time_for_the_next_ones() {
     assert_eq!(house.reason(0, again), Some(CloseReason::HandshakeTimeout), "an eighth of ten seconds");
     assert_eq!(house.reason(0, other), None);
 }
+
+/// Whoever broke the framing is read on for the time of a goodbye: bounded in time, and in number by what bounds everybody.
+#[test]
+fn who_broke_the_framing_keeps_its_place_until_it_is_cut_off_whatever_it_sends() {
+    let limits =
+        Limits { connections_per_address_max: 1, close_grace_ms: 2_000, uncounted: Nets::none(), ..Limits::default() };
+    let mut house = House::new(1, limits, |_| {});
+    let conn = house.comes_from(0, "192.0.2.1").unwrap();
+    house.receives(0, conn, &head("/ws", &[&format!("Authorization: Bearer {}", token("ann"))]));
+    house.settle();
+    // A frame nobody masked, and then as much as it likes.
+    house.receives(0, conn, b"\x82\x05hello");
+    house.settle();
+    assert_eq!((house.reason(0, conn), house.comes_from(0, "192.0.2.1")), (None, Err(CloseReason::AddressFull)));
+    house.passes(1_000);
+    house.receives(0, conn, &[0xff; 5_000]);
+    assert_eq!(house.reason(0, conn), None, "it hears why, and may still be sending");
+    house.passes(2_000);
+    assert_eq!(house.reason(0, conn), Some(CloseReason::Protocol), "sending on does not make it longer");
+    assert!(house.comes_from(0, "192.0.2.1").is_ok(), "and its place is free");
+}

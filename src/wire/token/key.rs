@@ -180,6 +180,15 @@ impl VerifyingKey {
         self.algorithm
     }
 
+    /// Whether both are one public key, for tokens of the same issuer. Of secrets nobody can say.
+    pub(super) fn is_the_same_as(&self, other: &Self) -> bool {
+        let same_material = match (&self.material, &other.material) {
+            (Material::Public(this), Material::Public(other)) => this.as_ref() == other.as_ref(),
+            (Material::Secret(_), _) | (_, Material::Secret(_)) => false,
+        };
+        same_material && self.algorithm == other.algorithm && self.issuer == other.issuer
+    }
+
     /// Whether `signature` was made over `message` with this key and its one algorithm.
     pub(super) fn fits(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.material {

@@ -28,6 +28,8 @@ pub enum BadKeySet {
     TooMany(usize),
     #[error("two keys for {algorithm} are named `{kid}`: nobody could say which is meant")]
     SameKid { algorithm: &'static str, kid: String },
+    #[error("the key for {algorithm} named `{kid}` is given twice")]
+    SameKey { algorithm: &'static str, kid: String },
     #[error(
         "{count} keys for {algorithm} have no `kid`; more than {max} would each be tried with every token: name them",
         max = KeySet::UNNAMED_MAX
@@ -53,10 +55,15 @@ impl KeySet {
             return Err(BadKeySet::TooMany(Self::KEYS_MAX + 1));
         }
         let algorithm = key.algorithm();
-        let alike = self.0.iter().filter(|other| other.algorithm() == algorithm && other.kid() == key.kid()).count();
+        let named = |other: &&Arc<VerifyingKey>| other.algorithm() == algorithm && other.kid() == key.kid();
+        let alike = self.0.iter().filter(named).count();
         match key.kid() {
             Some(kid) if alike > 0 => {
-                return Err(BadKeySet::SameKid { algorithm: algorithm.name(), kid: kid.to_owned() });
+                let (algorithm, kid) = (algorithm.name(), kid.to_owned());
+                return Err(match self.0.iter().filter(named).any(|other| other.is_the_same_as(&key)) {
+                    true => BadKeySet::SameKey { algorithm, kid },
+                    false => BadKeySet::SameKid { algorithm, kid },
+                });
             }
             None if alike == Self::UNNAMED_MAX => {
                 return Err(BadKeySet::TooManyUnnamed { algorithm: algorithm.name(), count: alike + 1 });
@@ -67,14 +74,22 @@ impl KeySet {
         Ok(())
     }
 
-    /// These and those of `others` that still fit; which did not, and why, is told in sentences.
+    /// All of `others` more, or none where one does not fit.
+    pub fn add_all(&mut self, others: &Self) -> Result<(), BadKeySet> {
+        let mut all = self.clone();
+        others.0.iter().try_for_each(|key| all.add(Arc::clone(key)))?;
+        *self = all;
+        Ok(())
+    }
+
+    /// These and those of `others` that still fit; why the rest did not, one by one. A key that is here already is not
+    /// missed.
     #[must_use]
-    pub fn joined_by(&self, others: &Self) -> (Self, Vec<String>) {
+    pub fn joined_by(&self, others: &Self) -> (Self, Vec<BadKeySet>) {
         let (mut all, mut left_out) = (self.clone(), Vec::new());
         for key in &others.0 {
-            if let Err(error) = all.add(Arc::clone(key)) {
-                left_out.push(error.to_string());
-            }
+            let added = all.add(Arc::clone(key));
+            left_out.extend(added.err().filter(|why| !matches!(why, BadKeySet::SameKey { .. })));
         }
         (all, left_out)
     }
@@ -96,9 +111,14 @@ impl KeySet {
         Algorithms::of(self.iter().map(VerifyingKey::algorithm))
     }
 
+    /// Whether a key for the algorithm called so has this name.
+    pub fn has_named(&self, algorithm: &str, kid: &str) -> bool {
+        self.iter().any(|key| key.algorithm().name() == algorithm && key.kid() == Some(kid))
+    }
+
     /// Whether a key of this algorithm has this name.
     pub(super) fn names(&self, kid: &str, algorithm: Algorithm) -> bool {
-        self.iter().any(|key| key.algorithm() == algorithm && key.kid() == Some(kid))
+        self.has_named(algorithm.name(), kid)
     }
 
     /// What a token of this `kid` and algorithm is tried with; see the module.

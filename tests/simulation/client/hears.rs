@@ -326,7 +326,7 @@ impl Client {
         let (asked, people) = (sent.asked, around.weather.people);
         let fits = match (&asked, refusal) {
             (Asked::Wrong(expected), _) => refusal == *expected,
-            (Asked::Refresh(..), Refusal::Busy) => true,
+            (Asked::Refresh(..), Refusal::Busy | Refusal::TooOften) => true,
             (Asked::Resume(rooms), Refusal::Busy) => {
                 // Nothing of it was carried out.
                 rooms.iter().for_each(|id| drop(self.outstanding.remove(id)));
