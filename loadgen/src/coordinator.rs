@@ -187,7 +187,7 @@ impl Standing {
         let company = self.plan.company(self.next_beside, count, true)?;
         self.next_beside += count;
         let settle_ns = (self.plan.args.settle * 1e9) as u64;
-        let mut slow = Slow::start(company, self.plan.args.slow_read, settle_ns)?;
+        let slow = Slow::start(company, self.plan.args.slow_read, settle_ns)?;
         loop {
             match slow.is_seated() {
                 Ok(true) => return Ok(slow),
@@ -200,7 +200,8 @@ impl Standing {
 
     /// They read again; how that went. The phase's measured time was `window_s`.
     fn wake_slow(&mut self, slow: Slow, window_s: (f64, f64)) -> Result<SlowReport> {
-        let most = |name: &str| self.timeline.most(name, window_s.0 as u64, window_s.1 as u64);
+        // Until now, when they still sleep.
+        let most = |name: &str| self.timeline.most(name, window_s.0 as u64, u64::MAX);
         let (unsent_bytes_max, readers_behind_max) = (most("throng_unsent_bytes"), most("throng_readers_behind"));
         slow.wake();
         while !slow.is_over() {

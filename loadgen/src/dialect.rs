@@ -185,9 +185,9 @@ mod tests {
     }
 
     fn said(next: Next) -> String {
-        match next {
-            Next::Say(text) | Next::Sit(Some(text)) => String::from_utf8(text).expect("text"),
-            other => panic!("{other:?}"),
+        match &next {
+            Next::Say(text) | Next::Sit(Some(text)) => String::from_utf8(text.clone()).expect("text"),
+            Next::Sit(None) | Next::Wait | Next::Refused(_) => panic!("{next:?}"),
         }
     }
 

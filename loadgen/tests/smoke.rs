@@ -123,20 +123,20 @@ fn chat() {
     assert_eq!((&guests["missing"], &guests["twice"], &guests["gaps"]), (&0.into(), &0.into(), &0.into()));
 }
 
-/// They fall far enough behind to be told a gap, or nothing is proved.
+/// They fall behind and are told all of it when they wake. The rooms' logs are long: a prover that gets no core for seconds is
+/// slow itself, and must not be told a gap for it.
 fn slow_consumer() {
-    let server = Server::anywhere();
-    let phases = "name=before,duration=1;name=slow,slow=10,duration=4;name=after,duration=1";
-    let options = "--connections 40 --room-size 10 --rate 400 --payload 20000";
+    let long = ["THRONG_LIMITS_LOG_MESSAGES_MAX=60000", "THRONG_LIMITS_LOG_BYTES_MAX=1000000000"];
+    let server = Server::start(free_address(), &long);
+    let phases = "name=before,duration=1;name=slow,slow=10,times=4,duration=4;name=after,duration=1";
+    let options = "--connections 20 --room-size 5 --rate 100 --payload 20000";
     let admin = server.admin;
     let report = proved("slow-consumer", &format!("{options} --phase {phases} --admin {admin} {}", server.url()));
     let slow = &report["phases"][1]["slow"];
-    assert!(slow["gaps"].as_u64().is_some_and(|gaps| gaps > 0), "{slow:#}");
-    assert!(slow["told_missing"].as_u64().is_some_and(|told| told > 0), "{slow:#}");
-    assert_eq!(
-        (&slow["missing"], &slow["twice"], &slow["not_back"], &slow["unknown"]),
-        (&0.into(), &0.into(), &0.into(), &0.into())
-    );
+    assert!(slow["heard_late"].as_u64().is_some_and(|late| late > 0), "{slow:#}");
+    for fault in ["missing", "twice", "not_back", "unknown"] {
+        assert_eq!(slow[fault], 0, "{fault} in {slow:#}");
+    }
     assert!(slow["p99_before_ms"].is_number() && report["phases"][0]["slow"].is_null(), "{slow:#}");
 }
 

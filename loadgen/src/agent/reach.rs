@@ -90,7 +90,9 @@ fn greet(stream: &TcpStream, reader: &mut BufReader<TcpStream>, key: &Key) -> Re
             bail!("is {program} (version {version}), this is {PROGRAM} (version {VERSION}): use the same on both sides")
         }
         Word::Refused { sentence } => bail!("{sentence}"),
-        other => bail!("spoke out of turn: {other:?}"),
+        Word::Coordinator { .. } | Word::Welcome { .. } | Word::Clock { .. } | Word::Time { .. } | Word::Begin => {
+            bail!("spoke out of turn")
+        }
     };
     let mine = nonce()?;
     let proof = key.prove(Role::Coordinator, &theirs)?;
@@ -105,7 +107,9 @@ fn greet(stream: &TcpStream, reader: &mut BufReader<TcpStream>, key: &Key) -> Re
             Ok(cores)
         }
         Word::Refused { sentence } => bail!("{sentence}"),
-        other => bail!("spoke out of turn: {other:?}"),
+        Word::Agent { .. } | Word::Coordinator { .. } | Word::Clock { .. } | Word::Time { .. } | Word::Begin => {
+            bail!("spoke out of turn")
+        }
     }
 }
 

@@ -38,7 +38,7 @@ impl Slow {
     }
 
     /// Whether everybody sits and sleeps; an error when that cannot be any more.
-    pub(crate) fn is_seated(&mut self) -> Result<bool> {
+    pub(crate) fn is_seated(&self) -> Result<bool> {
         match self.seated.try_recv() {
             Ok(()) => Ok(true),
             Err(TryRecvError::Empty) => Ok(false),

@@ -15,13 +15,14 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Started at `address` and ready.
+    /// Started at `address` and ready. `options` may give it variables, too, as `NAME=value`.
     pub(crate) fn start(address: SocketAddr, options: &[&str]) -> Self {
         let everything = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
         let mut process = Command::new(program())
             .args(["serve", "--listen", &address.to_string(), "--admin-listen", "127.0.0.1:0", "--shards", "1"])
             .args(["--default-grants", everything])
-            .args(options)
+            .args(options.iter().filter(|option| !is_variable(option)))
+            .envs(options.iter().filter(|option| is_variable(option)).filter_map(|option| option.split_once('=')))
             .env("THRONG_JWT_HS256_SECRET", SECRET)
             .env_remove("THRONG_JWT_SECRET_FILE")
             .stdout(Stdio::piped())
@@ -79,4 +80,8 @@ fn program() -> PathBuf {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_throng-load")).with_file_name("throng");
     assert!(program.exists(), "{} is not built: cargo build --bin throng, or test the workspace", program.display());
     program
+}
+
+fn is_variable(option: &str) -> bool {
+    option.starts_with(|first: char| first.is_ascii_uppercase())
 }
