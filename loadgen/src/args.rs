@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent::WorkerArgs;
 use crate::churn::ChurnArgs;
+use crate::dialect::Protocol;
 use crate::find::FindArgs;
 use crate::floor::{FloorArgs, SinkArgs};
 use crate::orders::Wire;
 use crate::report::ReportArgs;
 use crate::schedule::Arrivals;
+use crate::shape::Sizes;
 use crate::siege::SiegeArgs;
 use crate::slo::Slo;
 use crate::source::Net;
@@ -62,9 +65,9 @@ pub(crate) enum Command {
     /// The process that drains what `floor` sends.
     #[command(hide = true)]
     Sink(SinkArgs),
-    /// One worker process of a run; reads its orders from standard input.
-    #[command(hide = true)]
-    Worker,
+    /// Lends this machine to a run elsewhere, which connects to it (`run --agents`).
+    #[command(override_usage = "throng-load worker --listen <ADDRESS> [OPTIONS]")]
+    Worker(WorkerArgs),
 }
 
 impl Cli {
@@ -82,7 +85,7 @@ impl Cli {
             | Command::Siege(_)
             | Command::Sink(_)
             | Command::Storm(_)
-            | Command::Worker => {}
+            | Command::Worker(_) => {}
         }
     }
 }
@@ -105,12 +108,15 @@ pub(crate) struct RunArgs {
     /// Where the server listens.
     #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws")]
     pub(crate) url: String,
-    /// Connections, each a user of its own with its own token. A multiple of the room size.
+    /// Connections, each a user of its own with its own token. A multiple of the room size (with --sizes zipf as many as fit).
     #[arg(long, env = "THRONG_LOAD_CONNECTIONS", default_value_t = 1_000)]
     pub(crate) connections: u32,
-    /// Members of each room.
+    /// Members of each room; with --sizes zipf of the largest.
     #[arg(long, env = "THRONG_LOAD_ROOM_SIZE", default_value_t = 50)]
     pub(crate) room_size: u32,
+    /// How large rooms are.
+    #[arg(long, env = "THRONG_LOAD_SIZES", value_enum, default_value_t = Sizes::Fixed)]
+    pub(crate) sizes: Sizes,
     /// Publishers per room, or `all`. Default: all; with --hold: 1.
     #[arg(long, env = "THRONG_LOAD_PUBLISHERS", value_parser = publishers)]
     pub(crate) publishers: Option<Publishers>,
@@ -129,7 +135,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "THRONG_LOAD_HOLD", value_parser = positive)]
     pub(crate) hold: Option<f64>,
     /// A phase: `name=spike,times=5,duration=10`; may be given again, or several with `;` between. `times` multiplies the
-    /// rate (`0.1..1`: it rises), `warmup`, `arrivals` and `slo` may stand in it. Replaces --duration.
+    /// rate (`0.1..1`: it rises), `warmup`, `arrivals` and `slo` may stand in it, and `slow=50`: so many connections beside the crowd that do not
+    /// read while it lasts. Replaces --duration.
     #[arg(long, env = "THRONG_LOAD_PHASE", value_delimiter = ';')]
     pub(crate) phase: Vec<StageSpec>,
     /// Seconds of rest after the last join and again after the run, before the server's memory is read.
@@ -141,9 +148,23 @@ pub(crate) struct RunArgs {
     /// How envelopes are written.
     #[arg(long, env = "THRONG_LOAD_ENCODING", value_enum, default_value_t = Wire::Msgpack)]
     pub(crate) encoding: Wire,
-    /// Whether each publish asks for its answer.
-    #[arg(long, env = "THRONG_LOAD_ACKS", value_enum, default_value_t = Switch::On)]
-    pub(crate) acks: Switch,
+    /// What the server speaks. For others than throng there are no tokens, acks or positions; the templates below say how they
+    /// are spoken to, and our own marker in what they say is how they are understood.
+    #[arg(long, env = "THRONG_LOAD_PROTOCOL", value_enum, default_value_t = Protocol::Throng)]
+    pub(crate) protocol: Protocol,
+    /// What joins `{room}` as `{user}`. Default: raw `{"join":"{room}"}`, socketio `["join","{room}"]` with an acknowledgement.
+    #[arg(long, env = "THRONG_LOAD_JOIN")]
+    pub(crate) join: Option<String>,
+    /// What the answer to a join holds. Default: raw is not answered and sits at once, socketio by its acknowledgement.
+    #[arg(long, env = "THRONG_LOAD_JOINED")]
+    pub(crate) joined: Option<String>,
+    /// What publishes `{data}` in `{room}`. Default: raw `{"room":"{room}","data":"{data}"}`, echo `{data}`, socketio
+    /// `["publish","{room}","{data}"]`.
+    #[arg(long, env = "THRONG_LOAD_PUBLISH")]
+    pub(crate) publish: Option<String>,
+    /// Whether each publish asks for its answer. Default: on, for throng.
+    #[arg(long, env = "THRONG_LOAD_ACKS", value_enum)]
+    pub(crate) acks: Option<Switch>,
     /// Whether publishers hear their own messages. Default: off; with --hold: on.
     #[arg(long, env = "THRONG_LOAD_ECHO", value_enum)]
     pub(crate) echo: Option<Switch>,
@@ -153,6 +174,18 @@ pub(crate) struct RunArgs {
     /// Every publish has a key of its own, and its publisher types before and has read after it. Set by `churn`.
     #[arg(skip)]
     pub(crate) by_keys: bool,
+    /// People beside the crowd who come to its rooms, stay a while, type, confirm what they have read, and go.
+    #[arg(long, env = "THRONG_LOAD_GUESTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
+    pub(crate) guests: u32,
+    /// Seconds a guest stays, and is away before it comes again; exponential around this.
+    #[arg(long, env = "THRONG_LOAD_STAY", default_value = "10", value_parser = positive)]
+    pub(crate) stay: f64,
+    /// Seconds a guest thinks between two things it does; exponential around this.
+    #[arg(long, env = "THRONG_LOAD_THINK", default_value = "3", value_parser = positive)]
+    pub(crate) think: f64,
+    /// Bytes a second that the slow connections of a phase (`slow=50`) read.
+    #[arg(long, env = "THRONG_LOAD_SLOW_READ", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=65_536))]
+    pub(crate) slow_read: u32,
     /// How messages are spread over time.
     #[arg(long, env = "THRONG_LOAD_ARRIVALS", value_enum, default_value_t = Arrivals::Even)]
     pub(crate) arrivals: Arrivals,
@@ -165,9 +198,19 @@ pub(crate) struct RunArgs {
     /// Seconds a token lives; more than the run takes.
     #[arg(long, env = "THRONG_LOAD_TOKEN_TTL", default_value_t = 86_400)]
     pub(crate) token_ttl: u64,
-    /// Worker processes. Default: as few as the limit of open files allows.
+    /// Worker processes. Default: as few as the limit of open files allows, and at least one for each agent.
     #[arg(long, env = "THRONG_LOAD_WORKERS", value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub(crate) workers: Option<u32>,
+    /// Machines that lend their workers (`throng-load worker --listen`), as host:port with commas between, in turn. Without
+    /// any all workers are processes of this host.
+    #[arg(long, env = "THRONG_LOAD_AGENTS", value_delimiter = ',')]
+    pub(crate) agents: Vec<String>,
+    /// The key that agents ask for; not needed for those of this host.
+    #[arg(long, env = "THRONG_LOAD_AGENT_KEY", hide_env_values = true)]
+    pub(crate) agent_key: Option<String>,
+    /// A file that holds it; the end of its line is not part of it.
+    #[arg(long, env = "THRONG_LOAD_AGENT_KEY_FILE", conflicts_with = "agent_key")]
+    pub(crate) agent_key_file: Option<PathBuf>,
     /// Connections being opened at once, over all workers (at least one each). More than a dozen overflow listen queues.
     #[arg(long, env = "THRONG_LOAD_CONNECTING", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connecting: u32,

@@ -1,13 +1,13 @@
 //! The process that people start: plans, starts the workers, keeps the edges of phases, merges what they found.
 
-use std::io::{self, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
 
 use crate::about::About;
 use crate::args::{RunArgs, Switch};
+use crate::beside::{Guests, Habits, Slow, SlowReport};
+use crate::crew::Worker;
 use crate::edges::{Edges, Spent};
 use crate::latency::Latencies;
 use crate::live::Live;
@@ -23,7 +23,10 @@ use crate::watch::Watch;
 /// From the order to run until the first message may be due: every worker must have read it.
 const LEAD_NS: u64 = 500_000_000;
 
-/// One crowd, one phase.
+/// How often it is asked whether those beside the crowd are as far as they shall be.
+const LOOK_S: f64 = 0.02;
+
+/// One crowd, one phase after the other.
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
     let plan = Rc::new(Plan::new(args)?);
     eprint!("plan\n{}", plan.describe());
@@ -59,13 +62,9 @@ pub(crate) struct Standing {
     timeline: Timeline,
     watch: Watch,
     live: Live,
-}
-
-struct Worker {
-    child: Child,
-    orders: Option<ChildStdin>,
-    reports: ChildStdout,
-    unread: Vec<u8>,
+    guests: Option<Guests>,
+    /// The number of the next connection beside the crowd.
+    next_beside: u32,
 }
 
 /// The server's process and what it was before and after the joins.
@@ -84,6 +83,9 @@ impl Standing {
         let mut workers = Vec::new();
         for index in 0..plan.crowds.len() {
             workers.push(Worker::start(&plan, index, &epoll)?);
+            if let Some(agent) = workers.last().and_then(Worker::agent) {
+                eprintln!("agent  {}", agent.describe());
+            }
         }
         let opened =
             Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
@@ -94,6 +96,8 @@ impl Standing {
             timeline: Timeline::new(workers.len()),
             watch: Watch::new(process, plan.args.admin, plan.origin_ns)?,
             live: Live::new(plan.origin_ns, from_ns, plan.args.connections),
+            guests: None,
+            next_beside: plan.args.connections,
             plan,
             workers,
             epoll,
@@ -115,6 +119,7 @@ impl Standing {
             server.memory_joined = server.memory()?;
         }
         crowd.server = server;
+        crowd.invite_guests()?;
         Ok(crowd)
     }
 
@@ -130,10 +135,20 @@ impl Standing {
 
     /// Puts the crowd through a phase and waits until everything owed has come, or has not.
     pub(crate) fn measure(&mut self, stage: &Stage) -> Result<Measured> {
+        let slow = if stage.slow > 0 { Some(self.seat_slow(stage.slow)?) } else { None };
+        let mut measured = self.measure_crowd(stage)?;
+        measured.slow = slow.map(|slow| self.wake_slow(slow, measured.window_s)).transpose()?;
+        measured.guests = self.guests.as_mut().map(Guests::reckon).transpose()?;
+        Ok(measured)
+    }
+
+    fn measure_crowd(&mut self, stage: &Stage) -> Result<Measured> {
         let plan = self.plan.clone();
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
         let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
-        let heartbeat_needed = plan.args.hold.is_some() && span_ms >= 2.0 * self.opened.heartbeat_ms as f64;
+        let heartbeat_ms = self.opened.heartbeat_ms;
+        // Some other servers say nothing of heartbeats.
+        let heartbeat_needed = plan.args.hold.is_some() && heartbeat_ms > 0 && span_ms >= 2.0 * heartbeat_ms as f64;
         for (index, worker) in self.workers.iter_mut().enumerate() {
             let phase = plan.phase(index, self.phases, stage, start_ns, heartbeat_needed);
             worker.order(&Order::Run(phase))?;
@@ -152,7 +167,47 @@ impl Standing {
         })?;
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         let window_s = (since(window_from_ns), since(window_to_ns));
-        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results })
+        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results, slow: None, guests: None })
+    }
+
+    fn invite_guests(&mut self) -> Result<()> {
+        let args = &self.plan.args;
+        if args.guests == 0 {
+            return Ok(());
+        }
+        let habits = Habits { stay_s: args.stay, think_s: args.think };
+        let company = self.plan.company(self.next_beside, args.guests, false)?;
+        self.next_beside += args.guests;
+        self.guests = Some(Guests::start(company, habits)?);
+        Ok(())
+    }
+
+    /// So many who sit, and from now on are slow to read.
+    fn seat_slow(&mut self, count: u32) -> Result<Slow> {
+        let company = self.plan.company(self.next_beside, count, true)?;
+        self.next_beside += count;
+        let settle_ns = (self.plan.args.settle * 1e9) as u64;
+        let slow = Slow::start(company, self.plan.args.slow_read, settle_ns)?;
+        loop {
+            match slow.is_seated() {
+                Ok(true) => return Ok(slow),
+                Ok(false) => self.rest(LOOK_S)?,
+                // Its own words say more.
+                Err(error) => return Err(slow.end().err().unwrap_or(error)),
+            }
+        }
+    }
+
+    /// They read again; how that went. The phase's measured time was `window_s`.
+    fn wake_slow(&mut self, slow: Slow, window_s: (f64, f64)) -> Result<SlowReport> {
+        // Until now, when they still sleep.
+        let most = |name: &str| self.timeline.most(name, window_s.0 as u64, u64::MAX);
+        let (unsent_bytes_max, readers_behind_max) = (most("throng_unsent_bytes"), most("throng_readers_behind"));
+        slow.wake();
+        while !slow.is_over() {
+            self.rest(LOOK_S)?;
+        }
+        Ok(SlowReport { unsent_bytes_max, readers_behind_max, ..slow.end()? })
     }
 
     /// Merges and judges the phases since the last report.
@@ -164,6 +219,7 @@ impl Standing {
         let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
+        report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
         Ok(report)
     }
@@ -194,10 +250,11 @@ impl Standing {
 
     /// Lets everybody go.
     pub(crate) fn dismiss(mut self) -> Result<()> {
+        if let Some(guests) = &mut self.guests {
+            guests.end()?;
+        }
         for worker in &mut self.workers {
-            worker.order(&Order::Quit)?;
-            worker.orders = None;
-            worker.child.wait()?;
+            worker.dismiss()?;
         }
         Ok(())
     }
@@ -236,7 +293,7 @@ impl Standing {
                 for report in self.workers[index].read_reports()? {
                     match report {
                         WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
-                        WorkerReport::Failed { sentence } => bail!("{sentence}"),
+                        WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[index].whose()),
                         other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
                             if let Some(report) = pick(other) {
                                 picked[index] = Some(report);
@@ -245,6 +302,7 @@ impl Standing {
                     }
                 }
             }
+            self.workers.iter().try_for_each(Worker::is_heard_of)?;
         }
         Ok(picked.into_iter().flatten().collect())
     }
@@ -272,11 +330,12 @@ impl Standing {
                 for report in self.workers[index].read_reports()? {
                     match report {
                         WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
-                        WorkerReport::Failed { sentence } => bail!("{sentence}"),
+                        WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[index].whose()),
                         WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_) => {}
                     }
                 }
             }
+            self.workers.iter().try_for_each(Worker::is_heard_of)?;
         }
     }
 
@@ -314,12 +373,15 @@ impl Standing {
             connections: args.connections,
             rooms: plan.rooms,
             room_size: args.room_size,
-            publishers_per_room: plan.publishers,
+            sizes: args.sizes,
+            guests: args.guests,
+            publishers_per_room: plan.crowds.first().map_or(0, |crowd| crowd.publishers),
             rate_per_s: rate,
-            deliveries_per_s: rate * f64::from(plan.hearers()),
+            deliveries_per_s: rate * plan.hearers(),
             warmup_s: stages().map(|stage| stage.warmup_s).sum(),
             duration_s,
             payload_bytes: args.payload,
+            protocol: args.protocol,
             encoding: args.encoding,
             arrivals: args.arrivals,
             acks: plan.rules.acks,
@@ -333,70 +395,6 @@ impl Standing {
             slo_p99_ms: args.slo_p99_ms,
             lateness_p99_ms_max: args.lateness_p99_ms,
         }
-    }
-}
-
-impl Worker {
-    fn start(plan: &Plan, index: usize, epoll: &Epoll) -> Result<Self> {
-        let program = std::env::current_exe().context("finding this program for its workers")?;
-        let mut child = Command::new(program)
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting a worker process")?;
-        let reports = child.stdout.take().context("a worker's standard output is piped")?;
-        let orders = child.stdin.take();
-        sys::set_nonblocking(&reports)?;
-        epoll.add(&reports, index as u64)?;
-        let mut worker = Self { child, orders, reports, unread: Vec::new() };
-        worker.order(&Order::Open(Box::new(plan.crew(index))))?;
-        Ok(worker)
-    }
-
-    fn order(&mut self, order: &Order) -> Result<()> {
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        let orders = self.orders.as_mut().context("a worker that was let go takes no orders")?;
-        orders.write_all(&line).context("a worker process has ended")
-    }
-
-    /// All whole lines that are there.
-    fn read_reports(&mut self) -> Result<Vec<WorkerReport>> {
-        let mut ended = false;
-        let mut bytes = [0; 65_536];
-        loop {
-            match self.reports.read(&mut bytes) {
-                Ok(0) => {
-                    ended = true;
-                    break;
-                }
-                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let mut reports = Vec::new();
-        while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
-            reports.push(serde_json::from_slice(&line).context("a worker said something else than a report")?);
-        }
-        let said_why = reports.iter().any(|report| matches!(report, WorkerReport::Failed { .. }));
-        if ended && !said_why {
-            bail!("worker process {} ended without a word", self.child.id());
-        }
-        Ok(reports)
-    }
-}
-
-impl Drop for Worker {
-    /// A run that failed leaves nobody behind.
-    fn drop(&mut self) {
-        self.orders = None;
-        // Without orders it ends by itself; should it hang, it is ended.
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(|_| ()).unwrap_or_default();
     }
 }
 

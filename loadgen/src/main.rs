@@ -11,16 +11,23 @@
 //! its own limit the server's.
 
 mod about;
+mod agent;
 mod args;
+mod beside;
 mod bisect;
 mod calm;
 mod churn;
+mod company;
 mod coordinator;
+mod crew;
+mod dialect;
 mod edges;
 mod find;
 mod floor;
 mod latency;
+mod line;
 mod live;
+mod member;
 mod mix;
 mod nearest;
 mod needs;
@@ -29,9 +36,11 @@ mod payload;
 mod plan;
 mod proc;
 mod proof;
+mod reach;
 mod report;
 mod scenario;
 mod schedule;
+mod shape;
 mod siege;
 mod slo;
 mod source;
@@ -146,7 +155,7 @@ fn command(command: Command) -> Result<u8> {
             Ok(stormed.exit_code)
         }
         Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
-        Command::Worker => worker::run().map(|()| 0),
+        Command::Worker(args) => agent::command(&args).map(|()| 0),
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Needs {
     connections: u32,
     rooms: u32,
     room_size: u32,
+    #[serde(skip)]
+    rooms_text: String,
     workers: usize,
     /// Local addresses, where connections are bound explicitly, and how many ports of each are used at most.
     addresses: Option<u32>,
@@ -58,7 +60,7 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         .stages
         .iter()
         .map(|stage| {
-            let hearers = f64::from(plan.hearers());
+            let hearers = plan.hearers();
             let peak = stage.rate * stage.slope.from.max(stage.slope.to);
             Traffic {
                 name: stage.name.clone(),
@@ -78,6 +80,7 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         connections: plan.args.connections,
         rooms: plan.rooms,
         room_size: plan.args.room_size,
+        rooms_text: plan.rooms_text(),
         workers: plan.crowds.len(),
         addresses: plan.addresses_bound(),
         ports_per_address: largest.min(PORTS_PER_ADDRESS / 2),
@@ -97,11 +100,11 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
     let loopback = plan.server.ip().is_loopback();
     let per_address = plan.connections_per_address();
     let mut list = vec![
-        format!("[server] max_connections: at least {}", args.connections),
+        format!("[server] max_connections: at least {}", args.connections + plan.beside()),
         format!(
             "`ulimit -n`: with engine epoll about {} open files; on io_uring sockets are direct descriptors, and more than \
              [limits] slots_per_ring ({}) is enough",
-            u64::from(args.connections) + SERVER_FILES_BESIDE,
+            u64::from(args.connections + plan.beside()) + SERVER_FILES_BESIDE,
             limits.slots_per_ring
         ),
         format!("[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)", args.connecting),
@@ -140,7 +143,7 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
 impl Display for Needs {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, text: String| writeln!(f, "{name:<12} {text}");
-        line("connections", format!("{} in {} rooms of {}", self.connections, self.rooms, self.room_size))?;
+        line("connections", format!("{} in {}", self.connections, self.rooms_text))?;
         line(
             "processes",
             format!(

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use throng::base::Encoding;
 
+use crate::dialect::Dialect;
 use crate::latency::Latencies;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
 use crate::schedule::{Arrivals, Slope};
@@ -44,6 +45,8 @@ pub(crate) struct Crew {
     /// Names rooms and users of this run; 8 hex digits.
     pub(crate) run: String,
     pub(crate) seed: u64,
+    /// For servers that are not throng.
+    pub(crate) dialect: Option<Dialect>,
     pub(crate) secret: Vec<u8>,
     pub(crate) token_ttl_s: u64,
     pub(crate) payload_bytes: usize,
@@ -56,6 +59,13 @@ pub(crate) struct Crew {
     /// The run's zero of CLOCK_MONOTONIC.
     pub(crate) origin_ns: u64,
     pub(crate) settle_ns: u64,
+}
+
+impl Crew {
+    /// Whether its people need tokens.
+    pub(crate) fn needs_secret(&self) -> bool {
+        self.dialect.is_none()
+    }
 }
 
 /// One measured phase for one worker. Times count from the origin.

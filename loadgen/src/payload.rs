@@ -27,7 +27,7 @@ pub(crate) const PAYLOAD_BYTES_MIN: usize = 64;
 /// More than this is not what the generator is for, and keeps the string header at three bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 65_535;
 
-const TITLE: &[u8; 8] = b"TLOAD:1:";
+pub(crate) const TITLE: &[u8; 8] = b"TLOAD:1:";
 const SUM_AT: usize = 56;
 
 /// One encoded value, written over and over.
@@ -69,6 +69,12 @@ impl Writer {
         put_hex(&mut text[SUM_AT..PAYLOAD_BYTES_MIN], u64::from(sum));
         &self.value
     }
+
+    /// The text alone, without anything of the encoding.
+    pub(crate) fn write_text(&mut self, marker: &Marker) -> &[u8] {
+        self.write(marker);
+        &self.value[self.text_at..self.text_at + self.text_bytes]
+    }
 }
 
 /// Reads an encoded value; `None` when it is not exactly what some [`Writer`] of this seed and length made.
@@ -80,6 +86,11 @@ pub(crate) fn read(encoding: Encoding, value: &[u8], bytes: usize, seed: u64) ->
             _ => return None,
         },
     };
+    read_text(text, bytes, seed)
+}
+
+/// Reads a text, likewise.
+pub(crate) fn read_text(text: &[u8], bytes: usize, seed: u64) -> Option<Marker> {
     if text.len() != bytes || text.len() < PAYLOAD_BYTES_MIN {
         return None;
     }

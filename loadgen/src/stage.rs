@@ -23,6 +23,7 @@ pub(crate) struct StageSpec {
     pub(crate) arrivals: Option<Arrivals>,
     /// Replaces the run's own.
     pub(crate) slo: Option<Slo>,
+    pub(crate) slow: u32,
 }
 
 /// One phase, decided.
@@ -36,11 +37,14 @@ pub(crate) struct Stage {
     pub(crate) duration_s: f64,
     pub(crate) arrivals: Arrivals,
     pub(crate) slo: Slo,
+    /// Connections beside the crowd that are slow to read while it lasts.
+    #[serde(default)]
+    pub(crate) slow: u32,
 }
 
 impl Stage {
     /// For people.
-    pub(crate) fn describe(&self, hearers: u32) -> String {
+    pub(crate) fn describe(&self, hearers: f64) -> String {
         let Self { rate, slope, warmup_s, duration_s, .. } = *self;
         let rates = if slope == Slope::FLAT {
             format!("{rate:.1}")
@@ -49,16 +53,19 @@ impl Stage {
         };
         let warmup = if warmup_s > 0.0 { format!(" after {warmup_s} s of warm-up") } else { String::new() };
         let slo = if self.slo.is_empty() { String::new() } else { format!(", {}", self.slo) };
+        let slow = if self.slow > 0 { format!(", {} slow readers beside", self.slow) } else { String::new() };
         format!(
-            "{duration_s} s{warmup}, {rates} messages/s in ({}), {:.0} deliveries/s out{slo}",
+            "{duration_s} s{warmup}, {rates} messages/s in ({}), {:.0} deliveries/s out{slow}{slo}",
             self.arrivals.name(),
-            rate * f64::from(hearers)
+            rate * hearers
         )
     }
 }
 
 /// What a phase may say.
-const KEYS: [&str; 6] = ["name", "times", "duration", "warmup", "arrivals", "slo"];
+const KEYS: [&str; 7] = ["name", "times", "duration", "warmup", "arrivals", "slo", "slow"];
+/// All of them come from one address.
+const SLOW_MAX: u32 = 20_000;
 
 impl FromStr for StageSpec {
     type Err = String;
@@ -71,6 +78,7 @@ impl FromStr for StageSpec {
             warmup_s: 0.0,
             arrivals: None,
             slo: None,
+            slow: 0,
         };
         for part in text.split(',').map(str::trim) {
             let Some((key, value)) = part.split_once('=') else {
@@ -89,6 +97,10 @@ impl FromStr for StageSpec {
                     stage.arrivals = Some(arrivals.map_err(|_| wrong("`even` or `poisson`".to_owned()))?);
                 }
                 "slo" => stage.slo = Some(value.parse().map_err(wrong)?),
+                "slow" => {
+                    let slow = value.parse().ok().filter(|slow| *slow <= SLOW_MAX);
+                    stage.slow = slow.ok_or_else(|| wrong(format!("a number of connections, at most {SLOW_MAX}")))?;
+                }
                 _ => return Err(format!("a phase has no `{key}`{}", or_nearest(key, KEYS.into_iter()))),
             }
         }
@@ -120,7 +132,8 @@ mod tests {
         let ramp: StageSpec = "name=ramp, times=0.1..1, duration=10, slo=p99<1s&refused=0".parse().expect("a phase");
         assert_eq!((ramp.name.as_str(), ramp.times, ramp.duration_s, ramp.warmup_s), ("ramp", (0.1, 1.0), 10.0, 0.0));
         assert_eq!(ramp.slo.map(|slo| slo.to_string()).as_deref(), Some("p99<1000ms,refused=0"));
-        let hold: StageSpec = "duration=5,warmup=2,arrivals=poisson".parse().expect("a phase");
+        let hold: StageSpec = "duration=5,warmup=2,arrivals=poisson,slow=7".parse().expect("a phase");
+        assert_eq!((hold.slow, ramp.slow), (7, 0));
         assert_eq!((hold.name.as_str(), hold.times, hold.arrivals), ("hold", (1.0, 1.0), Some(Arrivals::Poisson)));
     }
 
@@ -137,6 +150,7 @@ mod tests {
             ("duration=1,times=1..2,warmup=1", "warmup"),
             ("duration=1,slo=p98<1s", "p99"),
             ("duration=1,arrivals=late", "poisson"),
+            ("duration=1,slow=20001", "at most"),
         ] {
             let said = bad.parse::<StageSpec>().expect_err(bad);
             assert!(said.contains(word), "{bad}: {said}");

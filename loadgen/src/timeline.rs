@@ -120,6 +120,12 @@ impl Timeline {
         self.server.entry(second).or_default().metrics = metrics;
     }
 
+    /// The greatest value that `/metrics` gave for `name` in these seconds; none: it was not asked, or did not say.
+    pub(crate) fn most(&self, name: &str, from: u64, to: u64) -> Option<f64> {
+        let seconds = self.server.range(from..=to.max(from));
+        seconds.filter_map(|(_, seen)| seen.metrics.get(name).copied()).max_by(f64::total_cmp)
+    }
+
     /// The last second that is closed, with what is known of the server in it.
     pub(crate) fn last(&self) -> Option<Second> {
         let last = self.closed.last()?;
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));
         timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
         timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
+        let most = |from, to| timeline.most("throng_gaps_total", from, to);
+        assert_eq!((most(0, 5), most(0, 0), timeline.most("throng_other", 0, 5)), (Some(3.0), None, None));
         let all = timeline.seconds();
         assert_eq!(all.iter().map(|second| second.sent).collect::<Vec<_>>(), [12, 5]);
         let server = all[1].server.clone().expect("was seen");

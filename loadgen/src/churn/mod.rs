@@ -19,10 +19,12 @@ use serde::Serialize;
 
 use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
+use crate::dialect::Protocol;
 use crate::orders::{Parted, Wire};
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::schedule::Arrivals;
+use crate::shape::Sizes;
 use crate::sys::{self, Epoll};
 use scrape::Counts;
 
@@ -172,7 +174,12 @@ impl ChurnArgs {
             url: self.url.clone(),
             connections,
             room_size: self.room_size,
+            sizes: Sizes::Fixed,
             publishers: None,
+            guests: 0,
+            stay: 10.0,
+            think: 3.0,
+            slow_read: 0,
             // Everybody has one turn.
             rate: (self.talk > 0.0).then(|| f64::from(connections) / self.talk),
             duration: if self.talk > 0.0 { self.talk } else { 1.0 },
@@ -182,7 +189,11 @@ impl ChurnArgs {
             rest: 0.0,
             payload: 64,
             encoding: Wire::Msgpack,
-            acks: Switch::Off,
+            protocol: Protocol::Throng,
+            join: None,
+            joined: None,
+            publish: None,
+            acks: Some(Switch::Off),
             // A room of one is a room.
             echo: Some(Switch::On),
             presence: self.presence,
@@ -192,6 +203,9 @@ impl ChurnArgs {
             secret_file: self.secret_file.clone(),
             token_ttl: 86_400,
             workers: self.workers,
+            agents: Vec::new(),
+            agent_key: None,
+            agent_key_file: None,
             connecting: self.connecting,
             ramp_rate: None,
             source: None,

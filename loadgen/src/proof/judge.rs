@@ -115,7 +115,7 @@ impl Ledger {
             found.deliveries_min = found.deliveries_min.min(u64::from(state.heard()));
             let complete = self.judge_member(member, state, &mine, found);
             let whole_view = rules.acks || own.is_none_or(|own| own.sent == 0);
-            if !complete || !whole_view || !mine.exact {
+            if !complete || !whole_view || !mine.exact || !rules.positions {
                 continue;
             }
             let expected = if rules.acks { mine.places } else { *reference.get_or_insert_with(|| state.places()) };

@@ -92,6 +92,8 @@ pub(crate) struct Rules {
     pub(crate) acks: bool,
     /// A publisher hears its own message.
     pub(crate) own_copy: bool,
+    /// The server gives messages positions. Without them a seat's own count stands for them.
+    pub(crate) positions: bool,
 }
 
 /// The shape of one worker's crowd: `rooms` rooms of `room_size` members, the first `publishers` of each publish.
@@ -99,6 +101,8 @@ pub(crate) struct Rules {
 pub(crate) struct Crowd {
     /// The number of this worker's first room, counted over the run.
     pub(crate) first_room: u32,
+    /// The number of its first connection, likewise.
+    pub(crate) first_connection: u32,
     pub(crate) rooms: u32,
     pub(crate) room_size: u32,
     /// Publishers per room, at most `room_size`.
@@ -112,7 +116,7 @@ impl Crowd {
 
     /// The number of a local connection over the whole run.
     pub(crate) fn global(&self, member: u32) -> u32 {
-        self.first_room * self.room_size + member
+        self.first_connection + member
     }
 
     /// The local connection of a local publisher.

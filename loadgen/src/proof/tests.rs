@@ -17,8 +17,8 @@ const BASE: u64 = 40;
 
 impl World {
     fn new(acks: bool, own_copy: bool) -> Self {
-        let crowd = Crowd { first_room: 10, rooms: 2, room_size: 3, publishers: 2 };
-        let rules = Rules { acks, own_copy };
+        let crowd = Crowd { first_room: 10, first_connection: 30, rooms: 2, room_size: 3, publishers: 2 };
+        let rules = Rules { acks, own_copy, positions: true };
         let mut ledger = Ledger::new(crowd, rules);
         for member in 0..6 {
             ledger.joined(member, EPOCH, BASE).expect("all are told the same");
@@ -300,4 +300,47 @@ fn holes_in_the_offsets_that_are_not_ones_own_messages_are_found() {
         let judgement = world.ledger.judge();
         assert!(judgement.faults.contains_key(&Fault::Disagreed), "{judgement:?}");
     }
+}
+
+/// A server without positions, as its members count: what each hears is its next.
+fn unplaced(acts: impl FnOnce(&mut Vec<(u32, Marker)>)) -> (Vec<Fault>, Judgement) {
+    let crowd = Crowd { first_room: 10, first_connection: 30, rooms: 2, room_size: 3, publishers: 2 };
+    let mut ledger = Ledger::new(crowd, Rules { acks: false, own_copy: false, positions: false });
+    (0..6).for_each(|member| ledger.joined(member, 0, 0).expect("all begin at nothing"));
+    let mut wire = Vec::new();
+    for seq in 0..30 {
+        for publisher in 0..4 {
+            assert_eq!(ledger.sent(publisher), seq);
+            let (own, room) = (crowd.member_of(publisher), publisher / 2);
+            let marker = Marker { room: 10 + room, publisher: crowd.global(own), seq, intended_ns: 0, late_us: 0 };
+            // Some hear the two publishers the other way round than others: nobody promised one order.
+            let hearers = (room * 3..room * 3 + 3).filter(|member| *member != own);
+            hearers.for_each(|member| wire.push((member, marker)));
+        }
+    }
+    acts(&mut wire);
+    let found = wire.iter().filter_map(|(member, marker)| {
+        let offset = ledger.next_offset(*member);
+        ledger.received(*member, offset, marker).err()
+    });
+    let found = found.collect();
+    (found, ledger.judge())
+}
+
+#[test]
+fn without_positions_loss_duplicates_and_strangers_are_still_exact_and_interleaving_is_free() {
+    let (found, judgement) = unplaced(|_| ());
+    assert!(found.is_empty() && judgement.faults.is_empty(), "{found:?} {judgement:?}");
+    // The listener of the first room hears the second publisher first.
+    let (found, judgement) = unplaced(|wire| wire.sort_by_key(|(member, marker)| (*member, marker.publisher)));
+    assert!(found.is_empty() && judgement.faults.is_empty(), "{found:?} {judgement:?}");
+    only(&unplaced(|wire| wire.truncate(wire.len() - 1)).1, Fault::Lost);
+    let (_, twice) = unplaced(|wire| wire.push(wire[7]));
+    assert_eq!(twice.faults[&Fault::Duplicated], 1, "and its witness calls it misordered, too");
+    let (_, swapped) = unplaced(|wire| wire[9] = wire[8]);
+    assert!(swapped.faults.contains_key(&Fault::Lost), "one instead of another: {swapped:?}");
+    let (found, _) = unplaced(|wire| wire[3].1.room = 11);
+    assert_eq!(found, [Fault::Foreign]);
+    let (found, _) = unplaced(|wire| wire.reverse());
+    assert!(found.contains(&Fault::Misordered), "each publisher's order has its witness");
 }

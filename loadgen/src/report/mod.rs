@@ -14,11 +14,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::about::About;
+use crate::agent::Agent;
 use crate::calm::Calm;
+use crate::dialect::Protocol;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
 use crate::schedule::Arrivals;
+use crate::shape::Sizes;
 use crate::slo::Slo;
 use crate::timeline::Second;
 pub(crate) use compare::{ReportArgs, command};
@@ -69,7 +72,12 @@ pub(crate) struct Asked {
     pub(crate) url: String,
     pub(crate) connections: u32,
     pub(crate) rooms: u32,
+    /// Of every room, or of the largest.
     pub(crate) room_size: u32,
+    #[serde(default)]
+    pub(crate) sizes: Sizes,
+    #[serde(default)]
+    pub(crate) guests: u32,
     pub(crate) publishers_per_room: u32,
     /// Over all phases, by their time.
     pub(crate) rate_per_s: f64,
@@ -77,6 +85,8 @@ pub(crate) struct Asked {
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
     pub(crate) payload_bytes: u32,
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
     pub(crate) encoding: Wire,
     pub(crate) arrivals: Arrivals,
     pub(crate) acks: bool,
@@ -216,6 +226,9 @@ pub(crate) struct Report {
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
+    /// Machines that others lent, one for each worker.
+    #[serde(default)]
+    pub(crate) agents: Vec<Agent>,
     /// What was heard while the host left both programs its cores; none: all the time, or nobody can say.
     #[serde(default)]
     pub(crate) calm: Option<Calm>,
@@ -244,8 +257,14 @@ impl Report {
         host: Option<Host>,
         measured: &[Measured],
     ) -> Self {
-        let phases: Vec<PhaseReport> =
+        let mut phases: Vec<PhaseReport> =
             measured.iter().map(|phase| PhaseReport::new(&asked, &opened, memory, phase)).collect();
+        for at in 1..phases.len() {
+            let before = phases[at - 1].slow.is_none().then_some(phases[at - 1].latency.delivery.p99_ms);
+            if let Some(slow) = &mut phases[at].slow {
+                slow.p99_before_ms = before;
+            }
+        }
         let results: Vec<&PhaseResult> = measured.iter().flat_map(|phase| &phase.results).collect();
         let latency = LatencyReport::merge(&results);
         let mut proof = Proof::merge(asked.hold, &results);
@@ -282,6 +301,7 @@ impl Report {
             server,
             host,
             limit,
+            agents: Vec::new(),
             calm: None,
             timeline: Vec::new(),
         }

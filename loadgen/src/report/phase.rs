@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, DELIVERIES_MIN, Generator, Host, LatencyReport, Opened, Proof, RATE_KEPT, Rates, Thread, Verdict};
+use crate::beside::{GuestReport, SlowReport};
 use crate::edges::Spent;
 use crate::orders::PhaseResult;
 use crate::schedule::Arrivals;
@@ -17,6 +18,9 @@ pub(crate) struct Measured {
     /// CPU time of the server and of the host in it.
     pub(crate) spent: Spent,
     pub(crate) results: Vec<PhaseResult>,
+    /// Those beside the crowd.
+    pub(crate) slow: Option<SlowReport>,
+    pub(crate) guests: Option<GuestReport>,
 }
 
 impl Measured {
@@ -41,6 +45,11 @@ pub(crate) struct PhaseReport {
     pub(crate) server_cores: Option<f64>,
     pub(crate) busiest_thread: Option<Thread>,
     pub(crate) host: Option<Host>,
+    /// Those beside the crowd, where there were any.
+    #[serde(default)]
+    pub(crate) slow: Option<SlowReport>,
+    #[serde(default)]
+    pub(crate) guests: Option<GuestReport>,
 }
 
 impl PhaseReport {
@@ -65,18 +74,23 @@ impl PhaseReport {
             rates,
             latency,
             generator,
+            slow: measured.slow.clone(),
+            guests: measured.guests.clone(),
         };
         phase.judge(asked, opened);
         phase
     }
 
     fn judge(&mut self, asked: &Asked, opened: &Opened) {
-        let broken: Vec<String> =
+        let mut broken: Vec<String> =
             self.proof.faults.iter().map(|(fault, count)| format!("{count} {}", fault.name())).collect();
+        broken.extend(self.slow.iter().flat_map(SlowReport::broken));
+        broken.extend(self.guests.iter().flat_map(GuestReport::broken));
         if !broken.is_empty() {
             self.reasons.push(format!("the proof failed: {}", broken.join(", ")));
         }
         let mut missed = self.missed(asked);
+        missed.extend(self.guests.iter().flat_map(GuestReport::missed));
         let mut slo = self.stage.slo.judge(&Figures {
             delivery: &self.latency.delivery,
             ack: &self.latency.ack,
@@ -95,9 +109,10 @@ impl PhaseReport {
                 ),
             });
         }
+        let beside = self.shows_nothing();
         self.verdict = if !broken.is_empty() {
             Verdict::ProofFailed
-        } else if too_little {
+        } else if too_little || beside.is_some() {
             Verdict::Unknown
         } else if !missed.is_empty() {
             if self.generator.limit.is_some() { Verdict::GeneratorLimited } else { Verdict::SloMissed }
@@ -106,11 +121,23 @@ impl PhaseReport {
         } else {
             Verdict::Unknown
         };
+        self.reasons.extend(beside.map(str::to_owned));
         self.reasons.extend(missed);
         self.reasons.append(&mut slo.unknown);
         if let Some(limit) = &self.generator.limit {
             self.reasons.push(format!("the generator was at its own limit: {limit}"));
         }
+    }
+
+    /// Why those beside the crowd show nothing of the server, if they do not.
+    fn shows_nothing(&self) -> Option<&'static str> {
+        if self.slow.as_ref().is_some_and(|slow| !slow.was_slow()) {
+            return Some(
+                "the server never held anything back for the slow readers: a higher --rate, a larger --payload, or longer",
+            );
+        }
+        let idle = self.guests.as_ref().is_some_and(|guests| !guests.is_enough());
+        idle.then_some("no guest came and heard anything: more --guests, a shorter --stay, or longer")
     }
 
     /// The rate that was asked and did not hold.

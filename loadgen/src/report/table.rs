@@ -136,6 +136,9 @@ impl Report {
         for (code, count) in &proof.closes {
             writeln!(f, "           closed: {count} with {code}")?;
         }
+        for line in self.beside() {
+            writeln!(f, "           {line}")?;
+        }
         for offender in &proof.offenders {
             write!(f, "  {:<12} room {} connection {}", offender.fault.name(), offender.room, offender.connection)?;
             if let (Some(publisher), Some(seq)) = (offender.publisher, offender.seq) {
@@ -149,6 +152,22 @@ impl Report {
         Ok(())
     }
 
+    /// What those beside the crowd lived through, in sentences.
+    pub(super) fn beside(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for phase in &self.phases {
+            let name = if self.phases.len() > 1 { format!("{}: ", phase.stage.name) } else { String::new() };
+            let mut say = |sentence: String| lines.push(format!("{name}{sentence}"));
+            if let Some(slow) = &phase.slow {
+                slow.sentences(phase.latency.delivery.p99_ms).into_iter().for_each(&mut say);
+            }
+            if let Some(guests) = &phase.guests {
+                guests.sentences().into_iter().for_each(&mut say);
+            }
+        }
+        lines
+    }
+
     fn costs(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let generator = &self.generator;
         writeln!(
@@ -160,6 +179,9 @@ impl Report {
             mib(generator.memory_bytes),
             generator.memory_per_connection
         )?;
+        for agent in &self.agents {
+            writeln!(f, "agent      {}", agent.describe())?;
+        }
         if let Some(host) = &self.host {
             writeln!(
                 f,

@@ -1,9 +1,12 @@
 //! Which figures lead to which verdict.
 
 use super::*;
+use crate::beside::{GuestReport, SlowReport};
+use crate::dialect::Protocol;
 use crate::edges::Spent;
 use crate::proof::Judgement;
 use crate::schedule::Slope;
+use crate::shape::Sizes;
 use crate::stage::Stage;
 
 fn asked() -> Asked {
@@ -13,12 +16,15 @@ fn asked() -> Asked {
         connections: 100,
         rooms: 2,
         room_size: 50,
+        sizes: Sizes::Fixed,
+        guests: 0,
         publishers_per_room: 50,
         rate_per_s: 100.0,
         deliveries_per_s: 4_900.0,
         warmup_s: 0.0,
         duration_s: 10.0,
         payload_bytes: 128,
+        protocol: Protocol::Throng,
         encoding: Wire::Msgpack,
         arrivals: Arrivals::Even,
         acks: true,
@@ -98,8 +104,10 @@ fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
         duration_s: asked.duration_s,
         arrivals: asked.arrivals,
         slo: asked.slo.clone(),
+        slow: 0,
     };
-    Measured { stage, window_s: (0.0, asked.duration_s), spent: Spent::default(), results: vec![result] }
+    let (window_s, spent) = ((0.0, asked.duration_s), Spent::default());
+    Measured { stage, window_s, spent, results: vec![result], slow: None, guests: None }
 }
 
 fn slow() -> PhaseResult {
@@ -245,4 +253,26 @@ fn a_second_run_is_worse_only_beyond_what_is_allowed() {
     assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
     assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
     assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
+}
+
+#[test]
+fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is_unknown() {
+    let judged = |slow: Option<SlowReport>, guests: Option<GuestReport>| {
+        let before = phase("before", &asked(), good());
+        let during = Measured { slow, guests, ..phase("slow", &asked(), good()) };
+        Report::new(asked(), opened(), (0, 0.0), None, None, &[before, during])
+    };
+    let slow = SlowReport { connections: 5, gaps: 3, ..SlowReport::default() };
+    let report = judged(Some(slow.clone()), None);
+    assert_eq!(report.verdict, Verdict::Passed, "{:?}", report.reasons);
+    assert!(report.phases[1].slow.as_ref().is_some_and(|slow| slow.p99_before_ms.is_some()));
+    assert!(report.to_string().contains("5 slow readers"), "{report}");
+    assert_eq!(judged(Some(SlowReport { missing: 1, ..slow.clone() }), None).exit_code, 2);
+    let unknown = judged(Some(SlowReport { gaps: 0, ..slow }), None);
+    assert_eq!((unknown.verdict, unknown.exit_code), (Verdict::Unknown, 2));
+    let guests = GuestReport { guests: 2, visits: 4, heard: 9, ..GuestReport::default() };
+    assert_eq!(judged(None, Some(guests.clone())).verdict, Verdict::Passed);
+    assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
+    assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
+    assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
 }

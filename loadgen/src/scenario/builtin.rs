@@ -10,7 +10,10 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!("idle" "echo" "fanout" "rooms" "pairs" "whale" "ramp-hold" "spike" "reconnect-storm" "churn" "siege" "soak");
+scenarios!(
+    "idle" "echo" "fanout" "rooms" "pairs" "whale" "zipf" "chat" "ramp-hold" "spike" "slow-consumer" "reconnect-storm" "lossy" "drain"
+    "churn" "siege" "soak"
+);
 
 /// The text of a built-in scenario.
 pub(super) fn text(name: &str) -> Option<&'static str> {

@@ -5,6 +5,9 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::Serialize;
 
+use super::leaving::Drained;
+use crate::line::Broken;
+
 /// What a storm came to.
 #[derive(Serialize, Default, Debug)]
 pub(crate) struct Stormed {
@@ -14,11 +17,16 @@ pub(crate) struct Stormed {
     pub(crate) connections: u32,
     pub(crate) rooms: u32,
     pub(crate) open_s: f64,
-    /// From the cut (of the server: from the first that noticed) until a member was seated again.
+    /// From the cut (of the server: from the first that noticed or was told; of a line: from each one's loss) until a member was seated
+    /// again.
     pub(crate) back_p50_s: f64,
     pub(crate) back_p99_s: f64,
     pub(crate) back_all_s: f64,
     pub(crate) back: u64,
+    /// From the cut until everybody was back.
+    pub(crate) over_s: f64,
+    /// How often somebody who sat was lost.
+    pub(crate) losses: u64,
     /// Most seats taken within one second.
     pub(crate) seats_per_s_peak: u64,
     pub(crate) tries: u64,
@@ -38,6 +46,10 @@ pub(crate) struct Stormed {
     /// Its private dirty bytes before the cut, and at the end.
     pub(crate) memory_before: Option<u64>,
     pub(crate) memory_after: Option<u64>,
+    /// What a bad line did.
+    pub(crate) line: Option<Broken>,
+    /// What came of the slots of a server that left.
+    pub(crate) drained: Option<Drained>,
     /// Why tries failed, and how often.
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -57,11 +69,29 @@ pub(super) fn peak(sorted_ns: &[u64]) -> u64 {
 impl Display for Stormed {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "storm      {} in {} rooms, there after {:.1} s", self.connections, self.rooms, self.open_s)?;
-        writeln!(
+        write!(
             f,
-            "  back     {} after {:.2} s (half after {:.2} s, 99 % after {:.2} s), at most {} in a second",
-            self.back, self.back_all_s, self.back_p50_s, self.back_p99_s, self.seats_per_s_peak
+            "  back     {} after {:.2} s (half after {:.2} s, 99 % after {:.2} s)",
+            self.back, self.back_all_s, self.back_p50_s, self.back_p99_s
         )?;
+        match &self.line {
+            None => writeln!(f, ", at most {} in a second", self.seats_per_s_peak)?,
+            Some(line) => writeln!(
+                f,
+                " of its own loss, {} losses\n  line     {} delayed, {} cut, {} gone dead, {} half open",
+                self.losses, line.delayed, line.cut, line.blackholed, line.half_open
+            )?,
+        }
+        if let Some(drained) = &self.drained {
+            writeln!(
+                f,
+                "  slots    {} told, the latest after {:.2} s; {} sent away, half within {:.3} s of their slot and all within {:.3} s",
+                drained.told, drained.slot_max_s, drained.sent_away, drained.after_slot_p50_s, drained.after_slot_max_s
+            )?;
+            for (why, count) in drained.otherwise.iter().take(8) {
+                writeln!(f, "  ended    {count} × {why}")?;
+            }
+        }
         writeln!(
             f,
             "  tries    {}, {} put off; {} sessions resumed, {} not; {} rooms recovered",

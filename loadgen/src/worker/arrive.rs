@@ -11,7 +11,7 @@ use crate::payload::put_hex;
 /// The largest id there is; publishes never use it.
 const JOIN_ID: u64 = (1 << 53) - 1;
 
-impl Worker {
+impl<const OTHER: bool> Worker<OTHER> {
     /// Starts as many openings as may be under way now, and gives up those that take too long.
     pub(super) fn begin_openings(&mut self) -> Result<()> {
         if self.openings.done() {
@@ -43,8 +43,12 @@ impl Worker {
             return Ok(());
         }
         opening.step = Step::Upgrading;
-        let token = self.signer.sign(self.crew.crowd.global(member))?;
-        let request = upgrade::request(&self.crew.host, &self.crew.target, self.encoding, &token);
+        let request = if OTHER {
+            upgrade::plain_request(&self.crew.host, &self.crew.target)
+        } else {
+            let token = self.signer.sign(self.crew.crowd.global(member))?;
+            upgrade::request(&self.crew.host, &self.crew.target, self.encoding, &token)
+        };
         match self.connections[member as usize].send(request.as_bytes()) {
             Ok(()) => Ok(()),
             Err(error) => self.retry(slot, &format!("cannot connect to {}: {error}", self.crew.server)),
@@ -56,7 +60,8 @@ impl Worker {
         let opening = self.openings.at(slot);
         let before = opening.head.len();
         opening.head.extend_from_slice(bytes);
-        match upgrade::answer(&opening.head, self.encoding) {
+        let subprotocol = (!OTHER).then(|| upgrade::subprotocol(self.encoding));
+        match upgrade::answer(&opening.head, subprotocol) {
             Answer::More => Ok(None),
             Answer::Switched(end) => {
                 opening.step = Step::Welcoming;
@@ -64,6 +69,7 @@ impl Worker {
                 Ok(Some(end.saturating_sub(before)))
             }
             Answer::Later(why) => self.retry(slot, &why).map(|()| None),
+            Answer::No(why) if OTHER => bail!("the server refused the upgrade: {why}"),
             Answer::No(why) => bail!(
                 "the server refused the upgrade: {why}. Is {} throng's address and the secret (--secret, --secret-file) its own?",
                 self.crew.server
@@ -132,7 +138,7 @@ impl Worker {
         }
     }
 
-    fn seat(&mut self, member: u32, slot: u16, epoch: u64, offset: u64) {
+    pub(super) fn seat(&mut self, member: u32, slot: u16, epoch: u64, offset: u64) {
         let opening = self.openings.finish(slot);
         self.connections[member as usize].stage = Stage::Open;
         self.opened.record_ns(self.now_ns.saturating_sub(opening.started_ns));
@@ -142,7 +148,7 @@ impl Worker {
         }
     }
 
-    fn retry(&mut self, slot: u16, why: &str) -> Result<()> {
+    pub(super) fn retry(&mut self, slot: u16, why: &str) -> Result<()> {
         let opening = self.openings.finish(slot);
         self.connections[opening.member as usize].end(Stage::Waiting);
         if self.openings.retry(&opening, self.now_ns, self.progress.open > 0) {

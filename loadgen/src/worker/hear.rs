@@ -15,7 +15,7 @@ use crate::proof::Fault;
 use crate::token;
 
 /// Whether a connection goes on after a frame.
-enum Then {
+pub(super) enum Then {
     GoOn,
     /// It was this message, and everything about it was right.
     Heard(u64, Marker),
@@ -26,7 +26,7 @@ enum Then {
 /// "Without a close frame", as RFC 6455, 7.1.5 calls it.
 pub(super) const NO_CLOSE_FRAME: u16 = 1006;
 
-impl Worker {
+impl<const OTHER: bool> Worker<OTHER> {
     pub(super) fn on_writable(&mut self, member: u32) -> Result<()> {
         if let Stage::Opening(slot) = self.connections[member as usize].stage {
             self.on_connected(member, slot)?;
@@ -71,6 +71,12 @@ impl Worker {
             match self.on_head(slot, bytes)? {
                 Some(end) => bytes = &mut bytes[end..],
                 None => return Ok(()),
+            }
+            if OTHER {
+                self.other_upgraded(member, slot)?;
+                if !self.lives(member) {
+                    return Ok(());
+                }
             }
         }
         let mut partial = self.connections[member as usize].borrow_partial(&mut self.partial);
@@ -118,6 +124,8 @@ impl Worker {
 
     fn on_frame(&mut self, member: u32, incoming: Incoming<'_>) -> Result<Then> {
         match incoming {
+            Incoming::Text(text) if OTHER => return self.on_other(member, text.as_bytes()),
+            Incoming::Binary(bytes) if OTHER => return self.on_other(member, bytes),
             Incoming::Text(text) => return self.on_envelope(member, text.as_bytes(), Encoding::Json),
             Incoming::Binary(bytes) => return self.on_envelope(member, bytes, Encoding::MessagePack),
             Incoming::Ping(payload) => {
@@ -237,7 +245,7 @@ impl Worker {
     }
 
     /// Whether a message whose own content is right was also right at this place.
-    fn count_message(&mut self, member: u32, offset: u64, marker: &Marker) -> bool {
+    pub(super) fn count_message(&mut self, member: u32, offset: u64, marker: &Marker) -> bool {
         let verdict = self.ledger.received(member, offset, marker);
         self.progress.received += 1;
         if let Some(running) = &mut self.running {
@@ -277,7 +285,7 @@ impl Worker {
         }
     }
 
-    fn corrupted(&mut self, member: u32, detail: impl FnOnce() -> String) {
+    pub(super) fn corrupted(&mut self, member: u32, detail: impl FnOnce() -> String) {
         self.ledger.fault(Fault::Corrupted);
         self.blame(Fault::Corrupted, member, None, detail);
     }

@@ -54,6 +54,11 @@ impl Frames {
         Self { rooms: vec![Vec::new(); if per_room == 0 { 0 } else { rooms }], per_room }
     }
 
+    /// Nothing is ever kept.
+    pub(super) fn none() -> Self {
+        Self { rooms: Vec::new(), per_room: 0 }
+    }
+
     /// The frame at `offset` of a local room, if it is kept.
     pub(super) fn at(&self, room: u32, offset: u64) -> Option<&Known> {
         let known = self.rooms.get(room as usize)?.get(self.place(offset))?.as_ref()?;
@@ -88,7 +93,7 @@ mod tests {
     use super::*;
 
     fn crowd(rooms: u32, room_size: u32) -> Crowd {
-        Crowd { first_room: 0, rooms, room_size, publishers: 1 }
+        Crowd { first_room: 0, first_connection: 0, rooms, room_size, publishers: 1 }
     }
 
     fn marker(seq: u32) -> Marker {

@@ -10,6 +10,7 @@ mod connection;
 mod hear;
 mod known;
 mod opening;
+mod other;
 mod parting;
 mod phase;
 pub(crate) mod upgrade;
@@ -55,7 +56,11 @@ pub(crate) fn run() -> Result<()> {
     let Order::Open(crew) = serde_json::from_str(&first).context("the first order must be `open`")? else {
         anyhow::bail!("the first order must be `open`");
     };
-    let mut worker = Worker::new(*crew, input)?;
+    if crew.dialect.is_some() { work::<true>(*crew, input) } else { work::<false>(*crew, input) }
+}
+
+fn work<const OTHER: bool>(crew: Crew, input: StdinLock<'static>) -> Result<()> {
+    let mut worker = Worker::<OTHER>::new(crew, input)?;
     let result = worker.turns();
     if let Err(error) = &result {
         worker.report(&WorkerReport::Failed { sentence: format!("{error:#}") })?;
@@ -63,7 +68,8 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-struct Worker {
+/// `OTHER`: for servers that are not throng. Decided when it is compiled, so that it costs throng's workers nothing.
+struct Worker<const OTHER: bool> {
     crew: Crew,
     encoding: Encoding,
     epoll: Epoll,
@@ -103,7 +109,7 @@ struct Worker {
     over: bool,
 }
 
-impl Worker {
+impl<const OTHER: bool> Worker<OTHER> {
     fn new(crew: Crew, orders: StdinLock<'static>) -> Result<Self> {
         if let Some(core) = crew.pin {
             sys::pin(core).with_context(|| format!("pinning to core {core}"))?;
@@ -130,7 +136,8 @@ impl Worker {
             connections: (0..count).map(|_| Connection::new()).collect(),
             openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns),
             ledger: Ledger::new(crew.crowd, crew.rules),
-            known: known::Frames::new(crew.crowd, crew.payload_bytes),
+            // Without positions nothing says that two frames are one message.
+            known: if OTHER { known::Frames::none() } else { known::Frames::new(crew.crowd, crew.payload_bytes) },
             signer: Signer::new(&crew.secret, &crew.run, sys::unix_s() + crew.token_ttl_s),
             payloads: payload::Writer::new(encoding, crew.payload_bytes, crew.seed),
             random: Random::new(seed),

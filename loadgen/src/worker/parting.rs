@@ -21,7 +21,7 @@ pub(super) struct Parting {
 /// "Normal closure", RFC 6455, 7.4.1.
 const NORMAL: u16 = 1000;
 
-impl Worker {
+impl<const OTHER: bool> Worker<OTHER> {
     pub(super) fn begin_parting(&mut self) {
         let mut parting = Parting { parted: Parted::default(), waiting: 0, deadline_ns: 0 };
         for member in 0..self.connections.len() as u32 {

@@ -185,7 +185,7 @@ impl Running {
     }
 }
 
-impl Worker {
+impl<const OTHER: bool> Worker<OTHER> {
     /// Sends what the schedule wants by now, at most `sends_max`: whoever is late must not stop listening.
     pub(super) fn send_due(&mut self, sends_max: usize) {
         let Some(mut running) = self.running.take() else { return };
@@ -217,6 +217,12 @@ impl Worker {
             intended_ns,
             late_us: u32::try_from(late_ns / 1_000).unwrap_or(u32::MAX),
         };
+        if OTHER {
+            if let Err(error) = self.other_publish(member, &marker) {
+                self.on_send_failed(member, &error);
+            }
+            return;
+        }
         let room = self.room_name(member);
         let rules = self.crew.rules;
         // With an id the copy does not come unless asked for; without one it comes unless declined.

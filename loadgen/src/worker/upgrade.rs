@@ -39,8 +39,16 @@ pub(crate) fn request(host: &str, target: &str, encoding: Encoding, token: &str)
     )
 }
 
-/// Reads an answer's head.
-pub(crate) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
+/// For a server that knows neither our subprotocols nor our tokens.
+pub(crate) fn plain_request(host: &str, target: &str) -> String {
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+    )
+}
+
+/// Reads an answer's head; `asked` is the subprotocol that was offered.
+pub(crate) fn answer(bytes: &[u8], asked: Option<&str>) -> Answer {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return if bytes.len() < HEAD_BYTES_MAX { Answer::More } else { Answer::No("an endless answer".to_owned()) };
     };
@@ -63,9 +71,11 @@ pub(crate) fn answer(bytes: &[u8], encoding: Encoding) -> Answer {
     if field("sec-websocket-accept") != Some(ACCEPT) {
         return Answer::No("the answer's Sec-WebSocket-Accept does not fit our key".to_owned());
     }
-    match field("sec-websocket-protocol") {
-        Some(chosen) if chosen == subprotocol(encoding) => Answer::Switched(end + 4),
-        other => Answer::No(format!("asked for the subprotocol {}, got {other:?}", subprotocol(encoding))),
+    let chosen = field("sec-websocket-protocol");
+    if chosen == asked {
+        Answer::Switched(end + 4)
+    } else {
+        Answer::No(format!("asked for the subprotocol {asked:?}, got {chosen:?}"))
     }
 }
 
@@ -80,17 +90,20 @@ mod tests {
     fn only_a_complete_and_fitting_answer_switches() {
         let whole = SWITCHED.as_bytes();
         for end in 0..whole.len() {
-            assert_eq!(answer(&whole[..end], Encoding::Json), Answer::More, "{end}");
+            assert_eq!(answer(&whole[..end], Some("throng.v1.json")), Answer::More, "{end}");
         }
         let more = [whole, b"\x82\x00"].concat();
-        assert_eq!(answer(&more, Encoding::Json), Answer::Switched(whole.len()));
-        assert!(matches!(answer(whole, Encoding::MessagePack), Answer::No(_)), "another subprotocol");
-        assert!(matches!(answer(SWITCHED.replace("s3pP", "s3pQ").as_bytes(), Encoding::Json), Answer::No(_)));
+        assert_eq!(answer(&more, Some("throng.v1.json")), Answer::Switched(whole.len()));
+        assert!(matches!(answer(whole, Some("throng.v1.msgpack")), Answer::No(_)), "another subprotocol");
+        assert!(matches!(answer(whole, None), Answer::No(_)), "one that nobody asked for");
+        let none = SWITCHED.replace("Sec-WebSocket-Protocol: throng.v1.json\r\n", "");
+        assert_eq!(answer(none.as_bytes(), None), Answer::Switched(none.len()));
+        assert!(matches!(answer(SWITCHED.replace("s3pP", "s3pQ").as_bytes(), Some("throng.v1.json")), Answer::No(_)));
     }
 
     #[test]
     fn busy_is_for_later_and_forbidden_is_for_good() {
-        let read = |text: &str| answer(text.as_bytes(), Encoding::Json);
+        let read = |text: &str| answer(text.as_bytes(), Some("throng.v1.json"));
         assert!(matches!(read("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\r\n"), Answer::Later(_)));
         let no = read("HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"bad_token\"}");
         assert_eq!(no, Answer::No("HTTP/1.1 401 Unauthorized {\"error\":\"bad_token\"}".to_owned()));

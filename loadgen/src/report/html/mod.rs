@@ -203,6 +203,7 @@ fn proof(report: &Report) -> Markup {
                     }
                 }
             }
+            @for line in report.beside() { p { (line) } }
             @for (code, count) in &proof.refusals { p { (figure(*count as f64)) " refused: " code { (code) } } }
             @for (code, count) in &proof.closes { p { (figure(*count as f64)) " connections closed with " (code) } }
         }

@@ -2,6 +2,7 @@
 
 use super::{figure, ms};
 use crate::report::{Limit, Report, Verdict};
+use crate::shape::Sizes;
 
 /// What a reader should know who reads one line only.
 pub(super) fn in_a_sentence(report: &Report) -> String {
@@ -22,9 +23,10 @@ pub(super) fn asked(report: &Report) -> Vec<String> {
     let asked = &report.asked;
     let mut lines = vec![
         format!(
-            "{} connections in {} rooms of {}",
+            "{} connections in {} rooms of {}{}",
             figure(f64::from(asked.connections)),
             figure(f64::from(asked.rooms)),
+            if asked.sizes == Sizes::Zipf { "2 to " } else { "" },
             asked.room_size
         ),
         format!(
@@ -35,6 +37,9 @@ pub(super) fn asked(report: &Report) -> Vec<String> {
         ),
         format!("for {} s", figure(asked.duration_s)),
     ];
+    if asked.guests > 0 {
+        lines.push(format!("{} guests who come and go", figure(f64::from(asked.guests))));
+    }
     if asked.hold {
         lines.push("everybody hears a message and answers heartbeats".to_owned());
     }

@@ -1,7 +1,8 @@
-//! One connection of a storm: it comes, takes its seat, keeps its position, and comes again when it is lost.
+//! A person apart from the measured crowd: it comes, takes its seat, keeps its position, and comes again when it is lost.
 //!
-//! Promises: what it heard twice, not at all, or was told missing is counted, never passed over. It holds back nothing:
-//! what it is told to say is written at once, or the connection counts as lost.
+//! Storms are made of them, and those who are slow or come and go beside a run. Promises: what it heard twice, not at all,
+//! or was told missing is counted, never passed over. It holds back nothing: what it is told to say is written at once, or
+//! the connection counts as lost.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,19 +10,23 @@ use std::net::{SocketAddr, TcpStream};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use throng::base::{Encoding, Offset, Position};
 use throng::wire::client::{CommandOut, Reply, ResumeOut, ServerEvent, read_event, write_command};
+use throng::wire::envelope::HistoryFrom;
+use throng::wire::websocket::write_close;
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_frame};
 
 use crate::worker::upgrade::{self, Answer};
 
-pub(super) const ENCODING: Encoding = Encoding::MessagePack;
+pub(crate) const ENCODING: Encoding = Encoding::MessagePack;
 /// Ids of its own commands; publishes have those behind.
 const JOIN: u64 = 1;
 const RESUME: u64 = 2;
-pub(super) const PUBLISH_FROM: u64 = 16;
+const PING: u64 = 3;
+const HEAD: u64 = 4;
+pub(crate) const PUBLISH_FROM: u64 = 16;
 
 /// Where it is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Waits for its time to come (again).
     Away,
     /// TCP, the upgrade and the answer to its join or resume are under way.
@@ -31,38 +36,54 @@ pub(super) enum Stage {
 }
 
 /// What it lived through.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Lived {
-    pub(super) heard: u64,
-    pub(super) twice: u64,
-    pub(super) missing: u64,
-    pub(super) gaps: u64,
-    pub(super) told_missing: u64,
-    pub(super) tries: u64,
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Lived {
+    pub(crate) heard: u64,
+    pub(crate) twice: u64,
+    pub(crate) missing: u64,
+    pub(crate) gaps: u64,
+    pub(crate) told_missing: u64,
+    pub(crate) tries: u64,
     /// Tries answered "later".
-    pub(super) put_off: u64,
-    pub(super) resumed: u64,
-    pub(super) not_resumed: u64,
-    pub(super) recovered: u64,
+    pub(crate) put_off: u64,
+    pub(crate) resumed: u64,
+    pub(crate) not_resumed: u64,
+    pub(crate) recovered: u64,
+    /// What it was told of the people of its room: who is there, who types, who has read; and that something was left out.
+    pub(crate) presence: u64,
+    pub(crate) typing: u64,
+    pub(crate) receipts: u64,
+    pub(crate) stale: u64,
+    /// What it said and the server refused.
+    pub(crate) refused: u64,
 }
 
 /// What the world has to take note of.
-pub(super) enum News {
+#[derive(Debug)]
+pub(crate) enum News {
     /// It has its seat.
     Seated,
     /// A publish has its position.
     Acked(u64, Position),
+    /// The newest message of its room, as the server says; none: the server does not say.
+    Head(Option<Offset>),
+    /// The server leaves, and it has this slot to come back in.
+    Slot { ms: u64 },
 }
 
-pub(super) struct Member {
-    pub(super) stage: Stage,
-    pub(super) lived: Lived,
+pub(crate) struct Member {
+    pub(crate) stage: Stage,
+    pub(crate) lived: Lived,
     /// `None`: one that only publishes.
-    pub(super) room: Option<String>,
+    pub(crate) room: Option<String>,
     /// The newest it has everything up to.
-    pub(super) position: Option<Position>,
+    pub(crate) position: Option<Position>,
     /// Failures since it was last here.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
+    /// Whether it wants to hear of the people of its room.
+    pub(crate) presence: bool,
+    /// Bytes the kernel may hold for it unread, where that is not the kernel's own choice.
+    pub(crate) receive_bytes: Option<usize>,
     token: String,
     session: Option<String>,
     /// Told that its position is of no use: the gap that says where to go on comes next.
@@ -74,18 +95,31 @@ pub(super) struct Member {
     partial: Partial,
 }
 
-/// It is lost; the sentence is for the report.
+/// It is lost.
 #[derive(Debug)]
-pub(super) struct Lost(pub(super) String);
+pub(crate) struct Lost {
+    /// The code the server closed with, if it did.
+    pub(crate) code: Option<u16>,
+    /// A sentence for the report.
+    pub(crate) why: String,
+}
+
+impl Lost {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self { code: None, why: why.into() }
+    }
+}
 
 impl Member {
-    pub(super) fn new(token: String, room: Option<String>) -> Self {
+    pub(crate) fn new(token: String, room: Option<String>) -> Self {
         Self {
             stage: Stage::Away,
             lived: Lived::default(),
             room,
             position: None,
             failures: 0,
+            presence: false,
+            receive_bytes: None,
             token,
             session: None,
             awaits_gap: false,
@@ -98,17 +132,21 @@ impl Member {
     }
 
     /// Begins to connect; what it says follows when the socket can be written to.
-    pub(super) fn comes(&mut self, server: SocketAddr) -> Result<&TcpStream, Lost> {
+    pub(crate) fn comes(&mut self, server: SocketAddr) -> Result<&TcpStream, Lost> {
         self.lived.tries += 1;
         let begin = || {
             let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
+            if let Some(bytes) = self.receive_bytes {
+                // Before connecting: the window that is announced never shrinks.
+                socket.set_recv_buffer_size(bytes)?;
+            }
             match socket.connect(&server.into()) {
                 Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
                 Ok(()) | Err(_) => Ok(TcpStream::from(socket)),
             }
         };
-        let stream = begin().map_err(|error| Lost(format!("connect: {error}")))?;
+        let stream = begin().map_err(|error| Lost::new(format!("connect: {error}")))?;
         self.stage = Stage::Coming;
         (self.asked, self.upgraded) = (false, false);
         (self.head, self.partial) = (Vec::new(), Partial::default());
@@ -116,7 +154,7 @@ impl Member {
     }
 
     /// The line is cut, without a word: a reset.
-    pub(super) fn is_cut(&mut self) {
+    pub(crate) fn is_cut(&mut self) {
         if let Some(stream) = self.stream.take() {
             // A failure only means that the kernel says goodbye more politely.
             let _set = SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
@@ -125,7 +163,7 @@ impl Member {
     }
 
     /// The socket can be written to: the request, and behind it what would follow the welcome.
-    pub(super) fn asks(&mut self, host: &str, target: &str) -> Result<(), Lost> {
+    pub(crate) fn asks(&mut self, host: &str, target: &str) -> Result<(), Lost> {
         if std::mem::replace(&mut self.asked, true) || self.stream.is_none() {
             return Ok(());
         }
@@ -138,36 +176,70 @@ impl Member {
                         id: Some(JOIN),
                         since: Some(position),
                         history: None,
-                        presence: false,
+                        presence: self.presence,
                     };
                     let resume = CommandOut::Resume { session: Some(session), rooms: &[entry] };
-                    put(&mut out, RESUME, &resume);
+                    put(&mut out, Some(RESUME), &resume);
                 }
                 _ => {
-                    let join = CommandOut::Join { room: &room, since: self.position, history: None, presence: false };
-                    put(&mut out, JOIN, &join);
+                    let (since, presence) = (self.position, self.presence);
+                    put(&mut out, Some(JOIN), &CommandOut::Join { room: &room, since, history: None, presence });
                 }
             }
         }
         self.write(&out)
     }
 
-    pub(super) fn publishes(&mut self, id: u64, command: &CommandOut<'_>) -> Result<(), Lost> {
+    pub(crate) fn says(&mut self, id: Option<u64>, command: &CommandOut<'_>) -> Result<(), Lost> {
         let mut out = Vec::new();
         put(&mut out, id, command);
         self.write(&out)
     }
 
+    /// Asks whether the server is still there.
+    pub(crate) fn pings(&mut self) -> Result<(), Lost> {
+        self.says(Some(PING), &CommandOut::Ping)
+    }
+
+    /// Asks for the newest message of its room; the answer is [`News::Head`].
+    pub(crate) fn asks_for_head(&mut self) -> Result<(), Lost> {
+        let Some(room) = self.room.clone() else { return Ok(()) };
+        let newest = CommandOut::History { room: &room, from: HistoryFrom::Newest, messages_max: Some(1) };
+        self.says(Some(HEAD), &newest)
+    }
+
+    /// Goes for good: what it was and where it was is forgotten, but not what it lived through.
+    pub(crate) fn goes(&mut self) {
+        let mut goodbye = Vec::new();
+        write_close(&mut goodbye, NORMAL, "", Some(MASK));
+        // Who is gone already needs no goodbye.
+        let _told = self.write(&goodbye);
+        (self.stream, self.stage) = (None, Stage::Away);
+        (self.session, self.position, self.awaits_gap) = (None, None, false);
+    }
+
+    /// Reads at most so many bytes: someone who is slow.
+    pub(crate) fn sips(&mut self, bytes: usize, buffer: &mut [u8], news: &mut Vec<News>) -> Result<(), Lost> {
+        let bytes = bytes.min(buffer.len());
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        match stream.read(&mut buffer[..bytes]) {
+            Ok(0) => Err(Lost::new("the server closed")),
+            Ok(len) => self.takes(&mut buffer[..len], news),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) => Err(Lost::new(format!("read: {error}"))),
+        }
+    }
+
     /// Reads all there is.
-    pub(super) fn reads(&mut self, buffer: &mut [u8], news: &mut Vec<News>) -> Result<(), Lost> {
+    pub(crate) fn reads(&mut self, buffer: &mut [u8], news: &mut Vec<News>) -> Result<(), Lost> {
         loop {
             let Some(stream) = &mut self.stream else { return Ok(()) };
             match stream.read(buffer) {
-                Ok(0) => return Err(Lost("the server closed".to_owned())),
+                Ok(0) => return Err(Lost::new("the server closed")),
                 Ok(len) => self.takes(&mut buffer[..len], news)?,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Lost(format!("read: {error}"))),
+                Err(error) => return Err(Lost::new(format!("read: {error}"))),
             }
         }
     }
@@ -177,7 +249,7 @@ impl Member {
             return self.frames(bytes, news);
         }
         self.head.extend_from_slice(bytes);
-        match upgrade::answer(&self.head, ENCODING) {
+        match upgrade::answer(&self.head, Some(upgrade::subprotocol(ENCODING))) {
             Answer::More => Ok(()),
             Answer::Switched(at) => {
                 self.upgraded = true;
@@ -186,9 +258,9 @@ impl Member {
             }
             Answer::Later(status) => {
                 self.lived.put_off += 1;
-                Err(Lost(status))
+                Err(Lost::new(status))
             }
-            Answer::No(sentence) => Err(Lost(sentence)),
+            Answer::No(sentence) => Err(Lost::new(sentence)),
         }
     }
 
@@ -198,15 +270,18 @@ impl Member {
         let mut reader = Reader::new(Role::Client, limits, bytes);
         let mut pong = Vec::new();
         loop {
-            match reader.next(&mut partial).map_err(|violation| Lost(violation.to_string()))? {
+            match reader.next(&mut partial).map_err(|violation| Lost::new(violation.to_string()))? {
                 None => break,
                 Some(Incoming::Binary(message)) => {
-                    let event = read_event(ENCODING, message).map_err(|error| Lost(error.to_string()))?;
+                    let event = read_event(ENCODING, message).map_err(|error| Lost::new(error.to_string()))?;
                     self.hears(&event, news)?;
                 }
                 Some(Incoming::Ping(payload)) => write_frame(&mut pong, FrameKind::Pong, payload, Some(MASK)),
-                Some(Incoming::Close(close)) => return Err(Lost(format!("closed {:?}", close.map(|(code, _)| code)))),
-                Some(Incoming::Text(_) | Incoming::Pong(_)) => return Err(Lost("a frame nobody asked for".to_owned())),
+                Some(Incoming::Close(close)) => {
+                    let code = close.map(|(code, _)| code);
+                    return Err(Lost { code, why: format!("closed {code:?}") });
+                }
+                Some(Incoming::Text(_) | Incoming::Pong(_)) => return Err(Lost::new("a frame nobody asked for")),
             }
         }
         self.partial = partial;
@@ -222,8 +297,9 @@ impl Member {
                 }
             }
             ServerEvent::Reply(reply) => self.answered(reply, news),
+            ServerEvent::Error { id: Some(HEAD), .. } => news.push(News::Head(None)),
             ServerEvent::Error { id: Some(id), refusal, .. } if *id < PUBLISH_FROM => {
-                return Err(Lost(format!("refused: {}", refusal.code())));
+                return Err(Lost::new(format!("refused: {}", refusal.code())));
             }
             ServerEvent::Message(message) => self.said(message.offset),
             ServerEvent::Gap { epoch, from, to, .. } => {
@@ -238,19 +314,18 @@ impl Member {
                     Some(_) | None => Position { epoch: *epoch, offset: *to },
                 });
             }
-            ServerEvent::Error { .. }
-            | ServerEvent::PresenceJoined { .. }
+            ServerEvent::PresenceJoined { .. }
             | ServerEvent::PresenceLeft { .. }
             | ServerEvent::PresenceAway { .. }
             | ServerEvent::PresenceBack { .. }
-            | ServerEvent::PresenceCounted { .. }
-            | ServerEvent::Stale { .. }
-            | ServerEvent::Typing { .. }
-            | ServerEvent::Read { .. }
-            | ServerEvent::Expiring { .. }
-            | ServerEvent::Removed { .. }
-            | ServerEvent::Drain { .. }
-            | ServerEvent::Unknown { .. } => {}
+            | ServerEvent::PresenceCounted { .. } => self.lived.presence += 1,
+            ServerEvent::Stale { .. } => self.lived.stale += 1,
+            ServerEvent::Typing { .. } => self.lived.typing += 1,
+            ServerEvent::Read { .. } => self.lived.receipts += 1,
+            ServerEvent::Drain { reconnect_in_ms } => news.push(News::Slot { ms: *reconnect_in_ms }),
+            ServerEvent::Removed { why, .. } => return Err(Lost::new(format!("put out of its room: {}", why.name()))),
+            ServerEvent::Error { .. } => self.lived.refused += 1,
+            ServerEvent::Expiring { .. } | ServerEvent::Unknown { .. } => {}
         }
         Ok(())
     }
@@ -267,6 +342,7 @@ impl Member {
             }
             (RESUME, _) if reply.resumed == Some(true) => self.lived.resumed += 1,
             (RESUME, _) => self.lived.not_resumed += 1,
+            (HEAD, _) => news.push(News::Head(reply.offset)),
             (id, Some(position)) => news.push(News::Acked(id, position)),
             (_, None) => {}
         }
@@ -292,22 +368,24 @@ impl Member {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {
-        let Some(stream) = &mut self.stream else { return Err(Lost("not connected".to_owned())) };
+        let Some(stream) = &mut self.stream else { return Err(Lost::new("not connected")) };
         // A few hundred bytes at a time: a socket that does not take them is of no use.
         match stream.write(bytes) {
             Ok(len) if len == bytes.len() => Ok(()),
-            Ok(_) => Err(Lost("the socket takes no more".to_owned())),
-            Err(error) => Err(Lost(format!("write: {error}"))),
+            Ok(_) => Err(Lost::new("the socket takes no more")),
+            Err(error) => Err(Lost::new(format!("write: {error}"))),
         }
     }
 }
 
-fn put(out: &mut Vec<u8>, id: u64, command: &CommandOut<'_>) {
+fn put(out: &mut Vec<u8>, id: Option<u64>, command: &CommandOut<'_>) {
     let mut envelope = Vec::new();
-    write_command(&mut envelope, ENCODING, Some(id), command);
+    write_command(&mut envelope, ENCODING, id, command);
     write_frame(out, FrameKind::Binary, &envelope, Some(MASK));
 }
 
+/// "Normal closure", RFC 6455, 7.4.1.
+const NORMAL: u16 = 1000;
 /// Masking protects proxies from scripts; here are neither.
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 

@@ -1,0 +1,219 @@
+//! Guests: they come to the crowd's rooms, stay a while, type, confirm what they have read, and go.
+//!
+//! How long they stay, are away and think is drawn at random around the given means. Their edges are defined: what counts
+//! begins behind the position that the answer to their join names, and ends with the last they heard before they left.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use throng::wire::client::CommandOut;
+
+use super::{BACKOFF_MS, CONNECTING, GuestReport, STEP_NS, sum};
+use crate::company::{Company, Happened, Happening};
+use crate::latency::Latencies;
+use crate::member::{Lived, Stage};
+use crate::sys;
+
+/// How guests are, on average.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Habits {
+    /// Seconds they stay, and are away between two visits.
+    pub(crate) stay_s: f64,
+    /// Seconds between two things they do while they are here.
+    pub(crate) think_s: f64,
+}
+
+/// The thread they live on. Dropped, it ends by itself.
+pub(crate) struct Guests {
+    guests: u32,
+    account: Arc<Mutex<Account>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+    /// The account at the last reckoning.
+    reckoned: Account,
+}
+
+/// Everything so far.
+#[derive(Clone)]
+struct Account {
+    visits: u64,
+    coming: Latencies,
+    typing_said: u64,
+    receipts_said: u64,
+    cut: u64,
+    lived: Lived,
+}
+
+impl Account {
+    fn new() -> Self {
+        let (lived, coming) = (Lived::default(), Latencies::new());
+        Self { visits: 0, coming, typing_said: 0, receipts_said: 0, cut: 0, lived }
+    }
+}
+
+impl Guests {
+    /// They begin to come.
+    pub(crate) fn start(company: Company, habits: Habits) -> Result<Self> {
+        let (account, over) = (Arc::new(Mutex::new(Account::new())), Arc::new(AtomicBool::new(false)));
+        let guests = company.members.len();
+        let (theirs, ends) = (Arc::clone(&account), Arc::clone(&over));
+        let live = move || {
+            let visits = vec![Visit::default(); guests];
+            Party { company, habits, visits, account: theirs }.live(&ends)
+        };
+        let thread =
+            std::thread::Builder::new().name("guests".to_owned()).spawn(live).context("starting the guests")?;
+        Ok(Self { guests: guests as u32, account, over, thread: Some(thread), reckoned: Account::new() })
+    }
+
+    /// What they lived through since this was asked the last time; an error when they cannot go on.
+    pub(crate) fn reckon(&mut self) -> Result<GuestReport> {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.end()?;
+        }
+        let now = lock(&self.account).clone();
+        let before = std::mem::replace(&mut self.reckoned, now.clone());
+        let (lived, old) = (now.lived, before.lived);
+        Ok(GuestReport {
+            guests: self.guests,
+            visits: now.visits - before.visits,
+            coming: now.coming.since(&before.coming).quantiles(),
+            typing_said: now.typing_said - before.typing_said,
+            receipts_said: now.receipts_said - before.receipts_said,
+            heard: lived.heard - old.heard,
+            presence_heard: lived.presence - old.presence,
+            typing_heard: lived.typing - old.typing,
+            receipts_heard: lived.receipts - old.receipts,
+            stale: lived.stale - old.stale,
+            refused: lived.refused - old.refused,
+            missing: lived.missing - old.missing,
+            twice: lived.twice - old.twice,
+            gaps: lived.gaps - old.gaps,
+            cut: now.cut - before.cut,
+        })
+    }
+
+    /// Sends everybody home.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        match self.thread.take() {
+            Some(thread) => thread.join().map_err(|_| anyhow!("the guests' thread panicked"))?.context("the guests"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Guests {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
+    account.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// One guest now.
+#[derive(Clone, Copy, Default)]
+struct Visit {
+    began_ns: u64,
+    until_ns: u64,
+    /// When it does something next.
+    acts_ns: u64,
+    types: bool,
+}
+
+struct Party {
+    company: Company,
+    habits: Habits,
+    visits: Vec<Visit>,
+    account: Arc<Mutex<Account>>,
+}
+
+impl Party {
+    fn live(mut self, over: &AtomicBool) -> Result<()> {
+        let from_ns = sys::monotonic_ns();
+        for n in 0..self.visits.len() {
+            // Half of them are here soon, as later on.
+            let wait_ns = self.around(self.habits.stay_s / 2.0);
+            self.plan_visit(n, from_ns + wait_ns);
+        }
+        let mut happened = Happened::new();
+        while !over.load(Ordering::Relaxed) {
+            self.company.step(Some(CONNECTING), STEP_NS, &mut happened)?;
+            let now_ns = sys::monotonic_ns();
+            for (n, what) in std::mem::take(&mut happened) {
+                self.take_note(n, &what, now_ns);
+            }
+            for n in 0..self.visits.len() {
+                if self.company.members[n].stage == Stage::Here {
+                    self.lives_on(n, now_ns, &mut happened);
+                }
+            }
+            let lived = sum(self.company.members.iter().map(|member| member.lived));
+            lock(&self.account).lived = lived;
+        }
+        Ok(())
+    }
+
+    /// Exponential around the mean, at most ten times as long.
+    fn around(&mut self, mean_s: f64) -> u64 {
+        (-self.company.random.fraction().ln().max(-10.0) * mean_s * 1e9) as u64
+    }
+
+    fn plan_visit(&mut self, n: usize, at_ns: u64) {
+        self.visits[n] = Visit { began_ns: at_ns, ..Visit::default() };
+        self.company.comes_at(n, at_ns);
+    }
+
+    fn take_note(&mut self, n: usize, what: &Happening, now_ns: u64) {
+        match what {
+            Happening::Seated => {
+                let (stay_ns, think_ns) = (self.around(self.habits.stay_s), self.around(self.habits.think_s));
+                let visit = &mut self.visits[n];
+                (visit.until_ns, visit.acts_ns) = (now_ns + stay_ns, now_ns + think_ns);
+                let mut account = lock(&self.account);
+                account.visits += 1;
+                account.coming.record_ns(now_ns.saturating_sub(visit.began_ns));
+            }
+            Happening::Lost { was, .. } => {
+                lock(&self.account).cut += u64::from(*was == Stage::Here);
+                self.company.waits(n, BACKOFF_MS);
+            }
+            Happening::Acked(..) | Happening::Head(_) | Happening::Slot { .. } => {}
+        }
+    }
+
+    /// It goes if it has stayed long enough, or does something if it has thought long enough.
+    fn lives_on(&mut self, n: usize, now_ns: u64, happened: &mut Happened) {
+        let visit = self.visits[n];
+        if now_ns >= visit.until_ns {
+            let away_ns = self.around(self.habits.stay_s);
+            self.company.leaves(n, now_ns + away_ns);
+            self.visits[n] = Visit { began_ns: now_ns + away_ns, ..Visit::default() };
+            return;
+        }
+        if now_ns < visit.acts_ns {
+            return;
+        }
+        self.visits[n].acts_ns = now_ns + self.around(self.habits.think_s);
+        let reads = !visit.types && self.company.random.fraction() < 0.5;
+        let member = &mut self.company.members[n];
+        let (Some(room), Some(position)) = (member.room.clone(), member.position) else { return };
+        let command = if reads {
+            CommandOut::Read { room: &room, offset: position.offset }
+        } else {
+            self.visits[n].types = !visit.types;
+            CommandOut::Typing { room: &room, on: !visit.types }
+        };
+        match member.says(None, &command) {
+            Ok(()) => {
+                let mut account = lock(&self.account);
+                *(if reads { &mut account.receipts_said } else { &mut account.typing_said }) += 1;
+            }
+            Err(lost) => self.company.lose(n, lost, happened),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! People beside the measured crowd, in its rooms: guests who come and go, and readers who are slow.
+//!
+//! Each kind lives on a thread of its own in the coordinator's process, so that the crowd's workers are what they are without
+//! them. Promises: they publish nothing, so that the crowd's proof is untouched; what they hear is judged by position: dense
+//! from the answer to the join on, or told missing.
+
+mod guests;
+mod slow;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use guests::{Guests, Habits};
+pub(crate) use slow::Slow;
+
+use crate::latency::Quantiles;
+use crate::member::Lived;
+
+/// What guests lived through.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct GuestReport {
+    pub(crate) guests: u32,
+    pub(crate) visits: u64,
+    /// From connecting until seated.
+    pub(crate) coming: Quantiles,
+    /// What they said: that they type or no longer do, and how far they have read.
+    pub(crate) typing_said: u64,
+    pub(crate) receipts_said: u64,
+    pub(crate) heard: u64,
+    pub(crate) presence_heard: u64,
+    pub(crate) typing_heard: u64,
+    pub(crate) receipts_heard: u64,
+    pub(crate) stale: u64,
+    pub(crate) refused: u64,
+    pub(crate) missing: u64,
+    pub(crate) twice: u64,
+    pub(crate) gaps: u64,
+    /// Lost while they sat.
+    pub(crate) cut: u64,
+}
+
+/// What readers that were slow in a phase lived through.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct SlowReport {
+    pub(crate) connections: u32,
+    pub(crate) bytes_per_s: u32,
+    /// Messages read in the phase, and those read when they woke after it.
+    pub(crate) heard: u64,
+    pub(crate) heard_late: u64,
+    pub(crate) gaps: u64,
+    pub(crate) told_missing: u64,
+    pub(crate) missing: u64,
+    pub(crate) twice: u64,
+    /// Connections the server ended, by its close code (0: without one).
+    pub(crate) closed: std::collections::BTreeMap<u16, u64>,
+    /// Not in their rooms again, or not up to date there, when nothing more came.
+    pub(crate) not_back: u64,
+    /// Whose room's newest message the server did not tell.
+    pub(crate) unknown: u64,
+    /// What the server's `/metrics` said in the phase, at most.
+    pub(crate) unsent_bytes_max: Option<f64>,
+    pub(crate) readers_behind_max: Option<f64>,
+    /// Of everybody else's deliveries in the phase before, for comparison.
+    pub(crate) p99_before_ms: Option<f64>,
+}
+
+impl GuestReport {
+    /// Each a sentence: what no server may do.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        sentences(&[
+            (self.missing, "messages were missing for guests, and nobody said so"),
+            (self.twice, "messages came twice to guests"),
+            (self.gaps, "gaps were told to guests who read at once"),
+            (self.cut, "guests were cut off"),
+        ])
+    }
+
+    pub(crate) fn missed(&self) -> Vec<String> {
+        sentences(&[(self.refused, "words of guests were refused")])
+    }
+
+    /// For people.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        vec![
+            format!(
+                "{} guests came {} times (p99 {:.1} ms), heard {} messages, {} news of people, {} of typing, {} of reading",
+                self.guests,
+                self.visits,
+                self.coming.p99_ms,
+                self.heard,
+                self.presence_heard,
+                self.typing_heard,
+                self.receipts_heard
+            ),
+            format!(
+                "they said {} times that they type or no longer do and {} times what they have read; {} refused, {} told stale",
+                self.typing_said, self.receipts_said, self.refused, self.stale
+            ),
+        ]
+    }
+
+    /// Whether guests did what guests are for.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.visits > 0 && self.heard > 0
+    }
+}
+
+impl SlowReport {
+    /// Each a sentence: what no server may do.
+    pub(crate) fn broken(&self) -> Vec<String> {
+        sentences(&[
+            (self.missing, "messages were missing for slow readers, and nobody said so"),
+            (self.twice, "messages came twice to slow readers"),
+            (self.not_back, "slow readers were not up to date when they read again"),
+        ])
+    }
+
+    /// For people; everybody else's p99 in the phase was `p99_ms`.
+    pub(crate) fn sentences(&self, p99_ms: f64) -> Vec<String> {
+        let before =
+            self.p99_before_ms.map_or_else(String::new, |before| format!(", {before:.2} ms in the phase before"));
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "unknown (--admin)".to_owned(), |value| format!("{value:.0}"));
+        let closed: Vec<String> = self.closed.iter().map(|(code, count)| format!("{count} with {code}")).collect();
+        let closed = if closed.is_empty() { "none".to_owned() } else { closed.join(", ") };
+        vec![
+            format!("the others' p99 was {p99_ms:.2} ms with {} slow readers{before}", self.connections),
+            format!(
+                "held for slow readers at most: {} bytes, {} of them behind",
+                figure(self.unsent_bytes_max),
+                figure(self.readers_behind_max)
+            ),
+            format!(
+                "they read {} B/s: {} messages in time, {} afterwards, {} told missing by {} gaps; closed: {closed}",
+                self.bytes_per_s, self.heard, self.heard_late, self.told_missing, self.gaps
+            ),
+        ]
+    }
+
+    /// Whether anybody was slow as the server sees it.
+    pub(crate) fn was_slow(&self) -> bool {
+        let held = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
+        self.gaps > 0 || !self.closed.is_empty() || held(self.unsent_bytes_max) || held(self.readers_behind_max)
+    }
+}
+
+fn sentences(counts: &[(u64, &str)]) -> Vec<String> {
+    counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+}
+
+/// Everybody's account together.
+fn sum(lives: impl Iterator<Item = Lived>) -> Lived {
+    lives.fold(Lived::default(), |sum, one| Lived {
+        heard: sum.heard + one.heard,
+        twice: sum.twice + one.twice,
+        missing: sum.missing + one.missing,
+        gaps: sum.gaps + one.gaps,
+        told_missing: sum.told_missing + one.told_missing,
+        tries: sum.tries + one.tries,
+        put_off: sum.put_off + one.put_off,
+        resumed: sum.resumed + one.resumed,
+        not_resumed: sum.not_resumed + one.not_resumed,
+        recovered: sum.recovered + one.recovered,
+        presence: sum.presence + one.presence,
+        typing: sum.typing + one.typing,
+        receipts: sum.receipts + one.receipts,
+        stale: sum.stale + one.stale,
+        refused: sum.refused + one.refused,
+    })
+}
+
+/// Milliseconds of the first wait of somebody who was not let in.
+const BACKOFF_MS: f64 = 200.0;
+/// How many of them open at once.
+const CONNECTING: u32 = 12;
+/// How often they look at the clock.
+const STEP_NS: u64 = 20_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_broken_is_said_and_what_shows_nothing_is_not_enough() {
+        let guests = GuestReport { visits: 3, heard: 9, ..GuestReport::default() };
+        assert!(guests.is_enough() && guests.broken().is_empty() && guests.missed().is_empty());
+        assert!(!GuestReport { heard: 0, ..guests }.is_enough());
+        for (bad, word) in [
+            (GuestReport { missing: 1, ..guests }, "missing"),
+            (GuestReport { twice: 1, ..guests }, "twice"),
+            (GuestReport { gaps: 1, ..guests }, "gaps"),
+            (GuestReport { cut: 1, ..guests }, "cut off"),
+        ] {
+            assert!(matches!(bad.broken().as_slice(), [one] if one.contains(word)), "{bad:?}");
+        }
+        assert_eq!(GuestReport { refused: 2, ..guests }.missed(), ["2 words of guests were refused"]);
+        let slow = SlowReport::default();
+        assert!(!slow.was_slow() && slow.broken().is_empty());
+        assert!(SlowReport { gaps: 1, ..SlowReport::default() }.was_slow());
+        assert!(SlowReport { closed: [(4001, 1)].into(), ..SlowReport::default() }.was_slow());
+        assert!(SlowReport { unsent_bytes_max: Some(9.0), ..SlowReport::default() }.was_slow());
+        assert_eq!(SlowReport { not_back: 1, ..SlowReport::default() }.broken().len(), 1);
+    }
+}

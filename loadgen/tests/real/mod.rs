@@ -1,0 +1,87 @@
+//! The server itself, as a process of its own, from the same build.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
+
+/// Killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Server {
+    /// Started at `address` and ready. `options` may give it variables, too, as `NAME=value`.
+    pub(crate) fn start(address: SocketAddr, options: &[&str]) -> Self {
+        let everything = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
+        let mut process = Command::new(program())
+            .args(["serve", "--listen", &address.to_string(), "--admin-listen", "127.0.0.1:0", "--shards", "1"])
+            .args(["--default-grants", everything])
+            .args(options.iter().filter(|option| !is_variable(option)))
+            .envs(options.iter().filter(|option| is_variable(option)).filter_map(|option| option.split_once('=')))
+            .env("THRONG_JWT_HS256_SECRET", SECRET)
+            .env_remove("THRONG_JWT_SECRET_FILE")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
+        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
+        assert!(ready, "the server ended without having served");
+        let admin = lines.find_map(|line| {
+            let line = line.expect("the banner is text");
+            let address = line.trim_start().strip_prefix("admin ")?.trim().strip_prefix("http://")?;
+            address.strip_suffix("/metrics")?.parse().ok()
+        });
+        let admin = admin.expect("the banner says where operators look");
+        // The rest of the banner must find a reader.
+        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
+        Self { process, address, admin }
+    }
+
+    pub(crate) fn anywhere() -> Self {
+        Self::start(free_address(), &[])
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Tells it to leave.
+    pub(crate) fn leave(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    /// The words that lead to it.
+    pub(crate) fn url(&self) -> String {
+        format!("--url ws://{}/ws", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have left already.
+        let _killed = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+/// An address nobody listens at. Somebody might before we do; the server says so then.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// The server's program lies beside the generator's.
+fn program() -> PathBuf {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_throng-load")).with_file_name("throng");
+    assert!(program.exists(), "{} is not built: cargo build --bin throng, or test the workspace", program.display());
+    program
+}
+
+fn is_variable(option: &str) -> bool {
+    option.starts_with(|first: char| first.is_ascii_uppercase())
+}
