@@ -1,11 +1,11 @@
 //! The turn of a shard: what happened goes in, what it wants done is done.
 //!
 //! ```text
-//!  leave?, notices, tick? → accept → events → read → mail → asks → end of turn → write a batch of what is due
+//!  leave?, notices, tick? → accept → events → read → mail → asks → end of turn → write some of what is due
 //!  → close, hand over → post → sleep?
 //! ```
 //!
-//! Promises: one look at the clock per turn; every step is bounded, so that none starves the next; past the shard's
+//! Promises: one look at the clock per turn, and one per batch of writes; every step is bounded, so that none starves the next; past the shard's
 //! peak nothing new is taken in until what is due is written. It never sleeps over work.
 //! Must never: decide anything about people, rooms or bytes.
 
@@ -351,12 +351,22 @@ impl Pump {
         taken > 0
     }
 
-    /// One batch: what comes in meanwhile is taken in before the next one, so that rooms that wait for their turn are
-    /// written more at once.
-    fn write(&mut self, now: Now) -> bool {
-        if !self.shard.fill_batch(now, &mut self.batch) {
-            return false;
+    /// Some thousand writes: what comes in meanwhile is taken in before the next ones, so that rooms that wait for their turn
+    /// are written more at once.
+    fn write(&mut self, mut now: Now) -> bool {
+        let mut made = 0;
+        while made < WRITES_PER_TURN && self.shard.fill_batch(now, &mut self.batch) {
+            made += self.batch.writes().len();
+            self.write_batch();
+            // Later than the turn began: what the writing itself took is part of how long messages wait, and a room rests
+            // since it was really written.
+            now = self.clock.now();
+            self.shard.finish_batch(now, &mut self.batch, &self.fates);
         }
+        made > 0
+    }
+
+    fn write_batch(&mut self) {
         self.fates.clear();
         self.sockets.write(self.batch.arena(), self.batch.writes(), &mut self.fates);
         self.counts.writes += self.batch.writes().len() as u64;
@@ -367,9 +377,6 @@ impl Pump {
                 Fate::Broken => self.counts.broken += 1,
             }
         }
-        // Later than the turn began: what the writing itself took is part of how long messages wait.
-        self.shard.finish_batch(self.clock.now(), &mut self.batch, &self.fates);
-        true
     }
 
     fn carry_out(&mut self) -> bool {
@@ -436,7 +443,7 @@ impl Pump {
 
     /// True: the bell will ring for whatever comes. False: there is work, do not sleep.
     ///
-    /// Past the shard's peak only the tick can help, and what waits outside stays there.
+    /// Past the budget of a tick only the next tick can help.
     pub(super) fn prepare_sleep(&mut self) -> bool {
         if self.shard.has_work() {
             return false;
@@ -494,6 +501,8 @@ impl Pump {
 const ACCEPTS_PER_TURN: usize = 128;
 /// At 8 KiB each at most 8 MiB a turn.
 const READS_PER_TURN: usize = 1_024;
+/// At less than 10 us each some 20 ms, where messages are short.
+const WRITES_PER_TURN: usize = 2_048;
 const PARCELS_PER_TURN: u64 = 64;
 /// Each may be a thousand messages.
 const ASKS_PER_TURN: usize = 16;

@@ -304,24 +304,3 @@ fn a_reload_takes_hold_in_rooms_that_exist_but_not_in_what_kind_they_are() {
     assert!(house.publishes(ann, "chat:a", "", "1").contains(r#""offset":1"#), "it keeps its offsets");
     assert!(house.publishes(ann, "chat:new", "", "1").contains(r#""level":"none""#));
 }
-
-#[test]
-fn a_room_rests_since_its_own_writing_whoever_rests_before_it() {
-    const OWN: &str = r#","echo":true"#;
-    let mut house = House::with(Limits { sends_per_tick: 12, ..Limits::default() }, &[]);
-    let (ann, bob) = (house.comes(0, "ann"), house.comes(0, "bob"));
-    house.passes(200);
-    house.joins(ann, "a");
-    house.joins(bob, "b");
-    assert!(house.publishes(ann, "a", OWN, "1").contains(r#""data":1"#), "nothing was written before");
-    house.now.mono_ms += 60;
-    assert!(house.publishes(bob, "b", OWN, "2").contains(r#""data":2"#));
-    assert!(!house.publishes(bob, "b", OWN, "3").contains(r#""data":3"#), "it rests for a tick");
-    assert!(!house.publishes(ann, "a", OWN, "4").contains(r#""data":4"#), "for what is left of a tick");
-    house.passes(40);
-    assert!(house.hears(ann).contains(r#""data":4"#), "its rest is over, that of the other is not");
-    assert!(!house.hears(bob).contains(r#""data":3"#));
-    house.now.mono_ms += 60;
-    house.rests();
-    assert!(house.hears(bob).contains(r#""data":3"#));
-}

@@ -100,7 +100,7 @@ impl Shard {
 
     /// Everybody gets what is written by now, and a close frame behind it.
     pub(super) fn on_stop(&mut self, now: Now) {
-        self.flush_all();
+        self.flush_all(now);
         let mut cursor = 0;
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;

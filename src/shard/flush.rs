@@ -8,7 +8,8 @@
 //!
 //! Past the peak a room waits for its turn while more is said in it, and is then written all of that at once: so the same
 //! number of writes carries more. What has been due since before the last tick is written whatever it costs; where that
-//! is not enough, and a room has been due for [`TICKS_DUE_MAX`] ticks, no input is taken until it is written.
+//! is not enough, and something has been due for [`due::OLDEST`](super::due::OLDEST) ticks, no input is taken until it is
+//! written.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,6 +18,7 @@ use crate::base::{ConnKey, Delivery, Form, Now, Offset};
 
 use super::batch::{Batch, Fate, Write};
 use super::config::Flush;
+use super::due::{Due, OLDEST};
 use super::row::{Flags, Stage};
 use super::seats::{Pending, Sweep};
 use super::{ClassCount, CloseHow, Count, Shard};
@@ -28,19 +30,14 @@ const BATCH_WRITES_MAX: usize = 2_048;
 const BATCH_BYTES_SOFT: usize = 256 << 10;
 /// Samples of latency taken from one batch.
 const SAMPLES_PER_BATCH: usize = 1_024;
-/// A room is due for so many ticks at most before input has to wait.
-const TICKS_DUE_MAX: u32 = 2;
 /// Readers of one room served before it is another room's turn.
 const SEATS_PER_VISIT: u32 = 512;
 
 /// Queues of what has something to write, and this tick's budget.
 #[derive(Default, Debug)]
 pub(crate) struct FlushQueues {
-    /// With the tick in which they became due.
-    due_rooms: VecDeque<(u32, u32)>,
-    /// Ticks so far.
-    tick: u32,
-    due_conns: VecDeque<ConnKey>,
+    due_rooms: Due<u32>,
+    due_conns: Due<ConnKey>,
     late_rooms: Vec<u32>,
     /// Eager rooms that rest, and until when on the monotonic clock, in ms; the first to end is the greatest.
     resting_rooms: BinaryHeap<Reverse<(u64, u32)>>,
@@ -59,6 +56,8 @@ pub(crate) struct FlushQueues {
     /// Writes asked for since the tick.
     spent: u32,
     batch: u16,
+    /// The server stops: everything is written, whatever it costs.
+    stopping: bool,
     /// When the oldest message of each room whose sweep the running batch ends was accepted; a sample, bounded.
     written: Vec<u64>,
     /// The frame ends of the room being visited, by form; kept for their memory.
@@ -92,24 +91,25 @@ enum Visit {
 }
 
 impl FlushQueues {
-    /// Rooms have been due for so long that nothing else may be begun.
+    /// For how many ticks what is next has been due; `None`: nothing is due.
+    fn age(&self) -> Option<usize> {
+        self.due_conns.age().max(self.due_rooms.age())
+    }
+
+    /// Something has been due for so long that no input may be taken.
     pub(super) fn is_overdue(&self) -> bool {
-        self.ticks_due() >= TICKS_DUE_MAX
+        self.age() >= Some(OLDEST)
     }
 
-    /// Ticks since the room that is next became due.
-    fn ticks_due(&self) -> u32 {
-        self.due_rooms.front().map_or(0, |(_, since)| self.tick.wrapping_sub(*since))
-    }
-
-    pub(super) fn has_due(&self) -> bool {
-        !self.due_rooms.is_empty() || !self.due_conns.is_empty()
+    /// Something has been due since before this tick: nothing that can wait may be begun.
+    pub(super) fn is_late(&self) -> bool {
+        self.age() >= Some(1)
     }
 
     /// Whether anything waits to be written, due or late.
     pub(super) fn has_anything(&self) -> bool {
         let waits = !self.late_rooms.is_empty() || !self.late_conns.is_empty() || !self.resting_rooms.is_empty();
-        self.has_due() || waits || !self.pulls_to_retry.is_empty()
+        self.age().is_some() || waits || !self.pulls_to_retry.is_empty()
     }
 
     pub(super) fn note_time(&mut self, now: Now) {
@@ -137,23 +137,25 @@ impl Shard {
         self.flush.note_time(now);
         self.wake_rested();
         self.flush.batch = self.flush.batch.wrapping_add(1);
-        while self.may_write() && batch.writes.len() < BATCH_WRITES_MAX && batch.arena.len() < BATCH_BYTES_SOFT {
-            if let Some(conn) = self.flush.due_conns.pop_front() {
+        while batch.writes.len() < BATCH_WRITES_MAX
+            && batch.arena.len() < BATCH_BYTES_SOFT
+            && let Some(age) = self.flush.age()
+            && self.may_write_of(age)
+        {
+            if let Some(conn) = self.flush.due_conns.pop(age) {
                 if !self.visit_conn(conn, batch) {
-                    self.flush.due_conns.push_front(conn);
+                    self.flush.due_conns.push_front(age, conn);
                     break;
                 }
-            } else if let Some((room, since)) = self.flush.due_rooms.pop_front() {
-                match self.visit_room(room, batch) {
+            } else if let Some(room) = self.flush.due_rooms.pop(age) {
+                match self.visit_room(room, age, batch) {
                     Visit::Done => {}
-                    Visit::Again => self.flush.due_rooms.push_back((room, since)),
+                    Visit::Again => self.flush.due_rooms.push_back(age, room),
                     Visit::BatchFull => {
-                        self.flush.due_rooms.push_front((room, since));
+                        self.flush.due_rooms.push_front(age, room);
                         break;
                     }
                 }
-            } else {
-                break;
             }
         }
         self.counters.add(Count::Writes, batch.writes.len() as u64);
@@ -222,7 +224,7 @@ impl Shard {
     /// At once, if the budget allows.
     fn hurry_room(&mut self, at: u32) {
         if self.may_hurry() {
-            self.flush.due_rooms.push_back((at, self.flush.tick));
+            self.flush.due_rooms.push(at);
         } else {
             self.flush.late_rooms.push(at);
         }
@@ -239,10 +241,11 @@ impl Shard {
     }
 
     /// Nothing waits any more: the server stops.
-    pub(super) fn flush_all(&mut self) {
+    pub(super) fn flush_all(&mut self, now: Now) {
+        self.flush.stopping = true;
         let resting = std::mem::take(&mut self.flush.resting_rooms);
         self.flush.late_rooms.extend(resting.into_iter().map(|Reverse((_, at))| at));
-        self.flush_tick();
+        self.flush_tick(now);
     }
 
     pub(super) fn queue_conn(&mut self, conn: ConnKey) {
@@ -254,36 +257,34 @@ impl Shard {
         // Handshakes and goodbyes never wait for a tick.
         let may_wait = matches!(row.stage, Stage::Open | Stage::Echo);
         if !may_wait || self.config.flush == Flush::Eager && self.may_hurry() {
-            self.flush.due_conns.push_back(conn);
+            self.flush.due_conns.push(conn);
         } else {
             self.flush.late_conns.push(conn);
         }
     }
 
     /// A new tick: its budget, and everything that waited for it.
-    pub(super) fn flush_tick(&mut self) {
+    pub(super) fn flush_tick(&mut self, now: Now) {
         let flush = &mut self.flush;
-        self.counters.add(Count::TicksStretched, u64::from(flush.has_due()));
-        flush.tick = flush.tick.wrapping_add(1);
-        flush.tick_mono_ms = flush.now_ms;
+        self.counters.add(Count::TicksStretched, u64::from(flush.is_late()));
+        flush.note_time(now);
+        flush.tick_mono_ms = now.mono_ms;
         let spent = std::mem::take(&mut flush.spent);
         self.counters.add(Count::BudgetSpent, u64::from(spent));
         self.counters.add(Count::BudgetExhausted, u64::from(spent >= self.config.rules.limits.sends_per_tick));
-        flush.due_conns.extend(flush.late_conns.drain(..));
-        let tick = flush.tick;
-        flush.due_rooms.extend(flush.late_rooms.drain(..).map(|at| (at, tick)));
-        flush.late_conns.shrink_to(64);
-        flush.late_rooms.shrink_to(64);
+        flush.due_conns.tick(&mut flush.late_conns);
+        flush.due_rooms.tick(&mut flush.late_rooms);
         flush.resting_rooms.shrink_to(64);
-        if !flush.has_due() {
-            flush.due_conns.shrink_to(64);
-            flush.due_rooms.shrink_to(64);
-        }
+    }
+
+    /// Whether there is something due that may be written now.
+    pub(super) fn may_write(&self) -> bool {
+        self.flush.age().is_some_and(|age| self.may_write_of(age))
     }
 
     /// What is past its tick is written whatever it costs.
-    pub(super) fn may_write(&self) -> bool {
-        self.flush.ticks_due() > 0 || self.flush.spent < self.config.rules.limits.sends_per_tick
+    fn may_write_of(&self, age: usize) -> bool {
+        age > 0 || self.flush.stopping || self.may_hurry()
     }
 
     /// What is eager is written at once while the budget lasts.
@@ -314,7 +315,7 @@ impl Shard {
         true
     }
 
-    fn visit_room(&mut self, at: u32, batch: &mut Batch) -> Visit {
+    fn visit_room(&mut self, at: u32, age: usize, batch: &mut Batch) -> Visit {
         if !self.seats.contains(at) || !self.seats.room(at).queued {
             return Visit::Done;
         }
@@ -326,7 +327,8 @@ impl Shard {
         }
         room.written_mono_ms = now_ms;
         let frames = room.frames_within(soft);
-        let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0 });
+        let cut = (frames as usize) < room.pending.len();
+        let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0, cut });
         let last = (sweep.next_seat + SEATS_PER_VISIT).min(room.seats.len() as u32);
         let has_deflated = room.pending.iter().take(sweep.frames as usize).any(Pending::has_deflated);
         let mut laid = Laid { has_deflated, ..Laid::default() };
@@ -334,7 +336,7 @@ impl Shard {
             if batch.writes.len() >= BATCH_WRITES_MAX {
                 return Visit::BatchFull;
             }
-            if !self.may_write() {
+            if !self.may_write_of(age) {
                 return Visit::Again;
             }
             if !self.serve_seat(at, seat, sweep.frames, &mut laid, batch) {
@@ -417,17 +419,24 @@ impl Shard {
         if (passed as usize) < room.seats.len() {
             return Visit::Again;
         }
-        room.sweep = None;
+        let cut = room.sweep.take().is_some_and(|sweep| sweep.cut);
         if let Some(oldest) = room.pending.front()
             && self.flush.written.len() < SAMPLES_PER_BATCH
         {
             self.flush.written.push(oldest.accepted_mono_ms);
         }
         let bytes = room.forget_written(frames as usize);
-        room.queued = !room.pending.is_empty();
-        let more = room.queued;
+        let more = !room.pending.is_empty();
+        room.queued = more && cut;
         self.flush.unsent_bytes -= bytes;
-        if more { Visit::Again } else { Visit::Done }
+        if more && cut {
+            return Visit::Again;
+        }
+        if more {
+            // It was said during the sweep: the room has been written, and rests.
+            self.queue_room(at);
+        }
+        Visit::Done
     }
 
     pub(super) fn push_write(&mut self, batch: &mut Batch, write: Write) {

@@ -17,7 +17,7 @@ pub(super) type Who = (ShardId, ConnKey);
 pub(super) struct House {
     pub(super) shards: Vec<Shard>,
     pub(super) now: Now,
-    heard: Vec<(Who, Vec<u8>)>,
+    pub(super) heard: Vec<(Who, Vec<u8>)>,
     pub(super) closed: Vec<CloseReason>,
     pub(super) answers: Vec<Answer>,
     /// Whose sockets take nothing.

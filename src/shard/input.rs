@@ -32,7 +32,7 @@ pub enum Input<'a> {
     /// The server leaves: everybody gets a slot within this time and is sent away when it has come. Said once; what is left
     /// when the time is over ends by `Stop`.
     Drain { budget_ms: u64 },
-    /// The server stops: everybody is told. One last `fill_batch` follows.
+    /// The server stops: everybody is told. `fill_batch` follows until it says that nothing is left.
     Stop,
 }
 

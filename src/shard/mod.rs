@@ -32,11 +32,14 @@ mod door;
 #[cfg(test)]
 mod door_tests;
 mod drain;
+mod due;
 mod echo;
 #[cfg(test)]
 mod echo_tests;
 mod errands;
 mod flush;
+#[cfg(test)]
+mod flush_tests;
 mod gather;
 mod grants;
 mod greeting;
@@ -323,7 +326,7 @@ impl Shard {
 
     /// Whether the next turn has something to do even if nothing comes in.
     pub fn has_work(&self) -> bool {
-        self.flush.has_due() && self.may_write() || self.errands_can_go_on()
+        self.may_write() || self.errands_can_go_on()
     }
 
     /// When there is something to write even if nothing comes in and no tick, in ms of the monotonic clock.
@@ -431,7 +434,7 @@ impl Shard {
     fn on_tick(&mut self, now: Now) {
         self.inflated.clear();
         self.answers_deflated = 0;
-        self.flush_tick();
+        self.flush_tick(now);
         self.retry_pulls();
         self.tell_missed();
         self.tell_doings();

@@ -45,6 +45,8 @@ impl Pending {
 pub(crate) struct Sweep {
     pub(crate) frames: u32,
     pub(crate) next_seat: u32,
+    /// More was pending when it began than fits one write: it goes on at once.
+    pub(crate) cut: bool,
 }
 
 /// One room as this shard sees it.
@@ -404,7 +406,7 @@ mod tests {
             let (mut seats, at) = room_of(&[10, 11, 12, 13, 14, 15]);
             let room = seats.room_mut(at);
             room.push_pending(pending());
-            room.sweep = Some(Sweep { frames: 1, next_seat: 3 });
+            room.sweep = Some(Sweep { frames: 1, next_seat: 3, cut: false });
             let (passed, waiting) = (vec![10, 11, 12], vec![13, 14, 15]);
             let moves = room.remove_seat(gone);
             let next = room.sweep.unwrap().next_seat as usize;
@@ -436,7 +438,7 @@ mod tests {
         room.served(0, 2);
         let late = room.add_seat(3, JSON, false, 0);
         assert!(room.make_live(late, ConnKey::new(0, 3, 0), Offset(6)));
-        room.sweep = Some(Sweep { frames: 1, next_seat: 1 });
+        room.sweep = Some(Sweep { frames: 1, next_seat: 1, cut: false });
         room.seats[0].set_taken(1);
         let (bytes, missed) = room.skip_pending();
         assert_eq!((bytes, missed, room.mark), (3, 1 + 3, Offset(4)));

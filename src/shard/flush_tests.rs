@@ -1,0 +1,90 @@
+//! When a room is written: budgets, rests, sweeps, the end. Two shards, by hand. Who publishes sits nowhere: an answer
+//! would take along what its connection is owed.
+
+use super::house::{House, Who};
+use super::*;
+
+fn heard_by(house: &House, people: &[Who], data: &str) -> usize {
+    let hears = |who: &&Who| {
+        house.heard.iter().any(|(whose, bytes)| whose == *who && String::from_utf8_lossy(bytes).contains(data))
+    };
+    people.iter().filter(hears).count()
+}
+
+fn publish(house: &mut House, who: Who, room: &str, data: &str) {
+    house.reads(who, &[&format!(r#"{{"type":"publish","room":"{room}","data":"{data}"}}"#)]);
+    house.rests();
+}
+
+/// A budget of `sends_per_tick`, somebody who publishes, and people who sit.
+fn crowded(sends_per_tick: u32, seats: &[(&str, &str)]) -> (House, Who, Vec<Who>) {
+    let mut house = House::with(Limits { sends_per_tick, ..Limits::default() }, &[]);
+    let zoe = house.comes(0, "zoe");
+    let mut people = Vec::new();
+    for (user, room) in seats {
+        house.passes(100);
+        let who = house.comes(0, user);
+        house.passes(100);
+        house.joins(who, room);
+        people.push(who);
+    }
+    house.passes(200);
+    house.heard.clear();
+    (house, zoe, people)
+}
+
+const SIX: [(&str, &str); 6] = [("ann", "w"), ("bob", "w"), ("cat", "w"), ("dan", "w"), ("eve", "w"), ("fay", "w")];
+
+#[test]
+fn a_room_rests_since_its_own_writing_whoever_rests_before_it() {
+    let (mut house, zoe, people) = crowded(8, &[("ann", "a"), ("bob", "b")]);
+    let (ann, bob) = (&people[..1], &people[1..]);
+    publish(&mut house, zoe, "a", "one");
+    assert_eq!(heard_by(&house, ann, "one"), 1, "nothing was written before");
+    house.now.mono_ms += 60;
+    publish(&mut house, zoe, "b", "two");
+    assert_eq!(heard_by(&house, bob, "two"), 1);
+    publish(&mut house, zoe, "b", "three");
+    publish(&mut house, zoe, "a", "four");
+    assert_eq!((heard_by(&house, bob, "three"), heard_by(&house, ann, "four")), (0, 0), "both rest");
+    house.passes(40);
+    assert_eq!(heard_by(&house, ann, "four"), 1, "its rest is over");
+    assert_eq!(heard_by(&house, bob, "three"), 0, "that of the other is not");
+    house.now.mono_ms += 60;
+    house.rests();
+    assert_eq!(heard_by(&house, bob, "three"), 1);
+}
+
+#[test]
+fn a_room_of_more_readers_than_the_budget_is_written_over_its_ticks() {
+    let (mut house, zoe, people) = crowded(3, &SIX);
+    publish(&mut house, zoe, "w", "all");
+    let at_once = heard_by(&house, &people, "all");
+    assert!((1..SIX.len()).contains(&at_once), "the budget is spent before: {at_once}");
+    house.passes(100);
+    assert_eq!(heard_by(&house, &people, "all"), SIX.len(), "past the tick it is written whatever it costs");
+}
+
+#[test]
+fn what_is_said_during_a_sweep_waits_until_the_room_has_rested() {
+    let (mut house, zoe, people) = crowded(3, &SIX);
+    publish(&mut house, zoe, "w", "first");
+    publish(&mut house, zoe, "w", "second");
+    house.passes(100);
+    assert_eq!(heard_by(&house, &people, "first"), SIX.len());
+    assert_eq!(heard_by(&house, &people, "second"), 0, "it came after the sweep began");
+    house.passes(100);
+    house.passes(100);
+    assert_eq!(heard_by(&house, &people, "second"), SIX.len());
+}
+
+#[test]
+fn a_server_that_stops_tells_everybody_whatever_the_budget() {
+    let (mut house, zoe, people) = crowded(3, &SIX);
+    publish(&mut house, zoe, "w", "last");
+    let now = house.now;
+    house.shards.iter_mut().for_each(|shard| shard.handle(now, Input::Stop));
+    house.rests();
+    assert_eq!(heard_by(&house, &people, "last"), SIX.len());
+    assert_eq!(heard_by(&house, &people, "\u{3}\u{fffd}"), SIX.len(), "1001 reaches everybody");
+}
