@@ -35,7 +35,7 @@ impl World {
     fn clear_up(&mut self) {
         let weather = &mut self.weather;
         (weather.short_write, weather.stale_input, weather.tick_late) = (0, 0, 0);
-        (weather.read_bytes_max, weather.torn_read) = (4_000, 0);
+        (weather.read_bytes_max, weather.torn_read, weather.full_turn) = (4_000, 0, 0);
         let numbers: Vec<usize> = self.sockets.keys().copied().collect();
         for number in numbers {
             self.clients[number].deaf = false;

@@ -67,6 +67,8 @@ pub(crate) struct Weather {
     pub(crate) read_bytes_max: usize,
     /// Reads of three bytes at most, whatever there is.
     pub(crate) torn_read: usize,
+    /// Turns whose writes were all made for others: what is due stays so.
+    pub(crate) full_turn: usize,
     pub(crate) idle_shard: usize,
     /// People who offer to send and take deflated messages.
     pub(crate) deflates: usize,
@@ -123,6 +125,7 @@ impl Weather {
             burst_max: dice.between(1, 12),
             read_bytes_max: dice.pick(&[100, 400, 4_000]),
             torn_read: dice.pick(&[0, 100, 500]),
+            full_turn: dice.pick(&[0, 50, 400]),
             idle_shard: dice.pick(&[0, 0, 300]),
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
             deflates: dice.pick(&[0, 300, 1_000]),
@@ -175,6 +178,7 @@ impl Weather {
             // So much that chance never cuts a read short.
             read_bytes_max: 1 << 40,
             torn_read: 0,
+            full_turn: 0,
             idle_shard: 0,
             deflates: 0,
             letters: false,

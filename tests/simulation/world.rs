@@ -379,6 +379,9 @@ impl World {
 
     /// S3: a write goes to a socket that waits for nothing, once per batch, and is never empty.
     fn write(&mut self, shard: usize) -> Result<(), String> {
+        if self.dice.chance(self.weather.full_turn) {
+            return Ok(());
+        }
         let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..BATCHES_PER_TURN_MAX {
             if !self.shards[shard].fill_batch(self.now, &mut batch) {
