@@ -6,6 +6,8 @@
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::args::{RunArgs, Switch};
+use crate::orders::Wire;
 use crate::payload::{self, Marker};
 
 /// What is spoken.
@@ -172,6 +174,27 @@ fn find(text: &[u8], word: &[u8]) -> Option<usize> {
 fn interval_ms(hello: &[u8]) -> Option<u64> {
     let hello: serde_json::Value = serde_json::from_slice(hello).ok()?;
     hello["pingInterval"].as_u64()
+}
+
+/// How another server is spoken to; settles what throng alone has.
+pub(crate) fn settle(args: &mut RunArgs) -> Result<Option<Dialect>> {
+    let (join, joined, publish) = (args.join.as_deref(), args.joined.as_deref(), args.publish.as_deref());
+    let dialect = Dialect::new(args.protocol, join, joined, publish)?;
+    if dialect.is_none() {
+        args.acks.get_or_insert(Switch::On);
+        return Ok(None);
+    }
+    let name = format!("--protocol {:?}", args.protocol).to_lowercase();
+    ensure!(args.acks != Some(Switch::On), "{name} has no answers to publishes: --acks off");
+    ensure!(args.presence == Switch::Off, "{name} has no presence that could be joined: --presence off");
+    let slow = args.phase.iter().any(|phase| phase.slow > 0);
+    ensure!(args.guests == 0 && !slow, "{name}: guests and slow readers speak throng only");
+    let alone = args.room_size == 1 && args.echo == Some(Switch::On);
+    ensure!(args.protocol != Protocol::Echo || alone, "{name}: everybody hears only itself: --room-size 1 --echo on");
+    // Markers are text.
+    args.encoding = Wire::Json;
+    args.acks = Some(Switch::Off);
+    Ok(dialect)
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::args::{Publishers, RunArgs, Switch};
 use crate::company::Company;
-use crate::dialect::{Dialect, Protocol};
+use crate::dialect::{self, Dialect};
 use crate::member::Member;
 use crate::mix::{Random, mix};
-use crate::orders::{Crew, Phase, Wire};
+use crate::orders::{Crew, Phase};
 use crate::proc;
 use crate::proof::{Crowd, Rules};
 use crate::reach::{secret_of, split_url};
@@ -97,7 +97,7 @@ impl Plan {
         let hold = args.hold.is_some();
         let publishers = args.publishers.unwrap_or(if hold { Publishers::PerRoom(1) } else { Publishers::All });
         let own_copy = args.echo.map_or(hold, |echo| echo == Switch::On);
-        let dialect = dialect(&mut args)?;
+        let dialect = dialect::settle(&mut args)?;
         let rules = Rules { acks: args.acks == Some(Switch::On), own_copy, positions: dialect.is_none() };
         let shape = Shape {
             connections: args.connections,
@@ -423,27 +423,6 @@ impl Plan {
         let run = u64::from_str_radix(&self.run, 16).unwrap_or(0);
         Some(Sources::new(net, Random::new(run).below(spread + 1) as u32 + before))
     }
-}
-
-/// How another server is spoken to; settles what throng alone has.
-fn dialect(args: &mut RunArgs) -> Result<Option<Dialect>> {
-    let (join, joined, publish) = (args.join.as_deref(), args.joined.as_deref(), args.publish.as_deref());
-    let dialect = Dialect::new(args.protocol, join, joined, publish)?;
-    if dialect.is_none() {
-        args.acks.get_or_insert(Switch::On);
-        return Ok(None);
-    }
-    let name = format!("--protocol {:?}", args.protocol).to_lowercase();
-    ensure!(args.acks != Some(Switch::On), "{name} has no answers to publishes: --acks off");
-    ensure!(args.presence == Switch::Off, "{name} has no presence that could be joined: --presence off");
-    let slow = args.phase.iter().any(|phase| phase.slow > 0);
-    ensure!(args.guests == 0 && !slow, "{name}: guests and slow readers speak throng only");
-    let alone = args.room_size == 1 && args.echo == Some(Switch::On);
-    ensure!(args.protocol != Protocol::Echo || alone, "{name}: everybody hears only itself: --room-size 1 --echo on");
-    // Markers are text.
-    args.encoding = Wire::Json;
-    args.acks = Some(Switch::Off);
-    Ok(dialect)
 }
 
 /// For people.

@@ -19,6 +19,7 @@ pub mod boot;
 pub mod clock;
 pub mod engine;
 pub mod epoll_sockets;
+mod given;
 pub mod host;
 pub mod mailbox;
 mod notice;
@@ -35,9 +36,9 @@ mod thread;
 pub mod turn;
 
 pub use asks::{Asks, Tell};
+pub use given::{Give, Given};
 pub use notice::RulesChange;
 pub use places::Places;
-pub use pump::{Give, Given};
 pub use sys::{
     EventFd, Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit,
 };

@@ -10,7 +10,7 @@
 //! Must never: decide anything about people, rooms or bytes.
 
 use std::io;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use super::alarm::Alarm;
 use super::asks::Tell;
 use super::clock::Clock;
 use super::engine::Engine;
+use super::given::{Give, Given};
 use super::mailbox::{Bell, Mailbox};
 use super::notice::Notices;
 use super::phase::Phase;
@@ -32,20 +33,6 @@ use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
 use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
 use crate::wire::CloseReason;
-
-/// A socket that is not ours.
-#[derive(Debug)]
-pub struct Given {
-    pub socket: TcpStream,
-    /// What was read from it so far, a PROXY header left out.
-    pub read: Bytes,
-    /// Whom a trusted proxy's PROXY header named, or the proxy itself; `None` where the peer is no trusted proxy. What
-    /// `X-Forwarded-For` says is for each request to say.
-    pub client: Option<IpAddr>,
-}
-
-/// Takes a socket that is not ours. Must not wait.
-pub type Give = Arc<dyn Fn(Given) + Send + Sync>;
 
 /// Everything a pump is made of; it is made on the thread it will run on.
 pub(super) struct Parts {
