@@ -72,6 +72,11 @@ impl Room {
         !(was_last && stays) || has_place
     }
 
+    /// Whether this user may have a seat here, as far as the room knows: who was turned away does nothing in it.
+    fn may_sit(&self, who: &Identity) -> bool {
+        !self.keeps_people || self.people.connections_of(who) > 0
+    }
+
     /// Takes in what people did at some shard; of reads it keeps `receipts_max`.
     pub fn take_in(
         &mut self,
@@ -85,6 +90,9 @@ impl Room {
         let telling = self.telling(class, limits);
         doings.anew.iter().for_each(|who| self.people.say_anew(who, telling));
         for (who, on) in doings.typing.iter().filter(|_| class.typing_ms > 0) {
+            if *on && !self.may_sit(who) {
+                continue;
+            }
             if *on {
                 let typing = self.typing.get_or_insert_default();
                 dropped.typing += u64::from(!typing.begin(now, who, class.typing_ms, limits.typing_max));
@@ -94,6 +102,9 @@ impl Room {
         }
         let head = self.head();
         for (who, offset) in doings.reads.iter().filter(|_| class.keeps_reads() && head > Offset(0)) {
+            if !self.may_sit(who) {
+                continue;
+            }
             // Where nobody is counted, anybody may have another connection.
             let elsewhere = !self.keeps_people || self.people.connections_of(who) > 1;
             let reads = self.reads.get_or_insert_default();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::house::{House, Who, class, rules};
+use super::house::{House, Who, class, field, rules};
 use super::*;
 use crate::base::{Delivery, Identity, KeyWindow, Rate, RoomName, Verb, Verbs};
 use crate::wire::{Refusal, prove};
@@ -288,6 +288,45 @@ fn a_slow_reader_of_what_is_ephemeral_misses_it_and_is_not_behind() {
     let dropped: u64 = house.shards.iter().map(|shard| shard.counters().count_of(id, ClassCount::Dropped)).sum();
     assert_eq!(dropped, 9);
     assert_eq!(house.shards.iter().map(|shard| shard.tables().logs).sum::<u64>(), 0, "nothing is kept");
+}
+
+/// Regression: a seat cannot be as far ahead as a shard can be that took no mail for seconds; the next to join ended the
+/// process.
+#[test]
+fn who_joins_a_shard_that_has_missed_more_than_a_seat_can_count_sits_and_hears_the_next() {
+    const MISSED: u64 = 131_100;
+    for (delivery, turns_first) in [(Delivery::Ephemeral, true), (Delivery::Ephemeral, false), (Delivery::Latest, true)]
+    {
+        let limits = Limits { letters_waiting_max: 4, bytes_per_user_per_minute: 0, ..Limits::default() };
+        let mut house = House::with(limits, &[("cursor:*", class(|class| class.delivery = delivery))]);
+        let room = house.room_at(0, "cursor:");
+        let (ann, bob, carl) = (house.comes(0, "ann"), house.comes(1, "bob"), house.comes(1, "carl"));
+        let epoch = field(&house.joins(bob, &room), r#""epoch":""#);
+        let publish = format!(r#"{{"type":"publish","room":"{room}","echo":false,"key":"k","data":0}}"#);
+        let last = publish.replace(":0}", ":77}");
+        if turns_first {
+            // Bob has all of what came, and his shard nothing pending.
+            house.says(ann, &publish);
+            assert!(house.hears(bob).contains(r#""data":0"#));
+        }
+        // One read, so that no letter leaves the home before all is said.
+        house.reads(ann, &vec![&*publish; MISSED as usize]);
+        let since = format!(r#","since":{{"epoch":"{epoch}","offset":{}}}"#, MISSED + u64::from(turns_first));
+        house.reads(carl, &[&format!(r#"{{"type":"join","id":1,"room":"{room}"{since}}}"#)]);
+        house.turn(1);
+        house.rests();
+        let heard = house.hears(carl);
+        assert!(heard.contains("recovered") && !heard.contains(r#""type":"message""#), "{delivery:?}: {heard}");
+        house.hears(bob);
+        house.says(ann, &last);
+        for who in [bob, carl] {
+            house.passes(100);
+            let heard = house.hears(who);
+            assert_eq!(heard.matches(r#""type":"message""#).count(), 1, "{delivery:?}: {heard}");
+            assert!(heard.contains(r#""data":77"#), "{delivery:?}: {heard}");
+        }
+        assert_eq!(house.shards.iter().map(|shard| shard.gauges().behind_readers).sum::<u64>(), 0);
+    }
 }
 
 #[test]

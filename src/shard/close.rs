@@ -190,6 +190,10 @@ impl Shard {
         let room = self.seats.room_mut(at);
         let seat = room.seats[place.seat as usize];
         let unanswered = seat.is_joining().then(|| (conn, seat.ticket()));
+        if unanswered.is_some() {
+            self.doings.without_answer(at, conn);
+            self.doings.on_no_seat(at, conn);
+        }
         let moves = room.remove_seat(place.seat);
         self.seated -= 1;
         for (_, after) in moves.into_iter().flatten() {

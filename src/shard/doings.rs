@@ -2,11 +2,12 @@
 //!
 //! Promises: one letter per room and tick, however often somebody says it; of what one user does the last word counts
 //! (typing, what is shown of them), or the highest (reads); what does not fit the home's inbox stays and is merged; what
-//! somebody did before they left comes before their leaving, and what somebody has read is never lost. Nothing is kept for
-//! a room in which nobody does anything.
+//! somebody did before they left comes before their leaving, and what somebody has read is never lost; who asks for a seat
+//! and is refused one has done nothing. Nothing is kept for a room in which nobody does anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::row::SeatRef;
 use super::{Mail, RoomRef, Shard};
 use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
 use crate::room::{Doings, Gone};
@@ -14,13 +15,32 @@ use crate::wire::{Event, Refusal, Verb};
 
 /// What people did since the last tick, by local room: at most one entry for each of its seats.
 #[derive(Default, Debug)]
-pub(crate) struct LocalDoings(BTreeMap<u32, OfRoom>);
+pub(crate) struct LocalDoings {
+    told: BTreeMap<u32, OfRoom>,
+    /// Of seats that wait for their answer, by room and connection: it may be that there is none for them.
+    early: BTreeMap<(u32, ConnKey), Early>,
+}
+
+#[derive(Debug)]
+struct Early {
+    who: Identity,
+    typing: Option<bool>,
+    read: Option<Offset>,
+}
 
 #[derive(Default, Debug)]
 struct OfRoom {
     typing: BTreeMap<Identity, bool>,
     reads: BTreeMap<Identity, Offset>,
     anew: BTreeSet<Identity>,
+}
+
+/// Who does something, and in which local room.
+struct Doer {
+    at: u32,
+    who: Identity,
+    /// Its seat waits for its answer.
+    is_early: bool,
 }
 
 impl From<OfRoom> for Doings {
@@ -35,29 +55,72 @@ impl From<OfRoom> for Doings {
 
 impl LocalDoings {
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.told.is_empty() && self.early.is_empty()
+    }
+
+    fn early(&mut self, at: u32, conn: ConnKey, who: Identity) -> &mut Early {
+        self.early.entry((at, conn)).or_insert(Early { who, typing: None, read: None })
+    }
+
+    fn read(&mut self, at: u32, who: Identity, to: Offset) {
+        let highest = self.told.entry(at).or_default().reads.entry(who).or_default();
+        *highest = to.max(*highest);
+    }
+
+    /// The seat was given: what was done on it before that counts.
+    pub(super) fn on_seat(&mut self, at: u32, conn: ConnKey) {
+        let Some(Early { who, typing, read }) = self.early.remove(&(at, conn)) else { return };
+        if let Some(to) = read {
+            self.read(at, who.clone(), to);
+        }
+        if let Some(on) = typing {
+            self.told.entry(at).or_default().typing.insert(who, on);
+        }
+    }
+
+    /// The seat was refused: nobody has done anything on it.
+    pub(super) fn on_no_seat(&mut self, at: u32, conn: ConnKey) {
+        self.early.remove(&(at, conn));
+    }
+
+    /// The seat is given up, or somebody asks, before it is known whether there is one. What was read is told, for it is
+    /// never lost; that somebody types who may not be there is not.
+    pub(super) fn without_answer(&mut self, at: u32, conn: ConnKey) {
+        let Some(early) = self.early.get_mut(&(at, conn)) else { return };
+        let (who, read) = (early.who.clone(), early.read.take());
+        if let Some(to) = read {
+            self.read(at, who, to);
+        }
     }
 }
 
 impl Shard {
     pub(super) fn ask_typing(&mut self, conn: ConnKey, id: Option<u64>, room: &str, on: bool) -> Result<(), Refusal> {
         self.require(conn, Verb::Publish, room)?;
-        let (at, who) = self.doer(conn, room)?;
+        let Doer { at, who, is_early } = self.doer(conn, room)?;
         if self.class_of(at).typing_ms == 0 {
             return Err(Refusal::Unsupported);
         }
-        self.doings.0.entry(at).or_default().typing.insert(who, on);
+        if is_early {
+            self.doings.early(at, conn, who).typing = Some(on);
+        } else {
+            self.doings.told.entry(at).or_default().typing.insert(who, on);
+        }
         self.answer_done(conn, id, at, |id, room| Event::TypingTaken { id, room });
         Ok(())
     }
 
     pub(super) fn ask_read(&mut self, conn: ConnKey, id: Option<u64>, room: &str, to: Offset) -> Result<(), Refusal> {
-        let (at, who) = self.doer(conn, room)?;
+        let Doer { at, who, is_early } = self.doer(conn, room)?;
         if !self.class_of(at).keeps_reads() {
             return Err(Refusal::Unsupported);
         }
-        let highest = self.doings.0.entry(at).or_default().reads.entry(who).or_default();
-        *highest = to.max(*highest);
+        if is_early {
+            let highest = &mut self.doings.early(at, conn, who).read;
+            *highest = Some(to).max(*highest);
+        } else {
+            self.doings.read(at, who, to);
+        }
         self.answer_done(conn, id, at, |id, room| Event::ReadTaken { id, room });
         Ok(())
     }
@@ -66,7 +129,7 @@ impl Shard {
     pub(super) fn note_said_anew(&mut self, conn: ConnKey, who: &Identity) {
         let Some(row) = self.connections.row(conn) else { return };
         for place in row.seats.iter() {
-            self.doings.0.entry(place.room).or_default().anew.replace(who.clone());
+            self.doings.told.entry(place.room).or_default().anew.replace(who.clone());
         }
     }
 
@@ -88,6 +151,7 @@ impl Shard {
         let Some(id) = id.filter(|_| self.has_room_for(home)) else { return Err(Refusal::Busy) };
         if let Some(at) = self.seats.find(room) {
             // Whoever has just read something must not be told that it is unread.
+            self.doings.without_answer(at, conn);
             self.tell_doings_of(at);
             self.tell_reads_by_name(at);
         }
@@ -98,7 +162,7 @@ impl Shard {
 
     /// Once per tick: a letter to the home of each room in which somebody did something.
     pub(super) fn tell_doings(&mut self) {
-        let rooms: Vec<u32> = self.doings.0.keys().copied().collect();
+        let rooms: Vec<u32> = self.doings.told.keys().copied().collect();
         for at in rooms {
             if self.has_room_for(self.seats.room(at).home) {
                 self.tell_doings_of(at);
@@ -111,7 +175,7 @@ impl Shard {
     pub(super) fn tell_doings_of(&mut self, at: u32) {
         let room = self.seats.room(at);
         let (home, Some(place)) = (room.home, room.home_place) else { return };
-        let Some(doings) = self.doings.0.remove(&at) else { return };
+        let Some(doings) = self.doings.told.remove(&at) else { return };
         self.post(home, Mail::Doings { room: RoomRef::At(place), doings: Box::new(doings.into()) });
     }
 
@@ -121,8 +185,8 @@ impl Shard {
         self.tell_doings_of(at);
         self.tell_reads_by_name(at);
         if self.seats.room(at).seats.is_empty() {
-            self.doings.0.remove(&at);
-        } else if let Some(doings) = self.doings.0.get_mut(&at) {
+            self.doings.told.remove(&at);
+        } else if let Some(doings) = self.doings.told.get_mut(&at) {
             for gone in gone {
                 doings.typing.remove(&gone.who);
                 doings.anew.remove(&gone.who);
@@ -134,17 +198,17 @@ impl Shard {
     fn tell_reads_by_name(&mut self, at: u32) {
         let room = self.seats.room(at);
         let (home, name) = (room.home, RoomRef::Named(room.name.clone()));
-        let Some(doings) = self.doings.0.get_mut(&at).filter(|doings| !doings.reads.is_empty()) else { return };
+        let Some(doings) = self.doings.told.get_mut(&at).filter(|doings| !doings.reads.is_empty()) else { return };
         let reads = std::mem::take(&mut doings.reads);
         let doings = Doings { reads: reads.into_iter().collect(), ..Doings::default() };
         self.post(home, Mail::Doings { room: name, doings: Box::new(doings) });
     }
 
     /// The local room and the user of somebody who has a seat there, or has asked for one: its home hears of that first.
-    fn doer(&self, conn: ConnKey, room: &str) -> Result<(u32, Identity), Refusal> {
-        let place = self.seat_of(conn, room).ok_or(Refusal::NotJoined)?;
+    fn doer(&self, conn: ConnKey, room: &str) -> Result<Doer, Refusal> {
+        let SeatRef { room: at, seat } = self.seat_of(conn, room).ok_or(Refusal::NotJoined)?;
         let who = self.connections.row(conn).and_then(|row| row.identity.clone()).ok_or(Refusal::NotJoined)?;
-        Ok((place.room, who))
+        Ok(Doer { at, who, is_early: self.seats.room(at).seats[seat as usize].is_joining() })
     }
 
     fn class_of(&self, at: u32) -> &RoomClass {

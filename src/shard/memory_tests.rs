@@ -97,6 +97,51 @@ fn nobody_is_told_of_who_was_turned_away_and_nobody_goes_with_them() {
     assert!(house.hears(bob).contains(r#""type":"left""#), "she herself is told of");
 }
 
+/// Regression: whoever was turned away in the breath of its join was seen typing for as long as nobody said otherwise.
+#[test]
+fn who_is_turned_away_has_neither_typed_nor_read_there() {
+    for (presence, leaves) in
+        [(Presence::Announced, false), (Presence::Off, false), (Presence::Announced, true), (Presence::Off, true)]
+    {
+        let full = class(|class| (class.seats_max, class.presence) = (3, presence));
+        let mut house = House::new(&[("full:*", full)]);
+        let room = house.room_at(1, "full:");
+        let (bob, dan) = (house.comes(0, "bob"), house.comes(1, "dan"));
+        house.says(bob, &join(&room, WATCH));
+        house.says(dan, &join(&room, WATCH));
+        house.publishes(dan, &room, "", "1");
+        let typing = format!(r#"{{"type":"typing","room":"{room}","on":true}}"#);
+        let read = format!(r#"{{"type":"read","room":"{room}","offset":1}}"#);
+        let leave = format!(r#"{{"type":"leave","room":"{room}"}}"#);
+        let breath = [&*join(&room, ""), &typing, &read, &leave];
+        let breath = if leaves { &breath[..] } else { &breath[..3] };
+        // Who is given the seat has done it, all the same.
+        let eve = house.comes(0, "eve");
+        house.reads(eve, &breath[..3]);
+        house.rests();
+        (0..3).for_each(|_| house.passes(100));
+        let seen = house.hears(dan);
+        assert!(seen.contains(r#""type":"typing""#) && seen.contains(r#"{"user":"eve","offset":1}"#), "{seen}");
+        house.says(eve, r#"{"type":"ping"}"#);
+        let ann = house.comes(0, "ann");
+        house.reads(ann, breath);
+        // A tick before the refusal is back, and some after it.
+        let now = house.now;
+        house.shards[0].handle(now, Input::Tick);
+        house.rests();
+        (0..3).for_each(|_| house.passes(100));
+        assert_eq!(house.hears(ann).contains("room_full"), !leaves);
+        for who in [bob, dan] {
+            let seen = house.hears(who);
+            let read = seen.contains(r#"{"user":"ann","offset":1}"#);
+            // Where nobody is counted the home cannot know that it never sat there.
+            assert_eq!(read, leaves && presence == Presence::Off, "{presence:?} {leaves}: {seen}");
+            assert!(!seen.contains(r#""ann""#) || read, "{presence:?}, leaves {leaves}: {seen}");
+        }
+        assert!(house.shards.iter().all(|shard| shard.doings.is_empty()));
+    }
+}
+
 fn one_each() -> Limits {
     Limits { connections_per_user_max: 1, ..Limits::default() }
 }

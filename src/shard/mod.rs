@@ -74,6 +74,8 @@ mod tickets;
 mod token_tests;
 mod unseat;
 mod users;
+#[cfg(test)]
+mod users_tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -12,9 +12,6 @@ use super::{CloseHow, Count, Shard, seconds};
 /// Ticks for one round over the table: the precision of every time limit (2 s with a tick of 100 ms).
 const TICKS_PER_ROUND: usize = 20;
 
-/// The same in milliseconds of ticks that come in time, for those who are asked to wait for the next round.
-pub(super) const ROUND_MS: u32 = 2_000;
-
 /// Who fails too often has this part of the time for a handshake.
 const HASTE: u64 = 8;
 
@@ -46,6 +43,11 @@ enum Overdue {
 }
 
 impl Shard {
+    /// How long a round takes where ticks come in time, for those who are asked to wait for the next one.
+    pub(super) fn round_ms(&self) -> u32 {
+        u32::try_from(self.limits().tick_ms.saturating_mul(TICKS_PER_ROUND as u64)).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn patrol(&mut self, now: Now) {
         self.patrol.pings = 0;
         let rows = self.connections.rows_len().div_ceil(TICKS_PER_ROUND);

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::grants::GRANTS_FULL;
-use super::patrol::ROUND_MS;
 use super::row::Flags;
 use super::{Count, Shard, seconds};
 use crate::base::{ConnKey, Now};
@@ -21,7 +20,7 @@ impl Shard {
         let Some(row) = self.connections.row_mut(conn) else { return };
         if row.flags.has(Flags::REFRESHED) {
             // No strike: it costs no more than any other message, and a client that hurries keeps its session.
-            self.tell_too_often(conn, id, ROUND_MS);
+            self.tell_too_often(conn, id, self.round_ms());
             return;
         }
         row.flags.set(Flags::REFRESHED, true);

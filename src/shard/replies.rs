@@ -6,7 +6,7 @@ use crate::wire::{CloseReason, Event, FrameKind, GapWhy, Refusal, write_event, w
 
 use super::mail::{Ack, Deliver, Joined};
 use super::people::members_of;
-use super::row::{Behind, Flags, Stage};
+use super::row::{Behind, Flags, SeatRef, Stage};
 use super::seats::Pending;
 use super::{ClassCount, Count, Shard};
 
@@ -21,6 +21,7 @@ impl Shard {
             self.refuse_late_seat(joined.conn, joined.id);
             return;
         };
+        self.doings.on_seat(place.room, joined.conn);
         let room = self.seats.room_mut(place.room);
         if !room.has_seated() {
             // The first seat: what lies before it concerns nobody here.
@@ -55,19 +56,30 @@ impl Shard {
             // The answer was one too many for its outbox.
             return;
         }
-        let room = self.seats.room_mut(place.room);
         let cursor = joined.start.cursor;
-        if cursor == joined.head.next() {
-            let seated = room.make_live(place.seat, joined.conn, cursor);
-            assert!(seated, "no message after the head can have come before the answer that names the head");
-        } else {
-            room.seats[place.seat as usize].set_behind();
+        if cursor != joined.head.next() || !self.sits_at_the_head(place, joined.conn, cursor) {
+            self.seats.room_mut(place.room).seats[place.seat as usize].set_behind();
             self.flush.behind_readers += 1;
             if let Some(work) = self.work_mut(joined.conn) {
                 work.behind.push(Behind { room: place.room, cursor, pulling: false, slow: false });
             }
             self.catch_up(now, joined.conn);
         }
+    }
+
+    /// Live from what comes after the head, if that is not further ahead than a seat can be: then it pulls until it is near.
+    fn sits_at_the_head(&mut self, place: SeatRef, conn: ConnKey, cursor: Offset) -> bool {
+        let room = self.seats.room_mut(place.room);
+        if room.make_live(place.seat, conn, cursor) {
+            return true;
+        }
+        if room.delivery != Delivery::Ephemeral {
+            // Its home still owes what lies between: the mark waits for that.
+            return false;
+        }
+        // What has not come before the answer that names the head was dropped on its way, and there is nothing to pull.
+        self.pass_over(place.room, cursor);
+        self.seats.room_mut(place.room).make_live(place.seat, conn, cursor)
     }
 
     /// The home has no seat for it: the one that waits here is given back.
@@ -86,6 +98,7 @@ impl Shard {
         });
         match waiting {
             Some(place) => {
+                self.doings.on_no_seat(place.room, conn);
                 self.give_up_seat(conn, place.room, Parting::OnPurpose);
                 self.refuse(conn, id, refusal, None);
             }

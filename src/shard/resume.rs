@@ -107,7 +107,9 @@ impl Shard {
             }
         });
         let Some(verified) = greeted else {
-            if self.stage_of(conn) == Some(Stage::Open) {
+            // Who is closed with this answer goes on with nothing.
+            let stays = was_live || !self.take_overs.is_last_answer(conn);
+            if stays && self.stage_of(conn) == Some(Stage::Open) {
                 self.count_resume(resumed);
                 self.answer_resume(conn, id, Some(resumed));
             } else {

@@ -48,6 +48,10 @@ impl Tally {
         }
     }
 
+    pub(crate) fn count(&self, hash: u32) -> u16 {
+        if self.used == 0 { 0 } else { self.counts[self.place(hash.max(1))] }
+    }
+
     /// All counts together.
     pub(crate) fn total(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(*count)).sum()

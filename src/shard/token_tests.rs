@@ -215,6 +215,18 @@ fn a_token_that_is_not_taken_changes_nothing() {
     assert_eq!(house.shard.counters().count(Count::GrantSetsFull), 1);
 }
 
+/// Regression: who was told to wait was told of a tick of 100 ms, whatever the tick is.
+#[test]
+fn who_refreshes_too_often_waits_for_a_round_of_this_servers_ticks() {
+    for (tick_ms, wait_ms) in [(10, 200), (100, 2_000), (1_000, 20_000)] {
+        let mut house = House::new(Limits { tick_ms, ..Limits::default() });
+        let conn = house.comes(&ann(json!({})));
+        assert!(house.refreshes(conn, &ann(json!({}))).contains("expires_in_ms"));
+        let again = house.refreshes(conn, &ann(json!({})));
+        assert!(again.contains(&format!(r#""retry_after_ms":{wait_ms}}}"#)), "{again}");
+    }
+}
+
 /// What the one too many is told names what is full; a set that nobody holds any more makes room.
 #[test]
 fn who_brings_one_set_of_grants_too_many_hears_so_and_unused_sets_make_room() {

@@ -6,12 +6,13 @@
 //! counts until its socket is gone.
 //!
 //! Who goes on with the session of a connection that still lived stands in its place and is not one too many, though both
-//! count until the former socket is gone. With a `hello` that is known before it is counted; with a `resume` the home may
+//! count until the former socket is gone; but it is where there are more than twice as many by then: the former may have
+//! been one too many itself, and gone before it was told. With a `hello` that is known before it is counted; with a `resume` the home may
 //! have judged already, and its word is kept until it is known what became of the session:
 //!
 //! ```text
 //!  came ─► home ─► TooManyOfUser ─► held while TakeOver is out ─► TakenOver: was it live?  it stays : it goes
-//!  TakenOver first: it stays, and `Settle` ─► home ─► UserSettled: nothing more will be said of it
+//!  was live: `Settle` ─► home ─► UserSettled: what was said of it before is void, what is said from here on is not
 //! ```
 //!
 //! Promises: who came and who went are told in the order it happened, and stay here until the home's inbox takes them, so
@@ -36,10 +37,10 @@ pub struct UserNews {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserMoved {
     Came(ConnKey),
-    /// In the place of another, which is being closed: it cannot be one too many.
-    CameInstead,
+    /// In the place of another, which is being closed and counts until its socket is gone.
+    CameInstead(ConnKey),
     Went,
-    /// It stands in the place of another by now; whether it was found one too many before will have been said with the
+    /// It stands in the place of another by now; whether it was found one too many before will have been said before the
     /// answer to this.
     Settle(ConnKey),
 }
@@ -65,9 +66,15 @@ impl TakeOvers {
         self.0.is_empty()
     }
 
-    /// It was asked for a session of this connection's user.
+    /// It was asked for a session of this connection's user. Who is one too many by then is not held for the answer.
     pub(super) fn ask(&mut self, conn: ConnKey) {
-        self.0.entry(conn).or_default().asked += 1;
+        let take_over = self.0.entry(conn).or_default();
+        take_over.asked += u32::from(!take_over.too_many);
+    }
+
+    /// Whether the answer to what it asked for is the last it is held for, and it goes with it unless that makes a place.
+    pub(super) fn is_last_answer(&self, conn: ConnKey) -> bool {
+        self.0.get(&conn).is_some_and(|take_over| take_over.too_many && take_over.asked <= 1)
     }
 
     /// This connection's `hello` took a session from one that lived, and it is about to begin.
@@ -94,7 +101,7 @@ impl Shard {
     pub(super) fn tell_user_came(&mut self, identity: &Identity, conn: ConnKey) {
         let (user, home) = self.user_key(identity);
         let instead = self.take_overs.0.get(&conn).is_some_and(|take_over| take_over.stands_in);
-        let moved = if instead { UserMoved::CameInstead } else { UserMoved::Came(conn) };
+        let moved = if instead { UserMoved::CameInstead(conn) } else { UserMoved::Came(conn) };
         self.user_news[home.index()].push(UserNews { user, moved });
     }
 
@@ -110,12 +117,12 @@ impl Shard {
         let Some(take_over) = self.take_overs.0.get_mut(&conn) else { return };
         take_over.asked = take_over.asked.saturating_sub(1);
         let mut settles = None;
-        if was_live && take_over.too_many {
-            take_over.too_many = false;
-        } else if was_live && !take_over.settling {
-            (take_over.stands_in, take_over.settling) = (identity.is_some(), identity.is_some());
+        if was_live && !take_over.settling {
+            take_over.stands_in = identity.is_some() && !take_over.too_many;
+            take_over.settling = identity.is_some();
             settles = identity;
         }
+        take_over.too_many &= !was_live;
         let one_too_many = take_over.asked == 0 && take_over.too_many;
         if take_over.asked == 0 && !take_over.settling {
             self.take_overs.forget(conn);
@@ -154,20 +161,27 @@ impl Shard {
     /// At the home.
     pub(super) fn on_users(&mut self, from: ShardId, news: &[UserNews]) {
         let max = self.limits().connections_per_user_max;
-        let (mut too_many, mut settled) = (Vec::new(), Vec::new());
+        let is_over = |count: u16, times: u32| max > 0 && u32::from(count) > times * max;
+        let (mut too_many, mut settled, mut crowded) = (Vec::new(), Vec::new(), Vec::new());
         for one in news {
             match one.moved {
                 UserMoved::Came(conn) => {
-                    let count = self.users.add(one.user);
-                    if max > 0 && u32::from(count) > max {
+                    if is_over(self.users.add(one.user), 1) {
                         too_many.push(conn);
                     }
                 }
-                UserMoved::CameInstead => {
-                    self.users.add(one.user);
+                UserMoved::CameInstead(conn) => {
+                    if is_over(self.users.add(one.user), 2) {
+                        too_many.push(conn);
+                    }
                 }
                 UserMoved::Went => self.users.take(one.user),
-                UserMoved::Settle(conn) => settled.push(conn),
+                UserMoved::Settle(conn) => {
+                    settled.push(conn);
+                    if is_over(self.users.count(one.user), 2) {
+                        crowded.push(conn);
+                    }
+                }
             }
         }
         if !too_many.is_empty() {
@@ -175,6 +189,9 @@ impl Shard {
         }
         if !settled.is_empty() {
             self.post(from, Mail::UserSettled { conns: settled });
+        }
+        if !crowded.is_empty() {
+            self.post(from, Mail::TooManyOfUser { conns: crowded });
         }
     }
 

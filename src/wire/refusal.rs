@@ -127,7 +127,7 @@ impl Refusal {
             Self::TooOften => {
                 "Wait for `retry_after_ms`, and publish or join less often: who goes on as before is closed with 4007. \
                  The operator's limits are the rates of the room's class and of [limits]; of `refresh` it is one try in \
-                 two seconds."
+                 20 ticks."
             }
             Self::TooLong => "Send less, or let the operator raise `message_bytes_max` of the room's class.",
             Self::RoomFull => {

@@ -91,7 +91,7 @@ fn a_session_that_is_resumed_within_the_delay_is_nobody_who_left_or_joined() {
     scene.asks(bob, Asked::Read(room, Offset(1)));
     scene.world.reference.reads(room, "user-1", Offset(1));
     scene.turn(HERE, &[Read(bob)]);
-    for _ in 0..3 {
+    for _ in 0..4 {
         ticks(&mut scene);
     }
     let mut heard = scene.hears(ann);
