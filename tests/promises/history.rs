@@ -8,7 +8,7 @@ use crate::support::{FAR_FUTURE, serve, small, token};
 
 fn offsets(page: &Value) -> Vec<u64> {
     let messages = page["messages"].as_array().unwrap_or_else(|| panic!("no page: {page}"));
-    messages.iter().map(|message| offset(message)).collect()
+    messages.iter().map(offset).collect()
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn who_does_not_read_is_closed_within_bounds_and_nobody_else_loses_anything() {
     assert!(said * PAYLOAD as u64 > 4 * each, "{said} messages were not more than could be held");
 
     for (n, one) in stalled.into_iter().enumerate() {
-        one.is_closed_and_catches_up(address, n, said);
+        one.catches_up_once_closed(address, n, said);
     }
     while counts.totals().cells[Counters::CLOSES_AT + CloseReason::Slow.index()] < SLOW as u64 {
         yield_now();
@@ -134,7 +134,7 @@ impl Stalled {
     }
 
     /// Reads what was on its way when it was closed, and goes on from there.
-    fn is_closed_and_catches_up(mut self, address: SocketAddr, n: usize, said: u64) {
+    fn catches_up_once_closed(mut self, address: SocketAddr, n: usize, said: u64) {
         let mut stands_at = 0;
         loop {
             match self.frame() {
