@@ -27,6 +27,11 @@ impl<T> Due<T> {
         (0..=OLDEST).rev().find(|age| !self.by_age[*age].is_empty())
     }
 
+    /// Whether any is of this age.
+    pub(crate) fn has(&self, age: usize) -> bool {
+        !self.by_age[age].is_empty()
+    }
+
     /// Due from now on.
     pub(crate) fn push(&mut self, what: T) {
         self.by_age[0].push_back(what);

@@ -4,8 +4,8 @@
 //! operator or a backend. So the table is scanned, a bounded number of places per turn, oldest errand first. Promises:
 //! announcements of one home reach each connection in the order of their positions; no slice is long; what is told to a
 //! whole server is paced, in connections and in bytes per tick, so that a broadcast starves nobody, and who is to be sent
-//! away does not stay until a broadcast has ended. Must never: run while something
-//! has been due since before this tick.
+//! away does not stay until a broadcast has ended. Must never: run while input has
+//! to wait, nor tell while something has been due since before this tick.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
@@ -174,13 +174,13 @@ impl Shard {
     /// Whether the next turn has something to do for an errand even if nothing comes in.
     pub(super) fn errands_can_go_on(&self) -> bool {
         let may_tell = !self.errands.tells.is_empty() && self.errands.may_tell();
-        (!self.errands.looks.is_empty() || may_tell) && !self.flush.is_late()
+        !self.errands.looks.is_empty() && !self.flush.is_overdue() || may_tell && !self.flush.is_late()
     }
 
     /// A slice of the oldest errand of either kind, and of the next ones if places are left.
     pub(super) fn run_errands(&mut self, now: Now) {
         let mut places = PLACES_PER_TURN;
-        while !self.flush.is_late()
+        while !self.flush.is_overdue()
             && let Some(errand) = self.errands.looks.pop_front()
         {
             if let Some(errand) = self.go_on(now, errand, &mut places) {

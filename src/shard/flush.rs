@@ -8,8 +8,7 @@
 //!
 //! Past the peak a room waits for its turn while more is said in it, and is then written all of that at once: so the same
 //! number of writes carries more. What has been due since before the last tick is written whatever it costs; where that
-//! is not enough, and something has been due for [`due::OLDEST`](super::due::OLDEST) ticks, no input is taken until it is
-//! written.
+//! is not enough, and something has been due for [`OLDEST`] ticks, no input is taken until it is written.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -24,7 +23,7 @@ use super::seats::{Pending, Sweep};
 use super::{ClassCount, CloseHow, Count, Shard};
 use crate::wire::CloseReason;
 
-/// Writes in one batch: a few hundred for each of a handful of rings.
+/// A few hundred for each of a handful of rings.
 const BATCH_WRITES_MAX: usize = 2_048;
 /// The arena of a batch is closed when it holds this much.
 const BATCH_BYTES_SOFT: usize = 256 << 10;
@@ -137,24 +136,28 @@ impl Shard {
         self.flush.note_time(now);
         self.wake_rested();
         self.flush.batch = self.flush.batch.wrapping_add(1);
-        while batch.writes.len() < BATCH_WRITES_MAX
-            && batch.arena.len() < BATCH_BYTES_SOFT
-            && let Some(age) = self.flush.age()
-            && self.may_write_of(age)
-        {
-            if let Some(conn) = self.flush.due_conns.pop(age) {
+        let mut whale_was_served = false;
+        while batch.writes.len() < BATCH_WRITES_MAX && batch.arena.len() < BATCH_BYTES_SOFT && self.may_write() {
+            if let Some(age) = self.flush.due_conns.age().filter(|age| self.may_write_of(*age)) {
+                let Some(conn) = self.flush.due_conns.pop(age) else { break };
                 if !self.visit_conn(conn, batch) {
                     self.flush.due_conns.push_front(age, conn);
                     break;
                 }
-            } else if let Some(room) = self.flush.due_rooms.pop(age) {
-                match self.visit_room(room, age, batch) {
-                    Visit::Done => {}
-                    Visit::Again => self.flush.due_rooms.push_back(age, room),
-                    Visit::BatchFull => {
-                        self.flush.due_rooms.push_front(age, room);
-                        break;
-                    }
+                continue;
+            }
+            // A whale that has been due for long lets one of the others go first, as far as the budget reaches.
+            let fresh = whale_was_served && self.may_hurry() && self.flush.due_rooms.has(0);
+            let Some(age) = self.flush.due_rooms.age().map(|age| if fresh { 0 } else { age }) else { break };
+            let Some(room) = self.flush.due_rooms.pop(age) else { break };
+            let visit = self.visit_room(room, age, batch);
+            whale_was_served = age > 0 && matches!(visit, Visit::Again);
+            match visit {
+                Visit::Done => {}
+                Visit::Again => self.flush.due_rooms.push_back(age, room),
+                Visit::BatchFull => {
+                    self.flush.due_rooms.push_front(age, room);
+                    break;
                 }
             }
         }
@@ -213,6 +216,7 @@ impl Shard {
         let flush = self.class(self.seats.room(at).class).flush.unwrap_or(self.config.flush);
         let now_ms = self.flush.now_ms;
         match flush {
+            Flush::Tick | Flush::Eager if self.flush.stopping => self.flush.due_rooms.push(at),
             Flush::Tick => self.flush.late_rooms.push(at),
             Flush::Eager if now_ms < rested_ms && !self.may_write_again() => {
                 self.flush.resting_rooms.push(Reverse((rested_ms, at)));
@@ -256,7 +260,7 @@ impl Shard {
         row.flags.set(Flags::QUEUED, true);
         // Handshakes and goodbyes never wait for a tick.
         let may_wait = matches!(row.stage, Stage::Open | Stage::Echo);
-        if !may_wait || self.config.flush == Flush::Eager && self.may_hurry() {
+        if !may_wait || self.flush.stopping || self.config.flush == Flush::Eager && self.may_hurry() {
             self.flush.due_conns.push(conn);
         } else {
             self.flush.late_conns.push(conn);

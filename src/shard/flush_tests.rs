@@ -22,9 +22,10 @@ fn crowded(sends_per_tick: u32, seats: &[(&str, &str)]) -> (House, Who, Vec<Who>
     let zoe = house.comes(0, "zoe");
     let mut people = Vec::new();
     for (user, room) in seats {
-        house.passes(100);
+        // A tick, and no time: nobody falls silent.
+        house.passes(1);
         let who = house.comes(0, user);
-        house.passes(100);
+        house.passes(1);
         house.joins(who, room);
         people.push(who);
     }
@@ -79,12 +80,32 @@ fn what_is_said_during_a_sweep_waits_until_the_room_has_rested() {
 }
 
 #[test]
+fn a_whale_that_is_late_lets_a_pair_go_first() {
+    let names: Vec<String> = (0..1_700).map(|n| format!("u{n}")).collect();
+    let mut seats: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "whale")).collect();
+    seats.push(("pat", "pair"));
+    let (mut house, zoe, _) = crowded(1_000, &seats);
+    publish(&mut house, zoe, "whale", "big");
+    publish(&mut house, zoe, "pair", "small");
+    house.passes(100);
+    let place = |data: &str, last: bool| {
+        let says = |(_, bytes): &(Who, Vec<u8>)| String::from_utf8_lossy(bytes).contains(data);
+        if last { house.heard.iter().rposition(says) } else { house.heard.iter().position(says) }
+    };
+    let (pair, whale) = (place("small", false), place("big", true));
+    assert!(pair.is_some() && pair < whale, "the pair at {pair:?}, the last of the whale at {whale:?}");
+}
+
+#[test]
 fn a_server_that_stops_tells_everybody_whatever_the_budget() {
-    let (mut house, zoe, people) = crowded(3, &SIX);
-    publish(&mut house, zoe, "w", "last");
-    let now = house.now;
-    house.shards.iter_mut().for_each(|shard| shard.handle(now, Input::Stop));
-    house.rests();
-    assert_eq!(heard_by(&house, &people, "last"), SIX.len());
-    assert_eq!(heard_by(&house, &people, "\u{3}\u{fffd}"), SIX.len(), "1001 reaches everybody");
+    for flush in [Flush::Eager, Flush::Tick] {
+        let (mut house, zoe, people) = crowded(3, &SIX);
+        house.shards.iter_mut().for_each(|shard| shard.config.flush = flush);
+        publish(&mut house, zoe, "w", "last");
+        let now = house.now;
+        house.shards.iter_mut().for_each(|shard| shard.handle(now, Input::Stop));
+        house.rests();
+        assert_eq!(heard_by(&house, &people, "last"), SIX.len(), "{flush:?}");
+        assert_eq!(heard_by(&house, &people, "\u{3}\u{fffd}"), SIX.len(), "{flush:?}: 1001 reaches everybody");
+    }
 }
