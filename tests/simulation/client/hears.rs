@@ -12,7 +12,7 @@ use crate::fleeting;
 use crate::reference::Heard;
 use crate::tally::Lived;
 use crate::tokens::Paper;
-use crate::view::{JoinAnswer, Wish};
+use crate::view::{JoinAnswer, View, Wish};
 
 impl Client {
     pub(super) fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
@@ -325,7 +325,12 @@ impl Client {
         let lived =
             [(Refusal::Busy, Lived::Busy), (Refusal::TooOften, Lived::TooOften), (Refusal::RoomFull, Lived::RoomFull)];
         lived.iter().filter(|(of, _)| *of == refusal).for_each(|(_, lived)| around.tally.add(*lived, 1));
-        let Some(id) = id else { return Ok(()) };
+        let Some(id) = id else {
+            if refusal == Refusal::RoomFull {
+                self.views.values_mut().for_each(View::on_nameless_refusal);
+            }
+            return Ok(());
+        };
         let sent = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
         let (may, may_not) = self.grants_over(&sent, around);
         let (asked, people) = (sent.asked, around.weather.people);
