@@ -36,6 +36,7 @@ mod payload;
 mod plan;
 mod proc;
 mod proof;
+mod ramp;
 mod reach;
 mod report;
 mod scenario;

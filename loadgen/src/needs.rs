@@ -73,7 +73,8 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         })
         .collect();
     let largest = plan.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0);
-    let missing: Vec<String> = plan.check_room_for_sockets().err().map(|error| error.to_string()).into_iter().collect();
+    let addresses = plan.check_addresses().err().map(|error| error.to_string());
+    let missing: Vec<String> = plan.memory_short().into_iter().chain(addresses).collect();
     let seconds = phases.iter().map(|phase| phase.seconds).sum();
     Ok(Needs {
         exit_code: if missing.is_empty() { 0 } else { crate::SET_UP },

@@ -59,6 +59,11 @@ pub(crate) fn free_memory_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
+/// Bytes of memory this host has.
+pub(crate) fn total_memory_bytes() -> Option<u64> {
+    field_kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:").map(|kib| kib << 10)
+}
+
 /// Clock ticks of all cores of this host since it booted.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct HostTicks {

@@ -161,8 +161,7 @@ mod tests {
 
     #[test]
     fn a_process_is_seen_from_its_second_look_on() {
-        let (mut watch, mut timeline) =
-            (Watch::new(Some(Process::this()), None, 0).expect("watches"), Timeline::new(0));
+        let (mut watch, mut timeline) = (Watch::new(Some(Process::this()), None, 0).expect("watches"), Timeline::new());
         watch.look(SECOND_NS, &mut timeline);
         assert_eq!(watch.last.as_ref().map(|(at_ns, _, _)| *at_ns), Some(SECOND_NS));
         watch.look(2 * SECOND_NS, &mut timeline);

@@ -172,8 +172,9 @@ fn table(first: &Report, second: &Report) -> String {
     let name = |report: &Report| report.asked.scenario.clone().unwrap_or_else(|| "run".to_owned());
     line("", name(first), name(second), "change".to_owned());
     line("verdict", first.verdict.words().to_owned(), second.verdict.words().to_owned(), String::new());
-    let asked: [(&str, Of); 3] = [
-        ("connections", |report| f64::from(report.asked.connections)),
+    let asked: [(&str, Of); 4] = [
+        ("connections asked", |report| f64::from(report.asked.connections)),
+        ("connections that came in", |report| f64::from(report.seated())),
         ("room size", |report| f64::from(report.asked.room_size)),
         ("messages/s asked", |report| report.asked.rate_per_s),
     ];

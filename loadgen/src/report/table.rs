@@ -41,8 +41,14 @@ impl Report {
         writeln!(
             f,
             "\nopened     {} connections in {:.1} s ({:.0}/s, {} tried again)",
-            self.asked.connections, opened.seconds, opened.per_s, opened.retries
+            self.seated(),
+            opened.seconds,
+            opened.per_s,
+            opened.retries
         )?;
+        if let Some(stopped) = &opened.stopped {
+            writeln!(f, "           of {} asked: {stopped}", self.asked.connections)?;
+        }
         writeln!(
             f,
             "in         {:.1} messages/s offered, {:.1} sent, {:.1} accepted",

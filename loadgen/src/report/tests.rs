@@ -92,7 +92,7 @@ pub(super) fn broken() -> Report {
 }
 
 fn opened() -> Opened {
-    Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 }
+    Opened { seconds: 1.0, per_s: 100.0, heartbeat_ms: 25_000, seated: 100, ..Opened::nobody() }
 }
 
 fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
@@ -275,4 +275,31 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
     assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_ramp_that_was_stopped_says_how_many_came_in_and_whose_limit_it_was() {
+    let stopped = |by, result: PhaseResult| {
+        let stopped = Stopped { by, sentence: "the reading".to_owned() };
+        let opened = Opened { seated: 50, stopped: Some(stopped), ..opened() };
+        let report = Report::new(asked(), opened, (0, 0.0), None, None, &[phase("run", &asked(), result)]);
+        let reading = "only 50 of 100 connections came in: the reading";
+        assert!(report.reasons.iter().any(|reason| reason == reading), "{:?}", report.reasons);
+        assert!(report.to_string().contains("opened     50 connections"), "{report}");
+        assert!(!report.crowd_is_whole(), "there are fewer than asked");
+        report
+    };
+    let memory = stopped(LimitedBy::Memory, good());
+    assert_eq!((memory.verdict, memory.exit_code), (Verdict::GeneratorLimited, 3));
+    assert!(matches!(memory.limit, Some(Limit::HostMemory { .. })), "{:?}", memory.limit);
+    let server = stopped(LimitedBy::Server, good());
+    assert_eq!((server.verdict, server.exit_code), (Verdict::SloMissed, 1));
+    assert!(matches!(server.limit, Some(Limit::Door { .. })), "{:?}", server.limit);
+    let files = stopped(LimitedBy::Generator, good());
+    assert!(files.exit_code == 3 && matches!(files.limit, Some(Limit::Generator { .. })), "{:?}", files.limit);
+    let mut lost = good();
+    lost.judgement.faults.insert(Fault::Lost, 1);
+    let broken = stopped(LimitedBy::Memory, lost);
+    assert_eq!(broken.exit_code, 2, "a broken promise outranks it");
+    assert!(matches!(broken.limit, Some(Limit::Promise { .. })), "{:?}", broken.limit);
 }

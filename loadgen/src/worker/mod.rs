@@ -28,6 +28,7 @@ use crate::orders::{Crew, Interval, Offender, Order, Phase, Progress, Ready, Wor
 use crate::payload;
 use crate::proc::Process;
 use crate::proof::{Fault, Ledger};
+use crate::ramp::{Floor, Stopped};
 use crate::sys::{self, Epoll};
 use crate::token::Signer;
 use connection::{Connection, Stage};
@@ -77,6 +78,9 @@ struct Worker<const OTHER: bool> {
     orders_unread: Vec<u8>,
     connections: Vec<Connection>,
     openings: Openings,
+    memory_floor: Floor,
+    /// Why this worker stopped the ramp, if it did.
+    stopped: Option<Stopped>,
     ledger: Ledger,
     /// Frames verified by somebody in the room.
     known: known::Frames,
@@ -134,7 +138,9 @@ impl<const OTHER: bool> Worker<OTHER> {
             orders,
             orders_unread: Vec::new(),
             connections: (0..count).map(|_| Connection::new()).collect(),
-            openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns),
+            openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns, crew.give_up_ns),
+            memory_floor: Floor::new(crew.memory_floor_bytes),
+            stopped: None,
             ledger: Ledger::new(crew.crowd, crew.rules),
             // Without positions nothing says that two frames are one message.
             known: if OTHER { known::Frames::none() } else { known::Frames::new(crew.crowd, crew.payload_bytes) },
@@ -242,6 +248,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         while let Some(end) = self.orders_unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.orders_unread.drain(..=end).collect();
             match serde_json::from_slice(&line).context("an order that is none")? {
+                Order::Enough => self.enough(),
                 Order::Run(phase) => self.begin_phase(phase),
                 Order::Part => self.begin_parting(),
                 Order::Quit => self.over = true,
@@ -261,7 +268,13 @@ impl<const OTHER: bool> Worker<OTHER> {
     fn report_progress(&mut self) -> Result<()> {
         if self.openings.done() && !self.ready_reported {
             self.ready_reported = true;
+            if self.openings.is_stopped() {
+                self.keep_whole_rooms();
+            }
+            let stopped = self.stopped.take();
             self.report(&WorkerReport::Ready(Box::new(Ready {
+                rooms: self.crew.crowd.rooms,
+                stopped,
                 opening: self.opened.clone(),
                 retries: self.openings.retried,
                 heartbeat_ms: self.heartbeat_ms,

@@ -179,7 +179,7 @@ fn proof(report: &Report) -> Markup {
                 (figure(proof.sent as f64)) " messages sent, " (figure(proof.accepted as f64)) " accepted, "
                 (figure(proof.refused as f64)) " refused; " (figure(proof.expected as f64)) " deliveries owed, "
                 (figure(proof.received as f64)) " heard; " (figure(proof.open_at_end as f64)) " of "
-                (figure(f64::from(report.asked.connections))) " connections there at the end."
+                (figure(f64::from(report.seated()))) " connections there at the end."
             }
             table {
                 tr { @for fault in crate::proof::Fault::ALL { th { (fault.name()) } } }
@@ -218,7 +218,7 @@ fn costs(report: &Report) -> Markup {
             table {
                 tr {
                     td.left { "opened" }
-                    td.left { (figure(f64::from(report.asked.connections))) " connections in " (ms(report.opened.seconds)) " s, " (figure(report.opened.per_s)) "/s, " (report.opened.retries) " tried again" }
+                    td.left { (figure(f64::from(report.seated()))) " connections in " (ms(report.opened.seconds)) " s, " (figure(report.opened.per_s)) "/s, " (report.opened.retries) " tried again" }
                 }
                 tr {
                     td.left { "generator" }
