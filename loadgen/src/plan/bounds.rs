@@ -8,13 +8,17 @@ use serde::Serialize;
 
 use super::Plan;
 use crate::proc;
+use crate::proof::Crowd;
+use crate::worker::Frames;
 
 /// Both ends of one loopback connection in the kernel, readiness included (measured at rest: 7,650 + ~430).
 const KERNEL_BYTES_PER_PAIR: u64 = 8_100;
-/// The generator's own: row and proof (64), a publisher's account, what grows by doubling.
-const OWN_BYTES_PER_CONNECTION: u64 = 112;
-/// A process without connections: what the linker moves, heap, histograms, page tables.
-const OWN_BYTES_PER_WORKER: u64 = 4 << 20;
+/// The generator's own: row and proof.
+const OWN_BYTES_PER_CONNECTION: u64 = 64;
+/// The account of one who publishes, and its place in the schedule.
+const OWN_BYTES_PER_PUBLISHER: u64 = 48;
+/// A process without connections, in a phase: what the linker moves, heap, histograms, page tables (measured: 1.4 to 2 MB).
+const OWN_BYTES_PER_WORKER: u64 = 2 << 20;
 /// The server's promise for an authenticated connection in a room.
 const SERVER_BYTES_PER_CONNECTION: u64 = 512;
 
@@ -33,10 +37,24 @@ impl Plan {
     /// By the figures measured at rest; the server's are promises of throng's.
     pub(crate) fn memory(&self) -> Memory {
         let connections = u64::from(self.args.connections);
-        let generator = connections * OWN_BYTES_PER_CONNECTION + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER;
+        let generator = connections * OWN_BYTES_PER_CONNECTION
+            + u64::from(self.publishers) * OWN_BYTES_PER_PUBLISHER
+            + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER
+            + self.frames_bytes();
         let (kernel, server) = (connections * KERNEL_BYTES_PER_PAIR, connections * SERVER_BYTES_PER_CONNECTION);
         let here = if self.server.ip().is_loopback() { generator + kernel + server } else { generator + kernel / 2 };
         Memory { generator, kernel, server, here }
+    }
+
+    /// Frames that all workers keep, verified already.
+    fn frames_bytes(&self) -> u64 {
+        let messages: f64 = self.stages.iter().map(|stage| stage.rate * (stage.warmup_s + stage.duration_s)).sum();
+        let most = |(index, crowd): (usize, &Crowd)| {
+            let most = Frames::bytes_most(*crowd, self.args.payload as usize);
+            most.min(messages * self.share(index) * Frames::bytes_each(self.args.payload as usize))
+        };
+        let known = self.crowds.iter().enumerate().filter(|_| self.dialect.is_none());
+        known.map(most).sum::<f64>() as u64
     }
 
     /// What must stay of this host's memory.

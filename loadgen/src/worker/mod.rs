@@ -32,6 +32,7 @@ use crate::ramp::{Floor, Stopped};
 use crate::sys::{self, Epoll};
 use crate::token::Signer;
 use connection::{Connection, Stage};
+pub(crate) use known::Frames;
 use opening::Openings;
 use parting::Parting;
 use phase::Running;
@@ -83,7 +84,7 @@ struct Worker<const OTHER: bool> {
     stopped: Option<Stopped>,
     ledger: Ledger,
     /// Frames verified by somebody in the room.
-    known: known::Frames,
+    known: Frames,
     signer: Signer,
     payloads: payload::Writer,
     random: Random,
@@ -143,7 +144,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             stopped: None,
             ledger: Ledger::new(crew.crowd, crew.rules),
             // Without positions nothing says that two frames are one message.
-            known: if OTHER { known::Frames::none() } else { known::Frames::new(crew.crowd, crew.payload_bytes) },
+            known: if OTHER { Frames::none() } else { Frames::new(crew.crowd, crew.payload_bytes) },
             signer: Signer::new(&crew.secret, &crew.run, sys::unix_s() + crew.token_ttl_s),
             payloads: payload::Writer::new(encoding, crew.payload_bytes, crew.seed),
             random: Random::new(seed),
@@ -293,7 +294,7 @@ impl<const OTHER: bool> Worker<OTHER> {
     fn report_interval(&mut self, second: u64) -> Result<()> {
         self.progress.faults = self.faults;
         let [delivery, lateness] = match &mut self.running {
-            Some(running) => running.since_logged(),
+            Some(running) => running.log(),
             None => [Latencies::new(), Latencies::new()],
         };
         let usage = (sys::cpu_ns(), Process::this().waited_for_cpu_ns());
