@@ -174,7 +174,8 @@ pub(crate) struct RunArgs {
     /// Every publish has a key of its own, and its publisher types before and has read after it. Set by `churn`.
     #[arg(skip)]
     pub(crate) by_keys: bool,
-    /// People beside the crowd who come to its rooms, stay a while, type, confirm what they have read, and go.
+    /// People beside the crowd who come to its rooms, stay a while, type, confirm what they have read, and go. They and slow
+    /// readers live in one process: its limit of open files bounds them.
     #[arg(long, env = "THRONG_LOAD_GUESTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
     pub(crate) guests: u32,
     /// Seconds a guest stays, and is away before it comes again; exponential around this.

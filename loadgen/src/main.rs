@@ -24,6 +24,7 @@ mod dialect;
 mod edges;
 mod find;
 mod floor;
+mod kernel;
 mod latency;
 mod line;
 mod live;

@@ -28,6 +28,7 @@ const KEPT: &[&str] = &[
     "throng_turns_slow_total",
     "throng_ticks_late_total",
     "throng_send_budget_exhausted_total",
+    "throng_pings_put_off_total",
 ];
 
 /// Looks once a second, from outside and by the admin listener.

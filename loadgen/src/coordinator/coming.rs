@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::{Standing, Watched};
 use crate::about::About;
 use crate::crew::Worker;
+use crate::kernel::KernelReading;
 use crate::latency::Latencies;
 use crate::live::Live;
 use crate::orders::{Order, Ready, WorkerReport};
@@ -23,6 +24,7 @@ impl Standing {
     pub(crate) fn open(plan: Rc<Plan>) -> Result<Self> {
         let mut server = plan.args.server_pid.map(Watched::new).transpose()?;
         let process = server.as_ref().map(|server| server.process);
+        let before = KernelReading::now();
         let mut crowd = Self {
             about: About::now(plan.args.commit.as_deref()),
             timeline: Timeline::new(),
@@ -35,6 +37,7 @@ impl Standing {
             opened: Opened::nobody(),
             memory: (0, 0.0),
             server: None,
+            kernel: [before, None],
             phases: 0,
             plan,
         };
@@ -43,6 +46,7 @@ impl Standing {
         if let Some(server) = &mut server {
             server.memory_joined = server.memory()?;
         }
+        crowd.kernel[1] = KernelReading::now();
         crowd.server = server;
         crowd.invite_guests()?;
         Ok(crowd)
@@ -138,12 +142,14 @@ impl Standing {
         ready.iter().for_each(|worker| latency.add(&worker.opening));
         let seated = self.plan.args.connections;
         let connections = f64::from(seated);
+        let heartbeat_ms = ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0);
         self.opened = Opened {
             seconds,
             per_s: connections / seconds.max(1e-9),
             retries: ready.iter().map(|worker| worker.retries).sum(),
             latency: latency.quantiles(),
-            heartbeat_ms: ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0),
+            heartbeat_ms,
+            heartbeat_round_ms: self.plan.heartbeat_round_ms().max(heartbeat_ms),
             seated,
             // The last of them may have come in after all.
             stopped: stopped.filter(|_| seated < self.plan.connections_asked),

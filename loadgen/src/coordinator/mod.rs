@@ -11,6 +11,7 @@ use crate::args::{RunArgs, Switch};
 use crate::beside::{Guests, Habits, Slow, SlowReport};
 use crate::crew::Worker;
 use crate::edges::{Edges, Spent};
+use crate::kernel::{KernelReading, KernelReport};
 use crate::live::Live;
 use crate::orders::{Order, Parted, WorkerReport};
 use crate::plan::Plan;
@@ -60,6 +61,8 @@ pub(crate) struct Standing {
     /// Private bytes of all workers, and per connection above an empty worker.
     memory: (u64, f64),
     server: Option<Watched>,
+    /// The host before anybody came, and when everybody sat.
+    kernel: [Option<KernelReading>; 2],
     phases: u64,
     about: About,
     timeline: Timeline,
@@ -102,9 +105,10 @@ impl Standing {
         let plan = self.plan.clone();
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
         let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
-        let heartbeat_ms = self.opened.heartbeat_ms;
+        let Opened { heartbeat_ms, heartbeat_round_ms, .. } = self.opened;
         // Some other servers say nothing of heartbeats.
-        let heartbeat_needed = plan.args.hold.is_some() && heartbeat_ms > 0 && span_ms >= 2.0 * heartbeat_ms as f64;
+        let heartbeat_needed =
+            plan.args.hold.is_some() && heartbeat_ms > 0 && span_ms >= (heartbeat_ms + heartbeat_round_ms) as f64;
         for (index, worker) in self.workers.iter_mut().enumerate() {
             let phase = plan.phase(index, self.phases, stage, start_ns, heartbeat_needed);
             worker.order(&Order::Run(phase))?;
@@ -123,7 +127,8 @@ impl Standing {
         })?;
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         let window_s = (since(window_from_ns), since(window_to_ns));
-        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results, slow: None, guests: None })
+        let (stage, spent) = (stage.clone(), edges.spent());
+        Ok(Measured { stage, window_s, spent, results, heartbeat_needed, slow: None, guests: None })
     }
 
     fn invite_guests(&mut self) -> Result<()> {
@@ -177,6 +182,11 @@ impl Standing {
         report.timeline = self.timeline.seconds();
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
+        let [before, joined] = self.kernel.clone();
+        report.kernel = before
+            .zip(joined)
+            .zip(KernelReading::now())
+            .map(|((before, joined), held)| KernelReport::new(before, joined, held, self.plan.args.connections));
         Ok(report)
     }
 

@@ -5,11 +5,13 @@
 
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
+use throng::base::Limits;
 
 use super::Plan;
 use crate::proc;
 use crate::proof::Crowd;
-use crate::worker::Frames;
+use crate::sys;
+use crate::worker::{FILES_BESIDE, Frames};
 
 /// Both ends of one loopback connection in the kernel, readiness included (measured at rest: 7,650 + ~430).
 const KERNEL_BYTES_PER_PAIR: u64 = 8_100;
@@ -75,6 +77,20 @@ impl Plan {
         })
     }
 
+    /// In what time a throng with its defaults and one shard asks everybody once who is silent.
+    pub(crate) fn heartbeat_round_ms(&self) -> u64 {
+        let limits = Limits::default();
+        if !self.dialect_is_throng() {
+            return 0;
+        }
+        u64::from(self.args.connections) * limits.tick_ms / u64::from(limits.pings_per_tick)
+    }
+
+    /// Whether the server is a throng, with its limits.
+    pub(crate) fn dialect_is_throng(&self) -> bool {
+        self.dialect.is_none()
+    }
+
     pub(super) fn memory_text(&self) -> String {
         let free = proc::free_memory_bytes().map_or_else(|| "unknown".to_owned(), mib);
         let text = format!("about {} for sockets and processes, {free} free", mib(self.memory().here));
@@ -91,7 +107,23 @@ impl Plan {
         if let Some(sentence) = self.memory_short().filter(|_| self.memory().here > most) {
             bail!(sentence);
         }
+        self.check_files()?;
         self.check_addresses()
+    }
+
+    /// Whether this process, which holds those beside the crowd itself, may open so many files.
+    pub(crate) fn check_files(&self) -> Result<()> {
+        let limit = sys::raise_file_limit()?;
+        // Orders and reports of each worker.
+        let others = FILES_BESIDE + 2 * self.crowds.len() as u64;
+        let (guests, slow) = (self.args.guests, self.slow_most());
+        ensure!(
+            self.beside() == 0 || u64::from(self.beside()) + others <= limit,
+            "{guests} guests and {slow} slow readers do not fit the {} open files that are left of {limit} to the process that \
+             holds them: fewer, or raise `ulimit -n`",
+            limit.saturating_sub(others)
+        );
+        Ok(())
     }
 
     /// Whether there are local addresses enough.

@@ -202,7 +202,11 @@ impl Plan {
 
     /// Connections beside the crowd, at most at once.
     pub(crate) fn beside(&self) -> u32 {
-        self.args.guests + self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
+        self.args.guests + self.slow_most()
+    }
+
+    fn slow_most(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
     }
 
     /// So many people beside the crowd, spread over its rooms; `first` is behind all connections that have a name already.

@@ -84,3 +84,15 @@ fn what_cannot_be_is_said_before() {
         assert!(plan(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn those_beside_the_crowd_must_fit_the_files_of_the_process_that_holds_them() {
+    let limit = sys::raise_file_limit().expect("the limit");
+    let fits = limit.saturating_sub(200).min(20_000);
+    let plan_of = |guests: u64| plan(&format!("--connections 100 --room-size 50 --guests {guests}"));
+    plan_of(fits).expect("they fit");
+    if limit <= 20_000 {
+        let said = plan_of(limit).err().expect("they do not").to_string();
+        assert!(said.contains("ulimit -n") && said.contains("guests"), "{said}");
+    }
+}

@@ -17,6 +17,7 @@ use crate::about::About;
 use crate::agent::Agent;
 use crate::calm::Calm;
 use crate::dialect::Protocol;
+use crate::kernel::KernelReport;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
@@ -119,6 +120,9 @@ pub(crate) struct Opened {
     pub(crate) retries: u64,
     pub(crate) latency: Quantiles,
     pub(crate) heartbeat_ms: u64,
+    /// In what time a server asks everybody once who is silent, by its defaults on one shard; 0: before it was reckoned.
+    #[serde(default)]
+    pub(crate) heartbeat_round_ms: u64,
     /// How many sat in whole rooms then, and were the crowd; 0: from before it was counted, when it was all.
     #[serde(default)]
     pub(crate) seated: u32,
@@ -131,7 +135,16 @@ impl Opened {
     /// Before anybody has come.
     pub(crate) fn nobody() -> Self {
         let latency = Quantiles::default();
-        Self { seconds: 0.0, per_s: 0.0, retries: 0, latency, heartbeat_ms: 0, seated: 0, stopped: None }
+        Self {
+            seconds: 0.0,
+            per_s: 0.0,
+            retries: 0,
+            latency,
+            heartbeat_ms: 0,
+            heartbeat_round_ms: 0,
+            seated: 0,
+            stopped: None,
+        }
     }
 }
 
@@ -246,6 +259,9 @@ pub(crate) struct Report {
     pub(crate) server: Option<Server>,
     #[serde(default)]
     pub(crate) host: Option<Host>,
+    /// What the kernel of the generator's host holds, where it says so.
+    #[serde(default)]
+    pub(crate) kernel: Option<KernelReport>,
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
@@ -333,6 +349,7 @@ impl Report {
             generator,
             server,
             host,
+            kernel: None,
             limit,
             agents: Vec::new(),
             calm: None,

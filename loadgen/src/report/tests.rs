@@ -107,7 +107,8 @@ fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
         slow: 0,
     };
     let (window_s, spent) = ((0.0, asked.duration_s), Spent::default());
-    Measured { stage, window_s, spent, results: vec![result], slow: None, guests: None }
+    let results = vec![result];
+    Measured { stage, window_s, spent, results, heartbeat_needed: asked.hold, slow: None, guests: None }
 }
 
 fn slow() -> PhaseResult {
@@ -253,6 +254,14 @@ fn a_second_run_is_worse_only_beyond_what_is_allowed() {
     assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
     assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
     assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
+    let mut lost_to_slow = passed();
+    (lost_to_slow.verdict, lost_to_slow.reasons) = (Verdict::ProofFailed, vec!["slow readers missed 3".to_owned()]);
+    assert!(lost_to_slow.proof.faults.is_empty(), "the crowd's own proof holds");
+    assert_eq!(compare::regressed(&first, &lost_to_slow, &allowed("p99=10%")), ["slow readers missed 3"]);
+    assert_eq!(compare::regressed(&lost_to_slow, &lost_to_slow, &allowed("p99=10%")).len(), 0, "no worse than before");
+    let mut nothing = passed();
+    nothing.verdict = Verdict::Unknown;
+    assert_eq!(compare::regressed(&first, &nothing, &allowed("deliveries=10%")).len(), 1, "nor is silence as good");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compare::FIGURES;
+use super::table::SLABS_SHOWN;
 use super::{Report, Verdict};
 use crate::about::date;
 use crate::latency::Quantiles;
@@ -203,6 +204,7 @@ fn proof(report: &Report) -> Markup {
                     }
                 }
             }
+            @if let Some(line) = report.heartbeats_not_judged() { p { (line) } }
             @for line in report.beside() { p { (line) } }
             @for (code, count) in &proof.refusals { p { (figure(*count as f64)) " refused: " code { (code) } } }
             @for (code, count) in &proof.closes { p { (figure(*count as f64)) " connections closed with " (code) } }
@@ -232,6 +234,26 @@ fn costs(report: &Report) -> Markup {
                             @if let Some(cpu_s) = server.cpu_s_per_million_deliveries { ", " (ms(cpu_s)) " s per million deliveries" }
                             @if let Some(thread) = &server.busiest_thread { "; busiest thread " (thread.name) " " (percent(thread.share)) " of a core" }
                             "; private memory " (mib(server.memory_before)) " empty, " (mib(server.memory_joined)) " with everybody there (" (figure(server.bytes_per_connection_joined)) " B a connection), " (mib(server.memory_after)) " after"
+                        }
+                    }
+                }
+                @if let Some(kernel) = &report.kernel {
+                    tr {
+                        td.left { "kernel" }
+                        td.left {
+                            (figure(kernel.bytes_per_connection)) " B a connection taken on this host; free memory " (mib(kernel.before.memory_free)) " before, "
+                            (mib(kernel.joined.memory_free)) " with everybody there, " (mib(kernel.held.memory_free)) " at the end (files " (mib(kernel.before.cached)) ", "
+                            (mib(kernel.joined.cached)) ", " (mib(kernel.held.cached)) "); " (figure(kernel.joined.tcp_sockets as f64)) " TCP sockets, "
+                            (mib(kernel.joined.tcp_bytes)) " in their queues"
+                        }
+                    }
+                    tr {
+                        td.left { "slabs" }
+                        td.left {
+                            @match kernel.slabs_text(SLABS_SHOWN) {
+                                Some(slabs) => { (figure(kernel.slab_bytes())) " B a connection: " (slabs) }
+                                None => { "by name: only root may read /proc/slabinfo" }
+                            }
                         }
                     }
                 }
