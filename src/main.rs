@@ -10,8 +10,9 @@ mod cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    // The allocator asks for huge pages: each first touch of a heap would cost 2 MiB, 22 MiB for an empty server.
-    // A kernel that does not know the call has no other way either.
+    // Where the host gives huge pages to everybody each first touch of a heap would cost 2 MiB. A kernel that does not know
+    // the call has no other way either.
     let _only_costs_memory = throng::runtime::refuse_huge_pages();
+    throng::runtime::keep_no_spare_memory();
     cli::run()
 }

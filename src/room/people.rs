@@ -179,6 +179,8 @@ impl People {
 
     /// What changed since the last call; `None` when that is nothing, or nothing is told.
     pub fn take_changes(&mut self, presence: Presence) -> Option<Changes> {
+        // A roll that nobody reads any more would keep its memory.
+        self.called.take_if(|called| called.strong_count() == 0);
         let rolled = std::mem::take(&mut self.rolled);
         if !std::mem::take(&mut self.touched) {
             return None;

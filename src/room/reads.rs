@@ -65,6 +65,8 @@ impl Reads {
     /// Positions that rose since they were told last, at most so many; the rest stays news. The second list: those of them
     /// whose users may have other connections in the room.
     pub fn take_changes(&mut self, named_max: usize) -> [Vec<ReadBy>; 2] {
+        // A list that nobody reads any more would keep its memory.
+        self.called.take_if(|called| called.strong_count() == 0);
         let (mut changes, mut elsewhere) = (Vec::new(), Vec::new());
         while changes.len() < named_max
             && let Some((who, others)) = self.untold.pop_first()

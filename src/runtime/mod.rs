@@ -31,6 +31,7 @@ pub mod ring_sockets;
 pub mod scrape;
 mod socket_ring;
 pub mod sockets;
+mod spare;
 mod sys;
 mod thread;
 pub mod turn;
@@ -40,5 +41,6 @@ pub use given::{Give, Given};
 pub use notice::RulesChange;
 pub use places::Places;
 pub use sys::{
-    EventFd, Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit,
+    EventFd, Resource, ResourceLimit, end_when_nobody_reads, keep_no_spare_memory, refuse_huge_pages, resource_limit,
+    set_resource_limit,
 };

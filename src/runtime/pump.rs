@@ -29,6 +29,7 @@ use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
 use super::sockets::{ReadEvent, SleepFor, SocketEvent, Sockets};
+use super::spare::Spare;
 use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
 use crate::shard::{Ask, Batch, CloseHow, Effect, Fate, Input, Mail, Rules, Shard, Write};
@@ -82,6 +83,7 @@ pub(super) struct Pump {
     homeless: Vec<ConnKey>,
     counts: RuntimeCounts,
     times: TurnTimes,
+    spare: Spare,
     slow_turn_us: u64,
     /// A slow turn of this tick is in the log already.
     slow_told: bool,
@@ -125,6 +127,7 @@ impl Pump {
             homeless: Vec::new(),
             counts: RuntimeCounts::default(),
             times: TurnTimes::default(),
+            spare: Spare::default(),
             slow_turn_us: parts.slow_turn_ms * 1_000,
             slow_told: false,
             shared: parts.counts,
@@ -249,6 +252,7 @@ impl Pump {
         self.door.on_tick(now, &mut self.sockets);
         self.shard.handle(now, Input::Tick);
         self.sockets.drop_rings_above(self.shard.rings_wanted());
+        self.spare.on_tick(now, &mut self.batch);
         self.publish_counts();
         true
     }

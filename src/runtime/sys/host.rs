@@ -110,6 +110,28 @@ pub fn refuse_huge_pages() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) }).map(drop)
 }
 
+/// From here on the allocator gives an empty page back when it becomes empty. As it comes, mimalloc waits a second, which
+/// means until it is next busy, and by then has made other pages of the same memory, with what was in it.
+/// `MIMALLOC_PURGE_DELAY`, in milliseconds, still decides where it is set.
+pub fn keep_no_spare_memory() {
+    #[cfg(not(feature = "system-allocator"))]
+    // SAFETY: may be called at any time; no memory is passed.
+    unsafe {
+        // The crate gives no name to the one before this.
+        libmimalloc_sys::mi_option_set_default(libmimalloc_sys::mi_option_use_numa_nodes - 1, 0);
+    }
+}
+
+/// What the allocator keeps of this thread's for later goes back to the kernel, where a whole page of one size is free. It
+/// looks at each page the thread has (64 KiB of allocations and more), so that it is for every few seconds.
+pub fn give_back_memory() {
+    #[cfg(not(feature = "system-allocator"))]
+    // SAFETY: may be called on any thread at any time; no memory is passed.
+    unsafe {
+        libmimalloc_sys::mi_collect(false);
+    }
+}
+
 fn number_of(resource: Resource) -> libc::__rlimit_resource_t {
     match resource {
         Resource::OpenFiles => libc::RLIMIT_NOFILE,

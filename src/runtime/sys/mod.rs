@@ -23,8 +23,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 pub(super) use epoll::{Epoll, discard_input, receive, reset_on_close, send};
-pub use host::{Resource, ResourceLimit, end_when_nobody_reads, refuse_huge_pages, resource_limit, set_resource_limit};
-pub(super) use host::{allowed_cores, catch_nudges, nudge, stay_on_core, this_thread};
+pub use host::{
+    Resource, ResourceLimit, end_when_nobody_reads, keep_no_spare_memory, refuse_huge_pages, resource_limit,
+    set_resource_limit,
+};
+pub(super) use host::{allowed_cores, catch_nudges, give_back_memory, nudge, stay_on_core, this_thread};
 pub(super) use ring::{Completion, Ring, RingSize, SlotSend};
 
 /// A counter one can sleep on. Any thread may signal it.
