@@ -183,7 +183,7 @@ impl Standing {
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
         let [before, joined] = self.kernel.clone();
-        report.kernel = before
+        report.host_kernel = before
             .zip(joined)
             .zip(KernelReading::now())
             .map(|((before, joined), held)| KernelReport::new(before, joined, held, self.plan.args.connections));

@@ -261,7 +261,7 @@ pub(crate) struct Report {
     pub(crate) host: Option<Host>,
     /// What the kernel of the generator's host holds, where it says so.
     #[serde(default)]
-    pub(crate) kernel: Option<KernelReport>,
+    pub(crate) host_kernel: Option<KernelReport>,
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
@@ -349,7 +349,7 @@ impl Report {
             generator,
             server,
             host,
-            kernel: None,
+            host_kernel: None,
             limit,
             agents: Vec::new(),
             calm: None,

@@ -243,7 +243,7 @@ impl Report {
 
 impl Report {
     fn kernel_costs(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Some(kernel) = &self.kernel else { return Ok(()) };
+        let Some(kernel) = &self.host_kernel else { return Ok(()) };
         let free = |reading: &KernelReading| format!("{} + {}", mib(reading.memory_free), mib(reading.cached));
         writeln!(
             f,

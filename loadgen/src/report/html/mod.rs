@@ -237,7 +237,7 @@ fn costs(report: &Report) -> Markup {
                         }
                     }
                 }
-                @if let Some(kernel) = &report.kernel {
+                @if let Some(kernel) = &report.host_kernel {
                     tr {
                         td.left { "kernel" }
                         td.left {
