@@ -34,6 +34,7 @@ mod nearest;
 mod needs;
 mod orders;
 mod payload;
+mod place;
 mod plan;
 mod proc;
 mod proof;

@@ -1,8 +1,8 @@
 //! A person apart from the measured crowd: it comes, takes its seat, keeps its position, and comes again when it is lost.
 //!
-//! Storms are made of them, and those who are slow or come and go beside a run. Promises: what it heard twice, not at all,
-//! or was told missing is counted, never passed over. It holds back nothing: what it is told to say is written at once, or
-//! the connection counts as lost.
+//! Storms are made of them, and those who are slow or come and go beside a run. Promises: what it heard twice, not at all, from
+//! another room, or not as it was sent, and what it was told missing is counted, never passed over. It holds back nothing: what
+//! it is told to say is written at once, or the connection counts as lost.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +14,7 @@ use throng::wire::envelope::HistoryFrom;
 use throng::wire::websocket::write_close;
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_frame};
 
+use crate::place::{Place, Wrong, room_of};
 use crate::worker::upgrade::{self, Answer};
 
 pub(crate) const ENCODING: Encoding = Encoding::MessagePack;
@@ -41,6 +42,9 @@ pub(crate) struct Lived {
     pub(crate) heard: u64,
     pub(crate) twice: u64,
     pub(crate) missing: u64,
+    /// Of another room than its own; and what nobody sent like this, or not under this name.
+    pub(crate) foreign: u64,
+    pub(crate) corrupted: u64,
     pub(crate) gaps: u64,
     pub(crate) told_missing: u64,
     pub(crate) tries: u64,
@@ -75,7 +79,7 @@ pub(crate) struct Member {
     pub(crate) stage: Stage,
     pub(crate) lived: Lived,
     /// `None`: one that only publishes.
-    pub(crate) room: Option<String>,
+    pub(crate) place: Option<Place>,
     /// The newest it has everything up to.
     pub(crate) position: Option<Position>,
     /// Failures since it was last here.
@@ -111,11 +115,11 @@ impl Lost {
 }
 
 impl Member {
-    pub(crate) fn new(token: String, room: Option<String>) -> Self {
+    pub(crate) fn new(token: String, place: Option<Place>) -> Self {
         Self {
             stage: Stage::Away,
             lived: Lived::default(),
-            room,
+            place,
             position: None,
             failures: 0,
             presence: false,
@@ -168,11 +172,11 @@ impl Member {
             return Ok(());
         }
         let mut out = upgrade::request(host, target, ENCODING, &self.token).into_bytes();
-        if let Some(room) = self.room.clone() {
+        if let Some(Place { room, .. }) = &self.place {
             match (&self.session, self.position) {
                 (Some(session), Some(position)) => {
                     let entry = ResumeOut {
-                        room: &room,
+                        room,
                         id: Some(JOIN),
                         since: Some(position),
                         history: None,
@@ -183,7 +187,7 @@ impl Member {
                 }
                 _ => {
                     let (since, presence) = (self.position, self.presence);
-                    put(&mut out, Some(JOIN), &CommandOut::Join { room: &room, since, history: None, presence });
+                    put(&mut out, Some(JOIN), &CommandOut::Join { room, since, history: None, presence });
                 }
             }
         }
@@ -203,7 +207,7 @@ impl Member {
 
     /// Asks for the newest message of its room; the answer is [`News::Head`].
     pub(crate) fn asks_for_head(&mut self) -> Result<(), Lost> {
-        let Some(room) = self.room.clone() else { return Ok(()) };
+        let Some(Place { room, .. }) = self.place.clone() else { return Ok(()) };
         let newest = CommandOut::History { room: &room, from: HistoryFrom::Newest, messages_max: Some(1) };
         self.says(Some(HEAD), &newest)
     }
@@ -289,10 +293,16 @@ impl Member {
     }
 
     fn hears(&mut self, event: &ServerEvent<'_>, news: &mut Vec<News>) -> Result<(), Lost> {
+        if let Some(room) = room_of(event)
+            && self.place.as_ref().is_none_or(|place| place.room != room)
+        {
+            self.lived.foreign += 1;
+            return Ok(());
+        }
         match event {
             ServerEvent::Welcome(welcome) => {
                 self.session = Some(welcome.session.to_string());
-                if self.room.is_none() {
+                if self.place.is_none() {
                     news.push(News::Seated);
                 }
             }
@@ -301,7 +311,17 @@ impl Member {
             ServerEvent::Error { id: Some(id), refusal, .. } if *id < PUBLISH_FROM => {
                 return Err(Lost::new(format!("refused: {}", refusal.code())));
             }
-            ServerEvent::Message(message) => self.said(message.offset),
+            ServerEvent::Message(message) => {
+                match self.place.as_ref().map_or(Ok(()), |place| place.verify(ENCODING, message)) {
+                    Ok(()) => self.said(message.offset),
+                    // What should have stood there is missing, then.
+                    Err(Wrong::Foreign) => self.lived.foreign += 1,
+                    Err(Wrong::Corrupted) => {
+                        self.lived.corrupted += 1;
+                        self.said(message.offset);
+                    }
+                }
+            }
             ServerEvent::Gap { epoch, from, to, .. } => {
                 self.lived.gaps += 1;
                 self.lived.told_missing += (to.0 + 1).saturating_sub(from.0);
@@ -396,7 +416,9 @@ mod tests {
     use throng::wire::GapWhy;
 
     fn member(epoch: u64, offset: u64) -> Member {
-        let mut member = Member::new(String::new(), Some("r".to_owned()));
+        let (room, run) = ("r".to_owned(), "00c0ffee".to_owned());
+        let place = Place { room, number: 0, run, payload_bytes: 64, seed: 1 };
+        let mut member = Member::new(String::new(), Some(place));
         member.position = Some(Position { epoch: Epoch(epoch), offset: Offset(offset) });
         member
     }
@@ -416,6 +438,19 @@ mod tests {
         assert_eq!((it.lived.missing, it.lived.gaps, it.lived.told_missing), (2, 1, 2));
         assert!(it.hears(&gap(1, 14, 15), &mut Vec::new()).is_ok());
         assert_eq!(it.lived.missing, 4, "a gap that begins too late hides two");
+    }
+
+    #[test]
+    fn what_is_told_of_another_room_counts_as_foreign_and_moves_nobody() {
+        let mut it = member(1, 3);
+        let typing = ServerEvent::Typing { room: "q".into(), users: Vec::new(), count: 1, ttl_ms: 1 };
+        let why = GapWhy::Slow;
+        let gap = ServerEvent::Gap { room: "q".into(), epoch: Epoch(1), from: Offset(4), to: Offset(9), why };
+        for event in [typing, gap] {
+            assert!(it.hears(&event, &mut Vec::new()).is_ok());
+        }
+        assert_eq!((it.lived.foreign, it.lived.typing, it.lived.gaps), (2, 0, 0));
+        assert_eq!(it.position, Some(Position { epoch: Epoch(1), offset: Offset(3) }));
     }
 
     #[test]

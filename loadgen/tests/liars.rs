@@ -94,6 +94,59 @@ fn a_server_that_corrupts_is_caught() {
     caught(Lie::Misattributes, "--acks off", "corrupted");
 }
 
+/// Members of storms keep no ledger: they know what they hear by its room, its payload and its sender.
+fn stormed(lie: Lie, fault: Option<&str>) {
+    let url = format!("ws://{}/ws", Fake::start(lie).address);
+    let small =
+        "--connections 60 --room-size 10 --rate 40 --duration 1 --settle 1 --within 300 --backoff-ms 50 --json -";
+    let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
+        .args(["run", "reconnect-storm", "--url", &url, "--secret", SECRET])
+        .args(small.split_whitespace())
+        .output()
+        .expect("the prover runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    assert_eq!(output.status.code(), Some(if fault.is_some() { 2 } else { 0 }), "{lie:?}: {said}\n{report:#}");
+    for other in ["foreign", "corrupted"] {
+        let found = report[other].as_u64().is_some_and(|count| count > 0);
+        assert_eq!(found, fault == Some(other), "{lie:?} {other}: {report:#}");
+    }
+    assert_eq!(report["back"], 60, "{lie:?}: {report:#}");
+}
+
+#[test]
+fn an_honest_server_weathers_a_storm() {
+    stormed(Lie::Honest, None);
+}
+
+#[test]
+fn a_storm_notices_a_leak_to_another_room() {
+    stormed(Lie::Leaks, Some("foreign"));
+}
+
+#[test]
+fn a_storm_notices_a_corrupted_payload_and_a_wrong_sender() {
+    stormed(Lie::Corrupts, Some("corrupted"));
+    stormed(Lie::Misattributes, Some("corrupted"));
+}
+
+/// There are more guests than people of the crowd, so that they are among those who are lied to.
+#[test]
+fn guests_notice_leaks_and_corruptions() {
+    let many = "--connections 20 --room-size 10 --rate 400 --duration 2 --warmup 0 --settle 1 --lateness-p99-ms 60000 \
+        --guests 60 --stay 20 --think 1 --json -";
+    for (lie, fault, word) in [
+        (Lie::Leaks, "foreign", "words of other rooms came to guests"),
+        (Lie::Corrupts, "corrupted", "messages to guests were not what anybody sent"),
+    ] {
+        let (output, report) = prove(&Fake::start(lie), many);
+        assert_eq!(output.status.code(), Some(2), "{lie:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let guests = &report["phases"][0]["guests"];
+        assert!(guests[fault].as_u64().is_some_and(|count| count > 0), "{lie:?}: {guests:#}");
+        assert!(report["reasons"].to_string().contains(word), "{lie:?}: {:#}", report["reasons"]);
+    }
+}
+
 #[test]
 fn a_server_that_forgets_what_it_accepted_or_acks_elsewhere_is_caught() {
     caught(Lie::ForgetsAccepted, "--acks on", "lost");

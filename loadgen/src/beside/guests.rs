@@ -14,6 +14,7 @@ use super::{BACKOFF_MS, CONNECTING, GuestReport, STEP_NS, sum};
 use crate::company::{Company, Happened, Happening};
 use crate::latency::Latencies;
 use crate::member::{Lived, Stage};
+use crate::place::Place;
 use crate::sys;
 
 /// How guests are, on average.
@@ -90,6 +91,8 @@ impl Guests {
             refused: lived.refused - old.refused,
             missing: lived.missing - old.missing,
             twice: lived.twice - old.twice,
+            foreign: lived.foreign - old.foreign,
+            corrupted: lived.corrupted - old.corrupted,
             gaps: lived.gaps - old.gaps,
             cut: now.cut - before.cut,
         })
@@ -201,7 +204,7 @@ impl Party {
         self.visits[n].acts_ns = now_ns + self.around(self.habits.think_s);
         let reads = !visit.types && self.company.random.fraction() < 0.5;
         let member = &mut self.company.members[n];
-        let (Some(room), Some(position)) = (member.room.clone(), member.position) else { return };
+        let (Some(Place { room, .. }), Some(position)) = (member.place.clone(), member.position) else { return };
         let command = if reads {
             CommandOut::Read { room: &room, offset: position.offset }
         } else {

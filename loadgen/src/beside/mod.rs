@@ -1,8 +1,8 @@
 //! People beside the measured crowd, in its rooms: guests who come and go, and readers who are slow.
 //!
 //! Each kind lives on a thread of its own in the coordinator's process, so that the crowd's workers are what they are without
-//! them. Promises: they publish nothing, so that the crowd's proof is untouched; what they hear is judged by position: dense
-//! from the answer to the join on, or told missing.
+//! them. Promises: they publish nothing, so that the crowd's proof is untouched; what they hear is judged by position (dense from
+//! the answer to the join on, or told missing), and must have been said in their room, as they hear it.
 
 mod guests;
 mod slow;
@@ -33,6 +33,11 @@ pub(crate) struct GuestReport {
     pub(crate) refused: u64,
     pub(crate) missing: u64,
     pub(crate) twice: u64,
+    /// Of another room; and not as it was sent.
+    #[serde(default)]
+    pub(crate) foreign: u64,
+    #[serde(default)]
+    pub(crate) corrupted: u64,
     pub(crate) gaps: u64,
     /// Lost while they sat.
     pub(crate) cut: u64,
@@ -50,6 +55,11 @@ pub(crate) struct SlowReport {
     pub(crate) told_missing: u64,
     pub(crate) missing: u64,
     pub(crate) twice: u64,
+    /// Of another room; and not as it was sent.
+    #[serde(default)]
+    pub(crate) foreign: u64,
+    #[serde(default)]
+    pub(crate) corrupted: u64,
     /// Connections the server ended, by its close code (0: without one).
     pub(crate) closed: std::collections::BTreeMap<u16, u64>,
     /// Not in their rooms again, or not up to date there, when nothing more came.
@@ -69,6 +79,8 @@ impl GuestReport {
         sentences(&[
             (self.missing, "messages were missing for guests, and nobody said so"),
             (self.twice, "messages came twice to guests"),
+            (self.foreign, "words of other rooms came to guests"),
+            (self.corrupted, "messages to guests were not what anybody sent"),
             (self.gaps, "gaps were told to guests who read at once"),
             (self.cut, "guests were cut off"),
         ])
@@ -110,6 +122,8 @@ impl SlowReport {
         sentences(&[
             (self.missing, "messages were missing for slow readers, and nobody said so"),
             (self.twice, "messages came twice to slow readers"),
+            (self.foreign, "words of other rooms came to slow readers"),
+            (self.corrupted, "messages to slow readers were not what anybody sent"),
             (self.not_back, "slow readers were not up to date when they read again"),
         ])
     }
@@ -153,6 +167,8 @@ fn sum(lives: impl Iterator<Item = Lived>) -> Lived {
         heard: sum.heard + one.heard,
         twice: sum.twice + one.twice,
         missing: sum.missing + one.missing,
+        foreign: sum.foreign + one.foreign,
+        corrupted: sum.corrupted + one.corrupted,
         gaps: sum.gaps + one.gaps,
         told_missing: sum.told_missing + one.told_missing,
         tries: sum.tries + one.tries,
@@ -187,6 +203,8 @@ mod tests {
         for (bad, word) in [
             (GuestReport { missing: 1, ..guests }, "missing"),
             (GuestReport { twice: 1, ..guests }, "twice"),
+            (GuestReport { foreign: 1, ..guests }, "other rooms"),
+            (GuestReport { corrupted: 1, ..guests }, "not what anybody sent"),
             (GuestReport { gaps: 1, ..guests }, "gaps"),
             (GuestReport { cut: 1, ..guests }, "cut off"),
         ] {
@@ -198,6 +216,12 @@ mod tests {
         assert!(SlowReport { gaps: 1, ..SlowReport::default() }.was_slow());
         assert!(SlowReport { closed: [(4001, 1)].into(), ..SlowReport::default() }.was_slow());
         assert!(SlowReport { unsent_bytes_max: Some(9.0), ..SlowReport::default() }.was_slow());
-        assert_eq!(SlowReport { not_back: 1, ..SlowReport::default() }.broken().len(), 1);
+        for bad in [
+            SlowReport { not_back: 1, ..SlowReport::default() },
+            SlowReport { foreign: 1, ..SlowReport::default() },
+            SlowReport { corrupted: 1, ..SlowReport::default() },
+        ] {
+            assert_eq!(bad.broken().len(), 1, "{bad:?}");
+        }
     }
 }

@@ -192,6 +192,7 @@ impl Readers {
         self.report.heard_late = all.heard - self.report.heard;
         (self.report.gaps, self.report.told_missing) = (all.gaps, all.told_missing);
         (self.report.missing, self.report.twice) = (all.missing, all.twice);
+        (self.report.foreign, self.report.corrupted) = (all.foreign, all.corrupted);
         self.report.not_back = self.behind().count() as u64;
         self.report.unknown = self.heads.iter().filter(|head| matches!(head, Head::Unknown)).count() as u64;
         self.report

@@ -14,6 +14,7 @@ use crate::dialect::{self, Dialect};
 use crate::member::Member;
 use crate::mix::{Random, mix};
 use crate::orders::{Crew, Phase};
+use crate::place::Place;
 use crate::proof::{Crowd, Rules};
 use crate::ramp;
 use crate::reach::{secret_of, split_url};
@@ -216,8 +217,14 @@ impl Plan {
         let mut members = Vec::new();
         for number in first..first + count {
             let room = self.room_at(random.below(self.rooms as usize) as u32);
-            let room = format!("load:{}:{room:08x}", self.run);
-            let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(room));
+            let place = Place {
+                room: format!("load:{}:{room:08x}", self.run),
+                number: room,
+                run: self.run.clone(),
+                payload_bytes: self.args.payload as usize,
+                seed: self.seed,
+            };
+            let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(place));
             member.presence = self.args.presence == Switch::On;
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
             members.push(member);

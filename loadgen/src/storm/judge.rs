@@ -37,6 +37,8 @@ impl Storm<'_> {
         wrong((self.company.members.len() - here) as u64, "did not come back in time");
         wrong(report.missing, "messages are missing and nobody said so");
         wrong(report.twice, "messages came twice");
+        wrong(report.foreign, "words of other rooms came");
+        wrong(report.corrupted, "messages were not what anybody sent");
         wrong(astray, "sit in a room of another life than the publishers'");
         wrong(many_gaps, "were told of more than one gap for one loss");
         wrong(u64::from(report.heard == 0), "run in which nobody heard anything");
@@ -66,6 +68,8 @@ impl Storm<'_> {
             report.heard += lived.heard;
             report.missing += lived.missing;
             report.twice += lived.twice;
+            report.foreign += lived.foreign;
+            report.corrupted += lived.corrupted;
             report.gaps += lived.gaps;
             report.told_missing += lived.told_missing;
             report.losses += self.losses[n];

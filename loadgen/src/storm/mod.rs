@@ -3,8 +3,8 @@
 //! A crowd sits in rooms; publishers that sit nowhere say something in each room, again and again. Then the crowd is cut: all
 //! at once by a reset, by the server's death (which is somebody else's doing), in slots by a server that leaves, or one by one
 //! by a bad line. Whoever is cut waits with full jitter (or comes in its slot), connects, and resumes with its session and its
-//! position. Promises: every message that was accepted is heard once, or told missing by one gap; what is neither is counted
-//! and fails the run. One process, one thread: it measures how long a crowd takes, not latency.
+//! position. Promises: every message that was accepted is heard once and as it was sent, by its own room alone, or told missing
+//! by one gap; what is neither is counted and fails the run. One process, one thread: it measures how long a crowd takes, not latency.
 
 mod args;
 mod judge;
@@ -23,6 +23,8 @@ use crate::company::{Company, Happened, Happening};
 use crate::line::{Line, Weather};
 use crate::member::{ENCODING, Lost, Member, PUBLISH_FROM, Stage};
 use crate::mix::mix;
+use crate::payload::{Marker, PAYLOAD_BYTES_MIN, Writer};
+use crate::place::Place;
 use crate::proc::Process;
 use crate::sys;
 use crate::token::Signer;
@@ -74,7 +76,8 @@ struct Storm<'a> {
     args: &'a StormArgs,
     /// The crowd, then the publishers.
     company: Company,
-    rooms: Vec<String>,
+    rooms: Vec<Place>,
+    payloads: Writer,
     /// The newest acknowledged position of each room.
     heads: Vec<Option<Position>>,
     line: Option<Line>,
@@ -106,8 +109,14 @@ impl<'a> Storm<'a> {
         let run = format!("{:08x}", sys::monotonic_ns() as u32);
         let seed = args.seed.unwrap_or_else(|| mix(sys::monotonic_ns()) >> 11);
         let signer = Signer::new(&secret, &run, sys::unix_s() + 86_400);
-        let rooms: Vec<String> =
-            (0..args.connections / args.room_size).map(|room| format!("storm:{run}:{room}")).collect();
+        let room = |number| Place {
+            room: format!("storm:{run}:{number}"),
+            number,
+            run: run.clone(),
+            payload_bytes: PAYLOAD_BYTES_MIN,
+            seed,
+        };
+        let rooms: Vec<Place> = (0..args.connections / args.room_size).map(room).collect();
         let weather = Weather {
             faults_per_s: args.faults,
             kinds: args.kinds.clone(),
@@ -119,9 +128,9 @@ impl<'a> Storm<'a> {
         let (mut members, mut doors) = (Vec::new(), Vec::new());
         for n in 0..args.connections + args.publishers {
             let token = signer.sign(n).context("a token cannot be signed")?;
-            let room = rooms.get((n / args.room_size) as usize).cloned();
-            doors.push(if room.is_some() { door } else { server });
-            members.push(Member::new(token, room));
+            let place = rooms.get((n / args.room_size) as usize).cloned();
+            doors.push(if place.is_some() { door } else { server });
+            members.push(Member::new(token, place));
         }
         Ok(Self {
             args,
@@ -135,6 +144,7 @@ impl<'a> Storm<'a> {
             back_ns: Vec::new(),
             talking: None,
             happened: Vec::new(),
+            payloads: Writer::new(ENCODING, PAYLOAD_BYTES_MIN, seed),
             report: Stormed { connections: args.connections, rooms: rooms.len() as u32, ..Stormed::default() },
             rooms,
         })
@@ -344,8 +354,10 @@ impl<'a> Storm<'a> {
                 // Nobody there to say it: it was never said.
                 continue;
             }
-            let room = &self.rooms[(number % self.rooms.len() as u64) as usize];
-            let Ok(data) = prove(ENCODING, b"\xa5storm", 1) else { return };
+            let Place { room, number: of_room, .. } = &self.rooms[(number % self.rooms.len() as u64) as usize];
+            let (publisher_number, seq) = (publisher as u32, number as u32);
+            let marker = Marker { room: *of_room, publisher: publisher_number, seq, intended_ns: now_ns, late_us: 0 };
+            let Ok(data) = prove(ENCODING, self.payloads.write(&marker), 1) else { return };
             let command = CommandOut::Publish { room, data, event: None, echo: None, key: None };
             if let Err(lost) = self.company.members[publisher].says(Some(PUBLISH_FROM + number), &command) {
                 self.company.lose(publisher, lost, &mut self.happened);

@@ -39,6 +39,9 @@ pub(crate) struct Stormed {
     pub(crate) heard: u64,
     pub(crate) missing: u64,
     pub(crate) twice: u64,
+    /// Of another room; and not as it was sent.
+    pub(crate) foreign: u64,
+    pub(crate) corrupted: u64,
     pub(crate) gaps: u64,
     pub(crate) told_missing: u64,
     /// CPU time of the server from the cut until everybody was back.
@@ -99,8 +102,16 @@ impl Display for Stormed {
         )?;
         writeln!(
             f,
-            "  messages {} published, {} acknowledged, {} heard, {} missing, {} twice; {} gaps that told of {}",
-            self.published, self.acknowledged, self.heard, self.missing, self.twice, self.gaps, self.told_missing
+            "  messages {} published, {} acknowledged, {} heard, {} missing, {} twice, {} of another room, {} corrupted; {} gaps that told of {}",
+            self.published,
+            self.acknowledged,
+            self.heard,
+            self.missing,
+            self.twice,
+            self.foreign,
+            self.corrupted,
+            self.gaps,
+            self.told_missing
         )?;
         if let (Some(cpu_s), Some(before), Some(after)) = (self.server_cpu_s, self.memory_before, self.memory_after) {
             writeln!(

@@ -69,6 +69,8 @@ struct Room {
     name: RoomName,
     offset: u64,
     members: Vec<Member>,
+    /// All that was said, in MessagePack, for those who come back: by offset.
+    log: Vec<(u64, Vec<u8>)>,
 }
 
 struct Member {
@@ -141,7 +143,8 @@ fn serve(mut stream: TcpStream, connection: usize, world: &Mutex<World>) -> Opti
             }
         }
         bytes.resize(16_384, 0);
-        let length = stream.read(&mut bytes).ok()?;
+        // A reset is an end, too.
+        let length = stream.read(&mut bytes).unwrap_or(0);
         if length == 0 {
             return leave(world, connection);
         }
@@ -208,7 +211,7 @@ impl World {
         match envelope.command {
             Command::Join { room, .. } => {
                 let name = RoomName::parse(&room).expect("the prover names rooms well");
-                let new = || Room { name: name.clone(), offset: 7, members: Vec::new() };
+                let new = || Room { name: name.clone(), offset: 7, members: Vec::new(), log: Vec::new() };
                 let room = self.rooms.entry(room.into_owned()).or_insert_with(new);
                 let id = envelope.id.expect("the prover asks for an answer");
                 let offset = Offset(room.offset);
@@ -233,12 +236,34 @@ impl World {
             }
             // It has no answer, and nobody is told.
             Command::Typing { .. } | Command::Read { .. } => Some(()),
+            Command::Resume { rooms, .. } => {
+                for resumed in rooms {
+                    let room = self.rooms.get_mut(resumed.room.as_ref()).expect("only who sat here resumes");
+                    let joined = Event::Joined {
+                        id: resumed.id.expect("the prover asks for an answer"),
+                        room: &room.name,
+                        epoch: EPOCH,
+                        offset: Offset(room.offset),
+                        recovered: Some(true),
+                        read: None,
+                        members: None,
+                    };
+                    say(stream, encoding, &joined)?;
+                    let since = resumed.since.map_or(room.offset, |position| position.offset.0);
+                    let missed = room.log.iter().filter(|(offset, _)| *offset > since);
+                    let missed: Vec<u8> = missed.flat_map(|(_, frame)| frame).copied().collect();
+                    let mut socket = stream;
+                    socket.write_all(&missed).ok()?;
+                    room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
+                }
+                let id = envelope.id.expect("the prover asks for an answer");
+                say(stream, encoding, &Event::Resumed { id, resumed: Some(true) })
+            }
             Command::Leave { .. }
             | Command::Presence { .. }
             | Command::Unread { .. }
             | Command::Ping
             | Command::Hello { .. }
-            | Command::Resume { .. }
             | Command::Send { .. }
             | Command::Refresh { .. }
             | Command::History { .. } => panic!("the prover does not ask this"),
@@ -265,7 +290,8 @@ impl World {
         let lie = self.lie;
         let room_name = self.rooms[room].name.clone();
         let stranger = |other: &&mut Room| other.name != room_name;
-        let foreign = self.rooms.values_mut().find(stranger).and_then(|other| other.members[0].stream.try_clone().ok());
+        let foreign =
+            self.rooms.values_mut().find(stranger).and_then(|other| other.members.last()?.stream.try_clone().ok());
         let room = self.rooms.get_mut(room).expect("the prover publishes where it sits");
         room.offset += 1;
         let offset = Offset(room.offset);
@@ -281,6 +307,11 @@ impl World {
         let unasked = id.is_none();
         let own_copy = echo.unwrap_or(unasked);
         let payload = data.to_payload();
+        let said =
+            MessageOut { room: &room.name, offset, at_unix_ms: 0, from: user, event: None, key: None, data: &payload };
+        let mut kept = Vec::new();
+        write_message(&mut kept, Encoding::MessagePack, &said);
+        room.log.push((offset.0, kept));
         for (place, member) in room.members.iter_mut().enumerate() {
             if member.connection == connection && !own_copy || lie == Lie::Mutes && place == 3 {
                 continue;
@@ -310,8 +341,8 @@ impl Member {
                 return;
             }
             Lie::Leaks => {
-                let mut stream = foreign.expect("there is another room");
-                stream.write_all(&frame).unwrap_or_default();
+                // Nobody may be there at the moment.
+                foreign.map(|mut stream| stream.write_all(&frame).unwrap_or_default()).unwrap_or_default();
             }
             Lie::Corrupts => {
                 let at = frame.len() - 10;
