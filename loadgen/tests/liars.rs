@@ -63,9 +63,17 @@ fn an_honest_server_passes_with_and_without_acks_and_own_copies_in_both_encoding
 }
 
 #[test]
-fn a_server_that_drops_one_in_a_thousand_is_caught() {
+fn a_server_that_drops_one_in_ten_thousand_is_caught() {
+    // Between one and two times ten thousand deliveries.
+    let crowd = "--connections 100 --room-size 10 --rate 800 --duration 2 --warmup 0 --settle 1 --lateness-p99-ms 60000 --json -";
     for options in ["--acks on", "--acks off", "--acks off --echo on --encoding json"] {
-        caught(Lie::Drops, options, "lost");
+        let (output, report) = prove(&Fake::start(Lie::Drops), &[crowd, options].join(" "));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{options}: {said}\n{report:#}");
+        let proof = &report["proof"];
+        assert!(proof["expected"].as_u64().is_some_and(|expected| expected > 10_000), "{options}: {proof:#}");
+        assert_eq!(proof["faults"]["lost"], 1, "{options}: {proof:#}");
+        assert!(proof["offenders"].as_array().is_some_and(|list| !list.is_empty()), "{options}: {proof:#}");
     }
 }
 

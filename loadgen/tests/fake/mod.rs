@@ -18,11 +18,12 @@ use throng::wire::websocket::{FrameKind, FrameLimits, Incoming, Partial, Reader,
 
 pub(crate) const SECRET: &str = "a secret of the fake server";
 
-/// What it does wrong, at every thousandth delivery (or publish).
+/// What it does wrong: by delivery or publish, see [`Lie::every`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Lie {
     /// Nothing.
     Honest,
+    /// One delivery in ten thousand is left out.
     Drops,
     Duplicates,
     /// A delivery goes out after the next one.
@@ -81,7 +82,15 @@ struct Member {
 }
 
 const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
-const EVERY: u64 = 1_000;
+
+impl Lie {
+    /// So many deliveries to one that is lied about. Of publishes there are fewer: one in a hundred.
+    fn every(self) -> u64 {
+        if self == Self::Drops { 10_000 } else { 1_000 }
+    }
+}
+
+const PUBLISHES_EVERY: u64 = 100;
 
 impl Fake {
     pub(crate) fn start(lie: Lie) -> Self {
@@ -286,7 +295,7 @@ impl World {
         if self.lie == Lie::Busy && self.publishes.is_multiple_of(10) {
             return say(stream, encoding, &Event::Error { id, refusal: Refusal::Busy, detail: None });
         }
-        let turn = self.publishes.is_multiple_of(EVERY / 10);
+        let turn = self.publishes.is_multiple_of(PUBLISHES_EVERY);
         let lie = self.lie;
         let room_name = self.rooms[room].name.clone();
         let stranger = |other: &&mut Room| other.name != room_name;
@@ -317,7 +326,7 @@ impl World {
                 continue;
             }
             self.deliveries += 1;
-            let turn = self.deliveries.is_multiple_of(EVERY);
+            let turn = self.deliveries.is_multiple_of(lie.every());
             let from = if lie == Lie::Misattributes && turn { &stranger } else { user };
             let message =
                 MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, key: None, data: &payload };

@@ -50,7 +50,7 @@ fn what_never_holds_is_not_found_and_its_limit_is_named() {
     assert_eq!((code, &found["value"]), (Some(1), &Value::Null), "{found:#}");
     // On a machine without idle time it is that machine's.
     assert!(found["limit"]["who"] == "slo" || found["limit"]["who"] == "host_cpu", "{found:#}");
-    let (_, found) = find("room-size", "--rate 1000 --slo lost=0,p99<60s --to 10 --repeats 1", Lie::Drops);
+    let (_, found) = find("room-size", "--rate 1000 --slo lost=0,p99<60s --to 10 --repeats 1", Lie::Duplicates);
     assert_eq!(found["probes"][0]["verdict"], "proof_failed", "{found:#}");
     assert_eq!(found["limit"]["who"], "promise", "{found:#}");
     let (code, found) = find("rate", "--rate 100 --slo p99<0.001us --lateness-p99-ms 0.000001", Lie::Honest);
