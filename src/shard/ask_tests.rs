@@ -1,5 +1,7 @@
 //! Two shards and a control plane, by hand: what is asked, and what comes back.
 
+mod announcing;
+
 use core::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
