@@ -137,8 +137,15 @@ impl Shard {
 
     /// A connection ends for `reason`: if that makes its handshake one that came to nothing, its address is charged.
     pub(super) fn charge_failure(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
+        if reason.is_failed_handshake() {
+            self.charge_handshake(now, conn);
+        }
+    }
+
+    /// The handshake came to nothing.
+    pub(super) fn charge_handshake(&mut self, now: Now, conn: ConnKey) {
         let Some(row) = self.connections.row(conn) else { return };
-        if row.stage.is_pending() && row.address.is_counted() && reason.is_failed_handshake() {
+        if row.stage.is_pending() && row.address.is_counted() {
             let per_minute = self.failures_max();
             self.addresses.fail(now, row.address, per_minute);
         }
