@@ -230,6 +230,19 @@ fn a_slow_turn_is_counted_and_logged_with_what_it_did() {
     running.stop().unwrap();
 }
 
+#[test]
+fn where_no_turn_is_to_be_told_as_slow_none_is_counted() {
+    let server = Server::start(free_address(), &["--shards", "1", "THRONG_LIMITS_SLOW_TURN_MS=0"]);
+    let scrape = loop {
+        let (_, scrape) = get(server.admin, "/metrics");
+        if value(&scrape, "throng_ticks_total") >= 3.0 {
+            break scrape;
+        }
+    };
+    assert!(value(&scrape, "throng_turns_total") > 0.0);
+    assert_eq!(value(&scrape, "throng_turns_slow_total"), 0.0);
+}
+
 fn wait_for(mut fact: impl FnMut() -> bool) {
     while !fact() {
         std::thread::yield_now();

@@ -187,7 +187,7 @@ impl Shard {
             resumed,
             user: verified.identity.user(),
             node: &node,
-            heartbeat_ms: rules.limits.heartbeat_ms,
+            heartbeat_ms: self.heartbeat_ms(),
             limits: &rules.limits,
         };
         self.counters.said(&welcome, 1);

@@ -1,6 +1,7 @@
 //! The door over several shards without sockets: users counted across shards, tickets used once, hello, addresses, proxies.
 
 mod arrivals;
+mod heartbeats;
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
