@@ -388,6 +388,16 @@ mod tests {
         );
     }
 
+    /// The shards are told to take people before the addresses of keys are asked.
+    #[test]
+    fn a_server_whose_keys_are_to_be_fetched_is_not_ready_before_they_are_asked_for() {
+        let mut config = config(&["--dev"]).unwrap();
+        let missing = |config: &ServeConfig| Rulebook::new(config.clone()).unwrap().keys_missing();
+        assert_eq!(missing(&config), None);
+        config.jwks.push(JwksRules { url: "https://id.example/keys".to_owned(), ..JwksRules::default() });
+        assert!(missing(&config).unwrap().contains("no token keys yet"));
+    }
+
     #[test]
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
