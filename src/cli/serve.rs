@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throng::base::{Classes, Limits};
-use throng::config::{AdminListen, EngineWish, RoomSettings, Settled};
+use throng::config::{AdminListen, DEV_DRAIN_BUDGET_MS, DRAIN_BUDGET_MS, EngineWish, RoomSettings, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
@@ -183,10 +183,9 @@ impl ServeConfig {
             dev,
             takeover: config.server.takeover,
             echo: config.server.echo,
-            drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(if dev {
-                DEV_DRAIN_BUDGET_MS
-            } else {
-                DRAIN_BUDGET_MS
+            drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(match dev {
+                true => DEV_DRAIN_BUDGET_MS,
+                false => DRAIN_BUDGET_MS,
             })),
             admin: AdminSettings {
                 listen: match config.admin.listen {
@@ -326,10 +325,6 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
 
 /// The exit code of a server that was asked twice.
 const CUT_SHORT: i32 = 1;
-/// Below the time supervisors wait before they kill.
-const DRAIN_BUDGET_MS: u64 = 30_000;
-/// Nobody who tries something out waits half a minute for ^C.
-const DEV_DRAIN_BUDGET_MS: u64 = 1_000;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
                          to try it out, --dev listens at 127.0.0.1:8080";
