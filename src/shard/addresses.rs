@@ -117,6 +117,11 @@ impl Addresses {
         key.cells().into_iter().map(of).min()
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.connections.len() * size_of::<u32>()
+            + (self.busy_until_us.len() + self.failing_until_us.len()) * size_of::<u64>()
+    }
+
     /// How many are counted now.
     pub(crate) fn total(&self) -> u64 {
         self.counted

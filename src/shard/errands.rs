@@ -123,6 +123,11 @@ impl Errands {
         self.tells.is_empty() && self.looks.is_empty()
     }
 
+    /// Of the announcements that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.tells_bytes
+    }
+
     /// Whether an announcement waits, or is being told.
     pub(super) fn tells_somebody(&self) -> bool {
         !self.tells.is_empty()

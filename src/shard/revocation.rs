@@ -92,6 +92,11 @@ impl Revocations {
         self.tokens.len() + self.users.len()
     }
 
+    /// Without the names of users.
+    pub(crate) fn bytes(&self) -> usize {
+        self.tokens.len() * size_of::<(u64, u64)>() + self.users.len() * size_of::<(Box<str>, UserEntry)>()
+    }
+
     /// Never 0, which stands for "no jti".
     fn hash(&self, jti: &str) -> u64 {
         self.seed.mix(jti.as_bytes()).max(1)
