@@ -110,7 +110,9 @@ impl House {
 }
 
 fn in_time(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(test);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let ended = runtime.block_on(async { tokio::time::timeout(HANGS, test).await });
+    ended.expect("nobody asks or answers any more");
 }
 
 #[test]
@@ -260,3 +262,5 @@ fn followers_leave_room_for_whoever_must_act() {
 /// What nobody answers is given up.
 const SOON: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(600);
+/// No test takes as long, on whatever machine.
+const HANGS: Duration = Duration::from_secs(120);
