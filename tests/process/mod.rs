@@ -1,5 +1,6 @@
 //! The server as a process of its own, with an address, a secret and a name; and signals for it.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -67,9 +68,13 @@ impl Drop for Server {
     }
 }
 
-/// An address nobody listens at. Somebody might before we do; the server says so then.
+/// An address nobody listens at, below the ports that the kernel hands out: a client of somebody else's had one of those
+/// before we listened. Somebody might listen there before we do; the server says so then.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+    let random = RandomState::new();
+    let listens = |n: u32| TcpListener::bind(("127.0.0.1", 10_000 + (random.hash_one(n) % 20_000) as u16)).ok();
+    let listener = (0..1_000).find_map(listens).expect("a free port");
+    listener.local_addr().expect("it is bound")
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {
