@@ -236,7 +236,7 @@ fn the_bounds_of_what_is_remembered_are_the_defaults() {
     let number = |text: &str| -> u64 {
         let (digits, unit) = text.split_once(' ').unwrap_or((text, ""));
         let shift = match unit {
-            "" => 0,
+            "" | "inboxes" => 0,
             "MiB" => 20,
             "GiB" => 30,
             unit => panic!("{unit} is no unit of this page"),

@@ -334,9 +334,8 @@ fn refused(refusal: Refusal) -> String {
             ask(Limits { depth_max: 1, ..small() }, None, &[deep])
         }
         Refusal::Busy => {
-            // The logs of the shard are full, and no room is empty that could be forgotten.
-            let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;
-            ask(Limits { logs_bytes_max: 1, ..small() }, None, &[join, publish, publish])
+            let publish = r#"{"type":"publish","id":2,"room":"a","key":"k","data":1}"#;
+            ask(Limits { idempotency_keys_max: 0, ..small() }, None, &[publish])
         }
         Refusal::TooOften => {
             let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;

@@ -174,7 +174,8 @@ pub(crate) struct RunArgs {
     /// Every publish has a key of its own, and its publisher types before and has read after it. Set by `churn`.
     #[arg(skip)]
     pub(crate) by_keys: bool,
-    /// People beside the crowd who come to its rooms, stay a while, type, confirm what they have read, and go.
+    /// People beside the crowd who come to its rooms, stay a while, type, confirm what they have read, and go. They and slow
+    /// readers live in one process: its limit of open files bounds them.
     #[arg(long, env = "THRONG_LOAD_GUESTS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=20_000))]
     pub(crate) guests: u32,
     /// Seconds a guest stays, and is away before it comes again; exponential around this.
@@ -211,12 +212,19 @@ pub(crate) struct RunArgs {
     /// A file that holds it; the end of its line is not part of it.
     #[arg(long, env = "THRONG_LOAD_AGENT_KEY_FILE", conflicts_with = "agent_key")]
     pub(crate) agent_key_file: Option<PathBuf>,
-    /// Connections being opened at once, over all workers (at least one each). More than a dozen overflow listen queues.
+    /// Connections being opened at once, over all workers; they come in waves. More than a dozen overflow listen queues.
     #[arg(long, env = "THRONG_LOAD_CONNECTING", default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) connecting: u32,
     /// Connections begun a second at most. Default: as fast as the server takes them.
     #[arg(long, env = "THRONG_LOAD_RAMP_RATE", value_parser = positive)]
     pub(crate) ramp_rate: Option<f64>,
+    /// Seconds in which nobody is let in before the ramp ends and the run goes on with those who sit.
+    #[arg(long, env = "THRONG_LOAD_GIVE_UP", default_value = "60", value_parser = positive)]
+    pub(crate) give_up: f64,
+    /// MiB of this host's memory (free and page cache) that are never taken: there the ramp ends, and the run goes on with those
+    /// who sit. 0: not looked at.
+    #[arg(long, env = "THRONG_LOAD_MEMORY_FLOOR", default_value_t = 512)]
+    pub(crate) memory_floor: u64,
     /// The net whose addresses connections are spread over, each bound explicitly. Default: 127.0.0.0/8 for a server
     /// on a loopback address, else the kernel chooses.
     #[arg(long, env = "THRONG_LOAD_SOURCE")]

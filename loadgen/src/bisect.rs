@@ -119,7 +119,7 @@ impl Search {
     fn probe_once(&mut self, rate: f64) -> Result<Report> {
         let mut crowd = match self.crowd.take() {
             Some(crowd) => crowd,
-            None => Standing::open(self.plan.clone())?,
+            None => Standing::open_whole(self.plan.clone())?,
         };
         let report = crowd.phase(&self.plan.stage(rate))?;
         if report.crowd_is_whole() {

@@ -10,11 +10,13 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::agent::{Agent, Reached, reach};
-use crate::orders::{Order, WorkerReport};
+use crate::orders::{Crew, Order, WorkerReport};
 use crate::plan::Plan;
 use crate::sys::{self, Epoll};
 
 pub(crate) struct Worker {
+    /// Counted over the run; the token of its reports.
+    pub(crate) number: usize,
     place: Place,
     orders: Option<File>,
     reports: File,
@@ -32,11 +34,11 @@ enum Place {
 const SILENCE_NS: u64 = 30_000_000_000;
 
 impl Worker {
-    /// Starts worker `index`, its reports watched by `epoll`, and gives it the crew.
-    pub(crate) fn start(plan: &Plan, index: usize, epoll: &Epoll) -> Result<Self> {
+    /// Starts a worker, its reports watched by `epoll`, and gives it its crew.
+    pub(crate) fn start(plan: &Plan, mut crew: Crew, epoll: &Epoll) -> Result<Self> {
         let agents = &plan.args.agents;
-        let mut crew = plan.crew(index);
-        let (place, orders, reports) = match agents.get(index % agents.len().max(1)) {
+        let number = crew.worker as usize;
+        let (place, orders, reports) = match agents.get(number % agents.len().max(1)) {
             None => here()?,
             Some(name) => {
                 let (key, file) = (plan.args.agent_key.as_deref(), plan.args.agent_key_file.as_deref());
@@ -48,9 +50,9 @@ impl Worker {
             }
         };
         sys::set_nonblocking(&reports)?;
-        epoll.add(&reports, index as u64)?;
+        epoll.add(&reports, number as u64)?;
         let (unread, heard_ns) = (Vec::new(), sys::monotonic_ns());
-        let mut worker = Self { place, orders: Some(orders), reports, unread, heard_ns };
+        let mut worker = Self { number, place, orders: Some(orders), reports, unread, heard_ns };
         worker.order(&Order::Open(Box::new(crew)))?;
         Ok(worker)
     }

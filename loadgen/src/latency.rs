@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A histogram of three significant digits up to an hour.
+/// A histogram of three significant digits up to an hour. Small until something large is recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Latencies(Histogram<u64>);
 
@@ -20,11 +20,15 @@ pub(crate) struct Quantiles {
 
 impl Latencies {
     pub(crate) fn new() -> Self {
-        Self(Histogram::new_with_bounds(1, HOUR_US, 3).expect("1 us to one hour at three digits is a valid range"))
+        Self(Histogram::new(3).expect("three digits are few enough"))
     }
 
     pub(crate) fn record_ns(&mut self, ns: u64) {
-        self.0.saturating_record(ns / 1_000);
+        self.record_us(ns / 1_000, 1);
+    }
+
+    fn record_us(&mut self, us: u64, count: u64) {
+        self.0.record_n(us.min(HOUR_US), count).expect("it grows up to an hour");
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -32,7 +36,7 @@ impl Latencies {
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("all histograms here have the same range");
+        self.0.add(&other.0).expect("it grows up to an hour, and none goes beyond");
     }
 
     /// What came since `earlier`, which is a copy of this one from before.
@@ -74,7 +78,7 @@ impl<'de> Deserialize<'de> for Latencies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut all = Self::new();
         for (value, count) in Vec::<(u64, u64)>::deserialize(deserializer)? {
-            all.0.saturating_record_n(value, count);
+            all.record_us(value, count);
         }
         Ok(all)
     }
@@ -102,6 +106,25 @@ mod tests {
         let (one, merged) = (one.quantiles(), left.quantiles());
         assert_eq!((one.count, one.p50_ms, one.p99_ms), (merged.count, merged.p50_ms, merged.p99_ms));
         assert!((one.max_ms - merged.max_ms).abs() <= one.max_ms / 1_000.0, "the greatest within its step");
+    }
+
+    #[test]
+    fn a_histogram_grows_with_what_it_takes_and_ends_at_an_hour() {
+        let mut all = Latencies::new();
+        let small = all.0.distinct_values();
+        for ns in [5_000, 7_000_000, 90_000_000_000, u64::MAX] {
+            all.record_ns(ns);
+        }
+        assert!(all.0.distinct_values() > small);
+        let (quantiles, hour_ms) = (all.quantiles(), HOUR_US as f64 / 1_000.0);
+        assert_eq!(quantiles.count, 4);
+        assert!((quantiles.max_ms - hour_ms).abs() <= hour_ms / 1_000.0, "{quantiles:?}");
+        let (mut fresh, mut larger) = (Latencies::new(), all.clone());
+        fresh.record_ns(1_000_000);
+        larger.add(&fresh);
+        fresh.add(&all);
+        assert_eq!(fresh.quantiles(), larger.quantiles());
+        assert_eq!(fresh.since(&all).quantiles().count, 1);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod dialect;
 mod edges;
 mod find;
 mod floor;
+mod kernel;
 mod latency;
 mod line;
 mod live;
@@ -36,6 +37,7 @@ mod payload;
 mod plan;
 mod proc;
 mod proof;
+mod ramp;
 mod reach;
 mod report;
 mod scenario;
@@ -69,6 +71,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const SET_UP: u8 = 4;
 
 fn main() -> ExitCode {
+    // Workers are many and small: a huge page for each part of a heap would be most of what they cost.
+    sys::refuse_huge_pages();
     let cli = match scenario::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Wrong::Scenario(problems)) => {

@@ -31,6 +31,9 @@ pub(crate) struct Needs {
     ports_per_address: u32,
     files_per_worker: u64,
     files_limit: u64,
+    /// Files of this host, both ends of each connection where the server is here, too; and how many are left, where that binds.
+    files_host: u64,
+    files_host_left: Option<u64>,
     memory: Memory,
     memory_free: Option<u64>,
     phases: Vec<Traffic>,
@@ -73,7 +76,13 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         })
         .collect();
     let largest = plan.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0);
-    let missing: Vec<String> = plan.check_room_for_sockets().err().map(|error| error.to_string()).into_iter().collect();
+    let said = |checked: Result<()>| checked.err().map(|error| error.to_string());
+    let (addresses, beside) = (said(plan.check_addresses()), said(plan.check_files()));
+    let (files_host, files_host_left) = (files_host(&plan), proc::system_files_left());
+    let files = files_host_left.filter(|left| *left < files_host && plan.args.agents.is_empty()).map(|left| {
+        format!("fs.file-max leaves {left} files to this host and {files_host} are needed: raise it, or be root, whom it does not bind")
+    });
+    let missing: Vec<String> = plan.memory_short().into_iter().chain(addresses).chain(beside).chain(files).collect();
     let seconds = phases.iter().map(|phase| phase.seconds).sum();
     Ok(Needs {
         exit_code: if missing.is_empty() { 0 } else { crate::SET_UP },
@@ -86,12 +95,20 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         ports_per_address: largest.min(PORTS_PER_ADDRESS / 2),
         files_per_worker: u64::from(largest) + FILES_BESIDE,
         files_limit: sys::raise_file_limit()?,
+        files_host,
+        files_host_left,
         memory: plan.memory(),
         memory_free: proc::free_memory_bytes(),
         server: of_server(&plan, &phases, seconds),
         phases,
         missing,
     })
+}
+
+/// What the crowd opens here: a file for each end of a connection that is on this host.
+fn files_host(plan: &Plan) -> u64 {
+    let ends = if plan.server.ip().is_loopback() { 2 } else { 1 };
+    u64::from(plan.args.connections + plan.beside()) * ends + plan.crowds.len() as u64 * FILES_BESIDE
 }
 
 /// What must be raised or watched at the server, against its defaults.
@@ -106,6 +123,10 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
              [limits] slots_per_ring ({}) is enough",
             u64::from(args.connections + plan.beside()) + SERVER_FILES_BESIDE,
             limits.slots_per_ring
+        ),
+        format!(
+            "fs.file-max of its host: {} files for its ends of the connections (root is not bound by it)",
+            u64::from(args.connections + plan.beside()) + SERVER_FILES_BESIDE
         ),
         format!("[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)", args.connecting),
     ];
@@ -124,6 +145,15 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
         }
     }
     raise("connections_per_shard_max", u64::from(args.connections), limits.connections_per_shard_max as u64);
+    // What is silent at the head of the table is due again before the end of it was asked.
+    let pings = (u64::from(args.connections) * limits.tick_ms).div_ceil(limits.heartbeat_ms);
+    if plan.dialect_is_throng() {
+        raise(
+            "pings_per_tick (divided among shards), or a longer heartbeat_ms",
+            pings,
+            u64::from(limits.pings_per_tick),
+        );
+    }
     let peak = phases.iter().map(|phase| phase.deliveries_per_s).fold(0.0, f64::max);
     let sends_per_s = u64::from(limits.sends_per_tick) * 1_000 / limits.tick_ms;
     raise("sends_per_tick (per shard)", (peak * limits.tick_ms as f64 / 1e3) as u64, u64::from(limits.sends_per_tick));
@@ -147,8 +177,12 @@ impl Display for Needs {
         line(
             "processes",
             format!(
-                "{} workers, {} open files each of {} allowed",
-                self.workers, self.files_per_worker, self.files_limit
+                "{} workers, {} open files each of {} allowed; {} files of this host{}",
+                self.workers,
+                self.files_per_worker,
+                self.files_limit,
+                self.files_host,
+                self.files_host_left.map_or_else(String::new, |left| format!(" of {left} left (fs.file-max)"))
             ),
         )?;
         line(
@@ -223,6 +257,8 @@ mod tests {
         assert_eq!((needs.phases[0].deliveries_per_s, needs.phases[0].deliveries), (58_800.0, 588_000.0));
         let shown = needs.to_string();
         assert!(shown.contains("max_connections: at least 60000") && shown.contains("this host can do it"), "{shown}");
+        assert_eq!(needs.files_host, 2 * 60_000 + 6 * FILES_BESIDE);
+        assert!(!shown.contains("pings_per_tick"), "60,000 are asked in time: {shown}");
         assert!(!shown.contains("sends_per_tick"), "58,800 a second is below the budget: {shown}");
     }
 
@@ -236,6 +272,13 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
+    }
+
+    #[test]
+    fn millions_need_more_heartbeats_a_tick() {
+        let shown = of("--connections 2500000 --room-size 50 --hold 60").to_string();
+        assert!(shown.contains("heartbeat_ms: at least 10000 (default 2500)"), "{shown}");
+        assert!(shown.contains("fs.file-max of its host: 2501000 files"), "{shown}");
     }
 
     #[test]

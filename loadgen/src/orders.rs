@@ -8,6 +8,7 @@ use throng::base::Encoding;
 use crate::dialect::Dialect;
 use crate::latency::Latencies;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
+use crate::ramp::Stopped;
 use crate::schedule::{Arrivals, Slope};
 use crate::source::Sources;
 
@@ -55,6 +56,12 @@ pub(crate) struct Crew {
     pub(crate) connecting: usize,
     /// Connections begun a second by this worker; none: as fast as the server takes them.
     pub(crate) ramp_rate: Option<f64>,
+    /// Somebody of another worker sits already: the server has let people in.
+    pub(crate) others_sit: bool,
+    /// How long nobody may be let in before the ramp ends with those who sit.
+    pub(crate) give_up_ns: u64,
+    /// Memory of its host that must stay; 0: it is not looked at.
+    pub(crate) memory_floor_bytes: u64,
     pub(crate) pin: Option<usize>,
     /// The run's zero of CLOCK_MONOTONIC.
     pub(crate) origin_ns: u64,
@@ -102,6 +109,8 @@ impl Phase {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     Open(Box<Crew>),
+    /// Nobody more is let in; those who sit in whole rooms stay.
+    Enough,
     Run(Phase),
     /// Leave, all at once: half with a close frame, half by a reset.
     Part,
@@ -113,7 +122,7 @@ pub(crate) enum Order {
 pub(crate) enum WorkerReport {
     /// Once a second, and at the end of a phase.
     Progress(Box<Interval>),
-    /// Every connection sits in its room.
+    /// Every connection sits in its room, or the ramp was stopped.
     Ready(Box<Ready>),
     Phase(Box<PhaseResult>),
     Parted(Parted),
@@ -159,6 +168,10 @@ pub(crate) struct Interval {
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Ready {
+    /// Rooms in which everybody sits; fewer than the crew has only if the ramp was stopped.
+    pub(crate) rooms: u32,
+    /// Why this worker stopped it, if it did.
+    pub(crate) stopped: Option<Stopped>,
     /// connect + upgrade + welcome + join, and how often an opening had to be tried again.
     pub(crate) opening: Latencies,
     pub(crate) retries: u64,

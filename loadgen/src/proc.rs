@@ -59,6 +59,33 @@ pub(crate) fn free_memory_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
+/// Bytes of memory this host has.
+pub(crate) fn total_memory_bytes() -> Option<u64> {
+    field_kib(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:").map(|kib| kib << 10)
+}
+
+/// Files this process may still open before the whole host has none left (`fs.file-max`); `None`: root is not bound by it, or
+/// the kernel does not say.
+pub(crate) fn system_files_left() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let file_nr = fs::read_to_string("/proc/sys/fs/file-nr").ok()?;
+    if is_beyond_file_max(&status) { None } else { files_left(&file_nr) }
+}
+
+/// CAP_SYS_ADMIN opens files beyond `fs.file-max`.
+fn is_beyond_file_max(status: &str) -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
+}
+
+/// Open, unused, and the most there may be.
+fn files_left(file_nr: &str) -> Option<u64> {
+    let numbers: Vec<u64> = file_nr.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    let [open, _, most] = *numbers.as_slice() else { return None };
+    Some(most.saturating_sub(open))
+}
+
 /// Clock ticks of all cores of this host since it booted.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct HostTicks {
@@ -94,7 +121,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
     Some(user + system)
 }
 
-fn field_kib(text: &str, name: &str) -> Option<u64> {
+/// A field of `/proc/meminfo` and its like; `name` ends with a colon.
+pub(crate) fn field_kib(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.trim().parse().ok())
 }
 
@@ -116,6 +144,13 @@ mod tests {
         assert_eq!(host_ticks_of(stat), Some(HostTicks { all: 1_000, idle: 820, stolen: 20 }));
         assert_eq!(host_ticks_of("cpu 1 2"), None);
         assert!(host_ticks().is_some_and(|ticks| ticks.all > ticks.idle));
+    }
+
+    #[test]
+    fn files_of_the_host_bind_whoever_is_not_its_administrator() {
+        assert_eq!((files_left("1024\t0\t9000\n"), files_left("1 2")), (Some(7_976), None));
+        assert!(is_beyond_file_max("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(!is_beyond_file_max("CapEff:\t00000000a80425fb\n") && !is_beyond_file_max(""));
     }
 
     #[test]

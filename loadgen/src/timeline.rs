@@ -54,6 +54,10 @@ pub(crate) struct ServerSecond {
     pub(crate) metrics: BTreeMap<String, f64>,
 }
 
+const SECOND_NS: u64 = 1_000_000_000;
+/// The second of who says nothing more.
+const LEFT: u64 = u64::MAX;
+
 /// A second that is not closed yet.
 struct Gathering {
     sums: Second,
@@ -67,20 +71,33 @@ struct Gathering {
 pub(crate) struct Timeline {
     closed: Vec<Second>,
     open: BTreeMap<u64, Gathering>,
-    /// By worker: what it last said, and of which second.
-    workers: Vec<(u64, Progress)>,
+    /// By worker: what it last said, and of which second. Nothing more is expected of one that has left.
+    workers: BTreeMap<usize, (u64, Progress)>,
     server: BTreeMap<u64, ServerSecond>,
     calm: CalmSeconds,
 }
 
 impl Timeline {
-    pub(crate) fn new(workers: usize) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             closed: Vec::new(),
             open: BTreeMap::new(),
-            workers: vec![(0, Progress::default()); workers],
+            workers: BTreeMap::new(),
             server: BTreeMap::new(),
             calm: CalmSeconds::new(),
+        }
+    }
+
+    /// Worker `index` begins, so long after the run's origin: from now on seconds wait for it.
+    pub(crate) fn joins(&mut self, index: usize, since_origin_ns: u64) {
+        let before = (since_origin_ns / SECOND_NS).saturating_sub(1);
+        self.workers.insert(index, (before, Progress::default()));
+    }
+
+    /// Worker `index` says nothing more.
+    pub(crate) fn leaves(&mut self, index: usize) {
+        if let Some((second, _)) = self.workers.get_mut(&index) {
+            *second = LEFT;
         }
     }
 
@@ -88,7 +105,7 @@ impl Timeline {
     pub(crate) fn take(&mut self, index: usize, interval: &Interval) {
         let first_open = self.closed.last().map_or(0, |last| last.second + 1);
         let second = interval.second.max(first_open);
-        let (_, before) = std::mem::replace(&mut self.workers[index], (second, interval.totals));
+        let (_, before) = self.workers.insert(index, (second, interval.totals)).unwrap_or_default();
         let gathering = self.open.entry(second).or_insert_with(|| Gathering::new(second));
         let (sums, totals) = (&mut gathering.sums, &interval.totals);
         sums.cut += totals.cut.saturating_sub(before.cut);
@@ -101,7 +118,7 @@ impl Timeline {
         let usage = gathering.usage.entry(index).or_default();
         (usage.0, usage.1) = (usage.0 + interval.cpu_ns, usage.1 + interval.cpu_ns + interval.waited_ns);
         // At the end of a phase a worker speaks within a second, and goes on with it.
-        let beyond = self.workers.iter().map(|(second, _)| *second).min().unwrap_or(0);
+        let beyond = self.workers.values().map(|(second, _)| *second).min().unwrap_or(0);
         self.close(beyond);
     }
 
@@ -135,7 +152,7 @@ impl Timeline {
     /// All workers' totals.
     pub(crate) fn totals(&self) -> Progress {
         let mut all = Progress::default();
-        for (_, worker) in &self.workers {
+        for (_, worker) in self.workers.values() {
             all.open += worker.open;
             all.cut += worker.cut;
             all.sent += worker.sent;
@@ -209,9 +226,32 @@ mod tests {
         Interval { second, totals, delivery, lateness: Latencies::new(), cpu_ns: 250_000_000, waited_ns: 250_000_000 }
     }
 
+    /// With so many workers from the beginning.
+    fn of(workers: usize) -> Timeline {
+        let mut timeline = Timeline::new();
+        (0..workers).for_each(|index| timeline.joins(index, 0));
+        timeline
+    }
+
+    #[test]
+    fn who_joins_later_is_waited_for_from_then_on_and_who_leaves_is_not() {
+        let mut timeline = of(1);
+        (0..5).for_each(|second| timeline.take(0, &interval(second, second, 1)));
+        assert_eq!(timeline.last().map(|last| last.second), Some(3));
+        timeline.joins(1, 5 * SECOND_NS + 7);
+        (5..9).for_each(|second| timeline.take(0, &interval(second, second, 1)));
+        assert_eq!(timeline.last().map(|last| last.second), Some(3), "the new one may still speak of the next");
+        timeline.take(1, &interval(6, 3, 1));
+        assert_eq!(timeline.last().map(|last| (last.second, last.open)), Some((5, 20)));
+        timeline.leaves(1);
+        timeline.take(0, &interval(9, 9, 1));
+        assert_eq!(timeline.last().map(|last| last.second), Some(8));
+        assert_eq!(timeline.totals().sent, 12);
+    }
+
     #[test]
     fn a_second_is_closed_when_every_worker_is_beyond_it() {
-        let mut timeline = Timeline::new(2);
+        let mut timeline = of(2);
         timeline.take(0, &interval(0, 5, 10));
         timeline.take(0, &interval(1, 9, 8));
         assert!(timeline.last().is_none(), "the other has said nothing yet");
@@ -236,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_two_halves_of_a_second_are_one() {
-        let mut timeline = Timeline::new(1);
+        let mut timeline = of(1);
         for part in [interval(3, 4, 1), interval(3, 6, 1), interval(4, 6, 0)] {
             timeline.take(0, &part);
         }
@@ -247,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_could_not_speak_has_a_long_second() {
-        let mut timeline = Timeline::new(1);
+        let mut timeline = of(1);
         [2, 5, 6].into_iter().for_each(|second| timeline.take(0, &interval(second, 10 * second, 1)));
         let spans: Vec<_> =
             timeline.seconds().iter().map(|second| (second.second, second.span_s, second.sent)).collect();
@@ -256,7 +296,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_of_a_worker_that_speaks_of_a_closed_second() {
-        let mut timeline = Timeline::new(1);
+        let mut timeline = of(1);
         timeline.take(0, &interval(5, 4, 1));
         timeline.take(0, &interval(6, 6, 1));
         timeline.take(0, &interval(4, 9, 1));

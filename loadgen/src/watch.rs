@@ -28,6 +28,7 @@ const KEPT: &[&str] = &[
     "throng_turns_slow_total",
     "throng_ticks_late_total",
     "throng_send_budget_exhausted_total",
+    "throng_pings_put_off_total",
 ];
 
 /// Looks once a second, from outside and by the admin listener.
@@ -161,8 +162,7 @@ mod tests {
 
     #[test]
     fn a_process_is_seen_from_its_second_look_on() {
-        let (mut watch, mut timeline) =
-            (Watch::new(Some(Process::this()), None, 0).expect("watches"), Timeline::new(0));
+        let (mut watch, mut timeline) = (Watch::new(Some(Process::this()), None, 0).expect("watches"), Timeline::new());
         watch.look(SECOND_NS, &mut timeline);
         assert_eq!(watch.last.as_ref().map(|(at_ns, _, _)| *at_ns), Some(SECOND_NS));
         watch.look(2 * SECOND_NS, &mut timeline);

@@ -4,6 +4,8 @@
 mod lent;
 #[path = "smoke/others.rs"]
 mod others;
+#[path = "smoke/ramp.rs"]
+mod ramp;
 mod real;
 
 use std::io::{BufRead, BufReader};

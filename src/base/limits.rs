@@ -68,19 +68,24 @@ pub struct Limits {
     /// Bytes of frames a room's log keeps (one message is always kept).
     pub log_bytes_max: usize,
     /// Bytes of frames all logs of one shard keep; beyond it the longest-empty rooms are forgotten, and when there are
-    /// none, publishes are refused as `busy`.
+    /// none, each publish costs its own room half of its log (and far beyond it every room the same, in turn).
     pub logs_bytes_max: usize,
     /// How long a message stays in the log.
     pub log_age_ms: u64,
-    /// Rooms without anybody in them whose log a shard keeps; the longest empty is forgotten first.
+    /// Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and new
+    /// messages is forgotten first.
     pub idle_rooms_max: usize,
+    /// Likewise of inboxes: rooms that begin with `@`.
+    pub idle_inboxes_max: usize,
     /// Messages of one answer to `history`; more is cut down to it.
     pub history_page_max: usize,
     /// Keys of publishes all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.
     pub idempotency_keys_max: usize,
     /// Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not limited. Each
-    /// shard counts for itself, see [`Limits::share`].
+    /// shard counts for the connections that it has: who has several may have it as many times as there are shards.
     pub joins_per_user_per_minute: u32,
+    /// Messages one user may publish in a minute, in all rooms together; likewise.
+    pub publishes_per_user_per_minute: u32,
     /// Bytes of payloads one user may publish in a minute, likewise.
     pub bytes_per_user_per_minute: u32,
     /// Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
@@ -102,11 +107,12 @@ pub struct Limits {
     pub receipts_kept_max: usize,
     /// Users who are away in all rooms of one shard; whoever is lost beyond it has left at once.
     pub away_max: usize,
-    /// Bytes written to one connection at once, and what its outbox may hold before it falls behind
-    /// (one message longer than this passes alone).
+    /// Bytes written to one connection at once (one message longer than this passes alone), and what its outbox may hold
+    /// before it goes without messages of `latest` and `ephemeral` rooms and without news of people.
     pub outbox_soft_bytes_max: usize,
-    /// Bytes in an outbox beyond which its connection's commands are refused as `busy`; a stalled one that holds this
-    /// and one frame ends.
+    /// Bytes in an outbox beyond which its connection's commands are refused as `busy`, and up to which it takes new
+    /// messages of reliable rooms before it falls behind and pulls them from the log; a stalled one falls behind at once, and
+    /// ends when it holds this and one frame.
     pub outbox_hard_bytes_max: usize,
     /// A stalled connection that takes nothing for this long is closed with 4001.
     pub no_progress_ms: u64,
@@ -176,9 +182,11 @@ impl Default for Limits {
             logs_bytes_max: 2 << 30,
             log_age_ms: 24 * 3_600_000,
             idle_rooms_max: 16_384,
+            idle_inboxes_max: 65_536,
             history_page_max: 100,
             idempotency_keys_max: 1 << 20,
             joins_per_user_per_minute: 0,
+            publishes_per_user_per_minute: 0,
             bytes_per_user_per_minute: 0,
             strikes_per_minute: 100,
             rate_keys_max: 65_536,

@@ -237,7 +237,7 @@ fn of_rooms() -> Vec<Setting> {
             "limits.logs_bytes_max",
             |c| &mut c.limits.logs_bytes_max,
             "Bytes of frames all logs of one shard keep; beyond it the longest-empty rooms are forgotten, and \
-             when there are none, publishes are refused as `busy`.",
+             when there are none, each publish costs its own room half of its log.",
         )
         .within(1..=1 << 50)
         .live(),
@@ -247,7 +247,15 @@ fn of_rooms() -> Vec<Setting> {
         setting(
             "limits.idle_rooms_max",
             |c| &mut c.limits.idle_rooms_max,
-            "Rooms without anybody in them whose log a shard keeps; the longest empty is forgotten first.",
+            "Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and \
+             new messages is forgotten first.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.idle_inboxes_max",
+            |c| &mut c.limits.idle_inboxes_max,
+            "Likewise of inboxes (rooms that begin with `@`), in which letters wait for who is away.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -269,7 +277,14 @@ fn of_rooms() -> Vec<Setting> {
             "limits.joins_per_user_per_minute",
             |c| &mut c.limits.joins_per_user_per_minute,
             "Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not \
-             limited. Each shard counts its share.",
+             limited. Each shard counts for the connections that it has.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.publishes_per_user_per_minute",
+            |c| &mut c.limits.publishes_per_user_per_minute,
+            "Messages one user may publish in a minute, in all rooms together; likewise.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -354,16 +369,17 @@ fn of_connections() -> Vec<Setting> {
         setting(
             "limits.outbox_soft_bytes_max",
             |c| &mut c.limits.outbox_soft_bytes_max,
-            "Bytes written to one connection at once, and what its outbox may hold before it falls behind and \
-             pulls from the log (one message longer than this passes alone).",
+            "Bytes written to one connection at once (one message longer than this passes alone), and what its outbox may \
+             hold before it goes without messages of `latest` and `ephemeral` rooms and without news of people.",
         )
         .within(1_024..=64 << 20)
         .live(),
         setting(
             "limits.outbox_hard_bytes_max",
             |c| &mut c.limits.outbox_hard_bytes_max,
-            "Bytes in an outbox beyond which its connection's commands are refused as `busy`; a stalled one \
-             that holds this and one frame is closed with 4001.",
+            "Bytes in an outbox beyond which its connection's commands are refused as `busy`, and up to which it takes new \
+             messages of reliable rooms before it falls behind and pulls them from the log; a stalled one falls behind \
+             at once, and is closed with 4001 when it holds this and one frame.",
         )
         .within(1_024..=64 << 20)
         .live(),

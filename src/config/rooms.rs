@@ -224,8 +224,8 @@ pub(super) static FIELDS: &[Field] = &[
     Field {
         key: "presence",
         words: "What can be known of who is there: \"off\" nothing, \"counted\" who and how many, \"announced\" also who \
-                comes and goes, for those who ask for it when they join. A room that was opened with \"off\" counts nobody \
-                until it is forgotten.",
+                comes and goes, for those who ask for it when they join. A room that was opened with \"off\" and without \
+                `seats_max` counts nobody until it is forgotten.",
         kind: Kind::Word(
             &["off", "counted", "announced"],
             |class, at| class.presence = [Presence::Off, Presence::Counted, Presence::Announced][at],
@@ -249,7 +249,9 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         key: "seats_max",
-        words: "Connections that may sit in one room; one more is refused as `room_full`. 0: not limited.",
+        words: "Connections that may sit in one room; one more is refused as `room_full`. 0: not limited. A room that was \
+                opened without it and with `presence` \"off\" does not know who sits there: until it is forgotten \
+                whoever resumes may stand in it beyond the limit.",
         kind: number!(0..=1 << 31, seats_max),
     },
     Field {

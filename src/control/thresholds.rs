@@ -20,7 +20,6 @@ const CLOSES: &[(CloseReason, &str)] = &[
     (CloseReason::Silent, "limits.dead_after_ms"),
     (CloseReason::UserFull, "limits.connections_per_user_max"),
     (CloseReason::NoHello, "limits.handshake_ms"),
-    (CloseReason::Flooding, "limits.strikes_per_minute"),
     (CloseReason::Full, "server.max_connections"),
     (CloseReason::HandshakesFull, "limits.handshakes_pending_max, limits.heads_bytes_max"),
     (CloseReason::AddressFull, "limits.connections_per_address_max"),
@@ -32,13 +31,26 @@ const CLOSES: &[(CloseReason, &str)] = &[
 const REFUSALS: &[(Refusal, &str)] = &[
     (Refusal::TooManyRooms, "limits.rooms_per_connection_max"),
     (Refusal::TooDeep, "limits.depth_max"),
-    (Refusal::TooOften, "limits.joins_per_user_per_minute, limits.bytes_per_user_per_minute, or the class of rooms"),
     (Refusal::TooLong, "the class of rooms"),
     (Refusal::RoomFull, "the class of rooms"),
 ];
-/// Counters without labels.
+/// Counters of their own, whatever their labels.
 const COUNTS: &[(&str, &str)] = &[
-    ("throng_readers_fell_behind", "limits.outbox_soft_bytes_max"),
+    ("throng_joins_too_often", "limits.joins_per_user_per_minute"),
+    ("throng_messages_too_often", "limits.publishes_per_user_per_minute"),
+    ("throng_bytes_too_often", "limits.bytes_per_user_per_minute"),
+    ("throng_class_too_often", "the class of rooms"),
+    ("throng_refreshes_too_often", "limits.tick_ms"),
+    ("throng_strikes_exceeded", "limits.strikes_per_minute"),
+    ("throng_inflated_too_much", "limits.inflated_per_tick_max"),
+    ("throng_idempotency_keys_full", "limits.idempotency_keys_max"),
+    ("throng_logs_full", "limits.logs_bytes_max"),
+    ("throng_letters_full", "limits.letters_waiting_max, limits.letters_bytes_max"),
+    ("throng_delivers_bounced", "limits.letters_waiting_max, limits.letters_bytes_max"),
+    ("throng_rooms_pushed_out", "limits.idle_rooms_max, limits.idle_inboxes_max, limits.logs_bytes_max"),
+    ("throng_typing_full", "limits.typing_max"),
+    ("throng_presence_counted", "limits.announced_max"),
+    ("throng_readers_fell_behind", "limits.outbox_hard_bytes_max, limits.pending_messages_max"),
     ("throng_gaps", "limits.log_messages_max, limits.log_bytes_max, limits.logs_bytes_max"),
     ("throng_rates_uncounted", "limits.rate_keys_max"),
     ("throng_grant_sets_full", "limits.grant_sets_max"),
@@ -109,7 +121,7 @@ fn compare(before: &Reading, now: &Reading) -> Vec<Reached> {
 mod tests {
     use super::super::{Kind, Sample};
     use super::*;
-    use crate::shard::Count;
+    use crate::shard::{ClassCount, Count};
 
     fn closes(address_full: u64, bye: u64) -> Vec<Family> {
         let sample =
@@ -129,7 +141,8 @@ mod tests {
 
     #[test]
     fn every_name_is_one_that_exists() {
-        let counts: Vec<&str> = Count::ALL.iter().map(|count| count.describe().0).collect();
+        let of_classes = ClassCount::ALL.iter().map(|count| count.describe().0);
+        let counts: Vec<&str> = Count::ALL.iter().map(|count| count.describe().0).chain(of_classes).collect();
         assert!(COUNTS.iter().all(|(name, _)| counts.contains(name)));
         let page = include_str!("../../docs/config.md");
         for (.., setting) in watched() {

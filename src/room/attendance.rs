@@ -91,7 +91,8 @@ impl Room {
         if self.keeps_people {
             return self.people.connections_of(who) == 1;
         }
-        // Nobody knows who sits here; but only who did knows which life of the room this is.
+        // Seats were limited after it was opened without knowing who sits here; but only who did knows which life of the
+        // room this is.
         let knows = since.is_some_and(|since| since.epoch == self.epoch());
         knows && self.seats() <= 2 * u64::from(seats_max)
     }

@@ -58,7 +58,8 @@ pub struct Room {
     class: ClassId,
     /// What the class said when the room was opened: what is kept cannot become another kind.
     delivery: Delivery,
-    /// Likewise, whether it is kept who sits here: who came uncounted cannot be counted when they go.
+    /// Likewise, whether it is kept who sits here, because it is told or because seats are limited: who came uncounted
+    /// cannot be counted when they go.
     pub(super) keeps_people: bool,
     /// Only where somebody published by a key.
     keys: Option<Box<Keys>>,
@@ -82,7 +83,7 @@ impl Room {
             idle_mark: 0,
             class,
             delivery: of.delivery,
-            keeps_people: of.presence != Presence::Off,
+            keeps_people: of.presence != Presence::Off || of.seats_max > 0,
             keys: None,
             alarm_mono_ms: 0,
             queued: false,
@@ -193,6 +194,14 @@ impl Room {
         }
         page.next = page.next.max(self.head().next());
         page
+    }
+
+    /// Half of what the log holds is given up, unless a shard is still owed something of it.
+    pub(super) fn halve_log(&mut self) {
+        if self.attendance.iter().all(|a| a.owed_from.is_none()) {
+            let bytes = self.log.bytes();
+            self.log.cut(bytes / 2);
+        }
     }
 
     /// Which of its empty times this is, 0 when there are people; for the table of rooms.

@@ -65,6 +65,9 @@ impl Keys {
     /// Forgets what is too old or too much.
     pub fn trim(&mut self, now: Now, window: KeyWindow) {
         let too_old = |at_mono_ms: u64| now.since(at_mono_ms) > window.ms;
+        if self.order.back().is_some_and(|(_, at)| too_old(*at)) {
+            *self = Self::default();
+        }
         while self.order.len() > window.keys_max || self.order.front().is_some_and(|(_, at)| too_old(*at)) {
             if let Some((key, _)) = self.order.pop_front() {
                 self.known.remove(&key);

@@ -128,6 +128,23 @@ impl Log {
         first
     }
 
+    /// Forgets the oldest until it holds no more than this.
+    pub fn cut(&mut self, bytes_max: usize) {
+        if let Some(values) = &mut self.values {
+            let gone = values.cut(self.bytes, bytes_max);
+            self.let_go(gone);
+        }
+        while self.bytes > bytes_max && !self.entries.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    /// When the newest message was accepted, by the monotonic clock.
+    pub fn newest_mono_ms(&self) -> Option<u64> {
+        let newest = self.values.as_ref().and_then(|values| values.newest()).or_else(|| self.entries.back());
+        newest.map(|entry| entry.at_mono_ms)
+    }
+
     /// Forgets what is older than the age limit.
     pub fn trim(&mut self, now: Now, age_ms: u64) {
         if let Some(values) = &mut self.values {
@@ -243,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_is_cut_keeps_the_newest_and_goes_on_counting() {
+        let limits = bounds(Limits::default());
+        let mut log = Log::default();
+        for n in 0..4 {
+            log.append(entry(n, 10), limits);
+        }
+        log.cut(20);
+        assert_eq!((log.first(), log.head(), log.bytes(), log.newest_mono_ms()), (Offset(3), Offset(4), 20, Some(3)));
+        log.cut(5);
+        assert_eq!((log.len(), log.head(), log.first(), log.newest_mono_ms()), (0, Offset(4), Offset(5), None));
+        let mut values = Log::default();
+        for key in ["a", "b", "c"] {
+            values.set(key, entry(7, 10), limits);
+        }
+        values.cut(15);
+        assert_eq!((values.len(), values.bytes(), values.first()), (1, 10, Offset(3)));
+        values.cut(0);
+        assert_eq!((values.len(), values.bytes(), values.head()), (0, 0, Offset(3)));
+    }
+
+    #[test]
     fn age_empties_the_log_and_the_next_message_goes_on_counting() {
         let limits = bounds(Limits { log_age_ms: 1_000, ..Limits::default() });
         let mut log = Log::default();
@@ -273,6 +311,7 @@ mod tests {
         log.trim(Now { mono_ms: 9_000, unix_ms: 0 }, bounds.age_ms);
         assert_eq!((log.len(), log.bytes(), log.head(), log.first()), (0, 0, Offset(5), Offset(6)));
         assert_eq!(set(&mut log, "a", 9_000).0, Offset(6), "it goes on counting");
+        assert_eq!(log.newest_mono_ms(), Some(9_000));
         log.clear();
         assert_eq!((log.len(), log.head(), log.next_from(Offset(0))), (0, Offset(6), None));
     }

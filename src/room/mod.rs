@@ -6,6 +6,7 @@
 
 mod attendance;
 mod home;
+mod idle;
 mod keys;
 mod log;
 mod news;

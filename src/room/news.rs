@@ -62,7 +62,8 @@ impl Room {
     /// One seat less. False: they would be away now, but `away_max` are, and so they have left.
     pub fn leave(&mut self, now: Now, gone: &Gone, class: &RoomClass, limits: &Limits, away_max: usize) -> bool {
         let telling = self.telling(class, limits);
-        let stays = gone.parting == Parting::SocketDied && class.leave_delay_ms > 0;
+        let is_told = self.presence(class) != Presence::Off;
+        let stays = gone.parting == Parting::SocketDied && class.leave_delay_ms > 0 && is_told;
         let has_place = self.people.away() < away_max;
         let away_until = (stays && has_place).then(|| now.mono_ms + class.leave_delay_ms);
         let was_last = self.people.leave(&gone.who, away_until, telling);
@@ -72,7 +73,8 @@ impl Room {
         !(was_last && stays) || has_place
     }
 
-    /// Whether this user may have a seat here, as far as the room knows: who was turned away does nothing in it.
+    /// Whether this user may have a seat here: who was turned away does nothing in it. Exact where seats have been limited
+    /// since the room was opened; else nobody is turned away.
     fn may_sit(&self, who: &Identity) -> bool {
         !self.keeps_people || self.people.connections_of(who) > 0
     }
@@ -175,7 +177,11 @@ impl Room {
             Presence::Counted => asked,
             Presence::Announced => true,
         };
-        let mut roll = self.people.roll(names.then_some(limits.members_max), telling);
+        let mut roll = match telling.presence {
+            // They may be counted all the same, for their seats.
+            Presence::Off => Roll { presence: Presence::Off, members: None, count: 0, version: 0, reads: None },
+            Presence::Counted | Presence::Announced => self.people.roll(names.then_some(limits.members_max), telling),
+        };
         let furthest = |reads: &mut Box<Reads>| reads.called(limits.members_max);
         roll.reads = class.keeps_reads().then(|| self.reads.as_mut().map_or_else(|| Arc::from([]), furthest));
         roll
@@ -322,6 +328,11 @@ mod tests {
         uncounted.leave(at(0), &gone("ann"), &on, &limits, 1);
         assert_eq!((uncounted.people().count(), uncounted.take_news(at(0), &on, &limits)), (0, None));
         assert_eq!(uncounted.roll(true, &on, &limits).presence, Presence::Off);
+        // Who is counted only because seats are limited is told to nobody.
+        let mut seated = room_of(&RoomClass { seats_max: 9, ..off.clone() });
+        let roll = seated.roll(true, &off, &limits);
+        assert_eq!((roll.presence, roll.count, roll.members.is_none()), (Presence::Off, 0, true));
+        assert_eq!((seated.people().count(), seated.take_news(at(0), &off, &limits)), (2, None));
         let mut kept = room_of(&on);
         news(&mut kept, 0);
         kept.enter(&who("cid"), &off, &limits);

@@ -1,13 +1,15 @@
 //! The rooms whose home is this shard.
 //!
-//! Promises: a room nobody sits in keeps its log until it is empty, too old, or the longest-empty of too many;
-//! a room that was forgotten comes back with a new random epoch.
+//! Promises: a room nobody sits in keeps its log until it is empty, too old, or the longest alone of too many; letters
+//! that wait for people (rooms that begin with `@`) are never pushed out by what is said elsewhere; a room that was
+//! forgotten comes back with a new random epoch.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use slab::Slab;
 
 use super::home::Room;
+use super::idle::{Idle, IdleRooms, Kind};
 use super::news::Outlasting;
 use crate::base::{Classes, Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
 
@@ -16,9 +18,9 @@ use crate::base::{Classes, Epoch, HomePlace, Limits, Now, RoomName, Seed, Seeded
 pub struct Rooms {
     rooms: Slab<Room>,
     by_name: SeededMap<RoomName, u32>,
-    /// Rooms that became empty, oldest first. An entry whose mark is no longer its room's is stale and only counts
-    /// towards the bound.
-    idle: VecDeque<Idle>,
+    /// Empty rooms, and those of them in which letters wait.
+    idle: IdleRooms,
+    idle_inboxes: IdleRooms,
     marks: u64,
     /// Bytes of all logs.
     bytes: usize,
@@ -30,18 +32,13 @@ pub struct Rooms {
     alarms: BTreeSet<(u64, u32)>,
     seed: Seed,
     forgotten: u64,
-    /// Where the sweep over the idle ones is.
-    swept: usize,
+    pushed_out: u64,
+    /// Where the sweep for old keys is, and where logs were cut last.
+    keys_swept: usize,
+    cut: usize,
     /// Planted bug: a room that comes back is taken for its former self.
     #[cfg(feature = "planted-bugs")]
     pub planted_epochs: bool,
-}
-
-#[derive(Debug)]
-struct Idle {
-    at: u32,
-    mark: u64,
-    since_mono_ms: u64,
 }
 
 impl Rooms {
@@ -50,7 +47,8 @@ impl Rooms {
         Self {
             rooms: Slab::new(),
             by_name,
-            idle: VecDeque::new(),
+            idle: IdleRooms::default(),
+            idle_inboxes: IdleRooms::default(),
             marks: 0,
             bytes: 0,
             keys: 0,
@@ -58,7 +56,9 @@ impl Rooms {
             alarms: BTreeSet::new(),
             seed,
             forgotten: 0,
-            swept: 0,
+            pushed_out: 0,
+            keys_swept: 0,
+            cut: 0,
             #[cfg(feature = "planted-bugs")]
             planted_epochs: false,
         }
@@ -155,12 +155,23 @@ impl Rooms {
         !self.alarms.is_empty()
     }
 
-    /// Whether one more message may be kept; forgets the longest-empty rooms first.
-    pub fn has_room(&mut self, limits: &Limits) -> bool {
-        while self.bytes > limits.logs_bytes_max && !self.idle.is_empty() {
-            self.forget_longest_idle();
+    /// Before a message is kept: whether the logs hold more than they may, so that it must cost its own room something.
+    /// Rooms that nobody sits in and that are no inboxes are forgotten first. Where even that is not enough, because many
+    /// rooms have too little to give, a few logs lose half of what they hold, one after the other around the table.
+    pub fn is_full(&mut self, limits: &Limits) -> bool {
+        while self.bytes > limits.logs_bytes_max && self.forget_longest_idle(Kind::Room) {}
+        let overrun = limits.logs_bytes_max + limits.logs_bytes_max / OVERRUN_PARTS;
+        for _ in 0..CUT_PER_CALL.min(self.rooms.capacity()) {
+            if self.bytes <= overrun {
+                break;
+            }
+            self.cut = if self.cut + 1 < self.rooms.capacity() { self.cut + 1 } else { 0 };
+            let Some(room) = self.rooms.get_mut(self.cut) else { continue };
+            let bytes_before = room.log().bytes();
+            room.halve_log();
+            self.account(self.cut as u32, bytes_before);
         }
-        self.bytes <= limits.logs_bytes_max
+        self.bytes > limits.logs_bytes_max
     }
 
     /// To be called after somebody left, or was away for too long, or something was said: a room without seats is kept for
@@ -175,29 +186,37 @@ impl Rooms {
             return;
         }
         if room.idle_mark() != 0 {
-            // It has been empty all the while and stands in the queue.
+            // It has been empty all the while and is noted.
             return;
         }
         self.marks += 1;
         room.set_idle_mark(self.marks);
-        self.idle.push_back(Idle { at, mark: self.marks, since_mono_ms: now.mono_ms });
-        if self.idle.len() > limits.idle_rooms_max {
-            self.make_room_for_idle(limits);
+        let kind = Kind::of(room);
+        let idle = Idle { at, mark: self.marks, since_mono_ms: now.mono_ms };
+        self.idle_of(kind).push(idle);
+        let most = kind.idle_max(limits);
+        if self.idle_of(kind).len() > most {
+            self.make_room_for_idle(kind, most);
         }
     }
 
-    /// Forgets rooms that have been empty for as long as any message or key is kept and have none left. Bounded work per
-    /// call: it goes round.
+    /// Forgets rooms that have been empty for as long as any message or key is kept and have none left, and keys that are
+    /// too old wherever they are. Bounded work per call: it goes round.
     pub fn sweep(&mut self, now: Now, classes: &Classes) {
-        for _ in 0..SWEPT_PER_CALL.min(self.idle.len()) {
-            self.swept = if self.swept + 1 < self.idle.len() { self.swept + 1 } else { 0 };
-            let idle = &self.idle[self.swept];
-            let (at, since_mono_ms) = (idle.at, idle.since_mono_ms);
+        Kind::ALL.into_iter().for_each(|kind| self.sweep_idle(kind, now, classes));
+        self.sweep_keys(now, classes);
+    }
+
+    fn sweep_idle(&mut self, kind: Kind, now: Now, classes: &Classes) {
+        for _ in 0..SWEPT_PER_CALL.min(self.idle_of(kind).len()) {
+            let Some(idle) = self.idle_of(kind).next_swept() else { return };
+            let at = idle.at;
             let Some(room) = self.rooms.get_mut(at as usize).filter(|room| room.idle_mark() == idle.mark) else {
+                self.idle_of(kind).remove(&idle);
                 continue;
             };
             let class = classes.class(room.class());
-            if now.since(since_mono_ms) <= class.log.age_ms {
+            if now.since(idle.since_mono_ms) <= class.log.age_ms {
                 continue;
             }
             let (bytes_before, keys_before) = (room.log().bytes(), room.keys_len());
@@ -207,16 +226,25 @@ impl Rooms {
             self.account(at, bytes_before);
             self.account_keys(at, keys_before);
             if empty {
+                self.idle_of(kind).remove(&idle);
                 self.forgotten += 1;
                 self.forget(at);
-            } else {
-                // Something was said to nobody meanwhile.
-                self.idle[self.swept].since_mono_ms = now.mono_ms;
             }
         }
-        let rooms = &self.rooms;
-        while self.idle.front().is_some_and(|idle| is_stale(rooms, idle)) {
-            self.idle.pop_front();
+    }
+
+    /// Keys of all rooms count towards one bound: those that nobody asks for again must not stand in others' way.
+    fn sweep_keys(&mut self, now: Now, classes: &Classes) {
+        if self.keys == 0 {
+            return;
+        }
+        let places = self.rooms.capacity();
+        for _ in 0..SWEPT_PER_CALL.max(places / ROUND_CALLS).min(places) {
+            self.keys_swept = if self.keys_swept + 1 < places { self.keys_swept + 1 } else { 0 };
+            let Some(room) = self.rooms.get_mut(self.keys_swept).filter(|room| room.keys_len() > 0) else { continue };
+            let keys_before = room.keys_len();
+            room.trim_keys(now, classes.class(room.class()).idempotency);
+            self.account_keys(self.keys_swept as u32, keys_before);
         }
     }
 
@@ -256,6 +284,11 @@ impl Rooms {
         self.forgotten
     }
 
+    /// Of those, the ones that were too many or too long.
+    pub fn pushed_out(&self) -> u64 {
+        self.pushed_out
+    }
+
     /// Places of the table, free ones included: every room's place is below.
     pub fn places(&self) -> u32 {
         self.rooms.capacity() as u32
@@ -266,24 +299,41 @@ impl Rooms {
         self.rooms.iter().map(|(_, room)| room)
     }
 
-    /// Stale entries go first and cost nobody anything; then a sixteenth of the longest empty, so that this is rare.
-    fn make_room_for_idle(&mut self, limits: &Limits) {
-        let rooms = &self.rooms;
-        self.idle.retain(|idle| !is_stale(rooms, idle));
-        if self.idle.len() > limits.idle_rooms_max {
-            let keep = limits.idle_rooms_max - limits.idle_rooms_max / 16;
-            while self.idle.len() > keep {
-                self.forget_longest_idle();
-            }
+    /// Stale entries go first and cost nobody anything; then a sixteenth of the longest alone, so that this is rare.
+    fn make_room_for_idle(&mut self, kind: Kind, most: usize) {
+        let (rooms, idle) = match kind {
+            Kind::Room => (&self.rooms, &mut self.idle),
+            Kind::Inbox => (&self.rooms, &mut self.idle_inboxes),
+        };
+        idle.retain(|idle| !is_stale(rooms, idle));
+        if idle.len() > most {
+            let keep = most - most / 16;
+            while self.idle_of(kind).len() > keep && self.forget_longest_idle(kind) {}
         }
     }
 
-    fn forget_longest_idle(&mut self) {
-        let Some(Idle { at, mark, .. }) = self.idle.pop_front() else { return };
-        let still_idle = self.rooms.get(at as usize).is_some_and(|room| room.is_idle() && room.idle_mark() == mark);
-        if still_idle {
+    /// Forgets the room that nobody has sat or said anything in for longest, or one that is stale. False: there is none.
+    fn forget_longest_idle(&mut self, kind: Kind) -> bool {
+        while let Some(idle) = self.idle_of(kind).pop() {
+            let room = self.rooms.get(idle.at as usize).filter(|room| room.is_idle() && room.idle_mark() == idle.mark);
+            let Some(room) = room else { return true };
+            let said_mono_ms = room.log().newest_mono_ms().unwrap_or(0);
+            if said_mono_ms > idle.since_mono_ms {
+                self.idle_of(kind).push(Idle { since_mono_ms: said_mono_ms, ..idle });
+                continue;
+            }
             self.forgotten += 1;
-            self.forget(at);
+            self.pushed_out += 1;
+            self.forget(idle.at);
+            return true;
+        }
+        false
+    }
+
+    fn idle_of(&mut self, kind: Kind) -> &mut IdleRooms {
+        match kind {
+            Kind::Room => &mut self.idle,
+            Kind::Inbox => &mut self.idle_inboxes,
         }
     }
 
@@ -317,8 +367,14 @@ fn is_stale(rooms: &Slab<Room>, idle: &Idle) -> bool {
     rooms.get(idle.at as usize).is_none_or(|room| room.idle_mark() != idle.mark)
 }
 
-/// Idle rooms looked at in a tick: all there may be in half a minute.
+/// Idle rooms of a kind looked at in a tick: all there may be in half a minute (inboxes: in two).
 const SWEPT_PER_CALL: usize = 64;
+/// Ticks in which the whole table is looked through for old keys: ten minutes of 100 ms.
+const ROUND_CALLS: usize = 6_000;
+/// Beyond the bound by this part of it, rooms give what they have though nothing is said in them.
+const OVERRUN_PARTS: usize = 8;
+/// Logs that are looked at for that, for one message.
+const CUT_PER_CALL: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -391,12 +447,45 @@ mod tests {
     fn too_many_bytes_in_all_logs_cost_the_longest_empty_rooms_first() {
         let (mut rooms, limits) = (rooms(), Limits { logs_bytes_max: 1, ..Limits::default() });
         let (a, _) = (say_and_settle(&mut rooms, "a", 0, &limits), say_and_settle(&mut rooms, "b", 0, &limits));
-        assert!(rooms.has_room(&limits), "both were empty and are forgotten");
+        assert!(!rooms.is_full(&limits), "both were empty and are forgotten");
         assert_ne!(rooms.open(&name("a"), &classes()).1.epoch(), a);
         let (at, room) = rooms.open(&name("c"), &classes());
         room.set_seats(ShardId(0), LocalPlace::default(), SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() });
         say_and_settle(&mut rooms, "c", 0, &limits);
-        assert!(!rooms.has_room(&limits), "people sit in {at}");
+        assert!(!rooms.is_full(&limits), "people sit in {at}, and it gives what it has");
+    }
+
+    /// Regression: whoever wrote to many names pushed out the letters of those who were away, however new they were.
+    #[test]
+    fn letters_are_pushed_out_by_letters_only_and_the_longest_without_a_new_one_first() {
+        let limits = Limits { idle_rooms_max: 2, idle_inboxes_max: 2, ..Limits::default() };
+        let mut rooms = rooms();
+        let epochs = ["@ann", "@bob"].map(|inbox| say_and_settle(&mut rooms, inbox, 0, &limits));
+        for n in 0..50 {
+            say_and_settle(&mut rooms, &format!("r{n}"), 10, &limits);
+        }
+        assert_eq!((rooms.len(), rooms.forgotten()), (4, 48));
+        // A new letter to the one that has waited longest.
+        say_and_settle(&mut rooms, "@ann", 20, &limits);
+        say_and_settle(&mut rooms, "@cid", 30, &limits);
+        assert_eq!(rooms.open(&name("@ann"), &classes()).1.epoch(), epochs[0]);
+        assert_ne!(rooms.open(&name("@bob"), &classes()).1.epoch(), epochs[1]);
+    }
+
+    /// Regression: a log that people sit by gave nothing, and everybody else's publish was refused.
+    #[test]
+    fn logs_far_over_their_bound_lose_half_of_what_they_hold_one_after_the_other() {
+        let (mut rooms, limits) = (rooms(), Limits { logs_bytes_max: 4_000, ..Limits::default() });
+        let seats = SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() };
+        for n in 0..100 {
+            let room = format!("r{}", n % 10);
+            rooms.open(&name(&room), &classes()).1.set_seats(ShardId(0), LocalPlace::default(), seats);
+            say_and_settle(&mut rooms, &room, n, &limits);
+        }
+        let before = rooms.bytes();
+        assert!(before > 6_000 && rooms.is_full(&limits));
+        assert!((2_000..=4_500).contains(&rooms.bytes()), "{before} became {}", rooms.bytes());
+        assert_eq!(rooms.iter().map(|room| room.log().bytes()).sum::<usize>(), rooms.bytes());
     }
 
     #[test]

@@ -45,6 +45,20 @@ impl Values {
         gone
     }
 
+    /// Forgets what has been unchanged for longest, until no more than this is held of `bytes`.
+    pub(super) fn cut(&mut self, bytes: usize, bytes_max: usize) -> Gone {
+        let (mut gone, mut held) = (Gone::default(), bytes);
+        while held > bytes_max && !self.by_offset.is_empty() {
+            self.forget_oldest(&mut gone, &mut held);
+        }
+        gone
+    }
+
+    /// The value that was set last.
+    pub(super) fn newest(&self) -> Option<&Entry> {
+        self.by_offset.last_key_value().map(|(_, entry)| entry)
+    }
+
     pub(super) fn entry_mut(&mut self, offset: Offset) -> Option<&mut Entry> {
         self.by_offset.get_mut(&offset)
     }

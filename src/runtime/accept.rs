@@ -316,6 +316,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_the_kernel_keeps_unsent_for_an_accepted_socket_is_bounded_and_nothing_waits_to_be_joined() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let socket = SockRef::from(&socket);
+        assert_eq!((socket.tcp_notsent_lowat().unwrap(), socket.tcp_nodelay().unwrap()), (UNSENT_BYTES_MAX, true));
+    }
+
+    #[test]
     fn a_listener_knows_whether_it_has_its_address_for_itself() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(one) = bind(local.parse().unwrap(), 8) else {

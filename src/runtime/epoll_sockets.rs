@@ -12,9 +12,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
-use super::sockets::{NO_ROOM, READ_BYTES, ReadEvent, SleepFor, SocketEvent, SocketTotals};
+use super::sockets::{NO_ROOM, READ_BYTES, ReadEvent, SocketEvent, SocketTotals};
 use super::sys::{self, Epoll, EventFd};
 use crate::base::ConnKey;
 use crate::shard::{CloseHow, Fate, Write};
@@ -22,7 +21,6 @@ use crate::shard::{CloseHow, Fate, Write};
 /// The descriptors, and what was told of them.
 pub struct EpollSockets {
     slots_per_chunk: u16,
-    bell: Arc<EventFd>,
     epoll: Epoll,
     chunks: Vec<Chunk>,
     events: VecDeque<SocketEvent>,
@@ -69,13 +67,13 @@ impl EpollSockets {
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
-    pub fn new(slots_per_chunk: u16, bell: Arc<EventFd>) -> io::Result<Self> {
+    pub fn new(slots_per_chunk: u16, bell: &EventFd) -> io::Result<Self> {
         let epoll = Epoll::new(EVENTS_AT_ONCE)?;
         epoll.watch(bell.as_fd(), libc::EPOLLIN, BELL)?;
         let scratch = vec![0; READ_BYTES].into_boxed_slice();
         let (events, ready) = (VecDeque::new(), VecDeque::new());
         let chunks = vec![Chunk::new(slots_per_chunk)];
-        Ok(Self { slots_per_chunk, bell, epoll, chunks, events, ready, asked: false, more: false, scratch, stale: 0 })
+        Ok(Self { slots_per_chunk, epoll, chunks, events, ready, asked: false, more: false, scratch, stale: 0 })
     }
 
     /// Gives back the topmost chunks that nobody lives in, down to `count` (the first stays).
@@ -209,19 +207,10 @@ impl EpollSockets {
         !self.events.is_empty() || !self.ready.is_empty() || self.more
     }
 
-    /// Sleeps until something happens that is slept for, the bell rings, or the time is over.
-    ///
-    /// # Errors
-    /// When the bell cannot be waited for.
-    pub(super) fn sleep(&mut self, most_ms: i32, until: SleepFor) -> io::Result<()> {
-        match until {
-            SleepFor::Everything => {
-                self.ask(most_ms);
-                self.asked = true;
-                Ok(())
-            }
-            SleepFor::Bell => self.bell.wait(most_ms),
-        }
+    /// Sleeps until something happens, the bell rings, or the time is over.
+    pub(super) fn sleep(&mut self, most_ms: i32) {
+        self.ask(most_ms);
+        self.asked = true;
     }
 
     /// What is worth exporting.
@@ -358,7 +347,7 @@ mod tests {
 
     #[test]
     fn an_event_for_a_former_owner_of_the_slot_is_dropped() {
-        let mut sockets = EpollSockets::new(2, Arc::new(EventFd::new().unwrap())).unwrap();
+        let mut sockets = EpollSockets::new(2, &EventFd::new().unwrap()).unwrap();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let conn = ConnKey::new(0, 1, 8);
         sockets.adopt(ours.into(), conn).unwrap();
@@ -370,20 +359,16 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_ends_both_kinds_of_sleep_and_input_only_one() {
-        let bell = Arc::new(EventFd::new().unwrap());
-        let mut sockets = EpollSockets::new(1, Arc::clone(&bell)).unwrap();
-        for until in [SleepFor::Everything, SleepFor::Bell] {
-            bell.signal();
-            sockets.sleep(i32::MAX, until).unwrap();
-        }
+    fn the_bell_ends_a_sleep_and_so_does_input() {
+        let bell = EventFd::new().unwrap();
+        let mut sockets = EpollSockets::new(1, &bell).unwrap();
+        bell.signal();
+        sockets.sleep(i32::MAX);
+        assert!(!sockets.has_work());
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         sockets.adopt(ours.into(), ConnKey::new(0, 0, 1)).unwrap();
         io::Write::write_all(&mut theirs, b"x").unwrap();
-        // What came in does not end this one: it lasts its time.
-        sockets.sleep(1, SleepFor::Bell).unwrap();
-        assert!(!sockets.has_work());
-        sockets.sleep(i32::MAX, SleepFor::Everything).unwrap();
+        sockets.sleep(i32::MAX);
         assert!(sockets.has_work());
     }
 }

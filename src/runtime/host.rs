@@ -87,6 +87,14 @@ impl Clients {
             Self::Here => 8_900,
         }
     }
+
+    /// Open files one connection costs this host: a socket for each end that is here.
+    pub fn files_per_connection(self) -> u64 {
+        match self {
+            Self::Elsewhere => 1,
+            Self::Here => 2,
+        }
+    }
 }
 
 /// What the server would like to have.
@@ -103,7 +111,7 @@ pub struct Layout {
 pub struct HostState {
     /// Bytes the kernel could give to new sockets.
     pub memory_bytes: u64,
-    /// Files the system may still open.
+    /// Files this process may still open before the system has none left; root is not bound.
     pub system_files: u64,
     /// The soft limit on descriptors.
     pub open_files: u64,
@@ -117,8 +125,10 @@ impl HostState {
     pub fn look() -> Result<Self, HostError> {
         let memory = fs::read_to_string("/proc/meminfo")?;
         let files = fs::read_to_string("/proc/sys/fs/file-nr")?;
+        let status = fs::read_to_string("/proc/self/status")?;
+        let system_files = if is_beyond_file_max(&status) { u64::MAX } else { files_left(&files) };
         let open_files = resource_limit(Resource::OpenFiles)?.soft;
-        Ok(Self { memory_bytes: available_bytes(&memory), system_files: files_left(&files), open_files })
+        Ok(Self { memory_bytes: available_bytes(&memory), system_files, open_files })
     }
 
     /// How many connections this host can hold beside what it holds already.
@@ -133,7 +143,7 @@ impl HostState {
         let bounds = [
             (max_connections.unwrap_or(u64::MAX), LimitedBy::MaxConnections),
             (self.memory_bytes.saturating_sub(MEMORY_RESERVED) / clients.bytes_per_connection(), LimitedBy::Memory),
-            (self.system_files, LimitedBy::SystemFiles),
+            (self.system_files / clients.files_per_connection(), LimitedBy::SystemFiles),
             (shards * slots * (u64::from(u16::MAX) + 1), LimitedBy::Rings),
             (by_files, LimitedBy::OpenFiles),
         ];
@@ -163,6 +173,13 @@ fn files_left(file_nr: &str) -> u64 {
     let mut numbers = file_nr.split_whitespace().map(|number| number.parse::<u64>().unwrap_or(0));
     let (open, most) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
     most.saturating_sub(open)
+}
+
+/// `alloc_empty_file` of Linux asks nobody with CAP_SYS_ADMIN for `fs.file-max`.
+fn is_beyond_file_max(status: &str) -> bool {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    bits.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits >> CAP_SYS_ADMIN & 1 == 1)
 }
 
 /// Left to everything else on the host.
@@ -195,6 +212,9 @@ mod tests {
         assert_eq!(of(host, Some(10)), Capacity { connections: 10, limited_by: LimitedBy::MaxConnections });
         let roomy = HostState { memory_bytes: u64::MAX, ..host };
         assert_eq!(of(roomy, None), Capacity { connections: 2_000, limited_by: LimitedBy::SystemFiles });
+        let layout = Layout { engine: Engine::IoUring, shards: 2, slots_per_ring: 19_000, max_connections: None };
+        let both_ends = roomy.capacity(layout, Clients::Here);
+        assert_eq!(both_ends, Capacity { connections: 1_000, limited_by: LimitedBy::SystemFiles }, "two files each");
         let many_files = HostState { system_files: u64::MAX, ..roomy };
         assert_eq!(of(many_files, None), Capacity { connections: 19_488 * 19_000, limited_by: LimitedBy::OpenFiles });
         let plain = Layout { engine: Engine::Epoll, shards: 2, slots_per_ring: 19_000, max_connections: None };
@@ -202,6 +222,12 @@ mod tests {
         assert_eq!(plain, Capacity { connections: 19_488, limited_by: LimitedBy::OpenFiles });
         let unlimited = HostState { open_files: u64::MAX, ..many_files };
         assert_eq!(of(unlimited, None), Capacity { connections: 2 * 19_000 * 65_536, limited_by: LimitedBy::Rings });
+    }
+
+    #[test]
+    fn whoever_administers_the_system_is_not_bound_by_its_files() {
+        assert!(is_beyond_file_max("Name:\tthrong\nCapEff:\t000001ffffffffff\n"));
+        assert!(!is_beyond_file_max("CapEff:\t0000000000000000\n") && !is_beyond_file_max(""));
     }
 
     #[test]

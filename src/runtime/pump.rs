@@ -28,7 +28,7 @@ use super::notice::Notices;
 use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
-use super::sockets::{ReadEvent, SleepFor, SocketEvent, Sockets};
+use super::sockets::{ReadEvent, SocketEvent, Sockets};
 use super::spare::Spare;
 use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
@@ -433,22 +433,18 @@ impl Pump {
     }
 
     /// True: the bell will ring for whatever comes. False: there is work, do not sleep.
-    ///
-    /// Past the budget of a tick only the next tick can help.
     pub(super) fn prepare_sleep(&mut self) -> bool {
         if self.shard.has_work() {
             return false;
         }
+        debug_assert!(self.shard.wants_input(), "whoever is overdue has something to write");
         self.bell.say_asleep();
+        let no_letters = self.mailbox.waiting() == 0 && self.asks.is_empty();
         let may_sleep = !self.notices.has_news()
             && !self.can_post_after_all()
-            && match self.shard.wants_input() {
-                true => {
-                    let no_letters = self.mailbox.waiting() == 0 && self.asks.is_empty();
-                    !self.door.has_work() && no_letters && self.sockets.prepare_sleep()
-                }
-                false => true,
-            };
+            && !self.door.has_work()
+            && no_letters
+            && self.sockets.prepare_sleep();
         let told_to_leave = self.leaves_at_ms.is_none() && self.phase.leaving().is_some();
         let sleep = may_sleep && !told_to_leave && !self.phase.is_stopping();
         if sleep {
@@ -464,9 +460,8 @@ impl Pump {
     /// # Errors
     /// The bell cannot be waited for: the shard could never be woken.
     pub(super) fn sleep(&mut self) -> io::Result<()> {
-        let until = if self.shard.wants_input() { SleepFor::Everything } else { SleepFor::Bell };
         let most_ms = self.alarm.left_ms(self.clock.now().mono_ms);
-        self.sockets.sleep(most_ms, until)
+        self.sockets.sleep(most_ms)
     }
 
     /// It is awake, or did not go to sleep after all.

@@ -62,15 +62,6 @@ pub struct SocketTotals {
     pub stale: u64,
 }
 
-/// What may end a sleep, beside the bell and the time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SleepFor {
-    /// Whatever sockets do, and whoever knocks.
-    Everything,
-    /// Nothing from outside: who is behind with writing takes nothing in.
-    Bell,
-}
-
 /// The shard's sockets. Lives and dies on the thread that made it.
 pub enum Sockets {
     Rings(RingSockets),
@@ -95,7 +86,7 @@ impl Sockets {
     pub fn new(engine: Engine, slots_per_ring: u16, bell: Arc<EventFd>) -> io::Result<Self> {
         Ok(match engine {
             Engine::IoUring => Self::Rings(RingSockets::new(slots_per_ring, bell)?),
-            Engine::Epoll => Self::Epoll(EpollSockets::new(slots_per_ring, bell)?),
+            Engine::Epoll => Self::Epoll(EpollSockets::new(slots_per_ring, &bell)?),
         })
     }
 
@@ -202,12 +193,15 @@ impl Sockets {
     ///
     /// # Errors
     /// When the bell cannot be waited for: the shard could never be woken.
-    pub fn sleep(&mut self, most_ms: u64, until: SleepFor) -> io::Result<()> {
+    pub fn sleep(&mut self, most_ms: u64) -> io::Result<()> {
         let most_ms = i32::try_from(most_ms).unwrap_or(i32::MAX);
         match self {
             // Whatever its rings have to tell rings the bell, if they were asked to.
             Self::Rings(rings) => rings.bell().wait(most_ms),
-            Self::Epoll(epoll) => epoll.sleep(most_ms, until),
+            Self::Epoll(epoll) => {
+                epoll.sleep(most_ms);
+                Ok(())
+            }
         }
     }
 

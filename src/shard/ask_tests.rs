@@ -2,183 +2,35 @@
 
 mod announcing;
 
-use core::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-
+use super::house::{House, Who};
 use super::*;
-use crate::base::{ConnKey, Encoding, Epoch, Identity, Offset, Position, RoomName};
-use crate::wire::{
-    Claims, CloseReason, FrameKind, GapWhy, Grants, Refusal, TokenVerifier, frame_content, prove, sign_hs256,
-    write_frame,
-};
-
-const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
-const UNIX_MS: u64 = 1_800_000_000_000;
-const SEED: [u64; 2] = [1, 2];
-const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-struct House {
-    shards: Vec<Shard>,
-    now: Now,
-    answers: Vec<(AskId, Answer)>,
-    /// What was written to each connection since somebody looked.
-    heard: Vec<(ShardId, ConnKey, Vec<u8>)>,
-    asked: u64,
-}
+use crate::base::{Encoding, Epoch, Identity, Offset, Position, RoomName};
+use crate::wire::{CloseReason, GapWhy, Refusal, frame_content, prove};
 
 impl House {
-    fn new() -> Self {
-        Self::with(Limits::default())
-    }
-
-    fn with(limits: Limits) -> Self {
-        let verifier = Arc::new(TokenVerifier::hs256(SECRET, &limits));
-        let rules = Arc::new(Rules::new(limits, verifier, Grants::everything()));
-        let config = |id| ShardConfig {
-            id,
-            shards: 2,
-            rules: Arc::clone(&rules),
-            seed: SEED,
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        };
-        let shards = (0..2).map(|id| Shard::new(config(ShardId(id)))).collect();
-        let now = Now { mono_ms: 5_000, unix_ms: UNIX_MS };
-        Self { shards, now, answers: Vec::new(), heard: Vec::new(), asked: 0 }
-    }
-
-    /// Turns until nobody has anything to do. Every turn checks the invariants.
-    fn rests(&mut self) {
-        for round in 0.. {
-            assert!(round < 10_000, "it never rests");
-            let mut busy = false;
-            for at in 0..self.shards.len() {
-                busy |= self.turn(at);
-            }
-            if !busy {
-                return;
-            }
-        }
-    }
-
-    fn turn(&mut self, at: usize) -> bool {
-        let (now, from) = (self.now, ShardId(at as u16));
-        let shard = &mut self.shards[at];
-        shard.end_turn(now);
-        let mut batch = Batch::default();
-        let mut busy = shard.has_work();
-        while shard.fill_batch(now, &mut batch) {
-            busy = true;
-            for write in batch.writes() {
-                self.heard.push((from, write.conn, batch.bytes(write).to_vec()));
-            }
-            shard.finish_batch(now, &mut batch, &[]);
-        }
-        let mut effects = Vec::new();
-        shard.take_effects(&mut effects);
-        for effect in effects {
-            busy = true;
-            match effect {
-                Effect::Answer { id, answer } => self.answers.push((id, answer)),
-                Effect::Close { conn, .. } | Effect::HandOver { conn, .. } => {
-                    self.shards[at].handle(now, Input::Released { conn });
-                }
-                Effect::Opened { .. } | Effect::Closed { .. } => {}
-            }
-        }
-        self.shards[at].check().unwrap();
-        for to in 0..self.shards.len() {
-            let mut parcel = std::mem::take(self.shards[at].outgoing_mut(ShardId(to as u16)));
-            if !parcel.is_empty() {
-                busy = true;
-                self.shards[to].handle_parcel(now, from, &mut parcel);
-            }
-        }
-        busy
-    }
-
-    fn tick(&mut self) {
-        self.now.mono_ms += 100;
-        self.now.unix_ms += 100;
-        for shard in &mut self.shards {
-            shard.handle(self.now, Input::Tick);
-        }
-        self.rests();
-    }
-
-    fn comes(&mut self, shard: u16, user: &str) -> (ShardId, ConnKey) {
-        let claims = Claims { sub: user, exp: UNIX_MS / 1_000 + 600, info: None, rooms: None };
-        let token = sign_hs256(SECRET, &claims).unwrap();
-        let mut head = format!(
-            "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
-        )
-        .into_bytes();
-        let conn = self.shards[usize::from(shard)].open(self.now, PEER).expect("a free row");
-        self.shards[usize::from(shard)].handle(self.now, Input::Received { conn, bytes: &mut head });
-        self.rests();
-        let who = (ShardId(shard), conn);
-        assert!(self.hears(who).contains("welcome"));
-        who
-    }
-
-    fn says(&mut self, who: (ShardId, ConnKey), text: &str) {
-        let mut frame = Vec::new();
-        write_frame(&mut frame, FrameKind::Text, text.as_bytes(), Some([1, 2, 3, 4]));
-        self.shards[who.0.index()].handle(self.now, Input::Received { conn: who.1, bytes: &mut frame });
-        self.rests();
-    }
-
-    fn sits(&mut self, shard: u16, user: &str, room: &str) -> (ShardId, ConnKey) {
+    fn sits(&mut self, shard: u16, user: &str, room: &str) -> Who {
         let who = self.comes(shard, user);
-        self.says(who, &format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#));
-        assert!(self.hears(who).contains("reply"));
+        assert!(self.joins(who, room).contains("reply"));
         who
-    }
-
-    fn hears(&mut self, who: (ShardId, ConnKey)) -> String {
-        let mut all = Vec::new();
-        self.heard.retain(|(shard, conn, bytes)| {
-            let mine = (*shard, *conn) == who;
-            if mine {
-                all.extend_from_slice(bytes);
-            }
-            !mine
-        });
-        String::from_utf8_lossy(&all).into_owned()
-    }
-
-    /// Asks one shard and gives all answers there are when the house rests.
-    fn asks(&mut self, to: ShardId, question: Question) -> Vec<Answer> {
-        self.asked += 1;
-        let id = AskId(self.asked);
-        self.shards[to.index()].handle(self.now, Input::Ask(Ask { id, question }));
-        self.rests();
-        self.answers_to(id)
-    }
-
-    fn answers_to(&mut self, id: AskId) -> Vec<Answer> {
-        let (mine, others) = std::mem::take(&mut self.answers).into_iter().partition(|(of, _)| *of == id);
-        self.answers = others;
-        let mine: Vec<(AskId, Answer)> = mine;
-        mine.into_iter().map(|(_, answer)| answer).collect()
     }
 
     fn home(&self, room: &str) -> ShardId {
-        Homes::new(SEED, 2).of(room)
+        self.shards[0].home_of(room)
     }
 
-    fn publishes(&mut self, room: &str, data: &str) -> Result<Position, Refusal> {
-        let answers = self.asks(self.home(room), Question::Publish(vec![notice(room, data)]));
+    fn tick(&mut self) {
+        self.passes(100);
+    }
+
+    fn speaks(&mut self, room: &str, data: &str) -> Result<Position, Refusal> {
+        let answers = self.answers_of(self.home(room), Question::Publish(vec![notice(room, data)]));
         let [Answer::Published(outcomes)] = answers.as_slice() else { panic!("{answers:?}") };
         outcomes[0]
     }
 
     fn history(&mut self, room: &str, from: HistoryFrom, wait_ms: u64) -> Vec<Answer> {
         let question = HistoryQuestion { room: name(room), from, messages_max: 3, bytes_max: 1 << 20, wait_ms };
-        self.asks(self.home(room), Question::History(Box::new(question)))
+        self.answers_of(self.home(room), Question::History(Box::new(question)))
     }
 }
 
@@ -221,9 +73,9 @@ fn reached(answers: &[Answer]) -> (u64, u64) {
 
 #[test]
 fn what_the_api_publishes_is_heard_like_everything_else() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let (ann, bob) = (house.sits(0, "ann", "r"), house.sits(1, "bob", "r"));
-    let position = house.publishes("r", r#"{"n":1}"#).unwrap();
+    let position = house.speaks("r", r#"{"n":1}"#).unwrap();
     assert_eq!(position.offset, Offset(1));
     for who in [ann, bob] {
         let heard = house.hears(who);
@@ -232,15 +84,15 @@ fn what_the_api_publishes_is_heard_like_everything_else() {
     }
     house.says(ann, r#"{"type":"publish","id":2,"room":"r","data":2}"#);
     assert!(house.hears(bob).contains(r#""offset":2"#));
-    assert_eq!(house.publishes("r", "3").unwrap(), Position { offset: Offset(3), ..position });
+    assert_eq!(house.speaks("r", "3").unwrap(), Position { offset: Offset(3), ..position });
 }
 
 #[test]
 fn a_batch_gets_a_position_each_in_the_order_given() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let rooms: Vec<String> = (0..20).map(|n| format!("r{n}")).filter(|room| house.home(room) == ShardId(0)).collect();
     let notices = [&rooms[0], &rooms[1], &rooms[0]].map(|room| notice(room, "1")).into();
-    let answers = house.asks(ShardId(0), Question::Publish(notices));
+    let answers = house.answers_of(ShardId(0), Question::Publish(notices));
     let [Answer::Published(outcomes)] = answers.as_slice() else { panic!("{answers:?}") };
     let offsets: Vec<u64> = outcomes.iter().map(|outcome| outcome.unwrap().offset.0).collect();
     assert_eq!(offsets, [1, 1, 2]);
@@ -248,11 +100,11 @@ fn a_batch_gets_a_position_each_in_the_order_given() {
 
 #[test]
 fn a_broadcast_reaches_everybody_once_and_a_message_to_a_user_only_the_user() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let (ann, again) = (house.comes(0, "ann"), house.sits(1, "ann", "elsewhere"));
     let (bob, seated) = (house.comes(1, "bob"), house.sits(0, "cy", "@all"));
     let to_all = Question::Announce { to: Audience::Everybody, notice: Box::new(notice("@all", "1")) };
-    let answers = house.asks(house.home("@all"), to_all);
+    let answers = house.answers_of(house.home("@all"), to_all);
     assert!(matches!(answers[0], Answer::Announced(position) if position.offset == Offset(1)), "{answers:?}");
     assert_eq!((answers.len(), reached(&answers)), (3, (4, 0)));
     for who in [ann, again, bob, seated] {
@@ -260,7 +112,7 @@ fn a_broadcast_reaches_everybody_once_and_a_message_to_a_user_only_the_user() {
         assert_eq!(heard.matches(r#""room":"@all","offset":1"#).count(), 1, "{heard}");
     }
     let to_ann = Question::Announce { to: Audience::User(user("ann")), notice: Box::new(notice("@ann", "2")) };
-    let answers = house.asks(house.home("@ann"), to_ann);
+    let answers = house.answers_of(house.home("@ann"), to_ann);
     assert_eq!(reached(&answers), (2, 0));
     for who in [ann, again] {
         assert!(house.hears(who).contains(r#""room":"@ann","offset":1"#));
@@ -270,7 +122,7 @@ fn a_broadcast_reaches_everybody_once_and_a_message_to_a_user_only_the_user() {
 
 #[test]
 fn announcements_come_in_the_order_of_their_positions() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let everybody: Vec<_> = (0..40).map(|n| house.comes(n % 2, &format!("u{n}"))).collect();
     for n in 1..=5 {
         let question = Question::Announce { to: Audience::Everybody, notice: Box::new(notice("@all", "1")) };
@@ -288,12 +140,12 @@ fn announcements_come_in_the_order_of_their_positions() {
 
 #[test]
 fn a_broadcast_to_a_crowd_is_paced_by_ticks() {
-    let mut house = House::with(Limits { sends_per_tick: 100_000, ..Limits::default() });
+    let mut house = House::with(Limits { sends_per_tick: 100_000, ..Limits::default() }, &[]);
     let everybody: Vec<_> = (0..20).map(|n| house.comes(0, &format!("u{n}"))).collect();
     let long = format!("\"{}\"", "x".repeat(900_000));
     let question = Question::Announce { to: Audience::Everybody, notice: Box::new(notice("@all", &long)) };
-    let mut answers = house.asks(house.home("@all"), question);
-    let told = everybody.iter().filter(|who| house.heard.iter().any(|(_, conn, _)| *conn == who.1)).count();
+    let mut answers = house.answers_of(house.home("@all"), question);
+    let told = everybody.iter().filter(|who| house.heard.iter().any(|(whose, _)| whose == *who)).count();
     assert!((15..20).contains(&told), "16 MiB a tick: {told}");
     house.tick();
     answers.extend(house.answers_to(AskId(house.asked)));
@@ -302,39 +154,43 @@ fn a_broadcast_to_a_crowd_is_paced_by_ticks() {
 
 #[test]
 fn who_reads_too_slowly_is_passed_over_and_counted() {
-    let mut house = House::with(Limits { outbox_soft_bytes_max: 10, ..Limits::default() });
+    let mut house = House::with(Limits { outbox_soft_bytes_max: 10, ..Limits::default() }, &[]);
     let ann = house.comes(0, "ann");
     let work = house.shards[0].work_mut(ann.1).unwrap();
     work.outbox.extend_from_slice(&[0x8a, 0].repeat(10));
     work.progress_mono_ms = 5_000;
     house.shards[0].connections.at_mut(ann.1.index()).flags.set(row::Flags::STALLED, true);
     let question = Question::Announce { to: Audience::User(user("ann")), notice: Box::new(notice("@ann", "1")) };
-    let answers = house.asks(house.home("@ann"), question);
+    let answers = house.answers_of(house.home("@ann"), question);
     assert_eq!(reached(&answers), (0, 1));
     assert_eq!(house.shards[0].counters().count(Count::PassedOver), 1);
 }
 
 #[test]
 fn connections_of_a_user_are_found_on_every_shard_and_closed() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let (ann, again, bob) = (house.sits(0, "ann", "r"), house.sits(0, "ann", "s"), house.sits(0, "bob", "r"));
     let elsewhere = house.comes(1, "ann");
     let find = |house: &mut House, shard| {
         let question = Question::Connections { user: user("ann"), connections_max: 1 };
-        let mut answers = house.asks(ShardId(shard), question);
+        let mut answers = house.answers_of(ShardId(shard), question);
         let Some(Answer::Connections { list, count }) = answers.pop() else { panic!("{answers:?}") };
         (list, count)
     };
     let (list, count) = find(&mut house, 0);
     assert_eq!((list.len(), count, list[0].address.conn, list[0].rooms.as_slice()), (1, 2, ann.1, &[name("r")][..]));
-    assert_eq!((list[0].encoding, list[0].stalled, list[0].expires_in_s), (Encoding::Json, false, 605));
+    assert_eq!((list[0].encoding, list[0].stalled, list[0].expires_in_s), (Encoding::Json, false, 60_005));
     assert_eq!(find(&mut house, 1).1, 1);
     let close = |whom| Question::Close { whom, reason: CloseReason::Kicked };
-    assert_eq!(reached(&house.asks(ShardId(0), close(Closed::Connection(again.1)))), (1, 0));
+    assert_eq!(reached(&house.answers_of(ShardId(0), close(Closed::Connection(again.1)))), (1, 0));
     assert!(house.hears(again).contains("come back"));
-    assert_eq!(reached(&house.asks(ShardId(0), close(Closed::Connection(again.1)))), (0, 0), "it is closing already");
+    assert_eq!(
+        reached(&house.answers_of(ShardId(0), close(Closed::Connection(again.1)))),
+        (0, 0),
+        "it is closing already"
+    );
     for (shard, expected) in [(0, 1), (1, 1)] {
-        assert_eq!(reached(&house.asks(ShardId(shard), close(Closed::User(user("ann"))))), (expected, 0));
+        assert_eq!(reached(&house.answers_of(ShardId(shard), close(Closed::User(user("ann"))))), (expected, 0));
     }
     assert!(house.hears(ann).contains("come back") && house.hears(elsewhere).contains("come back"));
     assert_eq!(house.hears(bob), "");
@@ -348,13 +204,13 @@ fn connections_of_a_user_are_found_on_every_shard_and_closed() {
 
 #[test]
 fn everybody_in_a_room_is_closed_and_nobody_else() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let crowd: Vec<_> = (0..50).map(|n| house.sits(n % 2, &format!("u{n}"), "r")).collect();
     let out = house.sits(0, "out", "s");
     let closed: u64 = (0..2)
         .map(|shard| {
             let question = Question::Close { whom: Closed::Room(name("r")), reason: CloseReason::Banned };
-            reached(&house.asks(ShardId(shard), question)).0
+            reached(&house.answers_of(ShardId(shard), question)).0
         })
         .sum();
     assert_eq!(closed, 50);
@@ -364,7 +220,8 @@ fn everybody_in_a_room_is_closed_and_nobody_else() {
     assert_eq!(house.hears(out), "");
     assert_eq!(
         reached(
-            &house.asks(ShardId(0), Question::Close { whom: Closed::Room(name("r")), reason: CloseReason::Banned })
+            &house
+                .answers_of(ShardId(0), Question::Close { whom: Closed::Room(name("r")), reason: CloseReason::Banned })
         ),
         (0, 0)
     );
@@ -372,8 +229,8 @@ fn everybody_in_a_room_is_closed_and_nobody_else() {
 
 #[test]
 fn history_is_read_from_both_ends() {
-    let mut house = House::with(Limits { log_messages_max: 6, ..Limits::default() });
-    let epoch = (1..=8).map(|n| house.publishes("r", &n.to_string()).unwrap().epoch).last().unwrap();
+    let mut house = House::with(Limits { log_messages_max: 6, ..Limits::default() }, &[]);
+    let epoch = (1..=8).map(|n| house.speaks("r", &n.to_string()).unwrap().epoch).last().unwrap();
     let offsets = |texts: &[String]| -> Vec<u64> {
         let offset =
             |text: &String| serde_json::from_str::<serde_json::Value>(text).unwrap()["offset"].as_u64().unwrap();
@@ -397,13 +254,13 @@ fn history_is_read_from_both_ends() {
 
 #[test]
 fn who_waits_for_news_is_answered_by_the_tick_that_has_some_or_when_the_time_is_over() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let from = |offset| HistoryFrom::After { epoch: None, offset: Offset(offset) };
     // Of a room that is not there yet, too.
     assert!(house.history("r", from(0), 1_000).is_empty());
     house.tick();
     assert!(house.answers.is_empty());
-    house.publishes("r", "1").unwrap();
+    house.speaks("r", "1").unwrap();
     house.tick();
     let (texts, facts) = page(house.answers_to(AskId(1)));
     assert_eq!((texts.len(), facts.last), (1, Offset(1)));
@@ -418,18 +275,18 @@ fn who_waits_for_news_is_answered_by_the_tick_that_has_some_or_when_the_time_is_
 
 #[test]
 fn every_room_is_on_one_page_and_the_fullest_come_first() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     for n in 0..30 {
-        house.publishes(&format!("room{n}"), "1").unwrap();
+        house.speaks(&format!("room{n}"), "1").unwrap();
     }
-    house.publishes("other", "1").unwrap();
+    house.speaks("other", "1").unwrap();
     let _full: Vec<_> = (0..3).map(|n| house.sits(n % 2, &format!("u{n}"), "room7")).collect();
     let mut names = Vec::new();
     for shard in [ShardId(0), ShardId(1)] {
         let mut from = Some(0);
         while let Some(place) = from {
             let question = Question::Rooms { from: place, rooms_max: 4, prefix: "room".into() };
-            let mut answers = house.asks(shard, question);
+            let mut answers = house.answers_of(shard, question);
             let Some(Answer::Rooms { rooms, next }) = answers.pop() else { panic!("{answers:?}") };
             assert!(rooms.len() <= 4);
             names.extend(rooms.into_iter().map(|room| room.name.as_str().to_owned()));
@@ -440,7 +297,7 @@ fn every_room_is_on_one_page_and_the_fullest_come_first() {
     names.sort_unstable();
     expected.sort_unstable();
     assert_eq!(names, expected);
-    let mut answers = house.asks(house.home("room7"), Question::FullestRooms { rooms_max: 2 });
+    let mut answers = house.answers_of(house.home("room7"), Question::FullestRooms { rooms_max: 2 });
     let Some(Answer::Rooms { rooms, .. }) = answers.pop() else { panic!("{answers:?}") };
     let first = &rooms[0];
     assert_eq!((rooms.len(), first.name.as_str(), first.users, first.connections), (2, "room7", 3, 3));
@@ -449,20 +306,20 @@ fn every_room_is_on_one_page_and_the_fullest_come_first() {
 
 #[test]
 fn presence_is_asked_of_the_home() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let _people: Vec<_> = (0..3).map(|n| house.sits(n % 2, ["ann", "bob", "ann"][usize::from(n)], "r")).collect();
-    let mut answers = house.asks(house.home("r"), Question::Presence { room: name("r") });
+    let mut answers = house.answers_of(house.home("r"), Question::Presence { room: name("r") });
     let Some(Answer::Presence(roll)) = answers.pop() else { panic!("{answers:?}") };
     let here: Vec<(&str, u32)> =
         roll.members.as_ref().unwrap().iter().map(|m| (m.identity.user(), m.connections)).collect();
     assert_eq!((here, roll.count), (vec![("ann", 2), ("bob", 1)], 2));
-    let mut answers = house.asks(house.home("empty"), Question::Presence { room: name("empty") });
+    let mut answers = house.answers_of(house.home("empty"), Question::Presence { room: name("empty") });
     assert!(matches!(answers.pop(), Some(Answer::Presence(roll)) if roll.count == 0));
 }
 
 #[test]
 fn a_full_list_of_errands_refuses_the_next() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     let question = || Question::Connections { user: user("ann"), connections_max: 1 };
     for id in 0..2_000 {
         house.shards[0].handle(house.now, Input::Ask(Ask { id: AskId(id), question: question() }));
@@ -474,17 +331,17 @@ fn a_full_list_of_errands_refuses_the_next() {
 
 #[test]
 fn who_is_sent_away_does_not_stay_until_a_broadcast_has_ended() {
-    let mut house = House::new();
+    let mut house = House::new(&[]);
     // More than is told in one tick.
     let people: Vec<_> = (0..20).map(|n| house.comes(0, &format!("user{n}"))).collect();
     let home = house.home("@all");
     let long = Box::new(notice("@all", &format!("\"{}\"", "x".repeat(999_000))));
-    let begun = house.asks(home, Question::Announce { to: Audience::Everybody, notice: long });
+    let begun = house.answers_of(home, Question::Announce { to: Audience::Everybody, notice: long });
     let told = people.iter().filter(|who| house.hears(**who).contains("@all")).count();
     assert!((1..20).contains(&told), "{told}");
     assert!(!begun.iter().any(|answer| matches!(answer, Answer::Reached { connections: 20, .. })), "{begun:?}");
     let question = Question::Close { whom: Closed::User(user("user0")), reason: CloseReason::Banned };
-    let closed = house.asks(ShardId(0), question);
+    let closed = house.answers_of(ShardId(0), question);
     assert!(matches!(closed[..], [Answer::Reached { connections: 1, .. }]), "{closed:?}");
     house.tick();
     let rest = people.iter().filter(|who| house.hears(**who).contains("@all")).count();

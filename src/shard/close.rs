@@ -161,7 +161,10 @@ impl Shard {
         if let Some(identity) = &identity {
             self.sessions -= 1;
             self.grants.give_back(grants);
-            self.tell_user_went(identity);
+            // Whose session went on elsewhere has given its count along.
+            if reason != CloseReason::TakenOver {
+                self.tell_user_went(identity);
+            }
         }
         if let Some(work) = work {
             self.shelve(work);

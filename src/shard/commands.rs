@@ -102,7 +102,8 @@ impl Shard {
         let made = self.take_back_inflater(inflater);
         // An echo is there to be tried out with whatever it takes.
         if self.stage_of(conn) == Some(Stage::Open) && self.inflates_too_much(conn, made) {
-            self.fail(now, conn, CloseReason::Flooding);
+            self.counters.add(Count::InflatedTooMuch, 1);
+            self.fail_with(now, conn, CloseReason::Flooding, INFLATES_TOO_MUCH);
         }
         if let Err(violation) = outcome {
             if let Some(violation) = violation {
@@ -262,6 +263,7 @@ impl Shard {
         let (form, ticket) = (row.form(), row.ticket);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
+            self.counters.add(Count::LettersFull, 1);
             return Err(Refusal::Busy.into());
         }
         let name = match self.seats.find(room) {
@@ -308,6 +310,7 @@ impl Shard {
         let known = self.room_near(conn, room).map(|at| self.seats.room(at));
         let home = known.map_or_else(|| self.home_of(room), |known| known.home);
         if !self.has_room_for(home) {
+            self.counters.add(Count::LettersFull, 1);
             return Err(Refusal::Busy);
         }
         let named = || known.map_or_else(|| RoomName::parse(room), |known| Ok(known.name.clone()));
@@ -380,3 +383,5 @@ impl Shard {
         self.connections.row(conn)?.seats.find(at)
     }
 }
+
+const INFLATES_TOO_MUCH: &str = "more was made of its deflated messages at once than may be";

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::row::SeatRef;
-use super::{Mail, RoomRef, Shard};
+use super::{Count, Mail, RoomRef, Shard};
 use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
 use crate::room::{Doings, Gone};
 use crate::wire::{Event, Refusal, Verb};
@@ -137,6 +137,7 @@ impl Shard {
         self.require(conn, Verb::Presence, room)?;
         let home = self.home_of(room);
         if !self.has_room_for(home) {
+            self.counters.add(Count::LettersFull, 1);
             return Err(Refusal::Busy);
         }
         let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;
@@ -148,7 +149,10 @@ impl Shard {
         self.require(conn, Verb::Join, room)?;
         let home = self.home_of(room);
         let Some(who) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
-        let Some(id) = id.filter(|_| self.has_room_for(home)) else { return Err(Refusal::Busy) };
+        let Some(id) = id.filter(|_| self.has_room_for(home)) else {
+            self.counters.add(Count::LettersFull, 1);
+            return Err(Refusal::Busy);
+        };
         if let Some(at) = self.seats.find(room) {
             // Whoever has just read something must not be told that it is unread.
             self.doings.without_answer(at, conn);

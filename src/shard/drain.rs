@@ -142,7 +142,8 @@ impl Shard {
         self.post(from, Mail::Fenced { fence });
     }
 
-    /// Everything its rooms owe it, and the close frame behind it.
+    /// Everything its rooms owe it, as far as an outbox holds it, and the close frame behind it. Who reads that slowly has
+    /// its position, and pulls the rest where it comes back.
     pub(super) fn send_away(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
         while let Some(place) = self.seat_at(conn, 0) {
             self.collect_owed(conn, place, usize::MAX);

@@ -1,7 +1,7 @@
 //! When a room is written: budgets, rests, sweeps, the end. Two shards, by hand. Who publishes sits nowhere: an answer
 //! would take along what its connection is owed.
 
-use super::house::{House, Who};
+use super::house::{House, Who, class, token};
 use super::*;
 
 fn heard_by(house: &House, people: &[Who], data: &str) -> usize {
@@ -107,5 +107,65 @@ fn a_server_that_stops_tells_everybody_whatever_the_budget() {
         house.rests();
         assert_eq!(heard_by(&house, &people, "last"), SIX.len(), "{flush:?}");
         assert_eq!(heard_by(&house, &people, "\u{3}\u{fffd}"), SIX.len(), "{flush:?}: 1001 reaches everybody");
+    }
+}
+
+/// Regression: who was owed more than an outbox holds was cut off without a word when its slot came.
+#[test]
+fn who_is_owed_more_than_an_outbox_holds_hears_what_fits_and_the_goodbye() {
+    let limits = Limits {
+        message_bytes_max: 200,
+        outbox_soft_bytes_max: 1_024,
+        outbox_hard_bytes_max: 1_024,
+        ..Limits::default()
+    };
+    let mut house = House::with(limits, &[]);
+    let (zoe, ann, room) = (house.comes(0, "zoe"), house.comes(0, "ann"), house.room_at(0, "w"));
+    house.joins(ann, &room);
+    let publish = format!(r#"{{"type":"publish","room":"{room}","data":"{}"}}"#, "x".repeat(100));
+    house.reads(zoe, &vec![&*publish; 1_000]);
+    let now = house.now;
+    house.shards[0].send_away(now, ann.1, CloseReason::Restart);
+    house.rests();
+    let heard = house.hears(ann);
+    assert!(heard.contains(CloseReason::Restart.message()), "{} bytes", heard.len());
+    let messages = heard.matches(r#""type":"message""#).count();
+    assert!((100..1_000).contains(&messages), "{messages}");
+}
+
+/// Somebody who is let in by the tick, where nothing is written before it.
+fn comes_by_ticks(house: &mut House, user: &str) -> Who {
+    let who = house.asks(0, &format!("Authorization: Bearer {}\r\n", token(user, None, None)), &[]);
+    house.passes(100);
+    assert!(house.hears(who).contains("welcome"));
+    who
+}
+
+#[test]
+fn a_class_says_when_its_rooms_are_written_whatever_the_server_does() {
+    let limits = Limits { tick_ms: 100, ..Limits::default() };
+    let of = |flush| class(|class| class.flush = flush);
+    let given = [("calm:*", of(Some(Flush::Tick))), ("quick:*", of(Some(Flush::Eager))), ("like:*", of(None))];
+    for (server, at_once) in [(Flush::Eager, [0, 1, 1]), (Flush::Tick, [0, 1, 0])] {
+        let mut house = House::with(limits.clone(), &given);
+        house.shards.iter_mut().for_each(|shard| shard.config.flush = server);
+        let zoe = comes_by_ticks(&mut house, "zoe");
+        let ann = comes_by_ticks(&mut house, "ann");
+        let rooms = ["calm:a", "quick:a", "like:a"];
+        for room in rooms {
+            house.reads(ann, &[&format!(r#"{{"type":"join","id":1,"room":"{room}"}}"#)]);
+            house.passes(100);
+        }
+        house.passes(100);
+        let told = rooms.map(|room| {
+            house.heard.clear();
+            publish(&mut house, zoe, room, "now");
+            let before = heard_by(&house, &[ann], "now");
+            house.passes(100);
+            assert_eq!(heard_by(&house, &[ann], "now"), 1, "{room}, {server:?}");
+            house.passes(200);
+            before
+        });
+        assert_eq!(told, at_once, "{server:?}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::base::ConnKey;
 
 use super::batch::{Batch, Write};
-use super::row::SeatRef;
+use super::row::{Flags, SeatRef};
 use super::{Count, Shard};
 
 impl Shard {
@@ -47,10 +47,15 @@ impl Shard {
     }
 
     /// Before somebody leaves: what the room owes goes into the outbox, so that whoever published and left at once
-    /// still hears it. About `bytes_max` of it.
+    /// still hears it. About `bytes_max` of it, and never so much that there would be no room for a goodbye behind it.
     pub(super) fn collect_owed(&mut self, conn: ConnKey, place: SeatRef, bytes_max: usize) {
+        let Some(row) = self.connections.row(conn) else { return };
+        let (stalled_max, untried_max) = self.limits().outbox_bytes_max();
+        let most = if row.flags.has(Flags::STALLED) { stalled_max } else { untried_max };
+        let held = row.work.as_ref().map_or(0, |work| work.outbox.len());
+        let left = most.saturating_sub(held + GOODBYE_BYTES);
         let mut owed = Vec::new();
-        self.append_owed(place, None, bytes_max, &mut owed);
+        self.append_owed(place, None, bytes_max.min(left), &mut owed);
         if !owed.is_empty() {
             self.append(conn, |outbox| outbox.extend_from_slice(&owed));
         }
@@ -92,3 +97,6 @@ impl Shard {
         self.counters.add(Count::DeflateSaved, saved as u64);
     }
 }
+
+/// More than the longest close frame, and the answer to a `leave`.
+const GOODBYE_BYTES: usize = 1_024;

@@ -9,7 +9,7 @@ use crate::base::{ConnKey, Delivery, Encoding, Now, Offset, RoomName, ShardId};
 use crate::wire::{Event, HistoryAnswer, HistoryFrom, ReadBy, Refusal, Verb};
 
 use super::ask::{HistoryPage, HistoryQuestion};
-use super::{Mail, Shard};
+use super::{Count, Mail, Shard};
 
 /// A reader's question, on its way to the room's home.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ impl Shard {
         let reads = self.may(conn, Verb::Presence, room);
         let home = self.home_of(room);
         if !self.has_room_for(home) {
+            self.counters.add(Count::LettersFull, 1);
             return Err(Refusal::Busy);
         }
         let room = RoomName::parse(room).map_err(|_| Refusal::BadRoom)?;

@@ -4,7 +4,8 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, Now, Offset, Position, RoomName, ShardId,
+    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, LogBounds, Now, Offset, Position, RoomName,
+    ShardId,
 };
 use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
 use crate::wire::{Press, Refusal, SharedFrame};
@@ -142,6 +143,7 @@ impl Shard {
             Seen::Otherwise => return Err(Refusal::KeyReused.into()),
         }
         if wish.is_some() && self.rooms.keys() >= rules.limits.idempotency_keys_max {
+            self.counters.add(Count::KeysFull, 1);
             return Err(Refusal::Busy.into());
         }
         self.may_publish(now, class, epoch, publish.identity.user()).map_err(No::TooOften)?;
@@ -171,7 +173,7 @@ impl Shard {
     fn open_room(&mut self, room: &RoomRef) -> Result<u32, Refusal> {
         let rules = Arc::clone(&self.config.rules);
         // Before it is opened: it may be the longest empty itself.
-        self.rooms.has_room(&rules.limits);
+        self.rooms.is_full(&rules.limits);
         match room {
             RoomRef::Named(name) => Ok(self.rooms.open(name, &rules.classes).0),
             RoomRef::At(place) if self.rooms.at_mut(*place).is_some() => Ok(place.at),
@@ -186,6 +188,7 @@ impl Shard {
     fn accept_at(&mut self, now: Now, at: u32, post: &Post<'_>) -> Result<Accepted, Refusal> {
         let rules = Arc::clone(&self.config.rules);
         let limits = &rules.limits;
+        let is_full = self.rooms.bytes() > limits.logs_bytes_max;
         let Some(room) = self.rooms.room_mut(at) else { return Err(Refusal::Busy) };
         let class = rules.classes.class(room.class());
         if post.payload.bytes().len() > class.message_bytes_max {
@@ -196,14 +199,18 @@ impl Shard {
             here.and_then(|local| self.seats.resolve(local)).map_or(0, |at| self.seats.room(at).pending.len());
         let bytes_before = room.log().bytes();
         trim(room, now, class.log.age_ms);
-        let admits = room.admits(post, class.log) && unsent_here < limits.pending_messages_max;
+        // What is said where all logs together are full costs its own room, and nobody else a refusal.
+        let bytes_max = if is_full { room.log().bytes() / 2 } else { class.log.bytes_max };
+        let bounds = LogBounds { bytes_max: bytes_max.min(class.log.bytes_max), ..class.log };
+        let admits = room.admits(post, bounds) && unsent_here < limits.pending_messages_max;
         self.rooms.account(at, bytes_before);
-        if !admits || self.rooms.bytes() > limits.logs_bytes_max {
+        self.counters.add(Count::LogsFull, u64::from(is_full));
+        if !admits {
             return Err(Refusal::Busy);
         }
         let Some(room) = self.rooms.room_mut(at) else { return Err(Refusal::Busy) };
         let bytes_before = room.log().bytes();
-        let appended = room.append(now, post, class.log, &mut self.scratch);
+        let appended = room.append(now, post, bounds, &mut self.scratch);
         let told = if room.delivery() == Delivery::Reliable { appended.offset } else { Offset(0) };
         let (position, class) = (Position { epoch: room.epoch(), offset: told }, room.class());
         if room.has_news(now) {
@@ -329,20 +336,19 @@ impl Shard {
         let mut complete = false;
         while !complete && self.has_room_for(shard) {
             let Some(room) = self.rooms.room_mut(at) else { return true };
-            let reliable = room.delivery() == Delivery::Reliable;
-            // Elsewhere what was overtaken meanwhile is passed over.
-            owed = room.log().next_from(owed).filter(|_| !reliable).unwrap_or(owed);
+            let kept = room.log().next_from(owed).unwrap_or(owed);
+            // In other rooms what was overtaken meanwhile is passed over; here the shard will find out, and pull.
+            debug_assert!(
+                kept == owed || room.delivery() != Delivery::Reliable,
+                "room {:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that",
+                room.name()
+            );
+            owed = kept;
             if let Some(Spread { frames, skip, accepted_mono_ms }) = frames_of(room, owed, &mut self.scratch) {
                 let deliver = Deliver { room: local, offset: owed, frames, skip, accepted_mono_ms };
                 self.post(shard, Mail::Deliver(deliver));
                 owed = owed.next();
             } else {
-                let head = room.head();
-                assert!(
-                    owed > head || !reliable,
-                    "room {:?} forgot {owed:?}, which {shard:?} is owed: admits() must prevent that",
-                    room.name()
-                );
                 complete = true;
             }
         }

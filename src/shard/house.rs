@@ -19,7 +19,9 @@ pub(super) struct House {
     pub(super) now: Now,
     pub(super) heard: Vec<(Who, Vec<u8>)>,
     pub(super) closed: Vec<CloseReason>,
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<(AskId, Answer)>,
+    /// Questions of the control plane so far.
+    pub(super) asked: u64,
     /// Whose sockets take nothing.
     pub(super) deaf: Vec<Who>,
 }
@@ -36,7 +38,11 @@ impl House {
     }
 
     pub(super) fn with(limits: Limits, given: &[(&str, RoomClass)]) -> Self {
-        let rules = Arc::new(rules(limits, given));
+        Self::by(rules(limits, given))
+    }
+
+    pub(super) fn by(rules: Rules) -> Self {
+        let rules = Arc::new(rules);
         let config = |id| ShardConfig {
             id,
             shards: 2,
@@ -49,11 +55,17 @@ impl House {
         };
         let shards = (0..2).map(|id| Shard::new(config(ShardId(id)))).collect();
         let now = Now { mono_ms: 5_000, unix_ms: UNIX_MS };
-        Self { shards, now, heard: Vec::new(), closed: Vec::new(), answers: Vec::new(), deaf: Vec::new() }
+        let (heard, closed, answers, deaf) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { shards, now, heard, closed, answers, asked: 0, deaf }
     }
 
     pub(super) fn rests(&mut self) {
-        while (0..self.shards.len()).filter(|at| self.turn(*at)).count() > 0 {}
+        for round in 0.. {
+            assert!(round < 100_000, "it never rests");
+            if (0..self.shards.len()).filter(|at| self.turn(*at)).count() == 0 {
+                return;
+            }
+        }
     }
 
     pub(super) fn turn(&mut self, at: usize) -> bool {
@@ -82,7 +94,7 @@ impl House {
                     self.shards[at].handle(now, Input::Released { conn });
                 }
                 Effect::Closed { reason, .. } => self.closed.push(reason),
-                Effect::Answer { answer, .. } => self.answers.push(answer),
+                Effect::Answer { id, answer } => self.answers.push((id, answer)),
                 Effect::Opened { .. } => {}
             }
         }
@@ -113,8 +125,13 @@ impl House {
 
     /// Somebody who asks for an upgrade with these lines of a head and sends these envelopes right behind it.
     pub(super) fn asks(&mut self, shard: u16, lines: &str, envelopes: &[&str]) -> Who {
+        self.asks_for("/ws", shard, lines, envelopes)
+    }
+
+    /// Likewise, for something else than `/ws`.
+    pub(super) fn asks_for(&mut self, target: &str, shard: u16, lines: &str, envelopes: &[&str]) -> Who {
         let mut bytes = format!(
-            "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+            "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
         )
         .into_bytes();
@@ -172,10 +189,25 @@ impl House {
 
     /// Envelopes, one after the other.
     pub(super) fn hears(&mut self, who: Who) -> String {
-        let (mine, others) = std::mem::take(&mut self.heard).into_iter().partition(|(whose, _)| *whose == who);
-        self.heard = others;
-        let mine: Vec<(Who, Vec<u8>)> = mine;
-        mine.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
+        String::from_utf8_lossy(&self.hears_bytes(who)).into_owned()
+    }
+
+    /// What was written to it since somebody asked.
+    pub(super) fn hears_bytes(&mut self, who: Who) -> Vec<u8> {
+        self.heard.extract_if(.., |(whose, _)| *whose == who).flat_map(|(_, bytes)| bytes).collect()
+    }
+
+    /// Asks one shard as the control plane does, and gives all answers there are when the house rests.
+    pub(super) fn answers_of(&mut self, to: ShardId, question: Question) -> Vec<Answer> {
+        self.asked += 1;
+        let id = AskId(self.asked);
+        self.shards[to.index()].handle(self.now, Input::Ask(Ask { id, question }));
+        self.rests();
+        self.answers_to(id)
+    }
+
+    pub(super) fn answers_to(&mut self, id: AskId) -> Vec<Answer> {
+        self.answers.extract_if(.., |(of, _)| *of == id).map(|(_, answer)| answer).collect()
     }
 
     pub(super) fn hears_again(&mut self, who: Who) -> String {

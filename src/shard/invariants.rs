@@ -3,6 +3,7 @@
 use super::row::{Flags, Stage};
 use super::{Count, Shard};
 use crate::base::ConnKey;
+use crate::wire::CloseReason;
 
 impl Shard {
     /// The numbered invariants of one shard. Says which one is broken and where.
@@ -133,6 +134,18 @@ impl Shard {
             self.connections.at(conn).identity.as_ref().map_or_else(String::new, |who| who.user().to_owned())
         };
         self.seats.room(at).seats.iter().map(|seat| user(seat.conn)).collect()
+    }
+
+    /// Sessions whose users' homes count them: all but those whose count went on with another connection.
+    pub fn sessions_counted(&self) -> u64 {
+        let (mut counted, mut cursor) = (0, 0);
+        while let Some(index) = self.connections.next_index(cursor) {
+            cursor = index + 1;
+            let row = self.connections.at(index);
+            let moved = row.work.as_ref().is_some_and(|work| work.closing == Some(CloseReason::TakenOver));
+            counted += u64::from(row.identity.is_some() && !moved);
+        }
+        counted
     }
 
     /// Whether this connection is a session: let in, and not sent away.

@@ -456,6 +456,8 @@ impl Shard {
         // Also those that made room for others since the last tick.
         let counted = self.counters.count(Count::RoomsForgotten);
         self.counters.add(Count::RoomsForgotten, self.rooms.forgotten() - counted);
+        let counted = self.counters.count(Count::RoomsPushedOut);
+        self.counters.add(Count::RoomsPushedOut, self.rooms.pushed_out() - counted);
     }
 }
 

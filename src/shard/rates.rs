@@ -1,14 +1,16 @@
 //! How often somebody may do something: by user and room at the room's home, by user at the shard of the connection, and
 //! what becomes of those who do not listen.
 //!
-//! What a user publishes into a room is counted at the room's home, over all its connections and shards. Joins and bytes
-//! are counted at each shard for itself, by its share of the limit (see [`Limits::share`]). Promises: who is refused is told
+//! What a user publishes into a room is counted at the room's home, over all its connections and shards. Joins, messages in
+//! all rooms together and their bytes are counted at each shard for the connections that it has: so a user has what the
+//! limit says wherever it connects, and never more than the limit times its connections, or times the shards if those are
+//! fewer. Promises: who is refused is told
 //! for how long; only who goes on again and again is closed; every table is bounded, and a full one lets people through.
 
 use std::hash::BuildHasher;
 
 use super::{ClassCount, Count, Shard};
-use crate::base::{ClassId, ConnKey, Epoch, Limits, Meter, Now, Rate, Seed, Verdict};
+use crate::base::{ClassId, ConnKey, Epoch, Meter, Now, Rate, Seed, Verdict};
 use crate::wire::{CloseReason, Event, Refusal};
 
 /// Virtual times of what is limited.
@@ -16,6 +18,7 @@ use crate::wire::{CloseReason, Event, Refusal};
 pub(crate) struct Rates {
     publishes: Meter,
     joins: Meter,
+    messages: Meter,
     bytes: Meter,
     strikes: Meter,
 }
@@ -23,12 +26,13 @@ pub(crate) struct Rates {
 impl Rates {
     pub(crate) fn new(seed: &Seed) -> Self {
         let meter = || Meter::new(seed);
-        Self { publishes: meter(), joins: meter(), bytes: meter(), strikes: meter() }
+        Self { publishes: meter(), joins: meter(), messages: meter(), bytes: meter(), strikes: meter() }
     }
 
     /// Keys in all tables.
     pub(crate) fn len(&self) -> usize {
-        self.publishes.len() + self.joins.len() + self.bytes.len() + self.strikes.len()
+        let Self { publishes, joins, messages, bytes, strikes } = self;
+        [publishes, joins, messages, bytes, strikes].into_iter().map(Meter::len).sum()
     }
 }
 
@@ -48,23 +52,42 @@ impl Shard {
 
     /// At the connection's shard: whether its user may join one more room now.
     pub(super) fn may_join(&mut self, now: Now, user: &str) -> Result<(), u32> {
-        let rate = self.share_of(self.limits().joins_per_user_per_minute);
-        if rate.per_minute == 0 {
-            return Ok(());
-        }
-        let (key, keys_max) = (self.seed.state().hash_one(user), self.limits().rate_keys_max);
-        let verdict = self.rates.joins.admit(now, key, rate, 1, keys_max);
-        self.judge(verdict)
+        let per_minute = self.limits().joins_per_user_per_minute;
+        let outcome = self.spend(now, |rates| &mut rates.joins, per_minute, user, 1);
+        self.counters.add(Count::JoinsTooOften, u64::from(outcome.is_err()));
+        outcome
     }
 
-    /// Likewise, whether it may publish so many bytes.
+    /// Likewise, whether it may publish one more message, of so many bytes, into whatever room.
     pub(super) fn may_send(&mut self, now: Now, user: &str, bytes: usize) -> Result<(), u32> {
-        let rate = self.share_of(self.limits().bytes_per_user_per_minute);
-        if rate.per_minute == 0 {
+        let limits = self.limits();
+        let (messages, most_bytes) = (limits.publishes_per_user_per_minute, limits.bytes_per_user_per_minute);
+        if (messages, most_bytes) == (0, 0) {
+            return Ok(());
+        }
+        let outcome = self.spend(now, |rates| &mut rates.messages, messages, user, 1);
+        self.counters.add(Count::MessagesTooOften, u64::from(outcome.is_err()));
+        outcome?;
+        let outcome = self.spend(now, |rates| &mut rates.bytes, most_bytes, user, bytes as u64);
+        self.counters.add(Count::BytesTooOften, u64::from(outcome.is_err()));
+        outcome
+    }
+
+    /// Whether a user may have this much more of something of which it may have so much in a minute, and at once.
+    fn spend(
+        &mut self,
+        now: Now,
+        of: impl FnOnce(&mut Rates) -> &mut Meter,
+        per_minute: u32,
+        user: &str,
+        cost: u64,
+    ) -> Result<(), u32> {
+        if per_minute == 0 {
             return Ok(());
         }
         let (key, keys_max) = (self.seed.state().hash_one(user), self.limits().rate_keys_max);
-        let verdict = self.rates.bytes.admit(now, key, rate, bytes as u64, keys_max);
+        let rate = Rate { per_minute, burst: per_minute };
+        let verdict = of(&mut self.rates).admit(now, key, rate, cost, keys_max);
         self.judge(verdict)
     }
 
@@ -89,19 +112,17 @@ impl Shard {
         match self.rates.strikes.admit(now, key, rate, 1, keys_max) {
             Verdict::Passes => {}
             Verdict::Uncounted => self.counters.add(Count::RatesUncounted, 1),
-            Verdict::Wait(_) => self.fail(now, conn, CloseReason::Flooding),
+            Verdict::Wait(_) => {
+                self.counters.add(Count::StruckOut, 1);
+                self.fail(now, conn, CloseReason::Flooding);
+            }
         }
     }
 
     /// Gives back what the quiet took.
     pub(super) fn sweep_rates(&mut self, now: Now) {
-        let Rates { publishes, joins, bytes, strikes } = &mut self.rates;
-        [publishes, joins, bytes, strikes].into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
-    }
-
-    fn share_of(&self, per_minute: u32) -> Rate {
-        let share = Limits::share(per_minute, self.config.shards);
-        Rate { per_minute: share, burst: share }
+        let Rates { publishes, joins, messages, bytes, strikes } = &mut self.rates;
+        [publishes, joins, messages, bytes, strikes].into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
     }
 
     fn judge(&mut self, verdict: Verdict) -> Result<(), u32> {

@@ -19,6 +19,7 @@ impl Shard {
     pub(super) fn refresh(&mut self, now: Now, conn: ConnKey, id: Option<u64>, token: &str) {
         let Some(row) = self.connections.row_mut(conn) else { return };
         if row.flags.has(Flags::REFRESHED) {
+            self.counters.add(Count::RefreshesTooOften, 1);
             // No strike: it costs no more than any other message, and a client that hurries keeps its session.
             self.tell_too_often(conn, id, self.round_ms());
             return;

@@ -124,17 +124,16 @@ impl Shard {
         if !room.has_seated() || deliver.offset < room.next_offset() {
             return;
         }
-        if deliver.offset > room.next_offset() && room.delivery != Delivery::Reliable {
-            self.pass_over(at, deliver.offset);
+        if deliver.offset > room.next_offset() {
+            debug_assert!(
+                room.delivery != Delivery::Reliable,
+                "{:?}: got {:?}, expected {:?}: letters of a home come in order",
+                room.name,
+                deliver.offset,
+                room.next_offset()
+            );
+            self.on_hole(at, deliver.offset);
         }
-        let room = self.seats.room(at);
-        assert!(
-            deliver.offset == room.next_offset(),
-            "{:?}: got {:?}, expected {:?}: letters of a home come in order",
-            room.name,
-            deliver.offset,
-            room.next_offset()
-        );
         // Kept by key even if it does not sit here now: it may take a seat before this is written.
         let publisher = deliver.skip.filter(|skip| skip.shard == self.config.id).map(|skip| skip.conn);
         let place = publisher.and_then(|conn| self.connections.row(conn)?.seats.find(at));
@@ -153,6 +152,18 @@ impl Shard {
         });
         self.flush.unsent_bytes += bytes;
         self.queue_room(at);
+    }
+
+    /// The next message is this one, and there were some before it.
+    pub(super) fn on_hole(&mut self, at: u32, offset: Offset) {
+        if self.seats.room(at).delivery != Delivery::Reliable {
+            self.pass_over(at, offset);
+            return;
+        }
+        // Cannot be. If it is all the same nobody goes without: readers pull what is missing from the log, or hear of a gap.
+        self.counters.add(Count::Holes, 1);
+        self.put_all_behind(at);
+        self.seats.room_mut(at).mark = offset;
     }
 
     /// What lies before `offset` was overtaken or dropped on its way: nobody is owed it.

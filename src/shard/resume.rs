@@ -79,7 +79,10 @@ impl Shard {
             Some(code) if self.has_room_for(code.shard) => {
                 self.post(code.shard, Mail::TakeOver { conn, id, session: code, user: identity });
             }
-            Some(_) => self.fail(now, conn, CloseReason::Busy),
+            Some(_) => {
+                self.counters.add(Count::LettersFull, 1);
+                self.fail(now, conn, CloseReason::Busy);
+            }
         }
     }
 
@@ -109,13 +112,15 @@ impl Shard {
         let Some(verified) = greeted else {
             // Who is closed with this answer goes on with nothing.
             let stays = was_live || !self.take_overs.is_last_answer(conn);
-            if stays && self.stage_of(conn) == Some(Stage::Open) {
+            let goes_on = stays && self.stage_of(conn) == Some(Stage::Open);
+            // First, so that a count that moved is told before its connection can end.
+            self.on_take_over_told(now, conn, was_live && goes_on);
+            if goes_on {
                 self.count_resume(resumed);
                 self.answer_resume(conn, id, Some(resumed));
             } else {
                 self.take_back(taken);
             }
-            self.on_take_over_told(now, conn, was_live);
             return;
         };
         let mut early = self.take_head(conn);
@@ -123,10 +128,16 @@ impl Shard {
             self.take_overs.stands_in(conn);
         }
         self.begin_session(now, conn, None, *verified, resumed);
+        let has_count = was_live && !self.take_overs.take_stand_in(conn);
         self.take_overs.forget(conn);
         if self.stage_of(conn) == Some(Stage::Open) {
             self.count_resume(resumed);
         } else {
+            // The count went with it where it had begun already.
+            let taken = taken.map(|mut taken| {
+                taken.was_live = was_live && !has_count;
+                taken
+            });
             self.take_back(taken);
         }
         self.answer_ping(conn, id);
@@ -162,6 +173,7 @@ impl Shard {
             return Asking::Asked;
         }
         if !self.has_room_for(session.shard) {
+            self.counters.add(Count::LettersFull, 1);
             return Asking::Busy;
         }
         self.take_overs.ask(conn);

@@ -151,6 +151,10 @@ impl LocalRoom {
         if outbox_bytes == 0 {
             return true;
         }
+        // What is overtaken soon, or kept nowhere, is the first thing that a filled outbox goes without.
+        if self.delivery != Delivery::Reliable && outbox_bytes > limits.outbox_soft_bytes_max {
+            return false;
+        }
         let (form, from) = (self.seats[seat as usize].form(), self.owed(seat).start);
         let owed =
             self.pending.iter().take(frames as usize).skip(from).filter_map(|pending| pending.frame(form.encoding));
@@ -398,6 +402,30 @@ mod tests {
         room.push_pending(pending());
         assert_eq!((room.owed(0), room.owed(late)), (0..2, 1..2));
         assert!(!room.make_live(late, ConnKey::new(0, 2, 0), Offset(0)));
+    }
+
+    /// Regression: what a slow reader may miss was added to a filled outbox for as long as what it may not.
+    #[test]
+    fn latest_and_ephemeral_are_what_a_filled_outbox_goes_without_first() {
+        let limits = Limits { outbox_soft_bytes_max: 1_000, outbox_hard_bytes_max: 5_000, ..Limits::default() };
+        let (mut seats, at) = room_of(&[1]);
+        let room = seats.room_mut(at);
+        let mut frame = Vec::new();
+        crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &[b'x'; 1_996], None);
+        room.push_pending(Pending {
+            frames: [0, 1].map(|_| Some(SharedFrame::from(&frame[..]))),
+            skip: None,
+            accepted_mono_ms: 0,
+        });
+        for (delivery, fits) in [
+            (Delivery::Reliable, [true, true, true, false]),
+            (Delivery::Latest, [true, true, false, false]),
+            (Delivery::Ephemeral, [true, true, false, false]),
+        ] {
+            room.delivery = delivery;
+            let told = [0, 1_000, 1_001, 3_001].map(|outbox_bytes| room.fits(0, 1, outbox_bytes, &limits));
+            assert_eq!(told, fits, "{delivery:?}");
+        }
     }
 
     #[test]

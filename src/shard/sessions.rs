@@ -81,7 +81,7 @@ struct Kept {
 pub struct Taken {
     session: SessionCode,
     kept: Kept,
-    /// It was taken from a connection that still had it, and is being closed.
+    /// It was taken from a connection that still had it, and is being closed: whoever goes on with it has its count.
     pub(super) was_live: bool,
 }
 
@@ -213,6 +213,10 @@ impl Shard {
             return;
         }
         let Kept { identity, mark, .. } = taken.kept;
+        if taken.was_live {
+            // From here, so that it cannot be told before its connection came.
+            self.tell_user_went(&identity);
+        }
         self.keep(taken.session.conn, identity, mark);
     }
 

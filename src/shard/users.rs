@@ -5,15 +5,19 @@
 //! two letters take (not at all when its own shard is the home and nothing came with the handshake). One that is refused
 //! counts until its socket is gone.
 //!
-//! Who goes on with the session of a connection that still lived stands in its place and is not one too many, though both
-//! count until the former socket is gone; but it is where there are more than twice as many by then: the former may have
-//! been one too many itself, and gone before it was told. With a `hello` that is known before it is counted; with a `resume` the home may
-//! have judged already, and its word is kept until it is known what became of the session:
+//! **The count moves with the session.** Whose session is taken while it still lives is not told to have gone: its count is
+//! that of the connection that goes on with it. With a `hello` this is known before the heir is counted; with a `resume`
+//! the heir has come already, and one of the two is given back:
 //!
 //! ```text
-//!  came ─► home ─► TooManyOfUser ─► held while TakeOver is out ─► TakenOver: was it live?  it stays : it goes
-//!  was live: `Settle` ─► home ─► UserSettled: what was said of it before is void, what is said from here on is not
+//!  hello{session} : TakenOver{was live} ─► CameInstead                (nothing is added)
+//!  resume{session}: Came … TakenOver{was live} ─► Settle ─► home      (one is taken) ─► UserSettled
+//!  nobody goes on with it after all             ─► Went, from the shard the session came from
 //! ```
+//!
+//! Each time the home judges by what is left then. Its word on the `Came` is held while a session that was asked for may
+//! still make a place, and is void while a `Settle` is out: the home judges anew with that. So whoever goes on with a
+//! session is one too many exactly if the former was.
 //!
 //! Promises: who came and who went are told in the order it happened, and stay here until the home's inbox takes them, so
 //! that a count is never lost; who is counted is a hash, nobody's name.
@@ -37,11 +41,11 @@ pub struct UserNews {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserMoved {
     Came(ConnKey),
-    /// In the place of another, which is being closed and counts until its socket is gone.
+    /// With the count of another, which is being closed.
     CameInstead(ConnKey),
     Went,
-    /// It stands in the place of another by now; whether it was found one too many before will have been said before the
-    /// answer to this.
+    /// It has the count of another, too, by now: one of them is given back. Whether it was found one too many before will
+    /// have been said before the answer to this.
     Settle(ConnKey),
 }
 
@@ -55,10 +59,10 @@ struct TakeOver {
     asked: u32,
     /// Its home has found it one too many meanwhile.
     too_many: bool,
-    /// It took a session from a connection that lived, before anybody found it one too many.
+    /// Its `hello` took a session from a connection that lived, whose count is its own when it begins.
     stands_in: bool,
-    /// The home was asked to settle that.
-    settling: bool,
+    /// Counts it gave back and the home has not answered.
+    settling: u32,
 }
 
 impl TakeOvers {
@@ -82,6 +86,11 @@ impl TakeOvers {
         self.0.entry(conn).or_default().stands_in = true;
     }
 
+    /// Whether nobody has counted the connection yet that stands in the place of another; asked once.
+    pub(super) fn take_stand_in(&mut self, conn: ConnKey) -> bool {
+        self.0.get_mut(&conn).is_some_and(|take_over| std::mem::take(&mut take_over.stands_in))
+    }
+
     pub(super) fn forget(&mut self, conn: ConnKey) {
         self.0.remove(&conn);
     }
@@ -100,8 +109,8 @@ impl Shard {
 
     pub(super) fn tell_user_came(&mut self, identity: &Identity, conn: ConnKey) {
         let (user, home) = self.user_key(identity);
-        let instead = self.take_overs.0.get(&conn).is_some_and(|take_over| take_over.stands_in);
-        let moved = if instead { UserMoved::CameInstead(conn) } else { UserMoved::Came(conn) };
+        let moved =
+            if self.take_overs.take_stand_in(conn) { UserMoved::CameInstead(conn) } else { UserMoved::Came(conn) };
         self.user_news[home.index()].push(UserNews { user, moved });
     }
 
@@ -110,28 +119,23 @@ impl Shard {
         self.user_news[home.index()].push(UserNews { user, moved: UserMoved::Went });
     }
 
-    /// What became of a session that a `resume` of this connection asked for.
+    /// What became of a session that a `resume` of this connection asked for. `was_live`: it goes on with the session of a
+    /// connection that lived, and with its count.
     pub(super) fn on_take_over_told(&mut self, now: Now, conn: ConnKey, was_live: bool) {
-        let is_open = self.stage_of(conn) == Some(Stage::Open);
-        let identity = self.connections.row(conn).filter(|_| is_open).and_then(|row| row.identity.clone());
-        let Some(take_over) = self.take_overs.0.get_mut(&conn) else { return };
+        let heir = self.connections.row(conn).filter(|_| was_live).and_then(|row| row.identity.clone());
+        let take_over = self.take_overs.0.entry(conn).or_default();
         take_over.asked = take_over.asked.saturating_sub(1);
-        let mut settles = None;
-        if was_live && !take_over.settling {
-            take_over.stands_in = identity.is_some() && !take_over.too_many;
-            take_over.settling = identity.is_some();
-            settles = identity;
-        }
-        take_over.too_many &= !was_live;
+        take_over.settling += u32::from(heir.is_some());
+        take_over.too_many &= heir.is_none();
         let one_too_many = take_over.asked == 0 && take_over.too_many;
-        if take_over.asked == 0 && !take_over.settling {
+        if take_over.asked == 0 && take_over.settling == 0 {
             self.take_overs.forget(conn);
         }
-        if let Some(identity) = settles {
-            let (user, home) = self.user_key(&identity);
+        if let Some(heir) = heir {
+            let (user, home) = self.user_key(&heir);
             self.user_news[home.index()].push(UserNews { user, moved: UserMoved::Settle(conn) });
         }
-        if one_too_many && is_open {
+        if one_too_many && self.stage_of(conn) == Some(Stage::Open) {
             self.fail(now, conn, CloseReason::UserFull);
         }
     }
@@ -139,8 +143,8 @@ impl Shard {
     pub(super) fn on_user_settled(&mut self, conns: &[ConnKey]) {
         for conn in conns {
             let Some(take_over) = self.take_overs.0.get_mut(conn) else { continue };
-            (take_over.stands_in, take_over.settling) = (false, false);
-            if take_over.asked == 0 {
+            take_over.settling = take_over.settling.saturating_sub(1);
+            if take_over.asked == 0 && take_over.settling == 0 {
                 self.take_overs.forget(*conn);
             }
         }
@@ -161,24 +165,25 @@ impl Shard {
     /// At the home.
     pub(super) fn on_users(&mut self, from: ShardId, news: &[UserNews]) {
         let max = self.limits().connections_per_user_max;
-        let is_over = |count: u16, times: u32| max > 0 && u32::from(count) > times * max;
+        let is_over = |count: u16| max > 0 && u32::from(count) > max;
         let (mut too_many, mut settled, mut crowded) = (Vec::new(), Vec::new(), Vec::new());
         for one in news {
             match one.moved {
                 UserMoved::Came(conn) => {
-                    if is_over(self.users.add(one.user), 1) {
+                    if is_over(self.users.add(one.user)) {
                         too_many.push(conn);
                     }
                 }
                 UserMoved::CameInstead(conn) => {
-                    if is_over(self.users.add(one.user), 2) {
+                    if is_over(self.users.count(one.user)) {
                         too_many.push(conn);
                     }
                 }
                 UserMoved::Went => self.users.take(one.user),
                 UserMoved::Settle(conn) => {
+                    self.users.take(one.user);
                     settled.push(conn);
-                    if is_over(self.users.count(one.user), 2) {
+                    if is_over(self.users.count(one.user)) {
                         crowded.push(conn);
                     }
                 }
@@ -199,10 +204,8 @@ impl Shard {
     pub(super) fn on_too_many_of_user(&mut self, now: Now, conns: &[ConnKey]) {
         for conn in conns {
             match self.take_overs.0.get_mut(conn) {
-                Some(take_over) if take_over.stands_in => {
-                    take_over.stands_in = false;
-                    continue;
-                }
+                // The home judges anew with what it is about to be given back.
+                Some(take_over) if take_over.settling > 0 => continue,
                 Some(take_over) if take_over.asked > 0 => {
                     take_over.too_many = true;
                     continue;

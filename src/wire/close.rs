@@ -260,7 +260,7 @@ impl CloseReason {
                 "Come back, with backoff. It was ended by hand, or by your backend: nothing is wrong with the token."
             }
             Self::Flooding => {
-                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`. The operator's limit is `strikes_per_minute`."
+                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`; or inflate less: the reason says which. The operator's limits are `strikes_per_minute` and `inflated_per_tick_max`."
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
@@ -413,9 +413,9 @@ impl CloseReason {
     }
 
     /// Whether the session of a connection that ended this way is kept for a while, so that it can be resumed: it was lost,
-    /// or is invited back. One too many of its user was never let in.
+    /// or is invited back.
     pub fn keeps_session(self) -> bool {
-        self.may_retry() && self != Self::UserFull
+        self.may_retry()
     }
 
     /// Whether a handshake that ends so came to nothing by the client's doing.

@@ -11,7 +11,7 @@ pub(crate) use engine::engine;
 use throng::base::ConnKey;
 use throng::runtime::EventFd;
 use throng::runtime::accept::{Door, bind};
-use throng::runtime::sockets::{ReadEvent, SleepFor, SocketEvent, Sockets};
+use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
 use throng::shard::{CloseHow, Fate, Write};
 use throng::wire::CloseReason;
 
@@ -113,7 +113,7 @@ impl Owner {
     /// Sleeps as a pump would, unless there is work.
     pub(crate) fn sleep(&mut self) {
         if !self.door.has_work() && self.sockets.prepare_sleep() {
-            self.sockets.sleep(u64::MAX, SleepFor::Everything).unwrap();
+            self.sockets.sleep(u64::MAX).unwrap();
             self.sockets.wake();
         }
     }

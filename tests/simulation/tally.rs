@@ -19,6 +19,12 @@ lived! {
     Acks "acks",
     Gaps "gaps",
     Busy "busy",
+    TooOften "too often",
+    RoomFull "room full",
+    Flooding "closed for going on",
+    LogsFull "logs all full",
+    KeysFull "keys all full",
+    RoomsPushedOut "rooms pushed out",
     PresenceNews "presence news",
     WentAway "went away",
     CameBack "came back",
@@ -116,6 +122,9 @@ impl Tally {
             (Lived::Pages, Count::Pages),
             (Lived::Stale, Count::StaleKeys),
             (Lived::Forgotten, Count::RoomsForgotten),
+            (Lived::LogsFull, Count::LogsFull),
+            (Lived::KeysFull, Count::KeysFull),
+            (Lived::RoomsPushedOut, Count::RoomsPushedOut),
             (Lived::LeftUnread, Count::LeftUnread),
             (Lived::ReadsForgotten, Count::ReadsForgotten),
             (Lived::PeopleDropped, Count::PresenceDropped),
@@ -135,6 +144,7 @@ impl Tally {
         self.add(Lived::SentAway, counters.closes(CloseReason::Restart));
         self.add(Lived::Expired, counters.closes(CloseReason::Expired));
         self.add(Lived::Revoked, counters.closes(CloseReason::Revoked));
+        self.add(Lived::Flooding, counters.closes(CloseReason::Flooding));
         self.add(Lived::UserFull, counters.closes(CloseReason::UserFull));
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct View {
     /// A join or leave without `id` is out: nothing will say what became of it.
     pub(crate) joined_silently: bool,
     pub(crate) left_silently: bool,
+    /// Told so only by a refusal: it may be that the seat was still asked for, and is refused without a name.
+    presumed: bool,
     pub(crate) epoch: Option<u64>,
     /// The next offset lies between these two (inclusive); equal: it is known.
     low: Offset,
@@ -68,6 +70,7 @@ impl View {
         }
         let head = answer.head;
         (self.seated, self.joined_silently, self.left_silently) = (true, false, false);
+        self.presumed = false;
         self.epoch = Some(answer.epoch.0);
         (self.awaits_gap, self.head_at_join) = (None, head);
         if answer.recovered.is_some() != (wish.since.is_some() || wish.resumes) {
@@ -119,6 +122,14 @@ impl View {
         if !self.seated {
             self.seated = true;
             self.joined_silently = false;
+            self.presumed = true;
+        }
+    }
+
+    /// Some join without `id` found its room full, and nobody says which.
+    pub(crate) fn on_nameless_refusal(&mut self) {
+        if std::mem::take(&mut self.presumed) && self.seated {
+            (self.seated, self.joined_silently) = (false, true);
         }
     }
 

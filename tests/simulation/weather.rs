@@ -1,6 +1,6 @@
 //! What one seed draws for itself: limits, habits and misfortunes (swarm testing: no two worlds are alike).
 
-use throng::base::{Limits, Presence, RoomClass};
+use throng::base::{Limits, Presence, Rate, RoomClass};
 use throng::shard::{Flush, Rules};
 
 use crate::dice::Dice;
@@ -21,6 +21,9 @@ pub(crate) struct Weather {
     pub(crate) shards: u16,
     pub(crate) limits: Limits,
     pub(crate) people: PeopleRules,
+    /// Connections that may sit in one room, and how often one user may speak in it. 0: not limited.
+    pub(crate) seats_max: u32,
+    pub(crate) publish_rate: Rate,
     pub(crate) flush: Flush,
     pub(crate) inbox_parcels_max: usize,
     pub(crate) users: usize,
@@ -130,6 +133,8 @@ impl Weather {
             drain_ms: dice.pick(&[None, Some(0), Some(2_000), Some(12_000)]),
             deflates: dice.pick(&[0, 300, 1_000]),
             letters: dice.chance(500),
+            seats_max: dice.pick(&[0, 0, 0, 3]),
+            publish_rate: Rate { per_minute: dice.pick(&[0, 0, 0, 60]), burst: 5 },
             limits,
             people,
         }
@@ -142,6 +147,8 @@ impl Weather {
             shards,
             limits,
             people: PeopleRules { presence: Presence::Announced, leave_delay_ms: 0, typing_ms: 3_000, receipts: true },
+            seats_max: 0,
+            publish_rate: Rate { per_minute: 0, burst: 1 },
             flush: Flush::Eager,
             inbox_parcels_max: 100,
             users: 8,
@@ -204,12 +211,24 @@ impl Weather {
 
     fn class_with(&self, limits: &Limits) -> RoomClass {
         let PeopleRules { presence, leave_delay_ms, typing_ms, receipts } = self.people;
-        RoomClass { presence, leave_delay_ms, typing_ms, receipts, ..RoomClass::of(limits) }
+        let Self { seats_max, publish_rate, .. } = *self;
+        RoomClass { presence, leave_delay_ms, typing_ms, receipts, seats_max, publish_rate, ..RoomClass::of(limits) }
     }
 
     /// Whether the log is bounded by the number of messages alone, so that its first offset follows from its head.
     pub(crate) fn plain_log(&self) -> bool {
-        self.limits.log_bytes_max >= 1 << 20 && self.limits.log_age_ms > 3_600_000
+        let plenty = self.limits.log_bytes_max.min(self.limits.logs_bytes_max) >= 1 << 20;
+        plenty && self.limits.log_age_ms > 3_600_000
+    }
+
+    /// Whether somebody may be refused for joining, or publishing, too often, and sent away for going on.
+    pub(crate) fn meters_joins(&self) -> bool {
+        self.limits.joins_per_user_per_minute > 0
+    }
+
+    pub(crate) fn meters_publishes(&self) -> bool {
+        let Limits { publishes_per_user_per_minute, bytes_per_user_per_minute, .. } = self.limits;
+        self.publish_rate.per_minute > 0 || publishes_per_user_per_minute > 0 || bytes_per_user_per_minute > 0
     }
 }
 
@@ -225,6 +244,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         log_bytes_max: if dice.chance(300) { dice.between(1_500, 5_000) } else { 1 << 20 },
         log_age_ms: if dice.chance(200) { dice.between(800, 8_000) as u64 } else { 24 * 3_600_000 },
         idle_rooms_max: dice.between(1, 6),
+        idle_inboxes_max: dice.between(1, 6),
         members_max: dice.pick(&[2, 50]),
         outbox_soft_bytes_max,
         outbox_hard_bytes_max: outbox_soft_bytes_max * dice.pick(&[1, 4, 16]),
@@ -248,6 +268,12 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         revocations_max: dice.pick(&[3, 50_000]),
         resume_window_ms: dice.pick(&[600_000, 600_000, 1_500]),
         sessions_kept_max: dice.pick(&[100_000, 100_000, 3]),
+        logs_bytes_max: dice.pick(&[2 << 30, 2 << 30, 2 << 30, 6_000]),
+        idempotency_keys_max: dice.pick(&[1 << 20, 1 << 20, 4]),
+        joins_per_user_per_minute: dice.pick(&[0, 0, 0, 30]),
+        publishes_per_user_per_minute: dice.pick(&[0, 0, 0, 60]),
+        bytes_per_user_per_minute: dice.pick(&[0, 0, 0, 10_000]),
+        strikes_per_minute: dice.pick(&[100, 5]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

@@ -164,13 +164,13 @@ mod tests {
     #[test]
     fn strangers_and_other_versions_are_told_apart() {
         assert!(refused("HTTP/1.1 400 Bad Request\r\n\r\n").contains("no handshake of throng-load"));
-        let other = r#"{"agent":{"version":2,"program":"throng-load 9","nonce":"00"}}"#;
-        let other: &'static str = Box::leak(format!("{other}\n").into_boxed_str());
-        assert!(refused(other).contains("use the same on both sides"));
+        let other =
+            format!("{{\"agent\":{{\"version\":{},\"program\":\"throng-load 9\",\"nonce\":\"00\"}}}}\n", VERSION + 1);
+        assert!(refused(Box::leak(other.into_boxed_str())).contains("use the same on both sides"));
         let full = "{\"refused\":{\"sentence\":\"this agent is full\"}}\n";
         assert!(refused(full).contains("this agent is full"));
         let impostor = format!(
-            "{{\"agent\":{{\"version\":1,\"program\":\"{PROGRAM}\",\"nonce\":\"00\"}}}}\n{{\"welcome\":{{\"proof\":\"x.y.z\",\"cores\":1}}}}\n"
+            "{{\"agent\":{{\"version\":{VERSION},\"program\":\"{PROGRAM}\",\"nonce\":\"00\"}}}}\n{{\"welcome\":{{\"proof\":\"x.y.z\",\"cores\":1}}}}\n"
         );
         assert!(refused(Box::leak(impostor.into_boxed_str())).contains("does not hold the key"));
     }

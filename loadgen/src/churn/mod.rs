@@ -208,6 +208,8 @@ impl ChurnArgs {
             agent_key_file: None,
             connecting: self.connecting,
             ramp_rate: None,
+            give_up: 60.0,
+            memory_floor: 512,
             source: None,
             pin: self.pin.clone(),
             json: None,
@@ -261,7 +263,7 @@ struct Churn<'a> {
 impl Churn<'_> {
     fn round(&mut self, connections: u32) -> Result<Round> {
         let plan = Plan::new(self.args.round(connections))?;
-        let mut crowd = Standing::open(Rc::new(plan))?;
+        let mut crowd = Standing::open_whole(Rc::new(plan))?;
         let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
         let (mut said, mut heard, mut faults) = (0, 0, 0);
         if self.args.talk > 0.0 {

@@ -197,6 +197,9 @@ struct Failed {
 
 /// By the one phase of a probe, with what was said of connecting.
 fn limit_of(report: &mut Report) -> Limit {
+    if let Some(stopped) = &report.opened.stopped {
+        return Limit::of_ramp(stopped);
+    }
     let reasons = report.reasons.clone();
     report.phases.first_mut().map_or(Limit::NotReached, |phase| {
         phase.reasons = reasons;
@@ -248,7 +251,11 @@ impl Finder<'_> {
         let kept = self.crowd.take();
         let mut crowd = match kept {
             Some(crowd) => crowd,
-            None => Standing::open(Rc::new(Plan::new(self.args.what.run(&self.plan, value))?))?,
+            None => {
+                let plan = Rc::new(Plan::new(self.args.what.run(&self.plan, value))?);
+                // A rate over fewer than were asked is another rate.
+                if self.args.what == What::Rate { Standing::open_whole(plan)? } else { Standing::open(plan)? }
+            }
         };
         let stage = match self.args.what {
             What::Rate => crowd.plan().stage(value),

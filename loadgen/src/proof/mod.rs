@@ -191,6 +191,14 @@ impl Ledger {
         }
     }
 
+    /// Only the first `rooms` are judged; the others never filled.
+    pub(crate) fn keep_rooms(&mut self, rooms: u32) {
+        self.crowd.rooms = rooms;
+        self.rooms.truncate(rooms as usize);
+        self.publishers.truncate((rooms * self.crowd.publishers) as usize);
+        self.members.truncate(self.crowd.connections() as usize);
+    }
+
     /// A member sits: the newest position before it. All members of a room must be told the same, since nobody
     /// publishes before everybody sits.
     pub(crate) fn joined(&mut self, member: u32, epoch: u64, offset: u64) -> Result<(), Fault> {

@@ -8,6 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Deserialize, Serialize};
 
 use super::{PhaseReport, Verdict};
+use crate::ramp::{LimitedBy, Stopped};
 
 /// Who could do no more.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -21,6 +22,10 @@ pub(crate) enum Limit {
     ServerCpu { sentence: String },
     /// Nobody on this host had CPU left.
     HostCpu { sentence: String },
+    /// The ramp ended where the memory of the generator's host did.
+    HostMemory { sentence: String },
+    /// The ramp ended where the server let nobody in any more.
+    Door { sentence: String },
     /// Something was lost or broken.
     Promise { sentence: String },
     /// What was asked was missed, with CPU left on both sides as far as can be seen.
@@ -64,6 +69,18 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// Of a ramp that ended before everybody sat.
+    pub(crate) fn of_ramp(stopped: &Stopped) -> Self {
+        let sentence = stopped.sentence.clone();
+        match stopped.by {
+            LimitedBy::Memory => Self::HostMemory { sentence },
+            LimitedBy::Generator => Self::Generator { sentence },
+            LimitedBy::Server => Self::Door { sentence },
+        }
+    }
+}
+
 impl Display for Limit {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -71,6 +88,8 @@ impl Display for Limit {
             Self::Generator { sentence } => write!(f, "the generator, so the server may do more: {sentence}"),
             Self::ServerCpu { sentence } => write!(f, "the server's CPU: {sentence}"),
             Self::HostCpu { sentence } => write!(f, "the CPU of this host: {sentence}"),
+            Self::HostMemory { sentence } => write!(f, "the memory of this host: {sentence}"),
+            Self::Door { sentence } => write!(f, "the server, which let nobody more in: {sentence}"),
             Self::Promise { sentence } => write!(f, "a promise of the server: {sentence}"),
             Self::Slo { sentence } => write!(f, "what was asked; no figure says whose: {sentence}"),
             Self::SetUp { sentence } => write!(f, "the set-up: {sentence}"),

@@ -17,9 +17,11 @@ use crate::about::About;
 use crate::agent::Agent;
 use crate::calm::Calm;
 use crate::dialect::Protocol;
+use crate::kernel::KernelReport;
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
+use crate::ramp::{LimitedBy, Stopped};
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::slo::Slo;
@@ -49,6 +51,14 @@ impl Verdict {
             Self::SloMissed => 1,
             Self::ProofFailed | Self::Unknown => 2,
             Self::GeneratorLimited => 3,
+        }
+    }
+
+    /// When not everybody came in, and all else held.
+    fn of_ramp(by: LimitedBy) -> Self {
+        match by {
+            LimitedBy::Memory | LimitedBy::Generator => Self::GeneratorLimited,
+            LimitedBy::Server => Self::SloMissed,
         }
     }
 
@@ -110,6 +120,32 @@ pub(crate) struct Opened {
     pub(crate) retries: u64,
     pub(crate) latency: Quantiles,
     pub(crate) heartbeat_ms: u64,
+    /// In what time a server asks everybody once who is silent, by its defaults on one shard; 0: before it was reckoned.
+    #[serde(default)]
+    pub(crate) heartbeat_round_ms: u64,
+    /// How many sat in whole rooms then, and were the crowd; 0: from before it was counted, when it was all.
+    #[serde(default)]
+    pub(crate) seated: u32,
+    /// Why they were fewer than asked, if they were.
+    #[serde(default)]
+    pub(crate) stopped: Option<Stopped>,
+}
+
+impl Opened {
+    /// Before anybody has come.
+    pub(crate) fn nobody() -> Self {
+        let latency = Quantiles::default();
+        Self {
+            seconds: 0.0,
+            per_s: 0.0,
+            retries: 0,
+            latency,
+            heartbeat_ms: 0,
+            heartbeat_round_ms: 0,
+            seated: 0,
+            stopped: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -223,6 +259,9 @@ pub(crate) struct Report {
     pub(crate) server: Option<Server>,
     #[serde(default)]
     pub(crate) host: Option<Host>,
+    /// What the kernel of the generator's host holds, where it says so.
+    #[serde(default)]
+    pub(crate) host_kernel: Option<KernelReport>,
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
@@ -276,15 +315,25 @@ impl Report {
         // The worst phase speaks first; of equals the earliest.
         let mut by_rank: Vec<&PhaseReport> = phases.iter().collect();
         by_rank.sort_by_key(|phase| std::cmp::Reverse(phase.verdict.rank()));
-        let verdict = by_rank.first().map_or(Verdict::Unknown, |phase| phase.verdict);
+        let mut verdict = by_rank.first().map_or(Verdict::Unknown, |phase| phase.verdict);
         let held = matches!(verdict, Verdict::Passed | Verdict::Unknown);
-        let limit = by_rank.first().filter(|_| !held).map(|phase| Limit::of(phase));
+        let mut limit = by_rank.first().filter(|_| !held).map(|phase| Limit::of(phase));
         let name =
             |phase: &PhaseReport| if phases.len() > 1 { format!("{}: ", phase.stage.name) } else { String::new() };
-        let reasons = by_rank
+        let mut reasons: Vec<String> = by_rank
             .iter()
             .flat_map(|phase| phase.reasons.iter().map(move |why| format!("{}{why}", name(phase))))
             .collect();
+        if let Some(stopped) = &opened.stopped {
+            let sentence = format!("only {} of {} connections came in: {stopped}", opened.seated, asked.connections);
+            let of_ramp = Verdict::of_ramp(stopped.by);
+            if of_ramp.rank() > verdict.rank() {
+                (verdict, limit) = (of_ramp, Some(Limit::of_ramp(stopped)));
+                reasons.insert(0, sentence);
+            } else {
+                reasons.push(sentence);
+            }
+        }
         Self {
             schema: SCHEMA,
             about: None,
@@ -300,6 +349,7 @@ impl Report {
             generator,
             server,
             host,
+            host_kernel: None,
             limit,
             agents: Vec::new(),
             calm: None,
@@ -307,9 +357,15 @@ impl Report {
         }
     }
 
+    /// How many came in, and were the crowd.
+    pub(crate) fn seated(&self) -> u32 {
+        if self.opened.seated == 0 { self.asked.connections } else { self.opened.seated }
+    }
+
     /// Whether every connection is still there and every account is settled: the crowd can be used again.
     pub(crate) fn crowd_is_whole(&self) -> bool {
-        self.proof.faults.is_empty() && self.proof.open_at_end == u64::from(self.asked.connections)
+        let all_there = self.opened.stopped.is_none() && self.proof.open_at_end == u64::from(self.asked.connections);
+        all_there && self.proof.faults.is_empty()
     }
 }
 

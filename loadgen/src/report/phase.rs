@@ -18,6 +18,8 @@ pub(crate) struct Measured {
     /// CPU time of the server and of the host in it.
     pub(crate) spent: Spent,
     pub(crate) results: Vec<PhaseResult>,
+    /// Whether everybody had to answer a heartbeat.
+    pub(crate) heartbeat_needed: bool,
     /// Those beside the crowd.
     pub(crate) slow: Option<SlowReport>,
     pub(crate) guests: Option<GuestReport>,
@@ -45,6 +47,9 @@ pub(crate) struct PhaseReport {
     pub(crate) server_cores: Option<f64>,
     pub(crate) busiest_thread: Option<Thread>,
     pub(crate) host: Option<Host>,
+    /// Whether everybody had to answer a heartbeat: in a hold that is long enough for everybody's.
+    #[serde(default)]
+    pub(crate) heartbeat_needed: bool,
     /// Those beside the crowd, where there were any.
     #[serde(default)]
     pub(crate) slow: Option<SlowReport>,
@@ -74,6 +79,7 @@ impl PhaseReport {
             rates,
             latency,
             generator,
+            heartbeat_needed: measured.heartbeat_needed,
             slow: measured.slow.clone(),
             guests: measured.guests.clone(),
         };

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{Report, Verdict};
+use crate::kernel::KernelReading;
 use crate::latency::Quantiles;
 use crate::plan::mib;
 use crate::proof::Fault;
@@ -41,8 +42,14 @@ impl Report {
         writeln!(
             f,
             "\nopened     {} connections in {:.1} s ({:.0}/s, {} tried again)",
-            self.asked.connections, opened.seconds, opened.per_s, opened.retries
+            self.seated(),
+            opened.seconds,
+            opened.per_s,
+            opened.retries
         )?;
+        if let Some(stopped) = &opened.stopped {
+            writeln!(f, "           of {} asked: {stopped}", self.asked.connections)?;
+        }
         writeln!(
             f,
             "in         {:.1} messages/s offered, {:.1} sent, {:.1} accepted",
@@ -123,6 +130,9 @@ impl Report {
             proof.heartbeats,
             self.opened.heartbeat_ms as f64 / 1_000.0
         )?;
+        if let Some(why) = self.heartbeats_not_judged() {
+            writeln!(f, "           {why}")?;
+        }
         if proof.count_only_rooms > 0 {
             writeln!(
                 f,
@@ -150,6 +160,18 @@ impl Report {
             writeln!(f, ": {}", offender.detail)?;
         }
         Ok(())
+    }
+
+    /// Why nobody had to answer a heartbeat, where that is what a hold is for.
+    pub(super) fn heartbeats_not_judged(&self) -> Option<String> {
+        let opened = &self.opened;
+        let judged = self.phases.iter().any(|phase| phase.heartbeat_needed);
+        (self.asked.hold && !judged && opened.heartbeat_round_ms > 0).then(|| {
+            format!(
+                "heartbeats not judged: a server with the default pings_per_tick and one shard is through with everybody after {:.0} s",
+                (opened.heartbeat_ms + opened.heartbeat_round_ms) as f64 / 1e3
+            )
+        })
     }
 
     /// What those beside the crowd lived through, in sentences.
@@ -198,6 +220,7 @@ impl Report {
                 calm.seconds, calm.of, calm.delivery.p50_ms, calm.delivery.p99_ms, calm.delivery.count
             )?;
         }
+        self.kernel_costs(f)?;
         let Some(server) = &self.server else { return Ok(()) };
         let per_million =
             server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
@@ -217,6 +240,37 @@ impl Report {
         )
     }
 }
+
+impl Report {
+    fn kernel_costs(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Some(kernel) = &self.host_kernel else { return Ok(()) };
+        let free = |reading: &KernelReading| format!("{} + {}", mib(reading.memory_free), mib(reading.cached));
+        writeln!(
+            f,
+            "kernel     free + files: {} before, {} with everybody there, {} at the end: {:.0} B a connection taken on this host",
+            free(&kernel.before),
+            free(&kernel.joined),
+            free(&kernel.held),
+            kernel.bytes_per_connection
+        )?;
+        let (joined, held) = (&kernel.joined, &kernel.held);
+        writeln!(
+            f,
+            "           {} TCP sockets, {} in their queues ({} at the end); page tables {}",
+            joined.tcp_sockets,
+            mib(joined.tcp_bytes),
+            mib(held.tcp_bytes),
+            mib(joined.page_tables)
+        )?;
+        match kernel.slabs_text(SLABS_SHOWN) {
+            Some(slabs) => writeln!(f, "           slabs {:.0} B a connection: {slabs}", kernel.slab_bytes()),
+            None => writeln!(f, "           slabs by name: only root may read /proc/slabinfo"),
+        }
+    }
+}
+
+/// How many slabs stand in a table.
+pub(super) const SLABS_SHOWN: usize = 12;
 
 fn row(f: &mut Formatter<'_>, name: &str, quantiles: &Quantiles) -> fmt::Result {
     let Quantiles { count, p50_ms, p90_ms, p99_ms, p999_ms, max_ms } = quantiles;

@@ -92,7 +92,7 @@ pub(super) fn broken() -> Report {
 }
 
 fn opened() -> Opened {
-    Opened { seconds: 1.0, per_s: 100.0, retries: 0, latency: Quantiles::default(), heartbeat_ms: 25_000 }
+    Opened { seconds: 1.0, per_s: 100.0, heartbeat_ms: 25_000, seated: 100, ..Opened::nobody() }
 }
 
 fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
@@ -107,7 +107,8 @@ fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
         slow: 0,
     };
     let (window_s, spent) = ((0.0, asked.duration_s), Spent::default());
-    Measured { stage, window_s, spent, results: vec![result], slow: None, guests: None }
+    let results = vec![result];
+    Measured { stage, window_s, spent, results, heartbeat_needed: asked.hold, slow: None, guests: None }
 }
 
 fn slow() -> PhaseResult {
@@ -253,6 +254,14 @@ fn a_second_run_is_worse_only_beyond_what_is_allowed() {
     assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
     assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
     assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
+    let mut lost_to_slow = passed();
+    (lost_to_slow.verdict, lost_to_slow.reasons) = (Verdict::ProofFailed, vec!["slow readers missed 3".to_owned()]);
+    assert!(lost_to_slow.proof.faults.is_empty(), "the crowd's own proof holds");
+    assert_eq!(compare::regressed(&first, &lost_to_slow, &allowed("p99=10%")), ["slow readers missed 3"]);
+    assert_eq!(compare::regressed(&lost_to_slow, &lost_to_slow, &allowed("p99=10%")).len(), 0, "no worse than before");
+    let mut nothing = passed();
+    nothing.verdict = Verdict::Unknown;
+    assert_eq!(compare::regressed(&first, &nothing, &allowed("deliveries=10%")).len(), 1, "nor is silence as good");
 }
 
 #[test]
@@ -275,4 +284,31 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
     assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_ramp_that_was_stopped_says_how_many_came_in_and_whose_limit_it_was() {
+    let stopped = |by, result: PhaseResult| {
+        let stopped = Stopped { by, sentence: "the reading".to_owned() };
+        let opened = Opened { seated: 50, stopped: Some(stopped), ..opened() };
+        let report = Report::new(asked(), opened, (0, 0.0), None, None, &[phase("run", &asked(), result)]);
+        let reading = "only 50 of 100 connections came in: the reading";
+        assert!(report.reasons.iter().any(|reason| reason == reading), "{:?}", report.reasons);
+        assert!(report.to_string().contains("opened     50 connections"), "{report}");
+        assert!(!report.crowd_is_whole(), "there are fewer than asked");
+        report
+    };
+    let memory = stopped(LimitedBy::Memory, good());
+    assert_eq!((memory.verdict, memory.exit_code), (Verdict::GeneratorLimited, 3));
+    assert!(matches!(memory.limit, Some(Limit::HostMemory { .. })), "{:?}", memory.limit);
+    let server = stopped(LimitedBy::Server, good());
+    assert_eq!((server.verdict, server.exit_code), (Verdict::SloMissed, 1));
+    assert!(matches!(server.limit, Some(Limit::Door { .. })), "{:?}", server.limit);
+    let files = stopped(LimitedBy::Generator, good());
+    assert!(files.exit_code == 3 && matches!(files.limit, Some(Limit::Generator { .. })), "{:?}", files.limit);
+    let mut lost = good();
+    lost.judgement.faults.insert(Fault::Lost, 1);
+    let broken = stopped(LimitedBy::Memory, lost);
+    assert_eq!(broken.exit_code, 2, "a broken promise outranks it");
+    assert!(matches!(broken.limit, Some(Limit::Promise { .. })), "{:?}", broken.limit);
 }

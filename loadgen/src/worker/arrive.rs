@@ -3,10 +3,12 @@
 use anyhow::{Result, bail};
 use throng::wire::client::{CommandOut, ServerEvent, write_command};
 
+use super::connection::Connection;
 use super::opening::{self, Step};
 use super::upgrade::{self, Answer};
 use super::{Stage, Worker};
 use crate::payload::put_hex;
+use crate::ramp::{LimitedBy, Stopped};
 
 /// The largest id there is; publishes never use it.
 const JOIN_ID: u64 = (1 << 53) - 1;
@@ -17,8 +19,13 @@ impl<const OTHER: bool> Worker<OTHER> {
         if self.openings.done() {
             return Ok(());
         }
+        if !self.openings.is_stopped()
+            && let Some(stopped) = self.memory_floor.reached(self.now_ns)
+        {
+            self.stop_ramp(stopped);
+        }
         while let Some(slot) = self.openings.overdue(self.now_ns) {
-            self.retry(slot, "no answer in time")?;
+            self.retry(slot, LimitedBy::Server, "no answer in time")?;
         }
         while let Some(slot) = self.openings.begin(self.now_ns) {
             let (member, attempt) = (self.openings.at(slot).member, self.openings.at(slot).attempt);
@@ -30,7 +37,10 @@ impl<const OTHER: bool> Worker<OTHER> {
                     connection.attach(stream);
                     connection.stage = Stage::Opening(slot);
                 }
-                Err(error) => self.retry(slot, &format!("cannot connect to {}: {error}", self.crew.server))?,
+                Err(error) => {
+                    let why = format!("cannot connect to {}: {error}", self.crew.server);
+                    self.retry(slot, opening::limited_by(&error), &why)?;
+                }
             }
         }
         Ok(())
@@ -51,7 +61,9 @@ impl<const OTHER: bool> Worker<OTHER> {
         };
         match self.connections[member as usize].send(request.as_bytes()) {
             Ok(()) => Ok(()),
-            Err(error) => self.retry(slot, &format!("cannot connect to {}: {error}", self.crew.server)),
+            Err(error) => {
+                self.retry(slot, LimitedBy::Server, &format!("cannot connect to {}: {error}", self.crew.server))
+            }
         }
     }
 
@@ -68,7 +80,7 @@ impl<const OTHER: bool> Worker<OTHER> {
                 opening.head = Vec::new();
                 Ok(Some(end.saturating_sub(before)))
             }
-            Answer::Later(why) => self.retry(slot, &why).map(|()| None),
+            Answer::Later(why) => self.retry(slot, LimitedBy::Server, &why).map(|()| None),
             Answer::No(why) if OTHER => bail!("the server refused the upgrade: {why}"),
             Answer::No(why) => bail!(
                 "the server refused the upgrade: {why}. Is {} throng's address and the secret (--secret, --secret-file) its own?",
@@ -92,7 +104,9 @@ impl<const OTHER: bool> Worker<OTHER> {
                 self.seat(member, slot, position.epoch.0, position.offset.0);
                 Ok(())
             }
-            (_, ServerEvent::Error { refusal, .. }) if refusal.retryable() => self.retry(slot, refusal.code()),
+            (_, ServerEvent::Error { refusal, .. }) if refusal.retryable() => {
+                self.retry(slot, LimitedBy::Server, refusal.code())
+            }
             (_, ServerEvent::Error { refusal, message, .. }) => {
                 bail!("the server refused to let a connection in: {}: {message}", refusal.code())
             }
@@ -123,7 +137,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         if code >= 4_500 {
             bail!("the server closed with {code} {why}: is the secret (--secret, --secret-file) the server's own?");
         }
-        self.retry(slot, &format!("ended while opening: {code} {why}"))
+        self.retry(slot, LimitedBy::Server, &format!("ended while opening: {code} {why}"))
     }
 
     fn join(&mut self, member: u32, slot: u16) -> Result<()> {
@@ -134,12 +148,12 @@ impl<const OTHER: bool> Worker<OTHER> {
         write_command(&mut self.envelope, self.encoding, Some(JOIN_ID), &command);
         match self.send_envelope(member) {
             Ok(()) => Ok(()),
-            Err(error) => self.retry(slot, &format!("ended while opening: {error}")),
+            Err(error) => self.retry(slot, LimitedBy::Server, &format!("ended while opening: {error}")),
         }
     }
 
     pub(super) fn seat(&mut self, member: u32, slot: u16, epoch: u64, offset: u64) {
-        let opening = self.openings.finish(slot);
+        let opening = self.openings.sit(slot, self.now_ns);
         self.connections[member as usize].stage = Stage::Open;
         self.opened.record_ns(self.now_ns.saturating_sub(opening.started_ns));
         self.progress.open += 1;
@@ -148,17 +162,46 @@ impl<const OTHER: bool> Worker<OTHER> {
         }
     }
 
-    pub(super) fn retry(&mut self, slot: u16, why: &str) -> Result<()> {
+    /// Puts an attempt off. When nothing is to be hoped for and somebody sits, the ramp ends here with those who do.
+    pub(super) fn retry(&mut self, slot: u16, by: LimitedBy, why: &str) -> Result<()> {
         let opening = self.openings.finish(slot);
         self.connections[opening.member as usize].end(Stage::Waiting);
-        if self.openings.retry(&opening, self.now_ns, self.progress.open > 0) {
+        let anybody_in = self.progress.open > 0 || self.crew.others_sit;
+        if self.openings.retry(&opening, self.now_ns, anybody_in) {
             return Ok(());
         }
-        bail!(
-            "connection {} was not let in after {} attempts: {why}",
-            self.crew.crowd.global(opening.member),
-            opening.attempt + 1
-        )
+        let (connection, attempts) = (self.crew.crowd.global(opening.member), opening.attempt + 1);
+        let sentence = format!("connection {connection} was not let in after {attempts} attempts: {why}");
+        if !anybody_in {
+            bail!(sentence);
+        }
+        self.stop_ramp(Stopped { by, sentence });
+        Ok(())
+    }
+
+    fn stop_ramp(&mut self, stopped: Stopped) {
+        self.openings.stop();
+        self.stopped.get_or_insert(stopped);
+    }
+
+    /// Another worker has found the end: who is under way may still come in.
+    pub(super) fn enough(&mut self) {
+        if !self.openings.done() {
+            self.openings.stop();
+        }
+    }
+
+    /// After a ramp that was stopped: rooms in which not everybody has sat are given up, and those who sit there leave.
+    pub(super) fn keep_whole_rooms(&mut self) {
+        let crowd = &mut self.crew.crowd;
+        let has_not_sat = |connection: &Connection| matches!(connection.stage, Stage::Waiting | Stage::Opening(_));
+        let sat = self.connections.iter().position(has_not_sat).unwrap_or(self.connections.len());
+        crowd.rooms = sat as u32 / crowd.room_size;
+        for connection in &mut self.connections.split_off(crowd.connections() as usize) {
+            self.progress.open -= u64::from(connection.stage == Stage::Open);
+            connection.reset();
+        }
+        self.ledger.keep_rooms(crowd.rooms);
     }
 
     /// The room a local connection sits in.

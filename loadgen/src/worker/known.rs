@@ -6,7 +6,7 @@
 //! only the seat's proof is left to do. Whatever differs in one bit goes the whole way, as if nothing were kept.
 //!
 //! Promises: bounded to [`BYTES_MAX`] a worker; nothing is kept for rooms that are too small to gain by it, nor
-//! before a room's first message.
+//! before a room's first message; a room that says little keeps little.
 
 use crate::payload::Marker;
 use crate::proof::Crowd;
@@ -36,12 +36,15 @@ impl Known {
 }
 
 /// The newest frames of each room.
-pub(super) struct Frames {
-    /// By room, then by the low bits of the offset; empty before the first.
+pub(crate) struct Frames {
+    /// By room, then by the low bits of the offset: a power of two of places, up to `per_room`; none before the first.
     rooms: Vec<Vec<Option<Known>>>,
     /// A power of two, or 0: nothing is kept.
     per_room: usize,
 }
+
+/// Places of a room that has said something.
+const PLACES_MIN: usize = 2;
 
 impl Frames {
     pub(super) fn new(crowd: Crowd, payload_bytes: usize) -> Self {
@@ -54,6 +57,17 @@ impl Frames {
         Self { rooms: vec![Vec::new(); if per_room == 0 { 0 } else { rooms }], per_room }
     }
 
+    /// Bytes that one frame takes, about.
+    pub(crate) fn bytes_each(payload_bytes: usize) -> f64 {
+        (payload_bytes + BYTES_BESIDE) as f64
+    }
+
+    /// Bytes that a crowd's frames take at most, about.
+    pub(crate) fn bytes_most(crowd: Crowd, payload_bytes: usize) -> f64 {
+        let per_room = Self::new(crowd, payload_bytes).per_room;
+        per_room as f64 * f64::from(crowd.rooms) * Self::bytes_each(payload_bytes)
+    }
+
     /// Nothing is ever kept.
     pub(super) fn none() -> Self {
         Self { rooms: Vec::new(), per_room: 0 }
@@ -61,17 +75,22 @@ impl Frames {
 
     /// The frame at `offset` of a local room, if it is kept.
     pub(super) fn at(&self, room: u32, offset: u64) -> Option<&Known> {
-        let known = self.rooms.get(room as usize)?.get(self.place(offset))?.as_ref()?;
+        let frames = self.rooms.get(room as usize)?;
+        let known = frames.get(place(offset, frames.len()))?.as_ref()?;
         (known.offset == offset).then_some(known)
     }
 
-    /// Keeps a frame that was verified. What is newer stays.
+    /// Keeps a frame that was verified. What is newer stays; what is older makes room once the room has its full number.
     pub(super) fn keep(&mut self, room: u32, offset: u64, marker: Marker, bytes: &[u8]) {
-        let place = self.place(offset);
         let Some(frames) = self.rooms.get_mut(room as usize) else { return };
         if frames.is_empty() {
-            frames.resize(self.per_room, None);
+            frames.resize(PLACES_MIN.min(self.per_room), None);
         }
+        let is_older = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.offset < offset);
+        while frames.len() < self.per_room && is_older(&frames[place(offset, frames.len())]) {
+            grow(frames);
+        }
+        let place = place(offset, frames.len());
         match &mut frames[place] {
             Some(known) if known.offset >= offset => {}
             Some(known) => {
@@ -82,10 +101,21 @@ impl Frames {
             empty => *empty = Some(Known { offset, marker, bytes: bytes.to_vec() }),
         }
     }
+}
 
-    fn place(&self, offset: u64) -> usize {
-        offset as usize & self.per_room.wrapping_sub(1)
+/// Twice the places; everybody still has one.
+fn grow(frames: &mut Vec<Option<Known>>) {
+    let places = frames.len() * 2;
+    let before = std::mem::replace(frames, vec![None; places]);
+    for known in before.into_iter().flatten() {
+        let at = place(known.offset, places);
+        frames[at] = Some(known);
     }
+}
+
+/// Where an offset lies among `places`, a power of two or none.
+fn place(offset: u64, places: usize) -> usize {
+    offset as usize & places.wrapping_sub(1)
 }
 
 #[cfg(test)]
@@ -120,6 +150,22 @@ mod tests {
         frames.keep(0, 7, marker(1), b"old");
         assert!(frames.at(0, 7).is_none());
         assert_eq!(frames.at(0, later).map(|known| known.marker.seq), Some(2));
+    }
+
+    #[test]
+    fn a_room_takes_places_as_it_speaks_and_no_frame_is_lost_by_it() {
+        let mut frames = Frames::new(crowd(2, 50), 128);
+        frames.keep(0, 1_000, marker(0), b"one");
+        assert_eq!((frames.rooms[0].len(), frames.rooms[1].len()), (PLACES_MIN, 0));
+        let per_room = frames.per_room as u64;
+        for offset in 1_001..1_000 + per_room {
+            frames.keep(0, offset, marker(offset as u32), format!("{offset}").as_bytes());
+        }
+        assert_eq!(frames.rooms[0].len(), frames.per_room);
+        assert!((1_000..1_000 + per_room).all(|offset| frames.at(0, offset).is_some()), "all of them are kept");
+        frames.keep(0, 1_000 + per_room, marker(0), b"next");
+        assert_eq!(frames.rooms[0].len(), frames.per_room, "and then no more");
+        assert!(frames.at(0, 1_000).is_none() && frames.at(0, 1_000 + per_room).is_some());
     }
 
     #[test]

@@ -28,9 +28,11 @@ use crate::orders::{Crew, Interval, Offender, Order, Phase, Progress, Ready, Wor
 use crate::payload;
 use crate::proc::Process;
 use crate::proof::{Fault, Ledger};
+use crate::ramp::{Floor, Stopped};
 use crate::sys::{self, Epoll};
 use crate::token::Signer;
 use connection::{Connection, Stage};
+pub(crate) use known::Frames;
 use opening::Openings;
 use parting::Parting;
 use phase::Running;
@@ -77,9 +79,12 @@ struct Worker<const OTHER: bool> {
     orders_unread: Vec<u8>,
     connections: Vec<Connection>,
     openings: Openings,
+    memory_floor: Floor,
+    /// Why this worker stopped the ramp, if it did.
+    stopped: Option<Stopped>,
     ledger: Ledger,
     /// Frames verified by somebody in the room.
-    known: known::Frames,
+    known: Frames,
     signer: Signer,
     payloads: payload::Writer,
     random: Random,
@@ -134,10 +139,12 @@ impl<const OTHER: bool> Worker<OTHER> {
             orders,
             orders_unread: Vec::new(),
             connections: (0..count).map(|_| Connection::new()).collect(),
-            openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns),
+            openings: Openings::new(count, crew.connecting, crew.ramp_rate, now_ns, crew.give_up_ns),
+            memory_floor: Floor::new(crew.memory_floor_bytes),
+            stopped: None,
             ledger: Ledger::new(crew.crowd, crew.rules),
             // Without positions nothing says that two frames are one message.
-            known: if OTHER { known::Frames::none() } else { known::Frames::new(crew.crowd, crew.payload_bytes) },
+            known: if OTHER { Frames::none() } else { Frames::new(crew.crowd, crew.payload_bytes) },
             signer: Signer::new(&crew.secret, &crew.run, sys::unix_s() + crew.token_ttl_s),
             payloads: payload::Writer::new(encoding, crew.payload_bytes, crew.seed),
             random: Random::new(seed),
@@ -242,6 +249,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         while let Some(end) = self.orders_unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.orders_unread.drain(..=end).collect();
             match serde_json::from_slice(&line).context("an order that is none")? {
+                Order::Enough => self.enough(),
                 Order::Run(phase) => self.begin_phase(phase),
                 Order::Part => self.begin_parting(),
                 Order::Quit => self.over = true,
@@ -261,7 +269,13 @@ impl<const OTHER: bool> Worker<OTHER> {
     fn report_progress(&mut self) -> Result<()> {
         if self.openings.done() && !self.ready_reported {
             self.ready_reported = true;
+            if self.openings.is_stopped() {
+                self.keep_whole_rooms();
+            }
+            let stopped = self.stopped.take();
             self.report(&WorkerReport::Ready(Box::new(Ready {
+                rooms: self.crew.crowd.rooms,
+                stopped,
                 opening: self.opened.clone(),
                 retries: self.openings.retried,
                 heartbeat_ms: self.heartbeat_ms,
@@ -280,7 +294,7 @@ impl<const OTHER: bool> Worker<OTHER> {
     fn report_interval(&mut self, second: u64) -> Result<()> {
         self.progress.faults = self.faults;
         let [delivery, lateness] = match &mut self.running {
-            Some(running) => running.since_logged(),
+            Some(running) => running.log(),
             None => [Latencies::new(), Latencies::new()],
         };
         let usage = (sys::cpu_ns(), Process::this().waited_for_cpu_ns());

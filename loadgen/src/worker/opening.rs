@@ -1,14 +1,15 @@
 //! Connections on their way in: socket, upgrade, welcome, join; a few at a time.
 //!
 //! A dozen connecting at once is faster than a hundred: more overflow the listen queue, and a lost SYN waits a second.
-//! Promises: never more than `connecting` at once; a refusal that can pass is tried again with patience, any other
-//! one ends the worker with a sentence that says what to do.
+//! Promises: never more than `connecting` at once, nor more than that waiting to try again; a refusal that can pass is tried
+//! again with patience, any other one ends the worker with a sentence that says what to do.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::ramp::LimitedBy;
 use crate::source::Sources;
 
 /// How far one opening is.
@@ -51,18 +52,23 @@ pub(super) struct Openings {
     pub(super) retried: u64,
     distance_ns: Option<u64>,
     start_ns: u64,
+    /// When the last one sat down, or the first could have.
+    sat_ns: u64,
+    patience_ns: u64,
+    stopped: bool,
 }
 
 /// An attempt takes at most this long; above the second that a lost SYN waits, and the three of the next.
 const ATTEMPT_NS: u64 = 15_000_000_000;
 const RETRY_NS: u64 = 100_000_000;
-/// Enough to outlast a server that is full or starting for a minute.
+/// Above this one of them has no luck, even if others come in.
 const ATTEMPTS_MAX: u32 = 60;
 const ATTEMPTS_MAX_ALONE: u32 = 5;
 
 impl Openings {
-    /// Members `0..total`, at most `at_once` (1 to 65,535) at a time, begun at most at `ramp_rate` a second.
-    pub(super) fn new(total: u32, at_once: usize, ramp_rate: Option<f64>, start_ns: u64) -> Self {
+    /// Members `0..total`, at most `at_once` (1 to 65,535) at a time, begun at most at `ramp_rate` a second; given up when
+    /// nobody sits down for `patience_ns`.
+    pub(super) fn new(total: u32, at_once: usize, ramp_rate: Option<f64>, start_ns: u64, patience_ns: u64) -> Self {
         let at_once = u16::try_from(at_once.max(1)).unwrap_or(u16::MAX);
         Self {
             slots: (0..at_once).map(|_| None).collect(),
@@ -73,7 +79,26 @@ impl Openings {
             retried: 0,
             distance_ns: ramp_rate.map(|rate| (1e9 / rate) as u64),
             start_ns,
+            sat_ns: start_ns,
+            patience_ns,
+            stopped: false,
         }
+    }
+
+    /// Nobody begins any more, and nobody tries again; those under way may still come in.
+    pub(super) fn stop(&mut self) {
+        self.total = self.next;
+        self.retries.clear();
+        self.stopped = true;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether somebody new may begin: a server that refuses is asked by a few, again and again, not by everybody.
+    fn is_open(&self) -> bool {
+        self.next < self.total && self.retries.len() < self.slots.len()
     }
 
     /// The next one to begin now: its slot.
@@ -84,7 +109,7 @@ impl Openings {
                 let retry = self.retries.swap_remove(at);
                 (retry.member, retry.started_ns, retry.attempt)
             }
-            None if self.next < self.total && self.due_ns() <= now_ns => {
+            None if self.is_open() && self.due_ns() <= now_ns => {
                 self.next += 1;
                 (self.next - 1, now_ns, 0)
             }
@@ -106,15 +131,24 @@ impl Openings {
         self.slots[usize::from(slot)].as_mut().expect("a row in stage Opening names a taken slot")
     }
 
-    /// It sits, or it is given up: the slot is free for the next.
+    /// It sits: the slot is free for the next.
+    pub(super) fn sit(&mut self, slot: u16, now_ns: u64) -> Opening {
+        self.sat_ns = now_ns;
+        self.finish(slot)
+    }
+
+    /// It is given up: the slot is free for the next.
     pub(super) fn finish(&mut self, slot: u16) -> Opening {
         self.free.push(slot);
         self.slots[usize::from(slot)].take().expect("a row in stage Opening names a taken slot")
     }
 
-    /// Puts an attempt off; `false` when there were too many: a server that lets nobody in is given up sooner.
+    /// Puts an attempt off; `false` when nothing is to be hoped for: a server that lets nobody in is given up sooner.
     pub(super) fn retry(&mut self, opening: &Opening, now_ns: u64, anybody_in: bool) -> bool {
         self.retried += 1;
+        if self.stopped {
+            return true;
+        }
         let patience = RETRY_NS * u64::from(opening.attempt.min(10) + 1);
         self.retries.push(Retry {
             at_ns: now_ns + patience,
@@ -122,7 +156,11 @@ impl Openings {
             started_ns: opening.started_ns,
             attempt: opening.attempt + 1,
         });
-        opening.attempt < if anybody_in { ATTEMPTS_MAX } else { ATTEMPTS_MAX_ALONE }
+        if !anybody_in {
+            return opening.attempt < ATTEMPTS_MAX_ALONE;
+        }
+        let since_ns = now_ns.saturating_sub(self.sat_ns.max(opening.started_ns));
+        opening.attempt < ATTEMPTS_MAX && since_ns < self.patience_ns
     }
 
     /// A slot whose attempt has taken too long.
@@ -138,7 +176,7 @@ impl Openings {
 
     /// When there is something to do beside what sockets say.
     pub(super) fn wake_ns(&self) -> Option<u64> {
-        let begin = (self.next < self.total && !self.free.is_empty()).then(|| self.due_ns());
+        let begin = (self.is_open() && !self.free.is_empty()).then(|| self.due_ns());
         let retry = self.retries.iter().map(|retry| retry.at_ns).min().filter(|_| !self.free.is_empty());
         let deadline = self.slots.iter().flatten().map(|opening| opening.deadline_ns).min();
         [begin, retry, deadline].into_iter().flatten().min()
@@ -170,6 +208,15 @@ pub(super) fn connect(
 
 const PAIRS_TRIED: u32 = 64;
 
+/// Whose limit it is that a socket could not be made, bound or connected.
+pub(super) fn limited_by(error: &io::Error) -> LimitedBy {
+    let ours = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EADDRINUSE, libc::EADDRNOTAVAIL];
+    match error.raw_os_error() {
+        Some(code) if ours.contains(&code) => LimitedBy::Generator,
+        Some(_) | None => LimitedBy::Server,
+    }
+}
+
 fn connect_once(server: SocketAddr, sources: Option<&Sources>, connection: u32, attempt: u32) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
@@ -190,9 +237,11 @@ fn connect_once(server: SocketAddr, sources: Option<&Sources>, connection: u32, 
 mod tests {
     use super::*;
 
+    const PATIENCE_NS: u64 = 60_000_000_000;
+
     #[test]
     fn a_dozen_at_a_time_and_everybody_once() {
-        let mut openings = Openings::new(30, 12, None, 0);
+        let mut openings = Openings::new(30, 12, None, 0, PATIENCE_NS);
         let mut begun = Vec::new();
         while !openings.done() {
             let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(0)).collect();
@@ -205,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_ramp_keeps_its_distance_and_a_retry_its_patience() {
-        let mut openings = Openings::new(3, 12, Some(1_000.0), 0);
+        let mut openings = Openings::new(3, 12, Some(1_000.0), 0, PATIENCE_NS);
         let first = openings.begin(0).expect("the first is due at once");
         assert_eq!(openings.begin(0), None);
         assert_eq!(openings.wake_ns(), Some(1_000_000));
@@ -223,7 +272,7 @@ mod tests {
     #[test]
     fn patience_ends_sooner_with_a_server_that_lets_nobody_in() {
         for (anybody_in, attempts_max) in [(true, ATTEMPTS_MAX), (false, ATTEMPTS_MAX_ALONE)] {
-            let mut openings = Openings::new(1, 1, None, 0);
+            let mut openings = Openings::new(1, 1, None, 0, u64::MAX);
             let mut now_ns = 0;
             let attempts = std::iter::from_fn(|| {
                 now_ns += 60_000_000_000;
@@ -233,5 +282,38 @@ mod tests {
             });
             assert_eq!(attempts.count(), attempts_max as usize);
         }
+    }
+    #[test]
+    fn a_server_that_is_full_is_asked_by_few_and_given_up_when_nobody_sat_for_long() {
+        let mut openings = Openings::new(1_000, 4, None, 0, PATIENCE_NS);
+        let first = openings.begin(0).expect("is due");
+        openings.sit(first, 50_000_000_000);
+        let (mut now_ns, mut members, mut given_up) = (50_000_000_000, std::collections::BTreeSet::new(), false);
+        while !given_up {
+            now_ns += 200_000_000;
+            let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(now_ns)).collect();
+            for slot in slots {
+                let opening = openings.finish(slot);
+                members.insert(opening.member);
+                given_up |= !openings.retry(&opening, now_ns, true);
+            }
+        }
+        assert!(members.len() <= 8, "as many as may come at once, and as many who wait: {members:?}");
+        assert!(now_ns >= 50_000_000_000 + PATIENCE_NS, "from the last who sat, not from the start: {now_ns}");
+    }
+
+    #[test]
+    fn who_is_under_way_when_it_stops_may_still_come_in() {
+        let mut openings = Openings::new(30, 3, None, 0, PATIENCE_NS);
+        let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(0)).collect();
+        openings.stop();
+        assert!(openings.is_stopped() && !openings.done());
+        openings.sit(slots[0], 1);
+        let lost = openings.finish(slots[1]);
+        assert!(openings.retry(&lost, 1, true), "nobody is asked for more");
+        assert_eq!(openings.begin(u64::MAX), None);
+        assert!(!openings.done());
+        openings.sit(slots[2], 2);
+        assert!(openings.done());
     }
 }

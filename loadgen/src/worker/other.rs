@@ -12,6 +12,7 @@ use super::hear::Then;
 use super::{Stage, Worker};
 use crate::dialect::{Dialect, Heard, Next};
 use crate::payload::Marker;
+use crate::ramp::LimitedBy;
 use crate::token;
 
 impl<const OTHER: bool> Worker<OTHER> {
@@ -78,7 +79,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         if let Some(text) = text
             && let Err(error) = self.send_text(member, &text)
         {
-            return self.retry(slot, &format!("ended while opening: {error}"));
+            return self.retry(slot, LimitedBy::Server, &format!("ended while opening: {error}"));
         }
         if sits {
             self.seat(member, slot, 0, 0);

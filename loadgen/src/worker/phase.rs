@@ -24,6 +24,10 @@ const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
 const ID_TIME_BITS: u32 = 37;
 
+/// What is logged each second.
+const DELIVERY: usize = 0;
+const LATENESS: usize = 1;
+
 /// A publish's id, from which its answer finds number and time without a table.
 fn id_of(seq: u32, intended_ns: u64) -> u64 {
     u64::from(seq & 0xffff) << ID_TIME_BITS | (intended_ns / 1_000) & ((1 << ID_TIME_BITS) - 1)
@@ -45,8 +49,8 @@ pub(super) struct Running {
     delivery_from_send: Latencies,
     ack: Latencies,
     lateness: Latencies,
-    /// Deliveries and lateness as they were when the last interval was reported.
-    logged: [Latencies; 2],
+    /// Deliveries and lateness since the last interval was reported; the totals above are without them.
+    since_logged: [Latencies; 2],
     sent_in_window: u64,
     received_in_window: u64,
     bytes_in_window: u64,
@@ -80,7 +84,7 @@ impl Running {
             delivery_from_send: Latencies::new(),
             ack: Latencies::new(),
             lateness: Latencies::new(),
-            logged: [Latencies::new(), Latencies::new()],
+            since_logged: [Latencies::new(), Latencies::new()],
             sent_in_window: 0,
             received_in_window: 0,
             bytes_in_window: 0,
@@ -90,11 +94,12 @@ impl Running {
         }
     }
 
-    /// Deliveries and lateness since this was asked the last time.
-    pub(super) fn since_logged(&mut self) -> [Latencies; 2] {
-        let now = [self.delivery.clone(), self.lateness.clone()];
-        let [delivery, lateness] = std::mem::replace(&mut self.logged, now);
-        [self.delivery.since(&delivery), self.lateness.since(&lateness)]
+    /// Deliveries and lateness since this was asked the last time; from now on they are part of the totals.
+    pub(super) fn log(&mut self) -> [Latencies; 2] {
+        let [delivery, lateness] = std::mem::replace(&mut self.since_logged, [Latencies::new(), Latencies::new()]);
+        self.delivery.add(&delivery);
+        self.lateness.add(&lateness);
+        [delivery, lateness]
     }
 
     pub(super) fn wake_ns(&self, now_ns: u64) -> u64 {
@@ -127,7 +132,7 @@ impl Running {
         self.received_in_window += u64::from(self.is_measured(now_ns));
         if self.is_measured(marker.intended_ns) {
             let latency_ns = now_ns.saturating_sub(marker.intended_ns);
-            self.delivery.record_ns(latency_ns);
+            self.since_logged[DELIVERY].record_ns(latency_ns);
             self.delivery_from_send.record_ns(latency_ns.saturating_sub(u64::from(marker.late_us) * 1_000));
         }
     }
@@ -198,7 +203,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             self.tick();
             let late_ns = self.now_ns.saturating_sub(intended_ns);
             if running.is_measured(intended_ns) {
-                running.lateness.record_ns(late_ns);
+                running.since_logged[LATENESS].record_ns(late_ns);
             }
             running.sent_in_window += u64::from(running.counts_for_rate(intended_ns, self.now_ns));
             self.publish(publisher, member, intended_ns, late_ns);
@@ -263,7 +268,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         if !running.drained(self.now_ns, self.ledger.settled(), self.crew.settle_ns) {
             return Ok(());
         }
-        // What came since the last whole second belongs to this phase.
+        // What came since the last whole second belongs to this phase, and into its totals.
         self.report_interval(self.now_ns / SECOND_NS)?;
         let Some(running) = self.running.take() else { return Ok(()) };
         let result = self.judge(*running);

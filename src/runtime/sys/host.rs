@@ -124,7 +124,7 @@ pub fn keep_no_spare_memory() {
 
 /// What the allocator keeps of this thread's for later goes back to the kernel, where a whole page of one size is free. It
 /// looks at each page the thread has (64 KiB of allocations and more), so that it is for every few seconds.
-pub fn give_back_memory() {
+pub(in crate::runtime) fn give_back_memory() {
     #[cfg(not(feature = "system-allocator"))]
     // SAFETY: may be called on any thread at any time; no memory is passed.
     unsafe {

@@ -12,7 +12,7 @@ use crate::fleeting;
 use crate::reference::Heard;
 use crate::tally::Lived;
 use crate::tokens::Paper;
-use crate::view::{JoinAnswer, Wish};
+use crate::view::{JoinAnswer, View, Wish};
 
 impl Client {
     pub(super) fn hear(&mut self, message: &[u8], around: &mut Surroundings<'_>) -> Result<(), String> {
@@ -322,10 +322,15 @@ impl Client {
     }
 
     fn on_error(&mut self, id: Option<u64>, refusal: Refusal, around: &mut Surroundings<'_>) -> Result<(), String> {
-        if refusal == Refusal::Busy {
-            around.tally.add(Lived::Busy, 1);
-        }
-        let Some(id) = id else { return Ok(()) };
+        let lived =
+            [(Refusal::Busy, Lived::Busy), (Refusal::TooOften, Lived::TooOften), (Refusal::RoomFull, Lived::RoomFull)];
+        lived.iter().filter(|(of, _)| *of == refusal).for_each(|(_, lived)| around.tally.add(*lived, 1));
+        let Some(id) = id else {
+            if refusal == Refusal::RoomFull {
+                self.views.values_mut().for_each(View::on_nameless_refusal);
+            }
+            return Ok(());
+        };
         let sent = self.outstanding.remove(&id).ok_or_else(|| format!("C2 nobody asked {id}: {refusal:?}"))?;
         let (may, may_not) = self.grants_over(&sent, around);
         let (asked, people) = (sent.asked, around.weather.people);
@@ -360,6 +365,12 @@ impl Client {
             // Room for the answer is asked for with the first grant, before the others.
             _ if !may && refusal != Refusal::Busy => false,
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
+            (Asked::Join(..), Refusal::RoomFull) => around.weather.seats_max > 0,
+            (Asked::Join(..), Refusal::TooOften) => around.weather.meters_joins(),
+            (Asked::Publish(_, tag), Refusal::TooOften) if around.weather.meters_publishes() => {
+                return around.reference.refused(*tag);
+            }
+            (Asked::Fleeting(_), Refusal::TooOften) => around.weather.meters_publishes(),
             (Asked::Join(room, _), Refusal::AlreadyJoined) => {
                 // A join that is still unanswered is what the server means.
                 if !self.is_asking(*room) {

@@ -399,6 +399,7 @@ impl Client {
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.has_short_token() || !self.welcomed,
+            Some(4007) => around.weather.meters_joins() || around.weather.meters_publishes(),
             Some(4004) => around.deeds.user_max_ever > 0,
             Some(code @ (4006 | 4501)) => around.deeds.may_have_kicked(self, code),
             Some(4500) => self.papers.last().is_some_and(|paper| around.deeds.has_revoked(self.shard, paper)),

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::compare::FIGURES;
+use super::table::SLABS_SHOWN;
 use super::{Report, Verdict};
 use crate::about::date;
 use crate::latency::Quantiles;
@@ -179,7 +180,7 @@ fn proof(report: &Report) -> Markup {
                 (figure(proof.sent as f64)) " messages sent, " (figure(proof.accepted as f64)) " accepted, "
                 (figure(proof.refused as f64)) " refused; " (figure(proof.expected as f64)) " deliveries owed, "
                 (figure(proof.received as f64)) " heard; " (figure(proof.open_at_end as f64)) " of "
-                (figure(f64::from(report.asked.connections))) " connections there at the end."
+                (figure(f64::from(report.seated()))) " connections there at the end."
             }
             table {
                 tr { @for fault in crate::proof::Fault::ALL { th { (fault.name()) } } }
@@ -203,6 +204,7 @@ fn proof(report: &Report) -> Markup {
                     }
                 }
             }
+            @if let Some(line) = report.heartbeats_not_judged() { p { (line) } }
             @for line in report.beside() { p { (line) } }
             @for (code, count) in &proof.refusals { p { (figure(*count as f64)) " refused: " code { (code) } } }
             @for (code, count) in &proof.closes { p { (figure(*count as f64)) " connections closed with " (code) } }
@@ -218,7 +220,7 @@ fn costs(report: &Report) -> Markup {
             table {
                 tr {
                     td.left { "opened" }
-                    td.left { (figure(f64::from(report.asked.connections))) " connections in " (ms(report.opened.seconds)) " s, " (figure(report.opened.per_s)) "/s, " (report.opened.retries) " tried again" }
+                    td.left { (figure(f64::from(report.seated()))) " connections in " (ms(report.opened.seconds)) " s, " (figure(report.opened.per_s)) "/s, " (report.opened.retries) " tried again" }
                 }
                 tr {
                     td.left { "generator" }
@@ -232,6 +234,26 @@ fn costs(report: &Report) -> Markup {
                             @if let Some(cpu_s) = server.cpu_s_per_million_deliveries { ", " (ms(cpu_s)) " s per million deliveries" }
                             @if let Some(thread) = &server.busiest_thread { "; busiest thread " (thread.name) " " (percent(thread.share)) " of a core" }
                             "; private memory " (mib(server.memory_before)) " empty, " (mib(server.memory_joined)) " with everybody there (" (figure(server.bytes_per_connection_joined)) " B a connection), " (mib(server.memory_after)) " after"
+                        }
+                    }
+                }
+                @if let Some(kernel) = &report.host_kernel {
+                    tr {
+                        td.left { "kernel" }
+                        td.left {
+                            (figure(kernel.bytes_per_connection)) " B a connection taken on this host; free memory " (mib(kernel.before.memory_free)) " before, "
+                            (mib(kernel.joined.memory_free)) " with everybody there, " (mib(kernel.held.memory_free)) " at the end (files " (mib(kernel.before.cached)) ", "
+                            (mib(kernel.joined.cached)) ", " (mib(kernel.held.cached)) "); " (figure(kernel.joined.tcp_sockets as f64)) " TCP sockets, "
+                            (mib(kernel.joined.tcp_bytes)) " in their queues"
+                        }
+                    }
+                    tr {
+                        td.left { "slabs" }
+                        td.left {
+                            @match kernel.slabs_text(SLABS_SHOWN) {
+                                Some(slabs) => { (figure(kernel.slab_bytes())) " B a connection: " (slabs) }
+                                None => { "by name: only root may read /proc/slabinfo" }
+                            }
                         }
                     }
                 }

@@ -52,8 +52,8 @@ pub(super) fn asked(report: &Report) -> Vec<String> {
 
 pub(super) fn held(report: &Report) -> Vec<String> {
     let (proof, rates) = (&report.proof, &report.rates);
-    let mut lines =
-        vec![format!("{} deliveries/s, {} messages/s in", figure(rates.deliveries_per_s), figure(rates.sent_per_s))];
+    let mut lines = vec![format!("{} connections in their rooms", figure(f64::from(report.seated())))];
+    lines.push(format!("{} deliveries/s, {} messages/s in", figure(rates.deliveries_per_s), figure(rates.sent_per_s)));
     if report.latency.delivery.count > 0 {
         let delivery = &report.latency.delivery;
         lines.push(format!(
@@ -142,6 +142,8 @@ fn whose(limit: &Limit) -> String {
         Limit::ServerCpu { sentence } => format!("the server's CPU: {sentence}"),
         Limit::Promise { .. } => "the server's: it broke a promise".to_owned(),
         Limit::HostCpu { sentence } => format!("the host's CPU: {sentence}"),
+        Limit::HostMemory { sentence } => format!("the host's memory: {sentence}"),
+        Limit::Door { sentence } => format!("the server's, which let nobody more in: {sentence}"),
         Limit::Slo { .. } => {
             "not told by any figure: neither the generator nor a thread of the server, nor the host was at its end"
                 .to_owned()

@@ -1,10 +1,12 @@
 //! What a run is going to do, decided and printed before anything is sent.
 
+mod bounds;
+
 use std::fmt::Write as _;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde::Serialize;
+use anyhow::{Context, Result, ensure};
 
 use crate::args::{Publishers, RunArgs, Switch};
 use crate::company::Company;
@@ -12,8 +14,8 @@ use crate::dialect::{self, Dialect};
 use crate::member::Member;
 use crate::mix::{Random, mix};
 use crate::orders::{Crew, Phase};
-use crate::proc;
 use crate::proof::{Crowd, Rules};
+use crate::ramp;
 use crate::reach::{secret_of, split_url};
 use crate::schedule::Slope;
 use crate::shape::{self, Shape, Sizes};
@@ -22,34 +24,21 @@ use crate::source::{Net, PORTS_PER_ADDRESS, Sources};
 use crate::stage::Stage;
 use crate::sys;
 use crate::token::Signer;
+pub(crate) use bounds::{Memory, mib};
 
-/// Both ends of one loopback connection in the kernel, readiness included (measured at rest: 7,650 + ~430).
-const KERNEL_BYTES_PER_PAIR: u64 = 8_100;
-/// The generator's own: row, proof, a publisher's account.
-const OWN_BYTES_PER_CONNECTION: u64 = 112;
-const OWN_BYTES_PER_WORKER: u64 = 4 << 20;
-/// The server's promise for an authenticated connection in a room.
-const SERVER_BYTES_PER_CONNECTION: u64 = 512;
 /// What the kernel may hold unread for somebody who is slow: so little that it is the server that has to.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
 /// Messages sent and heard in a second by one worker above which it paces its turns.
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
 
-/// Bytes of memory a crowd takes.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Memory {
-    pub(crate) generator: u64,
-    /// At both ends.
-    pub(crate) kernel: u64,
-    pub(crate) server: u64,
-    /// On this host.
-    pub(crate) here: u64,
-}
-
 /// A run, decided.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) args: RunArgs,
+    /// As many as fit whole rooms, however many came in then (those are in `args`).
+    pub(crate) connections_asked: u32,
+    pub(crate) rooms_asked: u32,
     pub(crate) server: SocketAddr,
     host: String,
     target: String,
@@ -165,6 +154,8 @@ impl Plan {
             source,
             dialect,
             origin_ns,
+            connections_asked: args.connections,
+            rooms_asked: rooms,
             args,
         };
         plan.stages = plan.decide_stages()?;
@@ -211,7 +202,11 @@ impl Plan {
 
     /// Connections beside the crowd, at most at once.
     pub(crate) fn beside(&self) -> u32 {
-        self.args.guests + self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
+        self.args.guests + self.slow_most()
+    }
+
+    fn slow_most(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
     }
 
     /// So many people beside the crowd, spread over its rooms; `first` is behind all connections that have a name already.
@@ -220,7 +215,8 @@ impl Plan {
         let mut random = Random::new(self.seed ^ u64::from(first));
         let mut members = Vec::new();
         for number in first..first + count {
-            let room = format!("load:{}:{:08x}", self.run, random.below(self.rooms as usize));
+            let room = self.room_at(random.below(self.rooms as usize) as u32);
+            let room = format!("load:{}:{room:08x}", self.run);
             let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(room));
             member.presence = self.args.presence == Switch::On;
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
@@ -230,10 +226,15 @@ impl Plan {
         Company::new((self.host.clone(), self.target.clone()), members, doors, random.draw())
     }
 
-    /// What worker `index` must know.
-    pub(crate) fn crew(&self, index: usize) -> Crew {
-        let workers = self.crowds.len();
-        let at_once = self.args.connecting as usize;
+    /// Which workers come in together.
+    pub(crate) fn waves(&self) -> Vec<Range<usize>> {
+        ramp::waves(self.crowds.len(), self.args.connecting as usize, self.args.agents.len()).collect()
+    }
+
+    /// What worker `index` must know, which comes in with `wave`; `others_sit`: somebody of an earlier one does.
+    pub(crate) fn crew(&self, index: usize, wave: &Range<usize>, others_sit: bool) -> Crew {
+        let (at_once, together, place) = (self.args.connecting as usize, wave.len(), index - wave.start);
+        let in_wave: u32 = self.crowds[wave.clone()].iter().map(Crowd::connections).sum();
         let crowd = self.crowds[index];
         let pin = self.args.pin.as_ref().map(|cores| cores.0[index % cores.0.len()]);
         Crew {
@@ -253,12 +254,42 @@ impl Plan {
             token_ttl_s: self.args.token_ttl,
             payload_bytes: self.args.payload as usize,
             sources: self.sources(index),
-            connecting: (at_once / workers + usize::from(index < at_once % workers)).max(1),
-            ramp_rate: self.args.ramp_rate.map(|rate| rate * self.share(index)),
+            connecting: at_once / together + usize::from(place < at_once % together),
+            ramp_rate: self.args.ramp_rate.map(|rate| rate * f64::from(crowd.connections()) / f64::from(in_wave)),
+            others_sit,
+            give_up_ns: (self.args.give_up * 1e9) as u64,
+            memory_floor_bytes: self.memory_floor_bytes(),
             pin,
             origin_ns: self.origin_ns,
             settle_ns: (self.args.settle * 1e9) as u64,
         }
+    }
+
+    /// Goes on with those who came in: so many rooms of each crowd that has begun to. Everybody speaks as often as was planned.
+    pub(crate) fn keep(&mut self, rooms: &[u32]) {
+        self.crowds.truncate(rooms.len());
+        for (crowd, rooms) in self.crowds.iter_mut().zip(rooms) {
+            crowd.rooms = *rooms;
+        }
+        self.crowds.retain(|crowd| crowd.rooms > 0);
+        let connections = shape::connections(&self.crowds);
+        let share = f64::from(connections) / f64::from(self.args.connections);
+        self.args.connections = connections;
+        self.rooms = self.crowds.iter().map(|crowd| crowd.rooms).sum();
+        self.publishers = self.crowds.iter().map(|crowd| crowd.rooms * crowd.publishers).sum();
+        self.rate *= share;
+        self.stages.iter_mut().for_each(|stage| stage.rate *= share);
+    }
+
+    /// The number of the room at `place` of those there are (`0..rooms`).
+    fn room_at(&self, mut place: u32) -> u32 {
+        for crowd in &self.crowds {
+            if place < crowd.rooms {
+                return crowd.first_room + place;
+            }
+            place -= crowd.rooms;
+        }
+        place
     }
 
     /// Worker `index`'s share of a phase, the `number`th of this crowd.
@@ -353,48 +384,9 @@ impl Plan {
             None => "chosen by the kernel".to_owned(),
         };
         line("sources", sources);
-        line(
-            "memory",
-            format!("about {} for sockets and processes, {} free", mib(self.memory().here), self.free_text()),
-        );
+        line("memory", self.memory_text());
         line("seed", format!("{} (run {})", self.seed, self.run));
         text
-    }
-
-    fn free_text(&self) -> String {
-        proc::free_memory_bytes().map_or_else(|| "unknown".to_owned(), mib)
-    }
-
-    /// By the figures measured at rest; the server's are promises of throng's.
-    pub(crate) fn memory(&self) -> Memory {
-        let connections = u64::from(self.args.connections);
-        let generator = connections * OWN_BYTES_PER_CONNECTION + self.crowds.len() as u64 * OWN_BYTES_PER_WORKER;
-        let (kernel, server) = (connections * KERNEL_BYTES_PER_PAIR, connections * SERVER_BYTES_PER_CONNECTION);
-        let here = if self.server.ip().is_loopback() { generator + kernel + server } else { generator + kernel / 2 };
-        Memory { generator, kernel, server, here }
-    }
-
-    /// Whether this host has the memory and the addresses.
-    pub(crate) fn check_room_for_sockets(&self) -> Result<()> {
-        let (need, free) = (self.memory().here, proc::free_memory_bytes());
-        // What agents have they find out themselves.
-        if let Some(free) = free.filter(|free| *free < need && self.args.agents.is_empty()) {
-            bail!(
-                "this host has {} free and {} connections need about {}: take fewer",
-                mib(free),
-                self.args.connections,
-                mib(need)
-            );
-        }
-        if let Some(net) = self.source {
-            ensure!(
-                self.addresses() <= net.usable(),
-                "--source has {} usable addresses and {} are needed",
-                net.usable(),
-                self.addresses()
-            );
-        }
-        Ok(())
     }
 
     /// How many addresses are bound explicitly; none: the kernel chooses.
@@ -425,72 +417,5 @@ impl Plan {
     }
 }
 
-/// For people.
-pub(crate) fn mib(bytes: u64) -> String {
-    if bytes >= 10 << 30 {
-        format!("{:.1} GiB", bytes as f64 / (1_u64 << 30) as f64)
-    } else {
-        format!("{} MiB", bytes >> 20)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    fn plan(options: &str) -> Result<Plan> {
-        let words = ["throng-load", "run", "--secret", "s"].into_iter().chain(options.split_whitespace());
-        let Command::Run(args) = Cli::try_parse_from(words)?.command else { bail!("not a run") };
-        Plan::new(*args)
-    }
-
-    #[test]
-    fn a_run_is_shared_out_in_whole_rooms_without_a_rest() {
-        let plan = plan("--connections 1050 --room-size 50 --workers 4 --rate 1000 --connecting 12").expect("a plan");
-        assert_eq!(plan.crowds.iter().map(|crowd| crowd.rooms).collect::<Vec<_>>(), [6, 5, 5, 5]);
-        assert_eq!(plan.crowds.iter().map(|crowd| crowd.first_room).collect::<Vec<_>>(), [0, 6, 11, 16]);
-        let messages: u64 = (0..4).map(|index| plan.phase(index, 0, &plan.stages[0], 0, false).messages).sum();
-        assert!((11_998..=12_002).contains(&messages), "{messages}");
-        assert_eq!((0..4).map(|index| plan.crew(index).connecting).sum::<usize>(), 12);
-    }
-
-    #[test]
-    fn a_hold_asks_for_one_message_per_room_heard_by_everybody() {
-        let plan = plan("--connections 1000 --room-size 50 --hold 20").expect("a plan");
-        assert_eq!((plan.publishers, plan.hearers()), (20, 50.0));
-        assert_eq!(plan.phase(0, 0, &plan.stages[0], 0, true).messages, 20);
-        assert!((plan.warmup_s, plan.duration_s) == (0.0, 20.0));
-    }
-
-    #[test]
-    fn phases_multiply_the_rate_and_have_their_own_slo_or_the_runs() {
-        let plan = plan("--rate 100 --slo p99<50ms --phase name=up,times=0.5..1.5,duration=4 --phase name=spike,times=5,duration=2,warmup=1,slo=p99<1s")
-            .expect("a plan");
-        let [up, spike] = plan.stages.as_slice() else { panic!("{:?}", plan.stages) };
-        assert_eq!((up.rate, up.slope, up.slo.to_string().as_str()), (100.0, Slope { from: 0.5, to: 1.5 }, "p99<50ms"));
-        assert_eq!((spike.rate, spike.slope, spike.slo.to_string().as_str()), (500.0, Slope::FLAT, "p99<1000ms"));
-        assert_eq!(plan.phase(0, 0, spike, 0, false).messages, 1_500);
-        assert!(plan.describe().contains("spike"));
-    }
-
-    #[test]
-    fn what_cannot_be_is_said_before() {
-        for bad in [
-            "--connections 1001 --room-size 50",
-            "--connections 10 --room-size 1",
-            "--connections 10 --room-size 2 --publishers 3",
-            "--url wss://127.0.0.1:1/ws",
-            "--url ws:///ws",
-            "--connections 4000000000 --room-size 1000",
-            "--source 10.0.0.0/8",
-            "--connections 100000 --room-size 50 --workers 1",
-            "--hold 3 --phase duration=1",
-            "--warmup 3 --phase duration=1",
-        ] {
-            assert!(plan(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

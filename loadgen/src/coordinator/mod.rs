@@ -1,5 +1,7 @@
 //! The process that people start: plans, starts the workers, keeps the edges of phases, merges what they found.
 
+mod coming;
+
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -9,9 +11,9 @@ use crate::args::{RunArgs, Switch};
 use crate::beside::{Guests, Habits, Slow, SlowReport};
 use crate::crew::Worker;
 use crate::edges::{Edges, Spent};
-use crate::latency::Latencies;
+use crate::kernel::{KernelReading, KernelReport};
 use crate::live::Live;
-use crate::orders::{Order, Parted, Ready, WorkerReport};
+use crate::orders::{Order, Parted, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Measured, Opened, Report, Server};
@@ -30,9 +32,11 @@ const LOOK_S: f64 = 0.02;
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
     let plan = Rc::new(Plan::new(args)?);
     eprint!("plan\n{}", plan.describe());
-    let mut crowd = Standing::open(plan.clone())?;
+    let mut crowd = Standing::open(plan)?;
+    // Those of whoever came in.
+    let stages = crowd.plan.stages.clone();
     let mut measured = Vec::new();
-    for stage in &plan.stages {
+    for stage in &stages {
         measured.push(crowd.measure(stage)?);
         // Whoever was lost in a phase would be missing in the next, and be blamed on it.
         if measured.last().is_some_and(Measured::is_broken) {
@@ -40,7 +44,7 @@ pub(crate) fn run(args: RunArgs) -> Result<Report> {
         }
     }
     let mut report = crowd.report(&measured)?;
-    let left_out: Vec<&str> = plan.stages[measured.len()..].iter().map(|stage| stage.name.as_str()).collect();
+    let left_out: Vec<&str> = stages[measured.len()..].iter().map(|stage| stage.name.as_str()).collect();
     if !left_out.is_empty() {
         report.reasons.push(format!("not run after that: {}", left_out.join(", ")));
     }
@@ -57,6 +61,8 @@ pub(crate) struct Standing {
     /// Private bytes of all workers, and per connection above an empty worker.
     memory: (u64, f64),
     server: Option<Watched>,
+    /// The host before anybody came, and when everybody sat.
+    kernel: [Option<KernelReading>; 2],
     phases: u64,
     about: About,
     timeline: Timeline,
@@ -76,53 +82,6 @@ struct Watched {
 }
 
 impl Standing {
-    /// Starts the workers and waits until everybody sits.
-    pub(crate) fn open(plan: Rc<Plan>) -> Result<Self> {
-        let mut server = plan.args.server_pid.map(Watched::new).transpose()?;
-        let epoll = Epoll::new(plan.crowds.len())?;
-        let mut workers = Vec::new();
-        for index in 0..plan.crowds.len() {
-            workers.push(Worker::start(&plan, index, &epoll)?);
-            if let Some(agent) = workers.last().and_then(Worker::agent) {
-                eprintln!("agent  {}", agent.describe());
-            }
-        }
-        let opened =
-            Opened { seconds: 0.0, per_s: 0.0, retries: 0, latency: Latencies::new().quantiles(), heartbeat_ms: 0 };
-        let (rest_s, from_ns) = (plan.args.rest, sys::monotonic_ns());
-        let process = server.as_ref().map(|server| server.process);
-        let mut crowd = Self {
-            about: About::now(plan.args.commit.as_deref()),
-            timeline: Timeline::new(workers.len()),
-            watch: Watch::new(process, plan.args.admin, plan.origin_ns)?,
-            live: Live::new(plan.origin_ns, from_ns, plan.args.connections),
-            guests: None,
-            next_beside: plan.args.connections,
-            plan,
-            workers,
-            epoll,
-            opened,
-            memory: (0, 0.0),
-            server: None,
-            phases: 0,
-        };
-        let ready = crowd.collect(|report| match report {
-            WorkerReport::Ready(ready) => Some(*ready),
-            WorkerReport::Progress(_)
-            | WorkerReport::Phase(_)
-            | WorkerReport::Parted(_)
-            | WorkerReport::Failed { .. } => None,
-        })?;
-        crowd.on_ready(&ready, (sys::monotonic_ns() - from_ns) as f64 / 1e9);
-        crowd.rest(rest_s)?;
-        if let Some(server) = &mut server {
-            server.memory_joined = server.memory()?;
-        }
-        crowd.server = server;
-        crowd.invite_guests()?;
-        Ok(crowd)
-    }
-
     pub(crate) fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -146,9 +105,10 @@ impl Standing {
         let plan = self.plan.clone();
         let start_ns = sys::monotonic_ns() - plan.origin_ns + LEAD_NS;
         let span_ms = (stage.warmup_s + stage.duration_s) * 1e3;
-        let heartbeat_ms = self.opened.heartbeat_ms;
+        let Opened { heartbeat_ms, heartbeat_round_ms, .. } = self.opened;
         // Some other servers say nothing of heartbeats.
-        let heartbeat_needed = plan.args.hold.is_some() && heartbeat_ms > 0 && span_ms >= 2.0 * heartbeat_ms as f64;
+        let heartbeat_needed =
+            plan.args.hold.is_some() && heartbeat_ms > 0 && span_ms >= (heartbeat_ms + heartbeat_round_ms) as f64;
         for (index, worker) in self.workers.iter_mut().enumerate() {
             let phase = plan.phase(index, self.phases, stage, start_ns, heartbeat_needed);
             worker.order(&Order::Run(phase))?;
@@ -167,7 +127,8 @@ impl Standing {
         })?;
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         let window_s = (since(window_from_ns), since(window_to_ns));
-        Ok(Measured { stage: stage.clone(), window_s, spent: edges.spent(), results, slow: None, guests: None })
+        let (stage, spent) = (stage.clone(), edges.spent());
+        Ok(Measured { stage, window_s, spent, results, heartbeat_needed, slow: None, guests: None })
     }
 
     fn invite_guests(&mut self) -> Result<()> {
@@ -221,6 +182,11 @@ impl Standing {
         report.timeline = self.timeline.seconds();
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
+        let [before, joined] = self.kernel.clone();
+        report.host_kernel = before
+            .zip(joined)
+            .zip(KernelReading::now())
+            .map(|((before, joined), held)| KernelReport::new(before, joined, held, self.plan.args.connections));
         Ok(report)
     }
 
@@ -259,22 +225,6 @@ impl Standing {
         Ok(())
     }
 
-    fn on_ready(&mut self, ready: &[Ready], seconds: f64) {
-        let mut latency = Latencies::new();
-        ready.iter().for_each(|worker| latency.add(&worker.opening));
-        let connections = f64::from(self.plan.args.connections);
-        self.opened = Opened {
-            seconds,
-            per_s: connections / seconds.max(1e-9),
-            retries: ready.iter().map(|worker| worker.retries).sum(),
-            latency: latency.quantiles(),
-            heartbeat_ms: ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0),
-        };
-        let memory: u64 = ready.iter().map(|worker| worker.memory_bytes).sum();
-        let empty: u64 = ready.iter().map(|worker| worker.memory_empty_bytes).sum();
-        self.memory = (memory, memory.saturating_sub(empty) as f64 / connections);
-    }
-
     fn collect<T>(&mut self, pick: impl Fn(WorkerReport) -> Option<T>) -> Result<Vec<T>> {
         self.collect_timed(&mut Edges::none(), pick)
     }
@@ -283,28 +233,38 @@ impl Standing {
     fn collect_timed<T>(&mut self, edges: &mut Edges, pick: impl Fn(WorkerReport) -> Option<T>) -> Result<Vec<T>> {
         let mut picked: Vec<Option<T>> = self.workers.iter().map(|_| None).collect();
         while picked.iter().any(Option::is_none) {
-            let now_ns = sys::monotonic_ns();
-            edges.pass(now_ns);
-            self.look(now_ns);
-            let wake_ns = edges.wake_ns().min(self.live.at_ns());
-            let found = self.epoll.wait(wake_ns.saturating_sub(now_ns))?;
-            for event in 0..found {
-                let index = self.epoll.event(event).token as usize;
-                for report in self.workers[index].read_reports()? {
-                    match report {
-                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
-                        WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[index].whose()),
-                        other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
-                            if let Some(report) = pick(other) {
-                                picked[index] = Some(report);
-                            }
-                        }
+            edges.pass(sys::monotonic_ns());
+            for (at, report) in self.hear(edges.wake_ns())? {
+                if let Some(report) = pick(report) {
+                    picked[at] = Some(report);
+                }
+            }
+        }
+        Ok(picked.into_iter().flatten().collect())
+    }
+
+    /// What workers report until something comes or it is this time of the monotonic clock: the places of those who did, and
+    /// what. Progress is taken here; a worker that cannot go on ends the run.
+    fn hear(&mut self, until_ns: u64) -> Result<Vec<(usize, WorkerReport)>> {
+        let now_ns = sys::monotonic_ns();
+        self.look(now_ns);
+        let found = self.epoll.wait(until_ns.min(self.live.at_ns()).saturating_sub(now_ns))?;
+        let mut heard = Vec::new();
+        for event in 0..found {
+            let number = self.epoll.event(event).token as usize;
+            let Some(at) = self.workers.iter().position(|worker| worker.number == number) else { continue };
+            for report in self.workers[at].read_reports()? {
+                match report {
+                    WorkerReport::Progress(interval) => self.timeline.take(number, &interval),
+                    WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[at].whose()),
+                    other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
+                        heard.push((at, other));
                     }
                 }
             }
-            self.workers.iter().try_for_each(Worker::is_heard_of)?;
         }
-        Ok(picked.into_iter().flatten().collect())
+        self.workers.iter().try_for_each(Worker::is_heard_of)?;
+        Ok(heard)
     }
 
     /// Once a second: what is seen of the server, and what is shown of the run.
@@ -318,25 +278,10 @@ impl Standing {
     /// Lets time pass; a worker that fails meanwhile ends the run.
     fn rest(&mut self, seconds: f64) -> Result<()> {
         let until_ns = sys::monotonic_ns() + (seconds * 1e9) as u64;
-        loop {
-            let now_ns = sys::monotonic_ns();
-            if now_ns >= until_ns {
-                return Ok(());
-            }
-            self.look(now_ns);
-            let found = self.epoll.wait(until_ns.min(self.live.at_ns()).saturating_sub(now_ns))?;
-            for event in 0..found {
-                let index = self.epoll.event(event).token as usize;
-                for report in self.workers[index].read_reports()? {
-                    match report {
-                        WorkerReport::Progress(interval) => self.timeline.take(index, &interval),
-                        WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[index].whose()),
-                        WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_) => {}
-                    }
-                }
-            }
-            self.workers.iter().try_for_each(Worker::is_heard_of)?;
+        while sys::monotonic_ns() < until_ns {
+            self.hear(until_ns)?;
         }
+        Ok(())
     }
 
     fn server_report(&self, spent: &Spent, measured: &[Measured]) -> Result<Option<Server>> {
@@ -370,8 +315,8 @@ impl Standing {
         Asked {
             scenario: args.scenario.clone(),
             url: args.url.clone(),
-            connections: args.connections,
-            rooms: plan.rooms,
+            connections: plan.connections_asked,
+            rooms: plan.rooms_asked,
             room_size: args.room_size,
             sizes: args.sizes,
             guests: args.guests,
