@@ -201,7 +201,7 @@ fn serve(shards: u16) -> Running {
         shards,
         cores: (0..usize::from(shards)).collect(),
         slots_per_ring: limits.slots_per_ring,
-        slow_turn_ms: 1_000,
+        slow_turn_ms: Some(1_000),
         takeover: false,
         tick_ms: limits.tick_ms,
         connections_max: u64::MAX,

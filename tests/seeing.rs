@@ -8,6 +8,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
+#[cfg(feature = "planted-bugs")]
+use std::net::TcpListener;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -17,8 +19,12 @@ use process::{Server, free_address};
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve_few};
 use throng::base::Limits;
 #[cfg(feature = "planted-bugs")]
-use throng::base::ShardId;
+use throng::base::{Nets, ShardId};
 use throng::control::Standing;
+#[cfg(feature = "planted-bugs")]
+use throng::control::{AdminRules, Control, ControlConfig};
+#[cfg(feature = "planted-bugs")]
+use throng::wire::{Origins, Proxies};
 
 /// Status and body of an answer.
 fn get(address: SocketAddr, path: &str) -> (String, String) {
@@ -147,17 +153,40 @@ fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {
     let (running, _handed) = serve(2, small());
     let counts = running.counts();
     assert!(Standing::of(&counts).stalled().is_empty());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let operators = listener.local_addr().unwrap();
+    let (looked, proxies) = (running.counts(), Proxies { trusted: Nets::none(), protocol: false });
+    let config = ControlConfig {
+        scrape: Arc::new(Vec::new),
+        admin: Some(listener),
+        admin_on_public: false,
+        admin_rules: AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 },
+        front: Arc::new(move || (Origins::default(), proxies.clone())),
+        look: Arc::new(move || Standing::of(&looked)),
+        watchdog: None,
+        dev: None,
+    };
+    let (control, handover, _desk) = Control::start(config).unwrap();
+    assert_eq!(get(operators, "/healthz").0, "200");
     running.plant_stall(ShardId(1), true);
     wait_for(|| !Standing::of(&counts).stalled().is_empty());
     let stalled = Standing::of(&counts).stalled();
     // Only a machine that stands still itself could add the other.
     assert!(stalled.iter().any(|reason| reason.message.starts_with("shard 1 has not turned for ")), "{stalled:?}");
     assert!(Standing::of(&counts).reasons().iter().any(|reason| reason.reason == "stalled"));
+    // It is said by those who answer for it, too.
+    for (path, word) in [("/healthz", r#"{"healthy":false,"reasons":"#), ("/readyz", r#"{"ready":false,"reasons":"#)] {
+        let (status, body) = get(operators, path);
+        assert!(status == "503" && body.starts_with(word) && body.contains("shard 1 has not turned for "), "{body}");
+    }
     // A signal does not help a shard that turns in circles, and does it no harm.
     wait_for(|| counts.totals().nudges > 0);
     running.plant_stall(ShardId(1), false);
     wait_for(|| Standing::of(&counts).stalled().is_empty());
+    wait_for(|| get(operators, "/healthz").0 == "200" && get(operators, "/readyz").0 == "200");
     running.stop().unwrap();
+    drop(handover);
+    control.join();
 }
 
 #[test]
@@ -232,6 +261,19 @@ fn a_slow_turn_is_counted_and_logged_with_what_it_did() {
     let totals = running.counts().totals();
     assert!(totals.runtime.slow_turns > 0 && totals.turns.buckets.iter().sum::<u64>() > 0);
     running.stop().unwrap();
+}
+
+#[test]
+fn where_no_turn_is_to_be_told_as_slow_none_is_counted() {
+    let server = Server::start(free_address(), &["--shards", "1", "THRONG_LIMITS_SLOW_TURN_MS=0"]);
+    let scrape = loop {
+        let (_, scrape) = get(server.admin, "/metrics");
+        if value(&scrape, "throng_ticks_total") >= 3.0 {
+            break scrape;
+        }
+    };
+    assert!(value(&scrape, "throng_turns_total") > 0.0);
+    assert_eq!(value(&scrape, "throng_turns_slow_total"), 0.0);
 }
 
 fn wait_for(mut fact: impl FnMut() -> bool) {

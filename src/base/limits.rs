@@ -118,15 +118,17 @@ pub struct Limits {
     pub no_progress_ms: u64,
     /// Silence after which a ping goes out.
     pub heartbeat_ms: u64,
-    /// Silence after which a connection is dead (4002); nobody is who was not asked.
+    /// Silence after which a connection is dead (4002); nobody is who was not asked. Longer by twice what a
+    /// heartbeat is longer.
     pub dead_after_ms: u64,
-    /// Heartbeats one shard sends per tick; who is still silent is asked in the next round over the table.
+    /// Heartbeats the server sends per tick, each shard its part; who is still silent is asked in the next round over the
+    /// table. Where there are more sessions than can be asked in `heartbeat_ms`, it takes as long as it takes.
     pub pings_per_tick: u32,
     /// How long the peer may take to answer our close frame.
     pub close_grace_ms: u64,
     /// The tick.
     pub tick_ms: u64,
-    /// A shard's turn that takes longer is counted as slow, and logged with what it did.
+    /// A shard's turn that takes so long is counted as slow, and logged with what it did. 0: none is.
     pub slow_turn_ms: u64,
     /// Writes a shard makes per tick; the rest waits for the next.
     pub sends_per_tick: u32,
@@ -200,7 +202,7 @@ impl Default for Limits {
             no_progress_ms: 30_000,
             heartbeat_ms: 25_000,
             dead_after_ms: 60_000,
-            pings_per_tick: 2_500,
+            pings_per_tick: 5_000,
             close_grace_ms: 2_000,
             tick_ms: 100,
             slow_turn_ms: 100,

@@ -102,7 +102,7 @@ pub(crate) fn start(
         cores: config.cores.clone(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
-        slow_turn_ms: limits.slow_turn_ms,
+        slow_turn_ms: Some(limits.slow_turn_ms).filter(|ms| *ms > 0),
         takeover: config.takeover,
         // What the host cannot hold is answered 503 instead of being taken in and killed later.
         connections_max: capacity.connections,

@@ -28,6 +28,8 @@ struct Book {
     /// `None` until the shards run.
     shards: Option<(RulesChange, UnknownKeys)>,
     fetching: Option<Jwks>,
+    /// The addresses of keys are asked by now, if there are any.
+    asks: bool,
     /// Counts the threads that fetched; only the newest one's keys are taken.
     generation: u64,
     /// What the next thread brought before it was the newest.
@@ -46,7 +48,8 @@ impl Rulebook {
     pub(crate) fn new(config: ServeConfig) -> Result<Arc<Self>, Failure> {
         let classes = config.rooms.classes(&config.limits, None).map_err(Failure::Misused)?;
         let ring = KeyRing::new(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
-        let book = Book { config, ring, classes, shards: None, fetching: None, generation: 0, early: None };
+        let book =
+            Book { config, ring, classes, shards: None, fetching: None, asks: false, generation: 0, early: None };
         Ok(Arc::new(Self(Mutex::new(book))))
     }
 
@@ -81,7 +84,8 @@ impl Rulebook {
             book.config.jwks.clone()
         };
         let fetching = self.fetch(&jwks, 0, unknown)?;
-        self.lock().fetching = fetching;
+        let mut book = self.lock();
+        (book.fetching, book.asks) = (fetching, true);
         Ok(())
     }
 
@@ -146,7 +150,14 @@ impl Rulebook {
 
     /// Why not every address has given its keys yet, as a sentence.
     pub(crate) fn keys_missing(&self) -> Option<String> {
-        let status = self.lock().fetching.as_ref().map(Jwks::status);
+        let status = {
+            let book = self.lock();
+            if !book.asks && !book.config.jwks.is_empty() {
+                // The shards serve a moment before anybody is asked.
+                return Some("no token keys yet: nobody was asked so far".to_owned());
+            }
+            book.fetching.as_ref().map(Jwks::status)
+        };
         status.and_then(|status| status.ready().err())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use throng::base::{Classes, Limits};
-use throng::config::{AdminListen, EngineWish, RoomSettings, Settled};
+use throng::config::{AdminListen, DEV_DRAIN_BUDGET_MS, DRAIN_BUDGET_MS, EngineWish, RoomSettings, Settled};
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
@@ -183,10 +183,9 @@ impl ServeConfig {
             dev,
             takeover: config.server.takeover,
             echo: config.server.echo,
-            drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(if dev {
-                DEV_DRAIN_BUDGET_MS
-            } else {
-                DRAIN_BUDGET_MS
+            drain_budget: Duration::from_millis(config.drain.budget_ms.unwrap_or(match dev {
+                true => DEV_DRAIN_BUDGET_MS,
+                false => DRAIN_BUDGET_MS,
             })),
             admin: AdminSettings {
                 listen: match config.admin.listen {
@@ -326,10 +325,6 @@ fn make_token(secret: &Secret, user: &str) -> Result<String, Failure> {
 
 /// The exit code of a server that was asked twice.
 const CUT_SHORT: i32 = 1;
-/// Below the time supervisors wait before they kill.
-const DRAIN_BUDGET_MS: u64 = 30_000;
-/// Nobody who tries something out waits half a minute for ^C.
-const DEV_DRAIN_BUDGET_MS: u64 = 1_000;
 const DEV_TOKEN_S: u64 = 86_400;
 const NO_LISTEN: &str = "say where to listen: --listen 0.0.0.0:8080 (or THRONG_LISTEN, or PORT); \
                          to try it out, --dev listens at 127.0.0.1:8080";
@@ -386,6 +381,16 @@ mod tests {
             config(&["--dev", "--port", "9", "--listen", "[::1]:7"]).unwrap().listen,
             "[::1]:7".parse().unwrap()
         );
+    }
+
+    /// The shards are told to take people before the addresses of keys are asked.
+    #[test]
+    fn a_server_whose_keys_are_to_be_fetched_is_not_ready_before_they_are_asked_for() {
+        let mut config = config(&["--dev"]).unwrap();
+        let missing = |config: &ServeConfig| Rulebook::new(config.clone()).unwrap().keys_missing();
+        assert_eq!(missing(&config), None);
+        config.jwks.push(JwksRules { url: "https://id.example/keys".to_owned(), ..JwksRules::default() });
+        assert!(missing(&config).unwrap().contains("no token keys yet"));
     }
 
     #[test]

@@ -98,9 +98,10 @@ fn of_the_door() -> Vec<Setting> {
         setting(
             "limits.failures_per_address_per_minute",
             |c| &mut c.limits.failures_per_address_per_minute,
-            "Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not \
-             complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of \
-             `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.",
+            "Handshakes from one address in a minute that come to nothing: bad tokens, those that are not valid yet or \
+             whose key is still to be fetched, requests or `hello`s that are not complete in time. Beyond it a bad token \
+             is answered 429, and an unfinished handshake has an eighth of `handshake_ms`; good tokens come in as before. \
+             0: not limited. Counted like connections.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -395,14 +396,16 @@ fn of_connections() -> Vec<Setting> {
         setting(
             "limits.pings_per_tick",
             |c| &mut c.limits.pings_per_tick,
-            "Pings a shard sends per tick; who is due and has to wait is asked at the next.",
+            "Pings the server sends per tick, each shard its part; who is due and has to wait is asked in the next round (20 \
+             ticks). Where there are too many sessions to ask each of them in `heartbeat_ms`, they are asked less often, \
+             and `welcome` says how often.",
         )
         .within(1..=1 << 20)
         .live(),
         setting(
             "limits.dead_after_ms",
             |c| &mut c.limits.dead_after_ms,
-            "Silence after which a connection is dead (4002); above `heartbeat_ms`.",
+            "Silence after which a connection is dead (4002); above `heartbeat_ms`, and longer where that is stretched.",
         )
         .within(1_000..=86_400_000)
         .live(),
@@ -427,7 +430,7 @@ fn of_shards() -> Vec<Setting> {
         setting(
             "limits.slow_turn_ms",
             |c| &mut c.limits.slow_turn_ms,
-            "A turn of a shard that takes so long is logged with what it did. 0: none is.",
+            "A turn of a shard that takes so long is counted as slow and logged with what it did. 0: none is.",
         )
         .within(0..=3_600_000),
         setting(

@@ -193,9 +193,16 @@ pub struct DefaultGrants {
 /// `[drain]`: how it leaves.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    /// Milliseconds. `None`: half a minute; under `dev` a second.
+    /// Milliseconds. `None`: [`DRAIN_BUDGET_MS`]; under `dev` [`DEV_DRAIN_BUDGET_MS`].
     pub budget_ms: Option<u64>,
 }
+
+/// How long leaving may take where nobody said: below the time supervisors wait before they kill.
+pub const DRAIN_BUDGET_MS: u64 = 30_000;
+/// Likewise under `dev`: nobody who tries something out waits half a minute for ^C.
+pub const DEV_DRAIN_BUDGET_MS: u64 = 1_000;
+/// Where `dev` listens, on this host only, unless somebody says otherwise.
+pub const DEV_PORT: u16 = 8_080;
 
 impl Config {
     /// Says what is wrong with settings that are good by themselves and contradict each other.

@@ -5,11 +5,11 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::file::File;
 use super::list::settings;
 use super::nearest::nearest;
 use super::setting::{Given, Setting};
+use super::{Config, DEV_PORT};
 
 /// Everything a configuration can come from. Not for `Debug`: a secret may be among it.
 #[derive(Clone, Copy)]
@@ -194,4 +194,3 @@ impl fmt::Display for Problems {
 
 /// Read by others than the settings.
 const OTHER_VARIABLES: [&str; 4] = ["THRONG_CONFIG", "THRONG_ADMIN", "THRONG_API_KEY", "THRONG_API_KEY_FILE"];
-const DEV_PORT: u16 = 8080;

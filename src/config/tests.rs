@@ -329,3 +329,12 @@ fn a_room_is_told_what_it_gets() {
     let dev = settle("[server]\ndev = true", &[], &[]).unwrap();
     assert!(explain_room(&dev, "x", None).unwrap().contains("join, publish, presence, history"));
 }
+
+#[test]
+fn what_is_said_of_defaults_that_depend_on_dev_is_what_holds() {
+    let unset = |path: &str| settings().iter().find(|setting| setting.path() == path).unwrap().unset.to_owned();
+    let with_commas = |ms: u64| format!("{},{:03}", ms / 1_000, ms % 1_000);
+    let budgets = format!("{}; with `dev` {}", with_commas(DRAIN_BUDGET_MS), with_commas(DEV_DRAIN_BUDGET_MS));
+    assert_eq!(unset("drain.budget_ms"), budgets);
+    assert!(unset("server.listen").ends_with(&format!("with `dev` 127.0.0.1:{DEV_PORT}")));
+}

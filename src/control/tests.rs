@@ -15,10 +15,13 @@ fn start(dev: bool) -> (Control, HandOver) {
 }
 
 fn start_with(dev: bool, admin_on_public: bool) -> (Control, HandOver) {
+    start_looking(dev, admin_on_public, Arc::new(|| Standing { life: Life::Serving, ..Standing::starting() }))
+}
+
+fn start_looking(dev: bool, admin_on_public: bool, look: Look) -> (Control, HandOver) {
     let mint: Mint =
         Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
     let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
-    let look: Look = Arc::new(|| Standing { life: Life::Serving, ..Standing::starting() });
     let admin_rules = AdminRules { keys: Vec::new(), message_bytes_max: 1_000, depth_max: 8 };
     let proxies = Proxies { trusted: Nets::parse(&["127.0.0.1"]).unwrap(), protocol: false };
     let front: FrontDoor = Arc::new(move || (Origins::default(), proxies.clone()));
@@ -73,6 +76,29 @@ fn every_route_answers_and_the_rest_is_404_as_json() {
     }
     let request = format!("POST /healthz HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n{REQUEST_END}");
     assert_answer(&ask(&handover, &request, 5), "405", &[r#""error":"method""#]);
+    drop(handover);
+    control.join();
+}
+
+#[test]
+fn a_shard_that_stands_still_makes_the_house_ill_and_not_ready() {
+    let silent_ms = Arc::new(AtomicU64::new(STALLED_MS - 1));
+    let seen = Arc::clone(&silent_ms);
+    let look: Look = Arc::new(move || Standing {
+        life: Life::Serving,
+        silent_ms: vec![0, seen.load(Ordering::Relaxed)],
+        ..Standing::starting()
+    });
+    let (control, handover) = start_looking(false, true, look);
+    assert_answer(&get(&handover, "/healthz"), "200", &["\r\n\r\nok\n"]);
+    assert_answer(&get(&handover, "/readyz"), "200", &[r#"{"ready":true,"reasons":[]}"#]);
+    silent_ms.store(7_200, Ordering::Relaxed);
+    let why = r#""reasons":[{"reason":"stalled","message":"shard 1 has not turned for 7 s"}]}"#;
+    let no_store = "cache-control: no-store";
+    assert_answer(&get(&handover, "/healthz"), "503", &["application/json", no_store, r#"{"healthy":false,"#, why]);
+    assert_answer(&get(&handover, "/readyz"), "503", &["application/json", no_store, r#"{"ready":false,"#, why]);
+    silent_ms.store(0, Ordering::Relaxed);
+    assert_answer(&get(&handover, "/healthz"), "200", &["\r\n\r\nok\n"]);
     drop(handover);
     control.join();
 }

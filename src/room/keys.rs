@@ -42,6 +42,9 @@ struct Known {
 }
 
 impl Keys {
+    /// What one of them costs, without what the maps add.
+    pub const BYTES_PER_KEY: usize = size_of::<(u64, Known)>() + size_of::<(u64, u64)>();
+
     /// Whether this was published before. Keys that are too old are forgotten first.
     pub fn look(&mut self, now: Now, wish: KeyUse, window: KeyWindow) -> Seen {
         self.trim(now, window);

@@ -46,8 +46,8 @@ pub struct BootConfig {
     pub slots_per_ring: u16,
     /// Must equal `Limits::tick_ms` of the shards.
     pub tick_ms: u64,
-    /// A turn that takes longer is counted and logged.
-    pub slow_turn_ms: u64,
+    /// A turn that takes so long is counted and logged. `None`: none is.
+    pub slow_turn_ms: Option<u64>,
     /// Another server of this user may have the address already: it is about to leave, and what comes from now on is shared
     /// with it until it does.
     pub takeover: bool,

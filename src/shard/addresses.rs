@@ -117,6 +117,11 @@ impl Addresses {
         key.cells().into_iter().map(of).min()
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        self.connections.len() * size_of::<u32>()
+            + (self.busy_until_us.len() + self.failing_until_us.len()) * size_of::<u64>()
+    }
+
     /// How many are counted now.
     pub(crate) fn total(&self) -> u64 {
         self.counted
@@ -137,8 +142,15 @@ impl Shard {
 
     /// A connection ends for `reason`: if that makes its handshake one that came to nothing, its address is charged.
     pub(super) fn charge_failure(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
+        if reason.is_failed_handshake() {
+            self.charge_handshake(now, conn);
+        }
+    }
+
+    /// The handshake came to nothing.
+    pub(super) fn charge_handshake(&mut self, now: Now, conn: ConnKey) {
         let Some(row) = self.connections.row(conn) else { return };
-        if row.stage.is_pending() && row.address.is_counted() && reason.is_failed_handshake() {
+        if row.stage.is_pending() && row.address.is_counted() {
             let per_minute = self.failures_max();
             self.addresses.fail(now, row.address, per_minute);
         }

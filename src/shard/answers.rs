@@ -83,7 +83,8 @@ impl Shard {
         });
         self.publish_accepted(now, &accepted);
         self.answer_ask(id, Answer::Announced(accepted.position));
-        let announcement = Announcement { id, room: notice.room.clone(), to, frames };
+        let offset = accepted.offset;
+        let announcement = Announcement { id, room: notice.room.clone(), offset, to, frames };
         for shard in shards {
             self.post(shard, Mail::Announce(Box::new(announcement.clone())));
         }

@@ -192,6 +192,8 @@ impl Homes {
 pub struct Announcement {
     pub id: AskId,
     pub room: RoomName,
+    /// Its place there, in the order of the house.
+    pub offset: Offset,
     pub to: Audience,
     /// By [`Encoding::index`].
     pub frames: [SharedFrame; 2],

@@ -1,5 +1,7 @@
 //! Two shards and a control plane, by hand: what is asked, and what comes back.
 
+mod announcing;
+
 use super::house::{House, Who};
 use super::*;
 use crate::base::{Encoding, Epoch, Identity, Offset, Position, RoomName};

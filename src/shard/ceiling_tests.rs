@@ -216,6 +216,12 @@ fn ten_thousand_rooms_keys_and_sessions_later_every_table_is_empty_again() {
     }
     assert_eq!(house.count(Count::Publishes), 10_000);
     assert!(house.shards.iter().any(|shard| shard.gauges().rooms_home > 1_000), "they were there");
+    for shard in &house.shards {
+        let (gauges, tables) = (shard.gauges(), shard.tables());
+        assert!(gauges.idempotency_keys > 0 && tables.people > 0, "{gauges:?} {tables:?}");
+        assert_eq!(tables.idempotency_keys, 40 * gauges.idempotency_keys);
+        assert_eq!(tables.addresses, 2 * 16_384 * (4 + 8 + 8));
+    }
     (0..400).for_each(|_| house.passes(100));
     for shard in &house.shards {
         let (gauges, tables) = (shard.gauges(), shard.tables());
@@ -230,9 +236,16 @@ fn ten_thousand_rooms_keys_and_sessions_later_every_table_is_empty_again() {
             gauges.connections,
             tables.logs,
             tables.sessions_kept,
+            tables.idempotency_keys,
+            tables.people,
+            tables.rates,
+            tables.tickets,
+            tables.revocations,
+            tables.grant_sets,
+            tables.announcements,
             shard.users_counted(),
         ];
-        assert_eq!(left, [0; 11], "{gauges:?} {tables:?}");
+        assert_eq!(left, [0; 18], "{gauges:?} {tables:?}");
         assert_eq!(shard.grants.len(), 0);
     }
 }

@@ -155,6 +155,7 @@ impl Shard {
         row.flags = Flags::default();
         self.move_to(conn, Stage::Gone);
         self.forget_address(address);
+        self.errands.forget_row(conn.index());
         self.heads_bytes -= work.as_ref().map_or(0, |work| work.head.len());
         let reason = work.as_ref().and_then(|work| work.closing).unwrap_or(CloseReason::Gone);
         if let Some(identity) = &identity {
@@ -181,8 +182,9 @@ impl Shard {
 
     /// Leaves one room: the seat goes, the home will be told.
     pub(super) fn give_up_seat(&mut self, conn: ConnKey, at: u32, parting: Parting) {
+        let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(at)) else { return };
+        self.note_hears_no_more(conn, at, place.seat);
         let Some(row) = self.connections.row_mut(conn) else { return };
-        let Some(place) = row.seats.find(at) else { return };
         row.seats.remove(at);
         let identity = row.identity.clone();
         if let Some(work) = &mut row.work {

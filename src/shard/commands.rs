@@ -70,6 +70,11 @@ impl Shard {
             message_bytes_max: self.limits().message_bytes_max,
             fragments_max: self.limits().fragments_max,
         };
+        let Some(row) = self.connections.row(conn) else { return };
+        if row.stage == Stage::Open && seconds(now) >= row.expires_mono_s {
+            // The patrol has not come by yet.
+            self.fail(now, conn, CloseReason::Expired);
+        }
         let Some(row) = self.connections.row_mut(conn) else { return };
         if row.stage != Stage::Closing {
             row.heard_mono_s = seconds(now);

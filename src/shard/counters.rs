@@ -1,6 +1,7 @@
 //! What a shard counts. Plain numbers with one writer; the runtime copies them out for the scrape.
 
-use crate::base::{ClassId, Classes};
+use crate::base::{ClassId, Classes, Identity, Offset};
+use crate::room::Keys;
 use crate::wire::{CloseReason, Command, Event, Refusal};
 
 use super::latency::Latency;
@@ -287,6 +288,15 @@ gauges! {
         letters "letters" "Messages in letters whose inbox is full",
         work "work" "Work spaces and what is in them, as of the last round over the table",
         sessions_kept "sessions_kept" "Sessions without a connection",
+        idempotency_keys "idempotency_keys" "Keys of publishes that rooms remember",
+        people "people" "People who are away, and read positions, by number and not by the length of names",
+        rates "rates" "Who did something how often",
+        tickets "tickets" "Tickets that nobody has used",
+        revocations "revocations" "Revoked tokens and users",
+        marks "marks" "When tokens were issued, and hashes of their names, beside the rows",
+        grant_sets "grant_sets" "Different sets of grants, by number and not by their length",
+        addresses "addresses" "Counters of addresses, whether their pages were touched or not",
+        announcements "announcements" "Announcements that wait to be told",
     }
 }
 
@@ -324,6 +334,18 @@ impl Shard {
             letters: letters.map(|(_, bytes)| *bytes as u64).sum(),
             work: self.patrol.work_bytes(),
             sessions_kept: self.sessions_kept.bytes() as u64,
+            idempotency_keys: (self.rooms.keys() * Keys::BYTES_PER_KEY) as u64,
+            people: ((self.rooms.outlasting().away + 2 * self.rooms.outlasting().reads) * BYTES_PER_PERSON) as u64,
+            rates: (self.rates.len() * size_of::<(u64, u64)>()) as u64,
+            tickets: self.tickets.bytes() as u64,
+            revocations: self.revocations.bytes() as u64,
+            marks: self.marks.bytes() as u64,
+            grant_sets: self.grants.bytes() as u64,
+            addresses: self.addresses.bytes() as u64,
+            announcements: self.errands.bytes() as u64,
         }
     }
 }
+
+/// Of somebody who is away, and of each of the two entries of a read position: a user and a number.
+const BYTES_PER_PERSON: usize = size_of::<(Identity, Offset)>();

@@ -107,6 +107,15 @@ impl Shard {
     pub(super) fn refuse_token(&mut self, now: Now, conn: ConnKey, upgrade: Option<&Upgrade>, bad: BadToken) {
         self.note_bad_token(bad);
         let (reason, sentence) = (bad.close_reason(), bad.to_string());
+        if !reason.is_failed_handshake() {
+            // It may be good later; but anybody can name a key that nobody has.
+            if upgrade.is_some() && self.fails_too_often(now, conn.index()) {
+                let reason = CloseReason::FailedTooOften;
+                self.turn_away(now, conn, reason, reason.message());
+                return;
+            }
+            self.charge_handshake(now, conn);
+        }
         match upgrade {
             Some(upgrade) => self.refuse_entry(now, conn, upgrade, reason, &sentence),
             None => self.fail_with(now, conn, reason, &sentence),
@@ -178,7 +187,7 @@ impl Shard {
             resumed,
             user: verified.identity.user(),
             node: &node,
-            heartbeat_ms: rules.limits.heartbeat_ms,
+            heartbeat_ms: self.heartbeat_ms(),
             limits: &rules.limits,
         };
         self.counters.said(&welcome, 1);

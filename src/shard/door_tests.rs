@@ -1,6 +1,7 @@
 //! The door over several shards without sockets: users counted across shards, tickets used once, hello, addresses, proxies.
 
 mod arrivals;
+mod heartbeats;
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
@@ -373,6 +374,40 @@ fn before_hello_nothing_is_served_and_it_ends_in_time() {
     assert!(house.heard(0, conn).contains("no hello"), "{}", house.heard(0, conn));
     house.passes(3_000);
     assert_eq!(house.reason(0, conn), Some(CloseReason::NoHello));
+}
+
+/// Nobody knows who it is: what waits for it is bounded, whatever it sends and however little it reads.
+#[test]
+fn before_hello_the_latest_ping_is_answered_and_who_reads_no_answer_is_cut_off() {
+    let ping = |letter: u8| {
+        let mut frame = Vec::new();
+        write_frame(&mut frame, FrameKind::Ping, &[letter; 125], Some([1, 2, 3, 4]));
+        frame
+    };
+    let mut house = House::new(1, Limits::default(), |_| {});
+    let conn = house.comes(0);
+    let pings: Vec<u8> = (0..500).flat_map(|n| ping(if n < 499 { b'a' } else { b'z' })).collect();
+    let hello = text(&format!(r#"{{"type":"hello","token":"{}"}}"#, token("ann")));
+    house.receives(0, conn, &[head("/ws", &[OURS]), pings, hello].concat());
+    house.settle();
+    let heard = house.heard(0, conn);
+    assert_eq!((heard.matches("aaaaa").count(), heard.matches(&"z".repeat(125)).count()), (0, 1), "{heard}");
+    assert!(heard.contains("welcome"), "{heard}");
+
+    let slow = house.comes(0);
+    house.receives(0, slow, &head("/ws", &[OURS]));
+    let waiting =
+        |house: &House| house.shards[0].connections.row(slow).map(|row| row.work.as_ref().unwrap().outbox.len());
+    let mut most = 0;
+    // It takes nothing of what is written to it.
+    for _ in 0..10_000 {
+        let Some(bytes) = waiting(&house) else { break };
+        most = most.max(bytes);
+        house.receives(0, slow, &ping(b'b'));
+    }
+    house.settle();
+    assert_eq!(house.reason(0, slow), Some(CloseReason::Slow));
+    assert!((4_000..4_500).contains(&most), "{most}");
 }
 
 #[test]

@@ -12,9 +12,10 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::answers::facts_of;
 use super::ask::{Announcement, Answer, AskId, Audience, Closed, ConnectionFacts, Question, RoomFacts};
+use super::hearers::Hearers;
 use super::row::{Flags, Row, Stage};
 use super::{Count, Shard, seconds};
-use crate::base::{ConnAddress, ConnKey, Identity, Now, RoomName};
+use crate::base::{ConnAddress, ConnKey, Identity, Now, Offset, RoomName};
 use crate::wire::{CloseReason, Refusal, SharedFrame};
 
 /// Errands that wait at one shard; one more is refused as `busy`.
@@ -36,14 +37,18 @@ struct Errand {
     cursor: u32,
     reached: u64,
     passed_over: u64,
+    /// What it holds, as counted when it began; 0 only where it tells nobody anything.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 enum Chore {
     Tell {
         room: RoomName,
+        offset: Offset,
         to: Audience,
         frames: [SharedFrame; 2],
+        hearers: Hearers,
     },
     CloseUser {
         user: Identity,
@@ -96,10 +101,11 @@ enum Step {
 }
 
 impl Chore {
-    /// Bytes of messages it holds; 0 only where it tells nobody anything.
     fn bytes(&self) -> usize {
         match self {
-            Self::Tell { frames, .. } => frames.iter().map(|frame| frame.bytes_held()).sum(),
+            Self::Tell { frames, hearers, .. } => {
+                frames.iter().map(|frame| frame.bytes_held()).sum::<usize>() + hearers.bytes()
+            }
             Self::CloseUser { .. }
             | Self::CloseRoom { .. }
             | Self::ListConnections { .. }
@@ -115,6 +121,36 @@ impl Errands {
 
     pub(super) fn is_empty(&self) -> bool {
         self.tells.is_empty() && self.looks.is_empty()
+    }
+
+    /// Of the announcements that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.tells_bytes
+    }
+
+    /// Whether an announcement waits, or is being told.
+    pub(super) fn tells_somebody(&self) -> bool {
+        !self.tells.is_empty()
+    }
+
+    /// For each announcement in this room: its place there, and who hears it by a seat.
+    pub(super) fn each_told_in(&mut self, name: &RoomName, mut act: impl FnMut(Offset, &mut Hearers)) {
+        for errand in &mut self.tells {
+            if let Chore::Tell { room, offset, hearers, .. } = &mut errand.chore
+                && room == name
+            {
+                act(*offset, hearers);
+            }
+        }
+    }
+
+    /// The connection is gone: whoever has its row next is somebody else.
+    pub(super) fn forget_row(&mut self, index: u32) {
+        for errand in &mut self.tells {
+            if let Chore::Tell { hearers, .. } = &mut errand.chore {
+                hearers.remove(index);
+            }
+        }
     }
 
     fn may_tell(&self) -> bool {
@@ -155,8 +191,12 @@ impl Shard {
     }
 
     /// A home's announcement has come.
-    pub(super) fn on_announce(&mut self, Announcement { id, room, to, frames }: Announcement) {
-        self.add_errand(id, Chore::Tell { room, to, frames });
+    pub(super) fn on_announce(&mut self, Announcement { id, room, offset, to, frames }: Announcement) {
+        let hearers = match self.seats.find(room.as_str()) {
+            Some(at) => Hearers::of(self.seats.room(at)),
+            None => Hearers::default(),
+        };
+        self.add_errand(id, Chore::Tell { room, offset, to, frames, hearers });
     }
 
     fn add_errand(&mut self, id: AskId, chore: Chore) {
@@ -168,7 +208,7 @@ impl Shard {
         }
         errands.tells_bytes += bytes;
         let queue = if bytes > 0 { &mut errands.tells } else { &mut errands.looks };
-        queue.push_back(Errand { id, chore, cursor: 0, reached: 0, passed_over: 0 });
+        queue.push_back(Errand { id, chore, cursor: 0, reached: 0, passed_over: 0, bytes });
     }
 
     /// Whether the next turn has something to do for an errand even if nothing comes in.
@@ -193,7 +233,7 @@ impl Shard {
             && self.errands.may_tell()
             && let Some(errand) = self.errands.tells.pop_front()
         {
-            let bytes = errand.chore.bytes();
+            let bytes = errand.bytes;
             if let Some(errand) = self.go_on(now, errand, &mut places) {
                 self.errands.tells.push_front(errand);
                 break;
@@ -257,7 +297,7 @@ impl Shard {
 
     fn act_on(&mut self, now: Now, conn: ConnKey, errand: &mut Errand) {
         match &mut errand.chore {
-            Chore::Tell { room, frames, .. } => match self.tell(conn, room, frames) {
+            Chore::Tell { frames, hearers, .. } => match self.tell(conn, hearers, frames) {
                 true => errand.reached += 1,
                 false => errand.passed_over += 1,
             },
@@ -275,12 +315,9 @@ impl Shard {
         }
     }
 
-    /// Whether it has it now, or by its seat. Who sits in the room gets the message there; who is only about to sit down
-    /// joined after it was said.
-    fn tell(&mut self, conn: ConnKey, room: &RoomName, frames: &[SharedFrame; 2]) -> bool {
-        let place = self.seats.find(room.as_str()).and_then(|at| self.connections.row(conn)?.seats.find(at));
-        let sits = place.is_some_and(|place| !self.seats.room(place.room).seats[place.seat as usize].is_joining());
-        if sits {
+    /// Whether it has it now, or by its seat.
+    fn tell(&mut self, conn: ConnKey, hearers: &Hearers, frames: &[SharedFrame; 2]) -> bool {
+        if hearers.contains(conn.index()) {
             return true;
         }
         let Some(row) = self.connections.row(conn) else { return false };

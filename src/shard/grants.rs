@@ -62,9 +62,13 @@ impl GrantTable {
     }
 
     /// Sets besides the default one.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len() - 1
+    }
+
+    /// Of these, without what their patterns take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len() * (size_of::<Kept>() + size_of::<(Grants, u32)>())
     }
 
     pub(crate) fn grants(&self, at: u32) -> &Grants {

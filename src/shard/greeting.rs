@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Promises: nobody here is served anything: the first message is a `hello` with a good token, or the connection ends.
-//! Both states are handshakes under way: counted, bounded in bytes, and ended by the patrol.
+//! Both states are handshakes under way: counted, bounded in bytes, read and unread, and ended by the patrol.
 
 use bytes::Bytes;
 
@@ -45,9 +45,10 @@ impl Shard {
         let bytes_len = bytes.len();
         let mut inflater = deflated.then(|| std::mem::take(&mut self.inflater));
         let mut reader = Reader::new(Role::Server, limits, bytes).inflating(inflater.as_mut());
-        let mut violated = None;
+        let (mut violated, mut pong_at) = (None, None);
         while violated.is_none() && self.stage_of(conn) == Some(Stage::Greeting) && !self.is_greeted(conn) {
             match reader.next(&mut partial) {
+                Ok(Some(Incoming::Ping(payload))) => pong_at = self.pong_latest(conn, pong_at, payload),
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => violated = Some(violation),
@@ -105,12 +106,25 @@ impl Shard {
     fn on_greeting(&mut self, now: Now, conn: ConnKey, encoding: Encoding, incoming: &Incoming<'_>) {
         match incoming {
             Incoming::Close(answer) => self.on_close_frame(now, conn, answer.as_ref().map(|(code, _)| *code)),
-            Incoming::Ping(payload) => self.pong(conn, payload),
-            Incoming::Pong(_) => {}
+            Incoming::Ping(_) | Incoming::Pong(_) => {}
             Incoming::Text(text) if encoding == Encoding::Json => self.on_first(now, conn, encoding, text.as_bytes()),
             Incoming::Binary(bytes) if encoding == Encoding::MessagePack => self.on_first(now, conn, encoding, bytes),
             Incoming::Text(_) | Incoming::Binary(_) => self.fail(now, conn, CloseReason::WrongKind),
         }
+    }
+
+    /// Of all pings of one read the latest is answered (RFC 6455, 5.5.3), in the place of the one before; tells where. Who
+    /// goes on pinging and reads nothing ends: nobody knows who it is, so it is not lent more than a `hello` may be long.
+    fn pong_latest(&mut self, conn: ConnKey, before: Option<usize>, payload: &[u8]) -> Option<usize> {
+        let work = self.work_mut(conn)?;
+        let at = before.unwrap_or(work.outbox.len());
+        if at > UNREAD_BYTES_MAX {
+            self.give_up(conn, CloseReason::Slow);
+            return None;
+        }
+        work.outbox.truncate(at);
+        self.pong(conn, payload);
+        Some(at)
     }
 
     /// The first message of somebody who brought no token.
@@ -213,3 +227,6 @@ impl Shard {
         }
     }
 }
+
+/// Bytes that may wait for somebody who is nobody yet, and one pong more.
+const UNREAD_BYTES_MAX: usize = 4 << 10;

@@ -51,6 +51,12 @@ impl Marks {
         }
     }
 
+    pub(crate) fn bytes(&self) -> usize {
+        let of =
+            |ring: &RingMarks| ring.issued.capacity() * size_of::<u32>() + ring.tokens.capacity() * size_of::<u64>();
+        self.rings.iter().map(of).sum()
+    }
+
     /// The rings above were given back.
     pub(crate) fn keep_rings(&mut self, rings: u16) {
         self.rings.truncate(usize::from(rings));

@@ -43,6 +43,7 @@ mod flush_tests;
 mod gather;
 mod grants;
 mod greeting;
+mod hearers;
 mod history;
 mod home;
 #[cfg(test)]

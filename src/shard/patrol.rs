@@ -1,7 +1,8 @@
 //! Time passes: a sweep over the rows, a part of the table each tick, no timer per connection.
 //!
-//! Promises: only the silent are asked whether they live, and no more of them in a tick than the server can afford; nobody
-//! is declared dead who was not asked.
+//! Promises: only the silent are asked whether they live, and no more of them in a tick than the server can afford: where
+//! there are more, each is asked less often, and is told so when it comes; nobody is declared dead who was not asked and given
+//! time to answer.
 
 use crate::base::Now;
 use crate::wire::{CloseReason, Event, FrameKind, write_frame};
@@ -31,6 +32,13 @@ impl Patrol {
     }
 }
 
+/// Silence after which a connection is asked whether it lives, and after which it does not.
+#[derive(Clone, Copy)]
+struct Patience {
+    heartbeat_ms: u64,
+    dead_after_ms: u64,
+}
+
 enum Overdue {
     Handshake,
     Hello,
@@ -48,8 +56,29 @@ impl Shard {
         u32::try_from(self.limits().tick_ms.saturating_mul(TICKS_PER_ROUND as u64)).unwrap_or(u32::MAX)
     }
 
+    /// This shard's part of the server's heartbeats.
+    fn pings_per_tick(&self) -> u32 {
+        self.limits().pings_per_tick.div_ceil(u32::from(self.config.shards.max(1)))
+    }
+
+    /// Silence after which a connection is asked whether it lives: as long as is configured, or as it takes to ask everybody
+    /// who is here.
+    pub(super) fn heartbeat_ms(&self) -> u64 {
+        let limits = self.limits();
+        let all_ms = (self.sessions as u64).saturating_mul(limits.tick_ms) / u64::from(self.pings_per_tick().max(1));
+        limits.heartbeat_ms.max(all_ms)
+    }
+
+    fn patience(&self) -> Patience {
+        let (limits, heartbeat_ms) = (self.limits(), self.heartbeat_ms());
+        // Where all fall silent at once, the last of them is asked when twice the heartbeat is over.
+        let longer_ms = (heartbeat_ms - limits.heartbeat_ms).saturating_mul(2);
+        Patience { heartbeat_ms, dead_after_ms: limits.dead_after_ms.saturating_add(longer_ms) }
+    }
+
     pub(super) fn patrol(&mut self, now: Now) {
         self.patrol.pings = 0;
+        let patience = self.patience();
         let rows = self.connections.rows_len().div_ceil(TICKS_PER_ROUND);
         for _ in 0..rows {
             let Some(index) = self.connections.next_index(self.patrol.cursor) else {
@@ -62,13 +91,13 @@ impl Shard {
             if let Some(work) = &self.connections.at(index).work {
                 self.patrol.work_bytes[0] += work.bytes();
             }
-            if let Some(overdue) = self.overdue(now, index) {
+            if let Some(overdue) = self.overdue(now, index, patience) {
                 self.act(now, index, &overdue);
             }
         }
     }
 
-    fn overdue(&self, now: Now, index: u32) -> Option<Overdue> {
+    fn overdue(&self, now: Now, index: u32, patience: Patience) -> Option<Overdue> {
         let limits = self.limits();
         let row = self.connections.at(index);
         let silent_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
@@ -90,9 +119,9 @@ impl Shard {
                     && row.work.as_ref().is_some_and(|work| stuck(work.progress_mono_ms))
                 {
                     Some(Overdue::Progress)
-                } else if silent_ms >= limits.heartbeat_ms && !row.flags.has(Flags::PINGED) {
+                } else if silent_ms >= patience.heartbeat_ms && !row.flags.has(Flags::PINGED) {
                     Some(Overdue::Ping)
-                } else if silent_ms >= limits.dead_after_ms {
+                } else if silent_ms >= patience.dead_after_ms {
                     Some(Overdue::Life)
                 } else {
                     None
@@ -129,7 +158,7 @@ impl Shard {
             }
             Overdue::Progress => self.fail(now, conn, CloseReason::Slow),
             Overdue::Life => self.fail(now, conn, CloseReason::Silent),
-            Overdue::Ping if self.patrol.pings >= self.limits().pings_per_tick => {
+            Overdue::Ping if self.patrol.pings >= self.pings_per_tick() => {
                 self.counters.add(Count::PingsPutOff, 1);
             }
             Overdue::Ping => {

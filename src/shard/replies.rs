@@ -33,6 +33,7 @@ impl Shard {
         room.home_place = Some(HomePlace { at: joined.home_at, epoch: joined.epoch });
         room.delivery = joined.delivery;
         let name = room.name.clone();
+        self.note_hears_from(place.room, joined.conn, joined.start.cursor);
         if let Some(id) = joined.id {
             let event = Event::Joined {
                 id,

@@ -68,6 +68,12 @@ impl Tickets {
         Self { by_code: SeededMap::with_hasher(seed.state()), made: VecDeque::new(), codes: seed.derive("tickets") }
     }
 
+    /// Without what names and grants in them take.
+    pub(super) fn bytes(&self) -> usize {
+        let each = size_of::<(u128, Ticket)>() + size_of::<Verified>();
+        self.by_code.len() * each + self.made.capacity() * size_of::<(u64, u128)>()
+    }
+
     fn draw(&mut self) -> u128 {
         u128::from(self.codes.draw()) << 64 | u128::from(self.codes.draw())
     }

@@ -1,5 +1,7 @@
 //! What becomes of a session when its token changes, ends or is revoked: one shard, letter by letter.
 
+mod ends;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

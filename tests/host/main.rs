@@ -10,6 +10,7 @@ mod proxies;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod support;
+mod unit;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -81,7 +81,8 @@ fn start_with(
         cores: Vec::new(),
         slots_per_ring: limits.slots_per_ring,
         tick_ms: limits.tick_ms,
-        slow_turn_ms: limits.slow_turn_ms,
+        // Here nothing means every turn.
+        slow_turn_ms: Some(limits.slow_turn_ms),
         takeover,
         connections_max,
         parcels_per_inbox: 256,

@@ -16,11 +16,11 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
 use tokio::time::{Instant, timeout};
 
-use super::super::idempotency::{CallKey, Kept, Standing};
+use super::super::idempotency::{CallKey, Ended, Kept, Standing};
 use super::super::keys::{self, GUESS_AGAIN_AFTER};
 use super::super::metrics::{Family, Kind, Sample, Value};
 use super::super::routes::Peer;
-use super::{Api, Caller, Problem};
+use super::{Api, Caller, Ending, Problem};
 
 /// How calls ended.
 #[derive(Default, Debug)]
@@ -117,17 +117,16 @@ async fn admit(api: &Api, peer: Peer, request: Request, next: Next) -> Result<Re
     };
     let body = body?;
     let key = call_key(&parts.method, &parts.headers, &name)?;
-    let patience = if key.is_some() { PATIENCE_WITH_KEY } else { PATIENCE };
-    parts.extensions.insert(Caller { name, patience });
     let Some(key) = key else {
+        parts.extensions.insert(Caller { name, patience: api.patience.plain, before: None });
         let answer = next.run(Request::from_parts(parts, Body::from(body))).await;
         drop(permit);
         return Ok(answer);
     };
     let print = fingerprint(&parts.method, parts.uri.path(), &body);
     let standing = api.calls.lock().unwrap_or_else(PoisonError::into_inner).begin(&key, print, Instant::now());
-    match standing {
-        Standing::New => {}
+    let before = match standing {
+        Standing::New { before } => before,
         Standing::Done(kept) => {
             api.counts.replayed.fetch_add(1, Ordering::Relaxed);
             return Ok(replay(kept));
@@ -139,7 +138,8 @@ async fn admit(api: &Api, peer: Peer, request: Request, next: Next) -> Result<Re
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_other_request", sentence));
         }
         Standing::Full => return Err(Problem::busy("too many calls with an Idempotency-Key are under way")),
-    }
+    };
+    parts.extensions.insert(Caller { name, patience: api.patience.with_key, before });
     let work = run_to_the_end(api.clone(), key, next, Request::from_parts(parts, Body::from(body)));
     // On its own, so that it comes to its end even if the caller goes away.
     let work = tokio::spawn(async move {
@@ -147,8 +147,12 @@ async fn admit(api: &Api, peer: Peer, request: Request, next: Next) -> Result<Re
         drop(permit);
         answer
     });
-    match timeout(PATIENCE + WAIT_MAX, work).await {
-        Ok(Ok(kept)) => Ok(answer_of(kept)),
+    match timeout(api.patience.told, work).await {
+        Ok(Ok((kept, retry_after))) => {
+            let mut answer = answer_of(kept);
+            answer.headers_mut().extend(retry_after.map(|seconds| (header::RETRY_AFTER, seconds)));
+            Ok(answer)
+        }
         Ok(Err(_)) => Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the call broke off: our fault")),
         Err(_) => Err(under_way()),
     }
@@ -216,15 +220,19 @@ fn call_key(method: &Method, headers: &HeaderMap, caller: &str) -> Result<Option
     }
 }
 
-/// Does the call and keeps its answer, unless it failed on our side.
-async fn run_to_the_end(api: Api, key: CallKey, next: Next, request: Request) -> Kept {
-    let (parts, body) = next.run(request).await.into_parts();
+/// Does the call and keeps its answer, unless it is to be made again.
+async fn run_to_the_end(api: Api, key: CallKey, next: Next, request: Request) -> (Kept, Option<HeaderValue>) {
+    let (mut parts, body) = next.run(request).await.into_parts();
     // Our own answers lie in memory whole.
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let kept = Kept { status: parts.status, body };
-    let keep = (!kept.status.is_server_error()).then(|| kept.clone());
-    api.calls.lock().unwrap_or_else(PoisonError::into_inner).finish(&key, keep);
-    kept
+    let ended = match parts.extensions.get() {
+        None => Ended::Done(kept.clone()),
+        Some(Ending::Again) => Ended::Undone,
+        Some(Ending::Partly) => Ended::Partly(kept.body.clone()),
+    };
+    api.calls.lock().unwrap_or_else(PoisonError::into_inner).finish(&key, ended);
+    (kept, parts.headers.remove(header::RETRY_AFTER))
 }
 
 fn answer_of(kept: Kept) -> Response {
@@ -256,12 +264,6 @@ fn fingerprint(method: &Method, path: &str, body: &Bytes) -> [u8; 32] {
     print
 }
 
-/// What the shards are given.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Likewise where a key makes sure that the answer is found again.
-const PATIENCE_WITH_KEY: Duration = Duration::from_secs(60);
-/// What is added to [`PATIENCE`] before a caller with a key is told to ask again: its own time-out comes first.
-const WAIT_MAX: Duration = Duration::from_secs(1);
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 /// Of a body that is too long.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;

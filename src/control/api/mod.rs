@@ -9,17 +9,22 @@ mod people;
 mod problem;
 mod publish;
 mod rooms;
+#[cfg(test)]
+mod tests;
 mod tokens;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, middleware};
+use axum::{Json, Router, middleware};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
@@ -43,6 +48,9 @@ pub(super) struct Api {
     calls: Arc<Mutex<Calls>>,
     guesses: Arc<Mutex<Guesses>>,
     permits: Arc<Semaphore>,
+    /// Of calls that wait until something is said.
+    polls: Arc<Semaphore>,
+    patience: Patience,
     counts: Arc<ApiCounts>,
 }
 
@@ -52,6 +60,48 @@ struct Caller {
     name: String,
     /// How long the shards may take.
     patience: Duration,
+    /// With an Idempotency-Key: the body this call was answered with when it was done in part.
+    before: Option<Bytes>,
+}
+
+/// What is left of a call with an Idempotency-Key; travels with its answer to the guard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    /// The call may be made again, and is done again.
+    Again,
+    /// Likewise, but for the part that is done.
+    Partly,
+}
+
+/// An answer, and what is left; `None`: made again, the call gets this very answer.
+struct Ends<T>(T, Option<Ending>);
+
+impl<T: Serialize> IntoResponse for Ends<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.0).into_response();
+        if let Some(ending) = self.1 {
+            response.extensions_mut().insert(ending);
+        }
+        response
+    }
+}
+
+/// How long calls may take.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// What the shards are given.
+    plain: Duration,
+    /// Likewise where a key makes sure that the answer is found again.
+    with_key: Duration,
+    /// After this a caller with a key is told to ask again.
+    told: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        // A caller's own time-out comes first: a second more than without a key.
+        Self { plain: Duration::from_secs(5), with_key: Duration::from_secs(60), told: Duration::from_secs(6) }
+    }
 }
 
 impl Api {
@@ -61,6 +111,8 @@ impl Api {
             calls: Arc::default(),
             guesses: Arc::default(),
             permits: Arc::new(Semaphore::new(CALLS_MAX)),
+            polls: Arc::new(Semaphore::new(POLLS_MAX)),
+            patience: Patience::default(),
             counts,
         }
     }
@@ -162,3 +214,7 @@ async fn hear_all(
 
 /// Calls served at once; one more is told `busy`.
 const CALLS_MAX: usize = 256;
+/// Of these, calls that wait for news; one more is told `busy`. Fewer than the admin listener has connections, so that
+/// followers keep nobody from revoking.
+const POLLS_MAX: usize = 96;
+const _: () = assert!(POLLS_MAX + 32 <= super::admin::CONNECTIONS_MAX && POLLS_MAX + 32 <= CALLS_MAX);

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::publish::unexpected;
 use super::rooms::limit;
-use super::{Api, Caller, Params, Problem, Segment, hear_all, read};
+use super::{Api, Caller, Ending, Ends, Params, Problem, Segment, hear_all, read};
 use crate::base::{ConnKey, Encoding, Identity, RoomName, ShardId};
 use crate::shard::{Answer, Closed, ConnectionFacts, Question};
 use crate::wire::CloseReason;
@@ -65,7 +65,8 @@ pub(super) struct DisconnectRequest {
 pub(super) struct Disconnected {
     /// Connections that were sent a close frame.
     closed: u64,
-    /// Whether every shard had looked when this was answered.
+    /// Whether every shard had looked when this was answered. `false`: call again, with the same Idempotency-Key if there
+    /// was one.
     complete: bool,
 }
 
@@ -108,9 +109,9 @@ pub(super) async fn disconnect_user(
     Extension(caller): Extension<Caller>,
     Segment(user): Segment,
     body: Bytes,
-) -> Result<Json<Disconnected>, Problem> {
+) -> Result<Ends<Disconnected>, Problem> {
     let whom = Closed::User(Identity::new(&user, None)?);
-    close_everywhere(&api, &caller, whom, reason(&body)?).await.map(Json)
+    close_everywhere(&api, &caller, whom, reason(&body)?).await
 }
 
 /// Close all connections that sit in a room.
@@ -124,9 +125,9 @@ pub(super) async fn disconnect_room(
     Extension(caller): Extension<Caller>,
     Segment(room): Segment,
     body: Bytes,
-) -> Result<Json<Disconnected>, Problem> {
+) -> Result<Ends<Disconnected>, Problem> {
     let whom = Closed::Room(RoomName::parse(&room)?);
-    close_everywhere(&api, &caller, whom, reason(&body)?).await.map(Json)
+    close_everywhere(&api, &caller, whom, reason(&body)?).await
 }
 
 /// Close one connection.
@@ -155,7 +156,7 @@ async fn close_everywhere(
     caller: &Caller,
     whom: Closed,
     reason: CloseReason,
-) -> Result<Disconnected, Problem> {
+) -> Result<Ends<Disconnected>, Problem> {
     let question = || Question::Close { whom: whom.clone(), reason };
     let (mut call, asked) = api.desk.ask_all(question, caller.patience)?;
     let mut closed = 0;
@@ -165,7 +166,8 @@ async fn close_everywhere(
         Ok(())
     })
     .await?;
-    Ok(Disconnected { closed, complete: answered == api.desk.shards() })
+    let complete = answered == api.desk.shards();
+    Ok(Ends(Disconnected { closed, complete }, (!complete).then_some(Ending::Again)))
 }
 
 fn reason(body: &[u8]) -> Result<CloseReason, Problem> {

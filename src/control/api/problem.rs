@@ -1,6 +1,7 @@
 //! "No" over HTTP: a status, a code, a sentence.
 //!
-//! Promises: the codes are those of the wire where the wire has one; what may be tried again says when.
+//! Promises: the codes are those of the wire where the wire has one; what may be tried again says when; what may have been
+//! done, and must not be done twice, does not.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::desk::NoAnswer;
+use super::Ending;
 use crate::base::BadName;
 use crate::wire::Refusal;
 
@@ -51,6 +53,23 @@ impl Problem {
 
     pub(super) fn busy(sentence: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Refusal::Busy.code(), sentence).again_after_ms(BUSY_MS)
+    }
+
+    /// Nothing was heard of something that was to be said. It may have been said: whoever says it again may say it twice.
+    pub(super) fn unsaid(none: NoAnswer) -> Self {
+        match none {
+            NoAnswer::Starting | NoAnswer::NotTaken => none.into(),
+            NoAnswer::TimeOut => {
+                let sentence = "no answer came in time: it may have been published, or may be yet. The room's history \
+                                tells; by the same Idempotency-Key it is not published again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, TIME_OUT, sentence)
+            }
+        }
+    }
+
+    /// Whether the same call may be made again as it is.
+    pub(super) fn may_come_again(&self) -> bool {
+        self.retry_after_ms.is_some()
     }
 }
 
@@ -100,9 +119,9 @@ impl From<NoAnswer> for Problem {
             }
             NoAnswer::NotTaken => Self::busy("too many calls wait for the shard of this room: nothing was done"),
             NoAnswer::TimeOut => {
-                let sentence = "no answer came in time, and it may still have been done: call again with the same \
-                                Idempotency-Key to learn what became of it";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "time_out", sentence).again_after_ms(1_000)
+                let sentence =
+                    "no answer came in time, and it may have been done all the same: call again, it does no harm";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, TIME_OUT, sentence).again_after_ms(1_000)
             }
         }
     }
@@ -116,6 +135,9 @@ impl IntoResponse for Problem {
         if let Some(wait_ms) = self.retry_after_ms {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000)));
         }
+        if self.may_come_again() {
+            response.extensions_mut().insert(Ending::Again);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -128,6 +150,7 @@ fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result
 }
 
 const BUSY_MS: u32 = 100;
+const TIME_OUT: &str = "time_out";
 
 #[cfg(test)]
 mod tests {
@@ -138,6 +161,8 @@ mod tests {
         for (problem, status, code, again) in [
             (Problem::from(NoAnswer::NotTaken), 503, "busy", Some("1")),
             (Problem::from(NoAnswer::TimeOut), 503, "time_out", Some("1")),
+            (Problem::unsaid(NoAnswer::TimeOut), 503, "time_out", None),
+            (Problem::unsaid(NoAnswer::NotTaken), 503, "busy", Some("1")),
             (Problem::from(NoAnswer::Starting), 503, "starting", Some("1")),
             (Problem::from(Refusal::Busy), 503, "busy", Some("1")),
             (Problem::from(Refusal::TooDeep), 422, "too_deep", None),

@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::super::desk::NoAnswer;
-use super::{Api, Caller, Problem, Segment, person, read};
+use super::{Api, Caller, Ending, Ends, Problem, Segment, person, read};
 use crate::base::{Encoding, Identity, Position, RoomName, ShardId};
 use crate::shard::{Answer, Audience, Notice, Question};
 use crate::wire::{Refusal, is_event_name, prove};
@@ -77,9 +77,10 @@ pub(super) struct Published {
 }
 
 /// What became of each message, in the order given.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(super) struct BatchResult {
-    results: Vec<Outcome>,
+    #[schema(value_type = Vec<Outcome>)]
+    results: Vec<Box<RawValue>>,
 }
 
 /// What became of one message.
@@ -99,8 +100,8 @@ pub(super) struct Announced {
     reached: u64,
     /// Connections that read too slowly to be told.
     passed_over: u64,
-    /// Whether every shard had told its people when this was answered. `false`: it goes on, and the counts are of those
-    /// who have reported.
+    /// Whether every shard had told its people when this was answered. `false`: it goes on where it can, and the counts
+    /// are of the shards that have reported. It is published either way, and not to be said again.
     complete: bool,
 }
 
@@ -125,25 +126,30 @@ pub(super) async fn publish(
 
 /// Say many things at once.
 ///
-/// Each message is accepted or refused for itself. One letter goes to each shard that is home to some of the rooms.
+/// Each message is accepted or refused for itself. One letter goes to each shard that is home to some of the rooms. Made
+/// again with the same Idempotency-Key, those are tried again whose result has a `retry_after_ms`, and no others.
 #[utoipa::path(post, path = "/publish/batch", tag = "messages", request_body = BatchRequest,
     responses((status = 200, body = BatchResult)))]
 pub(super) async fn publish_batch(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<BatchResult>, Problem> {
+) -> Result<Ends<BatchResult>, Problem> {
     let request: BatchRequest = read(&body)?;
     if request.messages.len() > BATCH_MAX {
         let sentence = format!("{} messages in one call: at most {BATCH_MAX} are taken", request.messages.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_big", sentence));
     }
-    let mut outcomes: Vec<Option<Outcome>> = request.messages.iter().map(|_| None).collect();
+    let mut results = settled(caller.before.as_deref(), request.messages.len());
     let mut by_home: Vec<Vec<(usize, Notice)>> = (0..api.desk.shards()).map(|_| Vec::new()).collect();
+    let mut ending = None;
     for (at, message) in request.messages.into_iter().enumerate() {
+        if results[at].is_some() {
+            continue;
+        }
         match notice(&api, &caller, message) {
             Ok(notice) => by_home[api.desk.home(notice.room.as_str())?.index()].push((at, notice)),
-            Err(problem) => outcomes[at] = Some(Outcome::Refused(problem)),
+            Err(problem) => results[at] = Some(Outcome::Refused(problem).written()?),
         }
     }
     let mut calls = Vec::new();
@@ -161,13 +167,34 @@ pub(super) async fn publish_batch(
         };
         let positions = positions_of(answer, places.len());
         for ((at, room), position) in places.into_iter().zip(positions) {
-            outcomes[at] = Some(match position {
+            let outcome = match position {
                 Ok(position) => Outcome::Published(Published::new(&room, position)),
                 Err(problem) => Outcome::Refused(problem),
-            });
+            };
+            if matches!(&outcome, Outcome::Refused(problem) if problem.may_come_again()) {
+                ending = Some(Ending::Partly);
+            }
+            results[at] = Some(outcome.written()?);
         }
     }
-    Ok(Json(BatchResult { results: outcomes.into_iter().flatten().collect() }))
+    Ok(Ends(BatchResult { results: results.into_iter().flatten().collect() }, ending))
+}
+
+/// The results that stand, of a batch that was answered before: of those that may be tried again there is none.
+fn settled(before: Option<&[u8]>, messages: usize) -> Vec<Option<Box<RawValue>>> {
+    #[derive(Deserialize)]
+    struct Again {
+        retry_after_ms: Option<u32>,
+    }
+    let stands = |result: &RawValue| {
+        !serde_json::from_str(result.get()).is_ok_and(|Again { retry_after_ms }| retry_after_ms.is_some())
+    };
+    let before = before.and_then(|before| serde_json::from_slice::<BatchResult>(before).ok());
+    // The same request: as many messages.
+    match before.filter(|before| before.results.len() == messages) {
+        Some(before) => before.results.into_iter().map(|result| Some(result).filter(|result| stands(result))).collect(),
+        None => (0..messages).map(|_| None).collect(),
+    }
 }
 
 /// Say something to everybody who is connected.
@@ -223,12 +250,12 @@ async fn announce(api: &Api, caller: &Caller, to: Audience, room: String, body: 
             // A shard whose list of errands is full tells nobody.
             Ok(Answer::Refused(_)) if position.is_some() => break,
             Ok(answer) => return Err(unexpected(answer)),
-            Err(none) if position.is_none() => return Err(none.into()),
+            Err(none) if position.is_none() => return Err(Problem::unsaid(none)),
             Err(_) => break,
         }
     }
     let complete = reported == api.desk.shards();
-    let Some(position) = position else { return Err(NoAnswer::TimeOut.into()) };
+    let Some(position) = position else { return Err(Problem::unsaid(NoAnswer::TimeOut)) };
     Ok(Announced { published: Published::new(&room, position), reached, passed_over, complete })
 }
 
@@ -238,7 +265,8 @@ async fn ask_to_publish(
     home: ShardId,
     notices: Vec<Notice>,
 ) -> Result<Vec<Result<Position, Refusal>>, Problem> {
-    let answer = api.desk.ask(home, Question::Publish(notices), caller.patience)?.next().await?;
+    let mut call = api.desk.ask(home, Question::Publish(notices), caller.patience)?;
+    let answer = call.next().await.map_err(Problem::unsaid)?;
     let Answer::Published(positions) = answer else { return Err(unexpected(answer)) };
     Ok(positions)
 }
@@ -250,7 +278,7 @@ fn positions_of(answer: Result<Answer, NoAnswer>, messages: usize) -> Vec<Result
             return positions.into_iter().map(|position| position.map_err(Problem::from)).collect();
         }
         Ok(answer) => unexpected(answer),
-        Err(none) => Problem::from(none),
+        Err(none) => Problem::unsaid(none),
     };
     (0..messages).map(|_| Err(problem.clone())).collect()
 }
@@ -296,6 +324,14 @@ pub(super) fn unexpected(answer: Answer) -> Problem {
         | Answer::Revoked(_) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "a shard answered another question")
         }
+    }
+}
+
+impl Outcome {
+    fn written(&self) -> Result<Box<RawValue>, Problem> {
+        // A struct of numbers and strings cannot fail to be written.
+        to_raw_value(self)
+            .map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an outcome could not be written"))
     }
 }
 

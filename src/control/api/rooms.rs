@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -203,6 +204,9 @@ pub(super) async fn history(
         (Some(_), HistoryFrom::Newest | HistoryFrom::Before(_)) => {
             return Err(Problem::malformed("`wait_ms` waits for what is said after `after`, which is not given"));
         }
+    };
+    let Ok(_place) = (wait_ms > 0).then(|| Arc::clone(&api.polls).try_acquire_owned()).transpose() else {
+        return Err(Problem::busy("too many calls wait for news: ask again, or without `wait_ms`"));
     };
     let question = HistoryQuestion {
         room: room.clone(),

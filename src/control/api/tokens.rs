@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::publish::unexpected;
-use super::{Api, Caller, Problem, hear_all, person, read};
+use super::{Api, Caller, Ending, Ends, Problem, hear_all, person, read};
 use crate::base::Identity;
 use crate::runtime::clock::Clock;
 use crate::shard::{Answer, Question, Revocation, Revoked};
@@ -63,7 +63,7 @@ pub(super) struct RevokeResult {
     /// Whether it is remembered: `false` when the list is full. Whoever is named and here goes all the same, but could
     /// come back: revoke by time then, which always fits.
     remembered: bool,
-    /// Whether every shard knows of it. `false`: call again.
+    /// Whether every shard knows of it. `false`: call again, with the same Idempotency-Key if there was one.
     complete: bool,
 }
 
@@ -100,14 +100,15 @@ pub(super) async fn ticket(
 /// Revoke tokens.
 ///
 /// Whoever is connected with one is closed with 4500 within a second, and nobody comes in with one any more. A restart
-/// forgets it: let tokens end soon, or change the key.
+/// forgets it: let tokens end soon, or change the key. While another server takes over, each knows only of what it was
+/// asked itself: call again when the old one has ended.
 #[utoipa::path(post, path = "/revoke", tag = "tokens", request_body = RevokeRequest,
     responses((status = 200, body = RevokeResult)))]
 pub(super) async fn revoke(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     body: Bytes,
-) -> Result<Json<RevokeResult>, Problem> {
+) -> Result<Ends<RevokeResult>, Problem> {
     let revocation = what(read(&body)?)?;
     let (mut call, asked) = api.desk.ask_all(|| Question::Revoke(revocation.clone()), caller.patience)?;
     let mut remembered = true;
@@ -118,7 +119,8 @@ pub(super) async fn revoke(
     })
     .await?;
     let complete = answered == api.desk.shards();
-    Ok(Json(RevokeResult { remembered: remembered && complete, complete }))
+    let result = RevokeResult { remembered: remembered && complete, complete };
+    Ok(Ends(result, (!complete).then_some(Ending::Again)))
 }
 
 fn what(request: RevokeRequest) -> Result<Revocation, Problem> {

@@ -190,6 +190,33 @@ fn an_address_that_fails_too_often_is_told_shortly_and_its_good_users_come_in() 
     assert!(ask(&mut house, "203.0.113.5", None).contains("401"), "forgiven");
 }
 
+/// Where keys are fetched anybody can name one that nobody has.
+#[test]
+fn tokens_whose_key_is_still_to_come_are_counted_like_bad_ones() {
+    let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 3, ..Limits::default() };
+    let fetching = TokenVerifier::hs256(SECRET, &limits).with_keys_to_come();
+    let mut house = House::new(1, limits, |rules| rules.verifier = Arc::new(fetching));
+    let forged = "eyJhbGciOiJIUzI1NiIsImtpZCI6Im5ldyJ9.e30.AAAA";
+    let mut ask = |user: Option<&str>, by_hello: bool| {
+        let token = user.map_or_else(|| forged.to_owned(), token);
+        let conn = house.comes_from(0, "203.0.113.5").unwrap();
+        if by_hello {
+            let hello = text(&format!(r#"{{"type":"hello","token":"{token}"}}"#));
+            house.receives(0, conn, &[head("/ws", &[OURS]), hello].concat());
+        } else {
+            house.receives(0, conn, &head("/ws", &[&format!("Authorization: Bearer {token}")]));
+        }
+        house.settle();
+        house.heard(0, conn).to_owned()
+    };
+    assert!(ask(None, false).contains("503") && ask(None, true).contains("try again in a while"));
+    assert!(ask(None, false).contains("503") && ask(None, false).contains("503"));
+    assert!(ask(None, false).contains("failed_too_often"));
+    assert!(ask(Some("bob"), false).contains("welcome"), "a good token comes in");
+    let counters = house.shards[0].counters();
+    assert_eq!((counters.closes(CloseReason::FailedTooOften), counters.count(Count::UnknownKeys)), (1, 5));
+}
+
 #[test]
 fn who_begins_handshakes_and_does_not_go_on_has_less_time_for_the_next_ones() {
     let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 2, ..Limits::default() };
