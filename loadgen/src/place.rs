@@ -97,10 +97,9 @@ mod tests {
         let limits = FrameLimits { message_bytes_max: Limits::default().message_bytes_max, fragments_max: 1 };
         let (mut partial, mut reader) = (Partial::default(), Reader::new(Role::Client, limits, &mut frame));
         let Ok(Some(Incoming::Binary(envelope))) = reader.next(&mut partial) else { panic!("one whole frame") };
-        match read_event(Encoding::MessagePack, envelope).expect("an event") {
-            ServerEvent::Message(message) => place.verify(Encoding::MessagePack, &message),
-            other => panic!("{other:?}"),
-        }
+        let event = read_event(Encoding::MessagePack, envelope).expect("an event");
+        let ServerEvent::Message(message) = event else { panic!("{event:?}") };
+        place.verify(Encoding::MessagePack, &message)
     }
 
     #[test]
