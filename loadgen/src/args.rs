@@ -53,6 +53,7 @@ pub(crate) enum Command {
         name: String,
     },
     /// The highest rate that keeps the SLO, then twice that: what is kept of the peak.
+    #[command(override_usage = "throng-load bisect [SCENARIO|FILE.toml] [OPTIONS]")]
     Bisect(Box<BisectArgs>),
     /// Connections that come and go in rounds; whether memory, rows, sockets and rings return.
     Churn(Box<ChurnArgs>),
@@ -76,8 +77,8 @@ impl Cli {
         match &mut self.command {
             Command::Run(args) | Command::Plan(args) => args.scenario = name,
             Command::Find(args) => args.run.scenario = name,
-            Command::Bisect(_)
-            | Command::Churn(_)
+            Command::Bisect(args) => args.run.scenario = name,
+            Command::Churn(_)
             | Command::Floor(_)
             | Command::List
             | Command::Report(_)

@@ -10,7 +10,7 @@ use crate::args::Cli;
 use crate::nearest::or_nearest;
 
 /// Commands that take a scenario, and how many words stand before its name.
-const TAKE_SCENARIOS: &[(&str, usize)] = &[("run", 0), ("plan", 0), ("find", 1)];
+const TAKE_SCENARIOS: &[(&str, usize)] = &[("run", 0), ("plan", 0), ("find", 1), ("bisect", 0)];
 
 /// What went wrong: clap's own words, or sentences of ours.
 pub(crate) enum Wrong {
@@ -28,7 +28,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Wr
     let asked = words[1].to_string_lossy().into_owned();
     if asked == "run" {
         words[1] = scenario.command.clone().into();
-    } else if scenario.command != "run" {
+    } else if scenario.command != "run" && scenario.command != asked {
         let sentence = format!("{name} is a scenario for `{}`: `{asked}` needs one for `run`", scenario.command);
         return Err(Wrong::Scenario(vec![sentence]));
     }
@@ -73,12 +73,16 @@ fn find(name: &str, program: &Command) -> Result<Scenario, Vec<String>> {
 fn with_defaults(mut command: Command, scenario: &Scenario) -> Command {
     for (key, value) in &scenario.values {
         let value = value.clone();
-        command = command.mut_arg(key, |arg| match arg.get_value_delimiter() {
-            Some(delimiter) => {
-                let values: Vec<String> = value.split(delimiter).map(str::to_owned).collect();
-                arg.default_values(values)
+        command = command.mut_arg(key, |arg| {
+            // What a scenario gives need not be given again.
+            let arg = arg.required(false);
+            match arg.get_value_delimiter() {
+                Some(delimiter) => {
+                    let values: Vec<String> = value.split(delimiter).map(str::to_owned).collect();
+                    arg.default_values(values)
+                }
+                None => arg.default_value(value),
             }
-            None => arg.default_value(value),
         });
     }
     command
@@ -89,6 +93,7 @@ mod tests {
     use super::super::builtin::BUILT_IN;
     use super::*;
     use crate::args::{Command as Asked, Publishers, RunArgs};
+    use crate::find::What;
     use crate::schedule::Arrivals;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -173,6 +178,49 @@ mod tests {
         assert!(
             matches!(parse(words("plan churn")), Err(Wrong::Scenario(problems)) if problems[0].contains("`plan` needs one for `run`"))
         );
+    }
+
+    #[test]
+    fn what_is_looked_for_and_between_what_can_stand_in_a_scenario() {
+        let file = |name: &str, text: &str| {
+            let path = std::env::temp_dir().join(format!("throng-load-{name}-{}.toml", std::process::id()));
+            std::fs::write(&path, text).expect("writes");
+            path.display().to_string()
+        };
+        let command = |line: &str| match parse(words(line)) {
+            Ok(cli) => cli.command,
+            Err(Wrong::Clap(error)) => panic!("{line}: {error}"),
+            Err(Wrong::Scenario(problems)) => panic!("{line}: {problems:?}"),
+        };
+        let common = "connections = 20\nroom_size = 10\nslo = \"p99<50ms\"\n";
+        let found = "do = \"find\"\nwhat = \"room-size\"\nfrom = 5\nto = 80\nprecision = 2.5\nrepeats = 3\n";
+        let find = file("find", &format!("{found}{common}"));
+        for (line, what, to) in
+            [(format!("run {find}"), What::RoomSize, 80.0), (format!("find rate {find} --to 90"), What::Rate, 90.0)]
+        {
+            let Asked::Find(args) = command(&line) else { panic!("{line}: not a find") };
+            assert_eq!((args.what, args.from, args.to), (what, Some(5.0), Some(to)), "{line}");
+            assert_eq!((args.precision, args.repeats, args.run.connections), (2.5, 3, 20), "{line}");
+            assert!(args.run.scenario.is_some(), "{line}");
+        }
+        let bisected = "do = \"bisect\"\nfrom = 100\nto = 900\nsteps = 2\nkeep = 80\nagain = 4\n";
+        let bisect = file("bisect", &format!("{bisected}{common}"));
+        for (line, from) in [(format!("run {bisect}"), 100.0), (format!("bisect {bisect} --from 200"), 200.0)] {
+            let Asked::Bisect(args) = command(&line) else { panic!("{line}: not a bisect") };
+            assert_eq!((args.from, args.to, args.steps, args.keep, args.again), (from, 900.0, 2, 80.0, 4), "{line}");
+            assert!(args.run.scenario.is_some(), "{line}");
+        }
+        let of_other = parse(words(&format!("bisect {find}")));
+        assert!(
+            matches!(of_other, Err(Wrong::Scenario(problems)) if problems[0].contains("`bisect` needs one for `run`"))
+        );
+        assert!(
+            wrong("do = \"find\"\nwhat = \"rates\"").contains("file.toml:2: `what` cannot be \"rates\": one of rate,")
+        );
+        assert!(wrong("from = 5").contains("unknown key `from`"), "a run goes from nowhere to nowhere");
+        for path in [find, bisect] {
+            std::fs::remove_file(path).expect("it is ours");
+        }
     }
 
     #[test]

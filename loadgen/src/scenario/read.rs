@@ -10,7 +10,7 @@ use crate::nearest::or_nearest;
 /// The key that says which command a scenario is for.
 const DO: &str = "do";
 /// Commands that make sense under a name, with settings.
-const COMMANDS: &[&str] = &["run", "churn", "siege", "floor", "storm"];
+const COMMANDS: &[&str] = &["run", "find", "bisect", "churn", "siege", "floor", "storm"];
 /// Tables of phases: each becomes the words of a `--phase`.
 const PHASE: &str = "phase";
 
@@ -47,9 +47,9 @@ pub(super) fn read(place: &str, name: &str, text: &str, program: &Command) -> Re
     if problems.is_empty() { Ok(Scenario { name: name.to_owned(), command, values }) } else { Err(problems) }
 }
 
-/// The arguments of a command that have a name to be given by.
+/// The arguments of a command that a scenario can have as keys: its flags, and what `find` looks for.
 pub(super) fn flags(command: &Command) -> Vec<&Arg> {
-    command.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help")).collect()
+    command.get_arguments().filter(|arg| arg.get_long().is_none_or(|long| long != "help")).collect()
 }
 
 /// The value of one key in the words of the command line.
@@ -104,7 +104,7 @@ fn words(value: &DeValue<'_>) -> Option<String> {
 
 /// Asks clap itself, as if the flag had been given.
 fn checked(arg: &Arg, text: &str) -> Result<(), String> {
-    let long = arg.get_long().unwrap_or_default();
+    let long = long_of(arg);
     // Only this flag, without those it must not stand beside.
     let alone = Command::new("scenario").no_binary_name(true).arg(plain(arg));
     let Err(error) = alone.try_get_matches_from([format!("--{long}={text}")]) else { return Ok(()) };
@@ -115,9 +115,14 @@ fn checked(arg: &Arg, text: &str) -> Result<(), String> {
     Err(format!("`{}` cannot be {text:?}: {why}", arg.get_id()))
 }
 
+/// What stands in a place of its own goes by its key here.
+fn long_of(arg: &Arg) -> &str {
+    arg.get_long().unwrap_or_else(|| arg.get_id().as_str())
+}
+
 fn plain(arg: &Arg) -> Arg {
     let mut plain = Arg::new(arg.get_id().clone()).value_parser(arg.get_value_parser().clone());
-    plain = plain.long(arg.get_long().unwrap_or_default().to_owned()).action(clap::ArgAction::Append);
+    plain = plain.long(long_of(arg).to_owned()).action(clap::ArgAction::Append);
     match arg.get_value_delimiter() {
         Some(delimiter) => plain.value_delimiter(delimiter),
         None => plain,
