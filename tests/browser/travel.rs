@@ -129,9 +129,9 @@ impl Browser {
             }
         };
         let tab = self.attach(&opened["targetId"]);
-        // It may be loaded already, and the event over.
-        let loaded = "new Promise((resolve) => document.readyState === 'complete' ? resolve('') : addEventListener('load', () => resolve('')))";
-        assert_eq!(self.run(&tab, loaded), Value::from(""));
+        // It begins as an empty page with the same window, where an observer would watch a document that is gone soon.
+        let loaded = "location.href !== 'about:blank' && document.readyState === 'complete'";
+        while self.run(&tab, loaded) != true {}
         tab
     }
 
