@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use slab::Slab;
+
 use super::home::Room;
 use crate::base::Limits;
 
@@ -39,6 +41,13 @@ pub(super) struct Idle {
     /// Which of the room's empty times this is: another mark of its room makes it stale.
     pub(super) mark: u64,
     pub(super) at: u32,
+}
+
+impl Idle {
+    /// Whether its room is gone, or has had people since.
+    pub(super) fn is_stale(&self, rooms: &Slab<Room>) -> bool {
+        rooms.get(self.at as usize).is_none_or(|room| room.idle_mark() != self.mark)
+    }
 }
 
 /// Empty rooms of one kind, the longest alone first. Stale ones stand among them and only count towards the bound.

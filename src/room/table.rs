@@ -305,7 +305,7 @@ impl Rooms {
             Kind::Room => (&self.rooms, &mut self.idle),
             Kind::Inbox => (&self.rooms, &mut self.idle_inboxes),
         };
-        idle.retain(|idle| !is_stale(rooms, idle));
+        idle.retain(|idle| !idle.is_stale(rooms));
         if idle.len() > most {
             let keep = most - most / 16;
             while self.idle_of(kind).len() > keep && self.forget_longest_idle(kind) {}
@@ -360,11 +360,6 @@ impl Rooms {
             self.by_name.shrink_to_fit();
         }
     }
-}
-
-/// Whether its room is gone, or has had people since.
-fn is_stale(rooms: &Slab<Room>, idle: &Idle) -> bool {
-    rooms.get(idle.at as usize).is_none_or(|room| room.idle_mark() != idle.mark)
 }
 
 /// Idle rooms of a kind looked at in a tick: all there may be in half a minute (inboxes: in two).
