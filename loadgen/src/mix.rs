@@ -11,13 +11,51 @@ pub(crate) fn mix(value: u64) -> u64 {
 
 /// The 64-bit name of one message, for order-free sums.
 pub(crate) fn message_name(publisher: u32, seq: u32) -> u64 {
-    mix((u64::from(publisher) << 32 | u64::from(seq)).wrapping_add(0x9e37_79b9_7f4a_7c15))
+    mix((u64::from(publisher) << 32 | u64::from(seq)).wrapping_add(GOLDEN))
 }
 
 /// The name of "this message stands at this offset".
 pub(crate) fn placed_name(offset: u32, name: u64) -> u64 {
-    mix(name ^ u64::from(offset).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    mix(name ^ u64::from(offset).wrapping_mul(GOLDEN))
 }
+
+/// The publisher and the number behind a [`message_name`]; of any other value some that nobody has, almost surely.
+pub(crate) fn named_message(name: u64) -> (u32, u32) {
+    let value = unmix(name).wrapping_sub(GOLDEN);
+    ((value >> 32) as u32, value as u32)
+}
+
+/// The offset behind a [`placed_name`] of `name`.
+pub(crate) fn named_place(placed: u64, name: u64) -> Option<u32> {
+    u32::try_from((unmix(placed) ^ name).wrapping_mul(GOLDEN_INVERSE)).ok()
+}
+
+/// What [`mix`] made `value` of.
+fn unmix(value: u64) -> u64 {
+    let value = unshift(value, 31).wrapping_mul(inverse(0x94d0_49bb_1331_11eb));
+    let value = unshift(value, 27).wrapping_mul(inverse(0xbf58_476d_1ce4_e5b9));
+    unshift(value, 30)
+}
+
+/// What gives `value` when it is combined with itself, shifted right by so many bits: at least a third of them.
+fn unshift(value: u64, bits: u32) -> u64 {
+    value ^ (value >> bits) ^ (value >> (2 * bits))
+}
+
+/// Of an odd number modulo 2^64, by Newton: each step doubles the bits that are right.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut step = 0;
+    while step < 5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        step += 1;
+    }
+    inverse
+}
+
+/// 2^64 over the golden ratio: odd.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+const GOLDEN_INVERSE: u64 = inverse(GOLDEN);
 
 /// A 32-bit checksum over a head and a tail.
 pub(crate) fn checksum(seed: u64, head: &[u8], tail: &[u8]) -> u32 {
@@ -50,7 +88,7 @@ impl Random {
     }
 
     pub(crate) fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
@@ -86,6 +124,19 @@ mod tests {
             assert_ne!(checksum(7, &other[..20], &other[20..]), whole, "{at}");
         }
         assert_ne!(checksum(8, &text[..20], &text[20..]), whole, "another run's seed");
+    }
+
+    #[test]
+    fn a_name_leads_back_to_its_message_and_its_place() {
+        let mut random = Random::new(3);
+        for _ in 0..1_000 {
+            let (publisher, seq) = (random.draw() as u32, random.draw() as u32);
+            let name = message_name(publisher, seq);
+            assert_eq!(unmix(mix(name)), name);
+            assert_eq!(named_message(name), (publisher, seq));
+            let offset = random.draw() as u32;
+            assert_eq!(named_place(placed_name(offset, name), name), Some(offset));
+        }
     }
 
     #[test]

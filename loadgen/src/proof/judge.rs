@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::loss::{Lost, Told};
 use super::{Fault, FaultCounts, Ledger, Membership, Publisher};
 
 /// How many offenders one judgement names.
@@ -11,8 +12,11 @@ const OFFENDERS_MAX: usize = 16;
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct Judgement {
     pub(crate) faults: FaultCounts,
-    /// Faults seen only now: (fault, room over the run, connection over the run, how many).
+    /// Faults seen only now, losses apart: (fault, room over the run, connection over the run, how many).
     pub(crate) offenders: Vec<(Fault, u32, u32, u64)>,
+    /// What was lost, as far as it can be told; in the order of rooms.
+    #[serde(skip)]
+    pub(crate) losses: Vec<Lost>,
     pub(crate) sent: u64,
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
@@ -28,14 +32,14 @@ pub(crate) struct Judgement {
 
 /// What a room's members must have heard.
 #[derive(Clone, Default)]
-struct Expectation {
-    accepted: u32,
-    names: u64,
-    places: u64,
+pub(super) struct Expectation {
+    pub(super) accepted: u32,
+    pub(super) names: u64,
+    pub(super) places: u64,
     /// Accepted or not: nobody knows.
-    uncertain: u32,
+    pub(super) uncertain: u32,
     /// Sums can be compared, not only numbers.
-    exact: bool,
+    pub(super) exact: bool,
 }
 
 impl Expectation {
@@ -72,9 +76,11 @@ impl Ledger {
     /// Compares both sides, then starts the next phase's account at the offsets reached.
     pub(crate) fn judge(&mut self) -> Judgement {
         let mut found = Judgement { deliveries_min: u64::MAX, ..Judgement::default() };
+        let mut told = Told::default();
         for room in 0..self.crowd.rooms {
-            self.judge_room(room, &mut found);
+            self.judge_room(room, &mut found, &mut told);
         }
+        found.losses = told.losses;
         for publisher in &self.publishers {
             found.sent += u64::from(publisher.sent);
             found.accepted += u64::from(publisher.accepted());
@@ -92,7 +98,7 @@ impl Ledger {
         found
     }
 
-    fn judge_room(&self, room: u32, found: &mut Judgement) {
+    fn judge_room(&self, room: u32, found: &mut Judgement, told: &mut Told) {
         let (rules, crowd) = (self.rules, self.crowd);
         let publishers = &self.publishers[range(room, crowd.publishers)];
         let expectation = Expectation::of(publishers, rules.acks);
@@ -114,6 +120,9 @@ impl Ledger {
             let mine = own.map_or_else(|| expectation.clone(), |own| expectation.without(own));
             found.deliveries_min = found.deliveries_min.min(u64::from(state.heard()));
             let complete = self.judge_member(member, state, &mine, found);
+            if state.heard() < mine.accepted.saturating_sub(mine.uncertain) {
+                told.take(self, member, &mine);
+            }
             let whole_view = rules.acks || own.is_none_or(|own| own.sent == 0);
             if !complete || !whole_view || !mine.exact || !rules.positions {
                 continue;
@@ -127,7 +136,7 @@ impl Ledger {
     fn judge_member(&self, member: u32, state: &Membership, mine: &Expectation, found: &mut Judgement) -> bool {
         let (heard, must) = (state.heard(), mine.accepted.saturating_sub(mine.uncertain));
         if heard < must {
-            self.blame(found, Fault::Lost, member, u64::from(must - heard));
+            *found.faults.entry(Fault::Lost).or_default() += u64::from(must - heard);
             self.blame(found, Fault::Silent, member, u64::from(heard == 0));
             return false;
         }
@@ -169,10 +178,11 @@ impl Ledger {
             }
         }
         self.members.iter_mut().for_each(Membership::next_phase);
+        self.holes.clear();
         (self.expected, self.received, self.unanswered) = (0, 0, 0);
     }
 }
 
-fn range(room: u32, each: u32) -> std::ops::Range<usize> {
+pub(super) fn range(room: u32, each: u32) -> std::ops::Range<usize> {
     (room * each) as usize..((room + 1) * each) as usize
 }

@@ -1,7 +1,7 @@
 //! The proof: was every accepted message heard by everyone who sat there, once, in order? Pure.
 //!
-//! Promises: 32 bytes a membership; lost messages are counted exactly, not sampled; a fault is never excused by
-//! another one; where something cannot be known exactly (a refusal without an id, a socket cut with answers
+//! Promises: 32 bytes a membership; lost messages are counted exactly, not sampled, and the first of them named as far
+//! as they can be told; a fault is never excused by another one; where something cannot be known exactly (a refusal without an id, a socket cut with answers
 //! outstanding) the reading says so. A connection that heard nothing when it should have is a fault: silence
 //! cannot pass.
 //!
@@ -9,10 +9,13 @@
 //! names; the sending side keeps the same sums of what was accepted. Rooms never cross workers, so both sides of
 //! the comparison lie in one process.
 
+mod hole;
 mod judge;
+mod loss;
 mod membership;
 
 pub(crate) use judge::Judgement;
+pub(crate) use loss::{Lost, Message};
 pub(crate) use membership::{Membership, Seen};
 
 use std::collections::BTreeMap;
@@ -21,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mix::{message_name, placed_name};
 use crate::payload::Marker;
+use hole::{Hole, Holes};
 
 /// What can be wrong. Each one fails the proof.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -174,6 +178,7 @@ pub(crate) struct Ledger {
     received: u64,
     unanswered: u64,
     faults: FaultCounts,
+    holes: Holes,
 }
 
 impl Ledger {
@@ -188,6 +193,7 @@ impl Ledger {
             received: 0,
             unanswered: 0,
             faults: FaultCounts::new(),
+            holes: Holes::default(),
         }
     }
 
@@ -263,8 +269,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// `member` heard a message whose checksum was right, under its own room's name.
-    pub(crate) fn received(&mut self, member: u32, offset: u64, marker: &Marker) -> Result<(), Fault> {
+    /// `member` heard a message whose checksum was right, under its own room's name, at `now_ns`.
+    pub(crate) fn received(&mut self, member: u32, offset: u64, marker: &Marker, now_ns: u64) -> Result<(), Fault> {
         let crowd = self.crowd;
         let room = member / crowd.room_size;
         if marker.room != crowd.first_room + room {
@@ -288,6 +294,10 @@ impl Ledger {
         // Every publisher has a witness who checks the order of its messages: the member before it, round the room.
         let witnessed = place == (member % crowd.room_size + 1) % crowd.publishers;
         let name = message_name(marker.publisher, marker.seq);
+        if self.jumps(member, relative) {
+            let heard = &self.members[member as usize];
+            self.holes.note(Hole { member, from: heard.newest() + 1, before: relative, at_ns: now_ns });
+        }
         let state = &mut self.members[member as usize];
         match state.receive(relative, name, witnessed.then_some(marker.seq)) {
             Seen::InOrder => self.received += 1,
@@ -298,6 +308,17 @@ impl Ledger {
             Seen::Duplicated => return Err(self.fault(Fault::Duplicated)),
         }
         Ok(())
+    }
+
+    /// Whether hearing `offset` next leaves out more than the member's own messages can account for.
+    fn jumps(&self, member: u32, offset: u32) -> bool {
+        let heard = &self.members[member as usize];
+        if offset <= heard.newest() + 1 {
+            return false;
+        }
+        let own = self.crowd.publisher_of(member).filter(|_| !self.rules.own_copy);
+        let own = own.map_or(0, |publisher| self.publishers[publisher as usize].accepted());
+        u64::from(offset - 1) > u64::from(heard.heard()) + u64::from(own)
     }
 
     /// The offset behind the newest that `member` heard.

@@ -62,7 +62,7 @@ impl World {
     fn deliver(&mut self) -> Vec<Fault> {
         let wire = std::mem::take(&mut self.wire);
         wire.iter()
-            .filter_map(|(member, offset, marker)| self.ledger.received(*member, *offset, marker).err())
+            .filter_map(|(member, offset, marker)| self.ledger.received(*member, *offset, marker, 0).err())
             .collect()
     }
 }
@@ -105,9 +105,87 @@ fn one_lost_message_is_counted_as_one_wherever_it_was() {
             let judgement = world.ledger.judge();
             only(&judgement, Fault::Lost);
             assert_eq!(judgement.faults[&Fault::Lost], 1);
-            assert_eq!(judgement.offenders.len(), 1);
+            assert!(judgement.offenders.is_empty() && judgement.losses.len() == 1, "{judgement:?}");
         }
     }
+}
+
+/// What the listener of the first room lost, when `lose` took from what came to it.
+fn told(mut world: World, rounds: u32, lose: impl Fn(u64, &Marker) -> bool) -> Lost {
+    world.rounds(rounds);
+    world.wire.retain(|(member, offset, marker)| *member != 2 || !lose(offset - BASE, marker));
+    for (at, (member, offset, marker)) in std::mem::take(&mut world.wire).into_iter().enumerate() {
+        world.ledger.received(member, offset, &marker, at as u64).expect("all that comes is in order");
+    }
+    let judgement = world.ledger.judge();
+    only(&judgement, Fault::Lost);
+    assert_eq!(judgement.losses.len(), 1, "{judgement:?}");
+    judgement.losses[0].clone()
+}
+
+#[test]
+fn a_lost_message_is_named_with_publisher_number_and_with_acks_its_offset() {
+    for world in worlds() {
+        let acks = world.rules.acks;
+        let lost = told(world, 50, |offset, _| offset == 36);
+        // The second publisher's eighteenth.
+        let message = Message { publisher: 31, local: 1, seq: 17, nth: Some(17) };
+        assert_eq!((lost.room, lost.connection, lost.count, lost.message), (10, 32, 1, Some(message)));
+        assert_eq!(lost.offset, acks.then_some(BASE + 36));
+        assert_eq!(lost.describe(), if acks { "offset 76" } else { "by the sum at the end" });
+    }
+}
+
+#[test]
+fn what_a_publisher_said_last_and_nobody_heard_is_named_as_one_loss() {
+    for mut world in worlds() {
+        world.rounds(30);
+        world.wire.retain(|(_, _, marker)| marker.publisher != 33 || marker.seq < 25);
+        world.deliver();
+        let judgement = world.ledger.judge();
+        let own = u32::from(world.rules.own_copy);
+        assert_eq!(judgement.faults, FaultCounts::from([(Fault::Lost, 10 + 5 * u64::from(own))]));
+        let [lost] = &judgement.losses[..] else { panic!("{:?}", judgement.losses) };
+        assert_eq!(lost.message.map(|message| (message.publisher, message.seq, message.nth)), Some((33, 25, Some(25))));
+        assert_eq!((lost.count, lost.others), (5, 1 + own));
+        assert!(lost.describe().starts_with("5 in a row, to seq 29; nor did "), "{}", lost.describe());
+    }
+}
+
+#[test]
+fn many_losses_without_order_are_dated_by_the_jump_and_of_the_last_it_is_told_that_nothing_came_after() {
+    for world in worlds() {
+        let lost = told(world, 50, |offset, _| offset % 20 == 7);
+        assert_eq!((lost.count, lost.message), (5, None));
+        let (from, to, at) = lost.hole.expect("it was seen");
+        assert_eq!((from, to), (BASE + 7, BASE + 7));
+        assert!(at > 0 && lost.describe().contains("a hole at 47..=47"), "{at} {}", lost.describe());
+    }
+    for world in worlds() {
+        let lost = told(world, 50, |offset, _| offset > 60);
+        assert_eq!((lost.count, lost.message, lost.hole, lost.newest), (40, None, None, Some(BASE + 60)));
+        assert!(lost.describe().ends_with("nothing came after offset 100"), "{}", lost.describe());
+    }
+}
+
+/// Somebody who does not hear itself leaves out its own messages all the time: that is no hole, a loss among them is.
+#[test]
+fn ones_own_messages_are_no_holes_and_a_loss_beside_them_is() {
+    let mut world = World::new(true, false);
+    for _ in 0..40 {
+        // The second publisher has nothing under way when it hears the first.
+        world.publish(1);
+        world.wire.retain(|(member, ..)| *member != 1);
+        world.deliver();
+        world.publish(0);
+        world.wire.retain(|(member, offset, _)| *member != 1 || ![42, 52, 62].contains(&(offset - BASE)));
+        world.deliver();
+    }
+    assert_eq!(world.ledger.holes.of(0), None);
+    assert_eq!(world.ledger.holes.of(1).map(|hole| (hole.from, hole.before)), Some((41, 44)), "41 and 43 are its own");
+    let losses = world.ledger.judge().losses;
+    assert_eq!(losses[0].hole.map(|(from, to, _)| (from, to)), Some((BASE + 41, BASE + 43)), "{losses:?}");
+    assert_eq!(world.ledger.holes.of(1), None, "the next phase begins anew");
 }
 
 #[test]
@@ -149,7 +227,7 @@ fn a_publishers_order_broken_before_the_offset_was_given_is_misordered() {
         let heard = |world: &mut World, offset, seq| {
             (0..3)
                 .filter(|member| *member != 0 || world.rules.own_copy)
-                .filter_map(|member| world.ledger.received(member, offset, &marker(seq)).err())
+                .filter_map(|member| world.ledger.received(member, offset, &marker(seq), 0).err())
                 .collect::<Vec<_>>()
         };
         assert_eq!(heard(&mut world, base + 1, second), []);
@@ -163,9 +241,9 @@ fn a_message_of_another_room_is_foreign_and_an_unknown_publisher_corrupt() {
         world.rounds(5);
         world.deliver();
         let marker = Marker { room: 11, publisher: 33, seq: 0, intended_ns: 0, late_us: 0 };
-        assert_eq!(world.ledger.received(1, BASE + 21, &marker), Err(Fault::Foreign));
+        assert_eq!(world.ledger.received(1, BASE + 21, &marker, 0), Err(Fault::Foreign));
         let stranger = Marker { room: 10, publisher: 32, ..marker };
-        assert_eq!(world.ledger.received(1, BASE + 21, &stranger), Err(Fault::Corrupted), "a listener never spoke");
+        assert_eq!(world.ledger.received(1, BASE + 21, &stranger, 0), Err(Fault::Corrupted), "a listener never spoke");
         let judgement = world.ledger.judge();
         assert_eq!(judgement.faults, FaultCounts::from([(Fault::Foreign, 1), (Fault::Corrupted, 1)]));
     }
@@ -269,7 +347,7 @@ fn an_own_copy_that_was_not_asked_for_is_a_duplicate() {
     let mut world = World::new(true, false);
     let (seq, offset) = world.publish(0);
     let marker = Marker { room: 10, publisher: 30, seq, intended_ns: 0, late_us: 0 };
-    assert_eq!(world.ledger.received(0, offset, &marker), Err(Fault::Duplicated));
+    assert_eq!(world.ledger.received(0, offset, &marker, 0), Err(Fault::Duplicated));
 }
 
 #[test]
@@ -321,7 +399,7 @@ fn unplaced(acts: impl FnOnce(&mut Vec<(u32, Marker)>)) -> (Vec<Fault>, Judgemen
     acts(&mut wire);
     let found = wire.iter().filter_map(|(member, marker)| {
         let offset = ledger.next_offset(*member);
-        ledger.received(*member, offset, marker).err()
+        ledger.received(*member, offset, marker, 0).err()
     });
     let found = found.collect();
     (found, ledger.judge())

@@ -246,7 +246,7 @@ impl<const OTHER: bool> Worker<OTHER> {
 
     /// Whether a message whose own content is right was also right at this place.
     pub(super) fn count_message(&mut self, member: u32, offset: u64, marker: &Marker) -> bool {
-        let verdict = self.ledger.received(member, offset, marker);
+        let verdict = self.ledger.received(member, offset, marker, self.now_ns);
         self.progress.received += 1;
         if let Some(running) = &mut self.running {
             running.heard(self.now_ns, marker, verdict.is_ok());

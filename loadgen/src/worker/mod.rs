@@ -7,6 +7,7 @@
 
 mod arrive;
 mod connection;
+mod dated;
 mod hear;
 mod known;
 mod opening;

@@ -69,17 +69,9 @@ struct Usage {
 
 impl Running {
     pub(super) fn new(phase: Phase, publishers: u32) -> Self {
-        let span_ns = phase.warmup_ns + phase.duration_ns;
         Self {
             phase,
-            schedule: Schedule::new(
-                (phase.arrivals, phase.slope),
-                phase.start_ns,
-                span_ns,
-                phase.messages,
-                publishers,
-                phase.seed,
-            ),
+            schedule: phase.schedule(publishers),
             delivery: Latencies::new(),
             delivery_from_send: Latencies::new(),
             ack: Latencies::new(),
@@ -277,7 +269,7 @@ impl<const OTHER: bool> Worker<OTHER> {
 
     fn judge(&mut self, running: Running) -> PhaseResult {
         self.judge_heartbeats(&running.phase);
-        let judgement = self.ledger.judge();
+        let mut judgement = self.ledger.judge();
         let open = self.connections.iter().filter(|connection| connection.stage == Stage::Open);
         let (mut heartbeats, mut heartbeats_min) = (0, u64::MAX);
         for connection in open {
@@ -294,6 +286,9 @@ impl<const OTHER: bool> Worker<OTHER> {
             at_ms: None,
             detail: format!("{count} by the count at the end"),
         }));
+        let losses = std::mem::take(&mut judgement.losses);
+        let publishers = self.crew.crowd.rooms * self.crew.crowd.publishers;
+        offenders.extend(super::dated::offenders(&losses, &running.phase, publishers, super::OFFENDERS_MAX));
         let [from, to] = running.usage.map(|usage| usage.unwrap_or(Usage { at_ns: 0, cpu_ns: 0, waited_ns: 0 }));
         PhaseResult {
             judgement,
