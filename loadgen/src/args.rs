@@ -10,6 +10,7 @@ use crate::churn::ChurnArgs;
 use crate::dialect::Protocol;
 use crate::find::FindArgs;
 use crate::floor::{FloorArgs, SinkArgs};
+use crate::lengths::Lengths;
 use crate::orders::Wire;
 use crate::report::ReportArgs;
 use crate::schedule::Arrivals;
@@ -106,9 +107,10 @@ pub(crate) enum Publishers {
 
 #[derive(Args, Clone)]
 pub(crate) struct RunArgs {
-    /// Where the server listens.
-    #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws")]
-    pub(crate) url: String,
+    /// Where the server listens; several (with commas between) are taken in turn, room by room, and the same local pairs of
+    /// address and port are used towards each.
+    #[arg(long, env = "THRONG_LOAD_URL", default_value = "ws://127.0.0.1:8080/ws", value_delimiter = ',')]
+    pub(crate) url: Vec<String>,
     /// Connections, each a user of its own with its own token. A multiple of the room size (with --sizes zipf as many as fit).
     #[arg(long, env = "THRONG_LOAD_CONNECTIONS", default_value_t = 1_000)]
     pub(crate) connections: u32,
@@ -143,9 +145,10 @@ pub(crate) struct RunArgs {
     /// Seconds of rest after the last join and again after the run, before the server's memory is read.
     #[arg(long, env = "THRONG_LOAD_REST", default_value = "0", value_parser = not_negative)]
     pub(crate) rest: f64,
-    /// Bytes of a message's text, 64 to 65,535.
-    #[arg(long, env = "THRONG_LOAD_PAYLOAD", default_value_t = 128, value_parser = clap::value_parser!(u32).range(64..=65_535))]
-    pub(crate) payload: u32,
+    /// Bytes of a message's text, 64 to 65,535: `128`, or a distribution, drawn by the seed: `uniform:64-1024`,
+    /// `lognormal:200,1.0,max=16384` (median and sigma; max may be left out), `64:90,1024:9,16384:1` (bytes:weight).
+    #[arg(long, env = "THRONG_LOAD_PAYLOAD", default_value = "128")]
+    pub(crate) payload: Lengths,
     /// How envelopes are written.
     #[arg(long, env = "THRONG_LOAD_ENCODING", value_enum, default_value_t = Wire::Msgpack)]
     pub(crate) encoding: Wire,

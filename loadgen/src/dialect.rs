@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{RunArgs, Switch};
+use crate::lengths::Lengths;
 use crate::orders::Wire;
 use crate::payload::{self, Marker};
 
@@ -117,13 +118,13 @@ impl Dialect {
         (if answers { Next::Sit(None) } else { Next::Wait }, None)
     }
 
-    /// A text for somebody who sits. Payloads have `bytes` and were made by `seed`.
-    pub(crate) fn hear(&self, text: &[u8], bytes: usize, seed: u64) -> Heard {
+    /// A text for somebody who sits. Payloads have these lengths and were made by `seed`.
+    pub(crate) fn hear(&self, text: &[u8], lengths: &Lengths, seed: u64) -> Heard {
         if self.protocol == Protocol::Socketio && text == b"2" {
             return Heard::Ping(b"3");
         }
         let Some(at) = find(text, payload::TITLE) else { return Heard::Nothing };
-        let marker = text.get(at..at + bytes).and_then(|text| payload::read_text(text, bytes, seed));
+        let marker = payload::read_text(&text[at..], lengths, seed);
         marker.map_or(Heard::Broken, Heard::Marker)
     }
 
@@ -227,7 +228,7 @@ mod tests {
             io.on_the_way(b"44{\"message\":\"no\"}", "r", "u").0,
             Next::Refused("{\"message\":\"no\"}".to_owned())
         );
-        assert_eq!(io.hear(b"2", 64, 1), Heard::Ping(b"3"));
+        assert_eq!(io.hear(b"2", &64.into(), 1), Heard::Ping(b"3"));
         let mut out = Vec::new();
         io.publish(&mut out, "r", "u", b"text");
         assert_eq!(out, br#"42["publish","r","text"]"#);
@@ -249,13 +250,13 @@ mod tests {
     #[test]
     fn a_marker_is_found_in_whatever_stands_around_it_and_a_broken_one_is_told() {
         let marker = Marker { room: 1, publisher: 2, seq: 3, intended_ns: 4, late_us: 5 };
-        let text = payload::Writer::new(Encoding::Json, 80, 9).write_text(&marker).to_vec();
+        let text = payload::Writer::new(Encoding::Json, &80.into(), 9).write_text(&marker).to_vec();
         let around = [&br#"{"from":"x","data":""#[..], &text, b"\"}"].concat();
         let raw = dialect(Protocol::Raw);
-        assert_eq!(raw.hear(&around, 80, 9), Heard::Marker(marker));
-        assert_eq!(raw.hear(&around, 80, 8), Heard::Broken, "another run's");
-        assert_eq!(raw.hear(&around[..60], 80, 9), Heard::Broken, "the end is missing");
-        assert_eq!((raw.hear(b"hello", 80, 9), raw.hear(b"", 80, 9)), (Heard::Nothing, Heard::Nothing));
+        assert_eq!(raw.hear(&around, &80.into(), 9), Heard::Marker(marker));
+        assert_eq!(raw.hear(&around, &80.into(), 8), Heard::Broken, "another run's");
+        assert_eq!(raw.hear(&around[..60], &80.into(), 9), Heard::Broken, "the end is missing");
+        assert_eq!((raw.hear(b"hello", &80.into(), 9), raw.hear(b"", &80.into(), 9)), (Heard::Nothing, Heard::Nothing));
     }
 
     #[test]

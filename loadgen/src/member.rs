@@ -417,7 +417,7 @@ mod tests {
 
     fn member(epoch: u64, offset: u64) -> Member {
         let (room, run) = ("r".to_owned(), "00c0ffee".to_owned());
-        let place = Place { room, number: 0, run, payload_bytes: 64, seed: 1 };
+        let place = Place { room, number: 0, run, payload: 64.into(), seed: 1 };
         let mut member = Member::new(String::new(), Some(place));
         member.position = Some(Position { epoch: Epoch(epoch), offset: Offset(offset) });
         member

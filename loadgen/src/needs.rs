@@ -29,6 +29,8 @@ pub(crate) struct Needs {
     /// Local addresses, where connections are bound explicitly, and how many ports of each are used at most.
     addresses: Option<u32>,
     ports_per_address: u32,
+    /// By addresses and ports, each pair of them once towards every address of the server.
+    connections_possible: Option<u64>,
     files_per_worker: u64,
     files_limit: u64,
     /// Files of this host, both ends of each connection where the server is here, too; and how many are left, where that binds.
@@ -58,7 +60,7 @@ struct Traffic {
 pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
     ensure!(args.html.is_none(), "--html: a plan is no report");
     let plan = Plan::decide(args)?;
-    let frame_bytes = frame(plan.args.encoding, plan.args.payload as usize)?.len();
+    let frame_bytes = frame(plan.args.encoding, plan.args.payload.mean_bytes())?.len();
     let phases: Vec<Traffic> = plan
         .stages
         .iter()
@@ -76,6 +78,7 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         })
         .collect();
     let largest = plan.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0);
+    let pairs = plan.crowds.iter().map(|crowd| plan.pairs(crowd)).max().unwrap_or(0);
     let said = |checked: Result<()>| checked.err().map(|error| error.to_string());
     let (addresses, beside) = (said(plan.check_addresses()), said(plan.check_files()));
     let (files_host, files_host_left) = (files_host(&plan), proc::system_files_left());
@@ -92,7 +95,8 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         rooms_text: plan.rooms_text(),
         workers: plan.crowds.len(),
         addresses: plan.addresses_bound(),
-        ports_per_address: largest.min(PORTS_PER_ADDRESS / 2),
+        connections_possible: plan.connections_possible(),
+        ports_per_address: pairs.min(PORTS_PER_ADDRESS / 2),
         files_per_worker: u64::from(largest) + FILES_BESIDE,
         files_limit: sys::raise_file_limit()?,
         files_host,
@@ -135,7 +139,7 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
             list.push(format!("[limits] {key}: at least {needed} (default {default})"));
         }
     };
-    raise("message_bytes_max", u64::from(args.payload) + ENVELOPE_BYTES, limits.message_bytes_max as u64);
+    raise("message_bytes_max", args.payload.max() as u64 + ENVELOPE_BYTES, limits.message_bytes_max as u64);
     if !loopback {
         raise("connections_per_address_max", u64::from(per_address), u64::from(limits.connections_per_address_max));
         if let Some(ramp) = args.ramp_rate {
@@ -188,7 +192,11 @@ impl Display for Needs {
         line(
             "addresses",
             match self.addresses {
-                Some(addresses) => format!("{addresses} local ones, {} ports on each at most", self.ports_per_address),
+                Some(addresses) => format!(
+                    "{addresses} local ones, {} ports on each at most; room for {} connections",
+                    self.ports_per_address,
+                    self.connections_possible.unwrap_or(0)
+                ),
                 None => {
                     "chosen by the kernel: about 28,000 connections to one server port, more with --source".to_owned()
                 }

@@ -1,14 +1,14 @@
 //! What coordinator and workers tell each other: one JSON object a line, orders down, reports up.
 
-use std::net::SocketAddr;
-
 use serde::{Deserialize, Serialize};
 use throng::base::Encoding;
 
 use crate::dialect::Dialect;
 use crate::latency::Latencies;
+use crate::lengths::Lengths;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
 use crate::ramp::Stopped;
+use crate::reach::Door;
 use crate::schedule::{Arrivals, Slope};
 use crate::source::Sources;
 
@@ -33,10 +33,8 @@ impl From<Wire> for Encoding {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Crew {
     pub(crate) worker: u32,
-    pub(crate) server: SocketAddr,
-    /// The `Host` header and the request target.
-    pub(crate) host: String,
-    pub(crate) target: String,
+    /// At least one.
+    pub(crate) doors: Vec<Door>,
     pub(crate) encoding: Wire,
     pub(crate) crowd: Crowd,
     pub(crate) rules: Rules,
@@ -50,7 +48,7 @@ pub(crate) struct Crew {
     pub(crate) dialect: Option<Dialect>,
     pub(crate) secret: Vec<u8>,
     pub(crate) token_ttl_s: u64,
-    pub(crate) payload_bytes: usize,
+    pub(crate) payload: Lengths,
     pub(crate) sources: Option<Sources>,
     /// Connections of this worker between `connect` and the answer to `join`, at most.
     pub(crate) connecting: usize,
@@ -69,6 +67,14 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
+    /// Where a local connection's room is, and the connection's number among those of this worker that go there: numbers begin
+    /// anew at each door, as pairs of address and port do.
+    pub(crate) fn door(&self, member: u32) -> (&Door, u32) {
+        let Crowd { first_room, room_size, .. } = self.crowd;
+        let (room, place, doors) = (member / room_size, member % room_size, self.doors.len() as u32);
+        (&self.doors[((first_room + room) % doors) as usize], room / doors * room_size + place)
+    }
+
     /// Whether its people need tokens.
     pub(crate) fn needs_secret(&self) -> bool {
         self.dialect.is_none()

@@ -7,6 +7,7 @@ use throng::base::Encoding;
 use throng::wire::client::ServerEvent;
 use throng::wire::envelope::MessageIn;
 
+use crate::lengths::Lengths;
 use crate::payload;
 use crate::token;
 
@@ -19,7 +20,7 @@ pub(crate) struct Place {
     /// Names the users of the run.
     pub(crate) run: String,
     /// How long payloads are, and the seed of their checksums.
-    pub(crate) payload_bytes: usize,
+    pub(crate) payload: Lengths,
     pub(crate) seed: u64,
 }
 
@@ -38,7 +39,7 @@ impl Place {
         if message.room != self.room {
             return Err(Wrong::Foreign);
         }
-        let read = payload::read(encoding, message.data.raw(), self.payload_bytes, self.seed);
+        let read = payload::read(encoding, message.data.raw(), &self.payload, self.seed);
         let marker = read.ok_or(Wrong::Corrupted)?;
         if marker.room != self.number {
             return Err(Wrong::Foreign);
@@ -83,8 +84,9 @@ mod tests {
 
     /// What somebody in room 3 hears when the server says this under these names.
     fn verdict(room: &str, user: &str, marker: &Marker, flip: Option<usize>) -> Result<(), Wrong> {
-        let place = Place { room: "r:3".to_owned(), number: 3, run: "00c0ffee".to_owned(), payload_bytes: 80, seed: 5 };
-        let mut value = Writer::new(Encoding::MessagePack, 80, 5).write(marker).to_vec();
+        let place =
+            Place { room: "r:3".to_owned(), number: 3, run: "00c0ffee".to_owned(), payload: 80.into(), seed: 5 };
+        let mut value = Writer::new(Encoding::MessagePack, &80.into(), 5).write(marker).to_vec();
         if let Some(at) = flip {
             value[at] ^= 1;
         }

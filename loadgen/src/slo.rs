@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::latency::Quantiles;
 use crate::nearest::or_nearest;
 use crate::proof::Fault;
+use crate::steady::Steadiness;
 
 /// All conditions of a run, of which each must hold.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -25,6 +26,24 @@ enum Condition {
     No(Fault),
     /// The server refused no message.
     NoRefusal,
+    /// Between the first and the last quarter of the time something grew by less than so many percent.
+    Grows { what: Grown, percent: f64 },
+    /// A counter of the server did not move.
+    Still(Counter),
+}
+
+/// What must not grow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Grown {
+    Memory,
+    P99,
+}
+
+/// What must not move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Counter {
+    Closes,
+    Refusals,
 }
 
 /// Which latency.
@@ -51,6 +70,8 @@ pub(crate) struct Figures<'a> {
     pub(crate) ack: &'a Quantiles,
     pub(crate) join: &'a Quantiles,
     pub(crate) refused: u64,
+    /// Gathered where it is asked.
+    pub(crate) steady: Option<&'a Steadiness>,
 }
 
 /// What came of the conditions, each a sentence.
@@ -75,8 +96,22 @@ impl Slo {
     pub(crate) fn p99_bound_ms(&self) -> Option<f64> {
         self.0.iter().find_map(|condition| match condition {
             Condition::Below { what: What::Delivery, quantile: Quantile::P99, ms } => Some(*ms),
-            Condition::Below { .. } | Condition::No(_) | Condition::NoRefusal => None,
+            Condition::Below { .. }
+            | Condition::No(_)
+            | Condition::NoRefusal
+            | Condition::Grows { .. }
+            | Condition::Still(_) => None,
         })
+    }
+
+    /// Whether the end of a phase has to be held against its begin.
+    pub(crate) fn asks_steadiness(&self) -> bool {
+        self.0.iter().any(|condition| matches!(condition, Condition::Grows { .. } | Condition::Still(_)))
+    }
+
+    /// Whether the server's memory must be read while it works.
+    pub(crate) fn asks_memory(&self) -> bool {
+        self.0.iter().any(|condition| matches!(condition, Condition::Grows { what: Grown::Memory, .. }))
     }
 
     /// These conditions and those.
@@ -105,6 +140,8 @@ impl Slo {
                 Condition::NoRefusal if figures.refused > 0 => {
                     outcome.missed.push(format!("{} messages were refused, asked was none", figures.refused));
                 }
+                Condition::Grows { what, percent } => what.judge(*percent, figures, &mut outcome),
+                Condition::Still(counter) => counter.judge(figures, &mut outcome),
                 Condition::NoRefusal | Condition::No(_) => {}
             }
         }
@@ -126,6 +163,57 @@ impl What {
             Self::Delivery => quantile.name().to_owned(),
             Self::Ack => format!("ack.{}", quantile.name()),
             Self::Join => format!("join.{}", quantile.name()),
+        }
+    }
+}
+
+impl Grown {
+    const ALL: [Self; 2] = [Self::Memory, Self::P99];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.growth",
+            Self::P99 => "p99.growth",
+        }
+    }
+
+    fn judge(self, allowed: f64, figures: &Figures<'_>, outcome: &mut Outcome) {
+        let (growth, needs) = match self {
+            Self::Memory => (figures.steady.and_then(Steadiness::memory), "--server-pid or --admin"),
+            Self::P99 => (figures.steady.and_then(Steadiness::p99), "100 deliveries in the first and the last quarter"),
+        };
+        let name = self.name();
+        match growth {
+            Some(growth) if growth.percent >= allowed => outcome.missed.push(format!(
+                "{name} is {:.1} %, asked was less than {allowed} %: {} from the first to the last quarter",
+                growth.percent, growth.words
+            )),
+            Some(_) => {}
+            None => outcome.unknown.push(format!("{name} cannot be told: it needs {needs}")),
+        }
+    }
+}
+
+impl Counter {
+    const ALL: [Self; 2] = [Self::Closes, Self::Refusals];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Closes => "server.closes",
+            Self::Refusals => "server.refusals",
+        }
+    }
+
+    fn judge(self, figures: &Figures<'_>, outcome: &mut Outcome) {
+        let name = self.name();
+        let moved = figures.steady.and_then(|steady| match self {
+            Self::Closes => steady.closes,
+            Self::Refusals => steady.refusals,
+        });
+        match moved {
+            Some(0) => {}
+            Some(count) => outcome.missed.push(format!("{name} moved by {count}, asked was 0")),
+            None => outcome.unknown.push(format!("{name} cannot be told: it needs --admin")),
         }
     }
 }
@@ -177,6 +265,9 @@ impl FromStr for Slo {
 
 fn condition(text: &str) -> Result<Condition, String> {
     if let Some((name, bound)) = text.split_once('<') {
+        if let Some(what) = Grown::ALL.into_iter().find(|grown| grown.name() == name.trim()) {
+            return Ok(Condition::Grows { what, percent: percent(bound.trim())? });
+        }
         let (what, quantile) = match name.trim().split_once('.') {
             Some(("ack", quantile)) => (What::Ack, quantile),
             Some(("join", quantile)) => (What::Join, quantile),
@@ -198,9 +289,21 @@ fn condition(text: &str) -> Result<Condition, String> {
     if name == "refused" {
         return Ok(Condition::NoRefusal);
     }
-    let names = Fault::ALL.iter().map(|fault| fault.name()).chain(["refused"]);
+    if let Some(counter) = Counter::ALL.into_iter().find(|counter| counter.name() == name) {
+        return Ok(Condition::Still(counter));
+    }
+    let counters = Counter::ALL.iter().map(|counter| counter.name());
+    let names = Fault::ALL.iter().map(|fault| fault.name()).chain(["refused"]).chain(counters);
     let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
     fault.map(Condition::No).ok_or_else(|| format!("{name:?} is nothing that is counted{}", or_nearest(name, names)))
+}
+
+/// `10%`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    number
+        .filter(|percent| percent.is_finite() && *percent > 0.0)
+        .ok_or_else(|| format!("{text:?} is no growth: write `10%`"))
 }
 
 /// `100ms`, `1.5s`, `800us`.
@@ -221,6 +324,8 @@ impl Display for Slo {
                 Condition::Below { what, quantile, ms } => write!(f, "{}<{ms}ms", what.name(*quantile))?,
                 Condition::No(fault) => write!(f, "{}=0", fault.name())?,
                 Condition::NoRefusal => f.write_str("refused=0")?,
+                Condition::Grows { what, percent } => write!(f, "{}<{percent}%", what.name())?,
+                Condition::Still(counter) => write!(f, "{}=0", counter.name())?,
             }
         }
         Ok(())
@@ -252,13 +357,18 @@ mod tests {
     fn judged(slo: &str, delivery: &Quantiles, refused: u64) -> (usize, usize) {
         let (ack, join) = (quantiles(5, 9.0), quantiles(200, 40.0));
         let slo: Slo = slo.parse().expect("an SLO");
-        let outcome = slo.judge(&Figures { delivery, ack: &ack, join: &join, refused });
+        let outcome = slo.judge(&Figures { delivery, ack: &ack, join: &join, refused, steady: None });
         (outcome.missed.len(), outcome.unknown.len())
     }
 
     #[test]
     fn conditions_are_written_as_they_are_read() {
-        for text in ["p99<100ms,lost=0", "p99.9<1500ms", "max<0.8ms,ack.p50<2ms,join.p99<500ms,refused=0"] {
+        for text in [
+            "p99<100ms,lost=0",
+            "p99.9<1500ms",
+            "max<0.8ms,ack.p50<2ms,join.p99<500ms,refused=0",
+            "memory.growth<10%,p99.growth<100%,server.closes=0,server.refusals=0",
+        ] {
             assert_eq!(text.parse::<Slo>().map(|slo| slo.to_string()), Ok(text.to_owned()));
         }
         assert_eq!(
@@ -279,9 +389,42 @@ mod tests {
             ("lost=1", "none is allowed"),
             ("lots=0", "lost"),
             ("acks.p99<1ms", "ack.p99"),
+            ("memory.growth<10", "write `10%`"),
+            ("server.close=0", "server.closes"),
+            ("server.closes=1", "none is allowed"),
         ] {
             let said = bad.parse::<Slo>().expect_err(bad);
             assert!(said.contains(word), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_must_be_steady_holds_is_missed_or_cannot_be_told() {
+        let slo: Slo = "memory.growth<10%,p99.growth<50%,server.closes=0,server.refusals=0".parse().expect("an SLO");
+        assert!(slo.asks_steadiness() && slo.asks_memory() && !Slo::p99_ms(5.0).asks_steadiness());
+        let judged = |steady: Option<&Steadiness>| {
+            let some = quantiles(1_000, 5.0);
+            slo.judge(&Figures { delivery: &some, ack: &some, join: &some, refused: 0, steady })
+        };
+        let calm = Steadiness {
+            memory_bytes: Some((100 << 20, 109 << 20)),
+            p99_ms: Some((10.0, 14.0)),
+            closes: Some(0),
+            refusals: Some(0),
+        };
+        assert_eq!(judged(Some(&calm)), Outcome::default());
+        for (one, word) in [
+            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm.clone() }, "memory.growth is 11.0 %"),
+            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm.clone() }, "p99.growth is 60.0 %"),
+            (Steadiness { closes: Some(3), ..calm.clone() }, "server.closes moved by 3"),
+            (Steadiness { refusals: Some(1), ..calm.clone() }, "server.refusals moved by 1"),
+        ] {
+            let outcome = judged(Some(&one));
+            assert!(outcome.missed.len() == 1 && outcome.missed[0].starts_with(word), "{word}: {outcome:?}");
+        }
+        for nothing in [None, Some(&Steadiness::default())] {
+            let outcome = judged(nothing);
+            assert_eq!((outcome.missed.len(), outcome.unknown.len()), (0, 4), "{outcome:?}");
         }
     }
 

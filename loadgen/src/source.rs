@@ -1,5 +1,6 @@
 //! Which local (address, port) each connection binds: explicit, so that the kernel never searches.
 //!
+//! A server with several addresses is reached from the same pairs at each: the kernel tells such connections apart.
 //! `IP_BIND_ADDRESS_NO_PORT` with most of a range taken makes one connect cost 0.64 ms; an explicit pair does not.
 //! Every worker has addresses of its own, and a run starts somewhere else in the net than the run before it, so
 //! that pairs still in TIME_WAIT are not asked for.

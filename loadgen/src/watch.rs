@@ -25,6 +25,8 @@ const KEPT: &[&str] = &[
     "throng_unsent_bytes",
     "throng_gaps_total",
     "throng_refusals_total",
+    "throng_closes_total",
+    "process_resident_memory_bytes",
     "throng_turns_slow_total",
     "throng_ticks_late_total",
     "throng_send_budget_exhausted_total",

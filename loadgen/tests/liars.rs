@@ -66,15 +66,34 @@ fn an_honest_server_passes_with_and_without_acks_and_own_copies_in_both_encoding
 fn a_server_that_drops_one_in_ten_thousand_is_caught() {
     // Between one and two times ten thousand deliveries.
     let crowd = "--connections 100 --room-size 10 --rate 800 --duration 2 --warmup 0 --settle 1 --lateness-p99-ms 60000 --json -";
-    for options in ["--acks on", "--acks off", "--acks off --echo on --encoding json"] {
+    for options in ["--acks on --payload uniform:64-300", "--acks off", "--acks off --echo on --encoding json"] {
         let (output, report) = prove(&Fake::start(Lie::Drops), &[crowd, options].join(" "));
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{options}: {said}\n{report:#}");
         let proof = &report["proof"];
         assert!(proof["expected"].as_u64().is_some_and(|expected| expected > 10_000), "{options}: {proof:#}");
         assert_eq!(proof["faults"]["lost"], 1, "{options}: {proof:#}");
-        assert!(proof["offenders"].as_array().is_some_and(|list| !list.is_empty()), "{options}: {proof:#}");
+        let [offender] = proof["offenders"].as_array().expect("a list").as_slice() else {
+            panic!("{options}: {proof:#}")
+        };
+        assert_eq!(offender["fault"], "lost", "{options}: {offender:#}");
+        for known in ["room", "connection", "publisher", "seq", "at_ms"] {
+            assert!(offender[known].is_u64(), "{options}: {known} in {offender:#}");
+        }
+        let told = offender["detail"].as_str().is_some_and(|detail| detail.starts_with("offset "));
+        assert_eq!(told, options.starts_with("--acks on"), "{options}: {offender:#}");
     }
+}
+
+#[test]
+fn payloads_of_all_lengths_are_verified() {
+    let crowd = "--connections 100 --room-size 10 --rate 800 --duration 2 --warmup 0 --settle 1 --lateness-p99-ms 60000 --json -";
+    for payload in ["uniform:64-1024", "64:90,1024:9,9000:1"] {
+        let (output, report) = prove(&Fake::start(Lie::Honest), &format!("{crowd} --payload {payload}"));
+        assert_eq!(output.status.code(), Some(0), "{payload}: {report:#}");
+        assert_eq!(report["asked"]["payload"], payload);
+    }
+    caught(Lie::Corrupts, "--payload lognormal:150,1.0 --encoding json", "corrupted");
 }
 
 #[test]

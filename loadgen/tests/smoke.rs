@@ -54,7 +54,7 @@ const SMALL: &[Small] = &[
     ("rooms", || one("rooms", "--connections 40 --room-size 20 --rate 50 --duration 1 --warmup 0")),
     ("pairs", || one("pairs", "--connections 40 --rate 200 --duration 1 --warmup 0")),
     ("whale", || one("whale", "--connections 60 --room-size 60 --rate 20 --duration 1 --warmup 0")),
-    ("soak", || one("soak", "--connections 40 --room-size 20 --rate 50 --duration 1 --warmup 0")),
+    ("soak", soak),
     ("zipf", zipf),
     ("chat", chat),
     ("ramp-hold", || {
@@ -102,6 +102,27 @@ fn every_scenario_runs_small_against_the_server() {
         // A scenario that fails says so itself.
         hands.into_iter().for_each(|hand| hand.join().expect("all of them hold"));
     });
+}
+
+/// So short that memory may do what it likes; but all of it must have been read.
+fn soak() {
+    let server = Server::anywhere();
+    let (pid, admin, url) = (server.pid(), server.admin, server.url());
+    let options =
+        "--connections 40 --room-size 20 --rate 100 --warmup 1 --payload lognormal:150,1.0,max=4000 --settle 20";
+    let calm = "--lateness-p99-ms 60000 --slo p99<60s,memory.growth<900%,refused=0,server.closes=0,server.refusals=0";
+    let report = run("soak", &format!("{options} --duration 4 {calm} --server-pid {pid} --admin {admin} {url}"));
+    assert_eq!(report["verdict"], "passed", "{report:#}");
+    let steady = &report["phases"][0]["steady"];
+    assert!(steady["memory_bytes"][1].as_u64().is_some_and(|bytes| bytes > 0), "{steady:#}");
+    assert_eq!((&steady["closes"], &steady["refusals"]), (&0.into(), &0.into()), "{steady:#}");
+    let unread =
+        attempt("soak", &format!("{options} --duration 1 --lateness-p99-ms 60000 --slo memory.growth<10% {url}"));
+    let said = String::from_utf8_lossy(&unread.stdout);
+    assert!(
+        unread.status.code() == Some(2) && said.contains("--server-pid"),
+        "what was not read is not steady: {said}"
+    );
 }
 
 fn zipf() {

@@ -21,6 +21,7 @@ use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
 use crate::dialect::Protocol;
 use crate::orders::{Parted, Wire};
+use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::schedule::Arrivals;
@@ -171,7 +172,7 @@ impl ChurnArgs {
     /// One round, in the words of a run.
     fn round(&self, connections: u32) -> RunArgs {
         RunArgs {
-            url: self.url.clone(),
+            url: vec![self.url.clone()],
             connections,
             room_size: self.room_size,
             sizes: Sizes::Fixed,
@@ -187,7 +188,7 @@ impl ChurnArgs {
             hold: None,
             phase: Vec::new(),
             rest: 0.0,
-            payload: 64,
+            payload: PAYLOAD_BYTES_MIN.into(),
             encoding: Wire::Msgpack,
             protocol: Protocol::Throng,
             join: None,

@@ -31,6 +31,7 @@ impl Standing {
             watch: Watch::new(process, plan.args.admin, plan.origin_ns)?,
             live: Live::new(plan.origin_ns, sys::monotonic_ns(), plan.args.connections),
             guests: None,
+            steady: None,
             next_beside: plan.args.connections,
             workers: Vec::new(),
             epoll: Epoll::new(plan.crowds.len())?,

@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Measured, Opened, Report, Server};
 use crate::stage::Stage;
+use crate::steady::{Gathering, Said, Steadiness};
 use crate::sys::{self, Epoll};
 use crate::timeline::Timeline;
 use crate::watch::Watch;
@@ -69,6 +70,8 @@ pub(crate) struct Standing {
     watch: Watch,
     live: Live,
     guests: Option<Guests>,
+    /// In a phase whose end is held against its begin.
+    steady: Option<Gathering>,
     /// The number of the next connection beside the crowd.
     next_beside: u32,
 }
@@ -117,6 +120,9 @@ impl Standing {
         let window_from_ns = plan.origin_ns + start_ns + (stage.warmup_s * 1e9) as u64;
         let window_to_ns = window_from_ns + (stage.duration_s * 1e9) as u64;
         self.live.begin(stage, plan.origin_ns + start_ns, window_to_ns);
+        let (from_ns, to_ns) = (window_from_ns - plan.origin_ns, window_to_ns - plan.origin_ns);
+        let asked = stage.slo.asks_steadiness();
+        self.steady = asked.then(|| Gathering::new(from_ns, to_ns, self.server_memory(stage)));
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
@@ -128,7 +134,21 @@ impl Standing {
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         let window_s = (since(window_from_ns), since(window_to_ns));
         let (stage, spent) = (stage.clone(), edges.spent());
-        Ok(Measured { stage, window_s, spent, results, heartbeat_needed, slow: None, guests: None })
+        let steady = self.steady.take().map(|gathered| self.steadiness(gathered, &stage));
+        Ok(Measured { stage, window_s, spent, results, heartbeat_needed, slow: None, guests: None, steady })
+    }
+
+    fn steadiness(&self, gathered: Gathering, stage: &Stage) -> Steadiness {
+        let [first, last, all] = gathered.seconds();
+        let said = |name: &str, (from, to): (u64, u64)| self.timeline.said(name, from, to);
+        let resident = [first, last].map(|quarter| said("process_resident_memory_bytes", quarter));
+        let (closes, refusals) = (said("throng_closes_total", all), said("throng_refusals_total", all));
+        gathered.found(self.server_memory(stage), Said { resident, closes, refusals })
+    }
+
+    /// The server's memory, where this phase asks for it and it can be read.
+    fn server_memory(&self, stage: &Stage) -> Option<u64> {
+        self.server.as_ref().filter(|_| stage.slo.asks_memory())?.process.memory_bytes()
     }
 
     fn invite_guests(&mut self) -> Result<()> {
@@ -255,7 +275,10 @@ impl Standing {
             let Some(at) = self.workers.iter().position(|worker| worker.number == number) else { continue };
             for report in self.workers[at].read_reports()? {
                 match report {
-                    WorkerReport::Progress(interval) => self.timeline.take(number, &interval),
+                    WorkerReport::Progress(interval) => {
+                        self.timeline.take(number, &interval);
+                        self.steady.iter_mut().for_each(|steady| steady.take(&interval));
+                    }
                     WorkerReport::Failed { sentence } => bail!("{}{sentence}", self.workers[at].whose()),
                     other @ (WorkerReport::Ready(_) | WorkerReport::Phase(_) | WorkerReport::Parted(_)) => {
                         heard.push((at, other));
@@ -270,7 +293,15 @@ impl Standing {
     /// Once a second: what is seen of the server, and what is shown of the run.
     fn look(&mut self, now_ns: u64) {
         if now_ns >= self.live.at_ns() {
-            self.watch.look(now_ns - self.plan.origin_ns, &mut self.timeline);
+            let at_ns = now_ns - self.plan.origin_ns;
+            self.watch.look(at_ns, &mut self.timeline);
+            if let (Some(steady), Some(server)) = (&mut self.steady, &self.server)
+                && self.plan.asks_memory()
+                && steady.wants_memory(at_ns)
+                && let Some(bytes) = server.process.memory_bytes()
+            {
+                steady.take_memory(at_ns, bytes);
+            }
         }
         self.live.show(now_ns, &self.timeline);
     }
@@ -314,7 +345,7 @@ impl Standing {
         let rate = stages().map(|stage| stage.rate * stage.duration_s).sum::<f64>() / duration_s;
         Asked {
             scenario: args.scenario.clone(),
-            url: args.url.clone(),
+            url: args.url.join(","),
             connections: plan.connections_asked,
             rooms: plan.rooms_asked,
             room_size: args.room_size,
@@ -325,7 +356,8 @@ impl Standing {
             deliveries_per_s: rate * plan.hearers(),
             warmup_s: stages().map(|stage| stage.warmup_s).sum(),
             duration_s,
-            payload_bytes: args.payload,
+            payload_bytes: args.payload.mean_bytes() as u32,
+            payload: Some(args.payload.clone()),
             protocol: args.protocol,
             encoding: args.encoding,
             arrivals: args.arrivals,

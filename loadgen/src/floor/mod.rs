@@ -132,7 +132,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<Floor> {
 pub(crate) fn frame(wire: Wire, payload_bytes: usize) -> Result<Vec<u8>> {
     let encoding = Encoding::from(wire);
     let marker = Marker { room: 7, publisher: 350, seq: 3, intended_ns: 9_000_000_000, late_us: 80 };
-    let mut writer = payload::Writer::new(encoding, payload_bytes, 1);
+    let mut writer = payload::Writer::new(encoding, &payload_bytes.into(), 1);
     let data = prove(encoding, writer.write(&marker), 1).ok().context("a string is one complete value")?;
     let message = MessageOut {
         room: &RoomName::parse("load:00c0ffee:00000007")?,
@@ -376,7 +376,8 @@ mod tests {
                 panic!("a message")
             };
             assert_eq!(token::connection_of("00c0ffee", &message.from.user), Some(350));
-            let marker = payload::read(Encoding::from(wire), message.data.raw(), 128, 1).expect("a marked payload");
+            let marker =
+                payload::read(Encoding::from(wire), message.data.raw(), &128.into(), 1).expect("a marked payload");
             assert_eq!(marker.publisher, 350);
         }
     }

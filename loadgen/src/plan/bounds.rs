@@ -52,8 +52,8 @@ impl Plan {
     fn frames_bytes(&self) -> u64 {
         let messages: f64 = self.stages.iter().map(|stage| stage.rate * (stage.warmup_s + stage.duration_s)).sum();
         let most = |(index, crowd): (usize, &Crowd)| {
-            let most = Frames::bytes_most(*crowd, self.args.payload as usize);
-            most.min(messages * self.share(index) * Frames::bytes_each(self.args.payload as usize))
+            let most = Frames::bytes_most(*crowd, self.args.payload.mean_bytes());
+            most.min(messages * self.share(index) * Frames::bytes_each(self.args.payload.mean_bytes()))
         };
         let known = self.crowds.iter().enumerate().filter(|_| self.dialect.is_none());
         known.map(most).sum::<f64>() as u64

@@ -3,7 +3,7 @@
 mod bounds;
 
 use std::fmt::Write as _;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,7 @@ use crate::orders::{Crew, Phase};
 use crate::place::Place;
 use crate::proof::{Crowd, Rules};
 use crate::ramp;
-use crate::reach::{secret_of, split_url};
+use crate::reach::{self, Door, secret_of};
 use crate::schedule::Slope;
 use crate::shape::{self, Shape, Sizes};
 use crate::slo::Slo;
@@ -40,9 +40,9 @@ pub(crate) struct Plan {
     /// As many as fit whole rooms, however many came in then (those are in `args`).
     pub(crate) connections_asked: u32,
     pub(crate) rooms_asked: u32,
+    /// The first of its doors.
     pub(crate) server: SocketAddr,
-    host: String,
-    target: String,
+    doors: Vec<Door>,
     secret: Vec<u8>,
     pub(crate) rooms: u32,
     /// Over all rooms.
@@ -78,12 +78,8 @@ impl Plan {
 
     /// Decides everything, without a secret to sign by and whether or not this host can do it.
     pub(crate) fn decide(mut args: RunArgs) -> Result<Self> {
-        let (host, target) = split_url(&args.url)?;
-        let server = host
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut addresses| addresses.next())
-            .with_context(|| format!("--url: cannot resolve {host}"))?;
+        let doors = reach::doors(&args.url)?;
+        let server = doors[0].address;
         let hold = args.hold.is_some();
         let publishers = args.publishers.unwrap_or(if hold { Publishers::PerRoom(1) } else { Publishers::All });
         let own_copy = args.echo.map_or(hold, |echo| echo == Switch::On);
@@ -138,8 +134,7 @@ impl Plan {
         };
         let mut plan = Self {
             server,
-            host,
-            target,
+            doors,
             secret: Vec::new(),
             rooms,
             publishers,
@@ -206,6 +201,11 @@ impl Plan {
         self.args.guests + self.slow_most()
     }
 
+    /// Whether some phase asks for the server's memory while it lasts.
+    pub(crate) fn asks_memory(&self) -> bool {
+        self.stages.iter().any(|stage| stage.slo.asks_memory())
+    }
+
     fn slow_most(&self) -> u32 {
         self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
     }
@@ -214,23 +214,24 @@ impl Plan {
     pub(crate) fn company(&self, first: u32, count: u32, slow: bool) -> Result<Company> {
         let signer = Signer::new(&self.secret, &self.run, sys::unix_s() + self.args.token_ttl);
         let mut random = Random::new(self.seed ^ u64::from(first));
-        let mut members = Vec::new();
+        let (mut members, mut addresses) = (Vec::new(), Vec::new());
         for number in first..first + count {
             let room = self.room_at(random.below(self.rooms as usize) as u32);
             let place = Place {
                 room: format!("load:{}:{room:08x}", self.run),
                 number: room,
                 run: self.run.clone(),
-                payload_bytes: self.args.payload as usize,
+                payload: self.args.payload.clone(),
                 seed: self.seed,
             };
             let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(place));
             member.presence = self.args.presence == Switch::On;
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
             members.push(member);
+            addresses.push(self.doors[room as usize % self.doors.len()].address);
         }
-        let doors = vec![self.server; members.len()];
-        Company::new((self.host.clone(), self.target.clone()), members, doors, random.draw())
+        let Door { host, target, .. } = self.doors[0].clone();
+        Company::new((host, target), members, addresses, random.draw())
     }
 
     /// Which workers come in together.
@@ -246,9 +247,7 @@ impl Plan {
         let pin = self.args.pin.as_ref().map(|cores| cores.0[index % cores.0.len()]);
         Crew {
             worker: index as u32,
-            server: self.server,
-            host: self.host.clone(),
-            target: self.target.clone(),
+            doors: self.doors.clone(),
             encoding: self.args.encoding,
             crowd,
             rules: self.rules,
@@ -259,7 +258,7 @@ impl Plan {
             seed: self.seed,
             secret: self.secret.clone(),
             token_ttl_s: self.args.token_ttl,
-            payload_bytes: self.args.payload as usize,
+            payload: self.args.payload.clone(),
             sources: self.sources(index),
             connecting: at_once / together + usize::from(place < at_once % together),
             ramp_rate: self.args.ramp_rate.map(|rate| rate * f64::from(crowd.connections()) / f64::from(in_wave)),
@@ -362,12 +361,13 @@ impl Plan {
         let mut text = String::new();
         let mut line = |name: &str, value: String| writeln!(text, "  {name:<12} {value}").unwrap_or_default();
         let args = &self.args;
-        line("server", format!("{} ({})", args.url, self.server));
+        let addresses: Vec<String> = self.doors.iter().map(|door| door.address.to_string()).collect();
+        line("server", format!("{} ({})", args.url.join(", "), addresses.join(", ")));
         line("crowd", format!("{} connections in {}", args.connections, self.rooms_text()));
         line("publishers", format!("{} in all", self.publishers));
         line(
             "traffic",
-            format!("{:.1} messages/s, {} bytes each, {:.1} hear one", self.rate, args.payload, self.hearers()),
+            format!("{:.1} messages/s, {} each, {:.1} hear one", self.rate, args.payload.words(), self.hearers()),
         );
         for stage in &self.stages {
             line(&stage.name, stage.describe(self.hearers()));
@@ -405,19 +405,31 @@ impl Plan {
     pub(crate) fn connections_per_address(&self) -> u32 {
         match self.source {
             Some(_) => {
-                self.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0).min(PORTS_PER_ADDRESS / 2)
+                let ports = PORTS_PER_ADDRESS / 2 * self.doors.len() as u32;
+                self.crowds.iter().map(|crowd| crowd.connections()).max().unwrap_or(0).min(ports)
             }
             None => self.args.connections,
         }
     }
 
+    /// Local pairs of address and port that a worker's crowd takes: each once towards every door.
+    pub(crate) fn pairs(&self, crowd: &Crowd) -> u32 {
+        crowd.rooms.div_ceil(self.doors.len() as u32) * crowd.room_size
+    }
+
+    /// How many connections could be had from the net that connections are bound to, if it is known.
+    pub(crate) fn connections_possible(&self) -> Option<u64> {
+        let pairs = u64::from(self.source?.usable()) * u64::from(PORTS_PER_ADDRESS / 2);
+        Some(pairs * self.doors.len() as u64)
+    }
+
     fn addresses(&self) -> u32 {
-        self.crowds.iter().map(|crowd| Sources::addresses(crowd.connections())).sum()
+        self.crowds.iter().map(|crowd| Sources::addresses(self.pairs(crowd))).sum()
     }
 
     fn sources(&self, index: usize) -> Option<Sources> {
         let net = self.source?;
-        let before: u32 = self.crowds[..index].iter().map(|crowd| Sources::addresses(crowd.connections())).sum();
+        let before: u32 = self.crowds[..index].iter().map(|crowd| Sources::addresses(self.pairs(crowd))).sum();
         let spread = net.usable().saturating_sub(self.addresses()) as usize;
         let run = u64::from_str_radix(&self.run, 16).unwrap_or(0);
         Some(Sources::new(net, Random::new(run).below(spread + 1) as u32 + before))

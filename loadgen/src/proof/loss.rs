@@ -56,7 +56,9 @@ impl Lost {
             (None, _, Some((from, to, _)), _) => {
                 format!("{many} by the count at the end; a hole at {from}..={to} was seen then")
             }
-            (None, _, None, Some(newest)) => format!("{many} by the count at the end; nothing came after offset {newest}"),
+            (None, _, None, Some(newest)) => {
+                format!("{many} by the count at the end; nothing came after offset {newest}")
+            }
             (None, _, None, None) => format!("{many} by the count at the end"),
         };
         if self.others > 0 {
@@ -117,8 +119,9 @@ impl Told {
         match &missing[..] {
             [] => {
                 let hole = ledger.holes.of(member);
-                let hole =
-                    hole.map(|Hole { from, before, at_ns, .. }| (base + u64::from(from), base + u64::from(before - 1), at_ns));
+                let hole = hole.map(|Hole { from, before, at_ns, .. }| {
+                    (base + u64::from(from), base + u64::from(before - 1), at_ns)
+                });
                 self.losses.push(Lost { hole, ..plain });
             }
             [one] => {

@@ -19,6 +19,7 @@ use crate::calm::Calm;
 use crate::dialect::Protocol;
 use crate::kernel::KernelReport;
 use crate::latency::{Latencies, Quantiles};
+use crate::lengths::Lengths;
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
 use crate::ramp::{LimitedBy, Stopped};
@@ -94,7 +95,11 @@ pub(crate) struct Asked {
     pub(crate) deliveries_per_s: f64,
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
+    /// On average.
     pub(crate) payload_bytes: u32,
+    /// As it was written; none: from before it could be anything but one length.
+    #[serde(default)]
+    pub(crate) payload: Option<Lengths>,
     #[serde(default)]
     pub(crate) protocol: Protocol,
     pub(crate) encoding: Wire,

@@ -9,6 +9,7 @@ use crate::orders::PhaseResult;
 use crate::schedule::Arrivals;
 use crate::slo::Figures;
 use crate::stage::Stage;
+use crate::steady::Steadiness;
 
 /// What the workers found in one phase.
 pub(crate) struct Measured {
@@ -23,6 +24,8 @@ pub(crate) struct Measured {
     /// Those beside the crowd.
     pub(crate) slow: Option<SlowReport>,
     pub(crate) guests: Option<GuestReport>,
+    /// Its end beside its begin, where that is asked.
+    pub(crate) steady: Option<Steadiness>,
 }
 
 impl Measured {
@@ -55,6 +58,9 @@ pub(crate) struct PhaseReport {
     pub(crate) slow: Option<SlowReport>,
     #[serde(default)]
     pub(crate) guests: Option<GuestReport>,
+    /// Its end beside its begin, where that was asked.
+    #[serde(default)]
+    pub(crate) steady: Option<Steadiness>,
 }
 
 impl PhaseReport {
@@ -82,6 +88,7 @@ impl PhaseReport {
             heartbeat_needed: measured.heartbeat_needed,
             slow: measured.slow.clone(),
             guests: measured.guests.clone(),
+            steady: measured.steady.clone(),
         };
         phase.judge(asked, opened);
         phase
@@ -102,6 +109,7 @@ impl PhaseReport {
             ack: &self.latency.ack,
             join: &opened.latency,
             refused: self.proof.refused,
+            steady: self.steady.as_ref(),
         });
         missed.append(&mut slo.missed);
         // In a hold everybody hears something, and that is what it is for.

@@ -174,7 +174,7 @@ impl Report {
         })
     }
 
-    /// What those beside the crowd lived through, in sentences.
+    /// What those beside the crowd lived through, and whether the server stayed as it was, in sentences.
     pub(super) fn beside(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for phase in &self.phases {
@@ -182,6 +182,9 @@ impl Report {
             let mut say = |sentence: String| lines.push(format!("{name}{sentence}"));
             if let Some(slow) = &phase.slow {
                 slow.sentences(phase.latency.delivery.p99_ms).into_iter().for_each(&mut say);
+            }
+            if let Some(steady) = &phase.steady {
+                say(steady.sentence());
             }
             if let Some(guests) = &phase.guests {
                 guests.sentences().into_iter().for_each(&mut say);

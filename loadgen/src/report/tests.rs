@@ -8,6 +8,7 @@ use crate::proof::Judgement;
 use crate::schedule::Slope;
 use crate::shape::Sizes;
 use crate::stage::Stage;
+use crate::steady::Steadiness;
 
 fn asked() -> Asked {
     Asked {
@@ -24,6 +25,7 @@ fn asked() -> Asked {
         warmup_s: 0.0,
         duration_s: 10.0,
         payload_bytes: 128,
+        payload: Some(128.into()),
         protocol: Protocol::Throng,
         encoding: Wire::Msgpack,
         arrivals: Arrivals::Even,
@@ -108,7 +110,7 @@ fn phase(name: &str, asked: &Asked, result: PhaseResult) -> Measured {
     };
     let (window_s, spent) = ((0.0, asked.duration_s), Spent::default());
     let results = vec![result];
-    Measured { stage, window_s, spent, results, heartbeat_needed: asked.hold, slow: None, guests: None }
+    Measured { stage, window_s, spent, results, heartbeat_needed: asked.hold, slow: None, guests: None, steady: None }
 }
 
 fn slow() -> PhaseResult {
@@ -284,6 +286,26 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
     assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
+}
+
+#[test]
+fn a_soak_is_judged_by_its_end_beside_its_begin() {
+    let asked = Asked { slo: "p99<100ms,memory.growth<10%,server.closes=0".parse().expect("an SLO"), ..asked() };
+    let judged = |steady: Option<Steadiness>| {
+        let measured = Measured { steady, ..phase("soak", &asked, good()) };
+        Report::new(asked.clone(), opened(), (0, 0.0), None, None, &[measured])
+    };
+    let steady = Steadiness { memory_bytes: Some((50 << 20, 51 << 20)), closes: Some(0), ..Steadiness::default() };
+    let held = judged(Some(steady.clone()));
+    assert_eq!((held.verdict, held.exit_code), (Verdict::Passed, 0), "{:?}", held.reasons);
+    assert!(held.to_string().contains("server's memory 50.0 to 51.0 MiB"), "{held}");
+    let leaked = judged(Some(Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..steady.clone() }));
+    assert_eq!((leaked.verdict, leaked.exit_code), (Verdict::SloMissed, 1));
+    assert!(leaked.reasons[0].starts_with("memory.growth is 20.0 %"), "{:?}", leaked.reasons);
+    assert_eq!(judged(Some(Steadiness { closes: Some(1), ..steady })).exit_code, 1);
+    let unread = judged(Some(Steadiness::default()));
+    assert_eq!((unread.verdict, unread.exit_code), (Verdict::Unknown, 2));
+    assert!(unread.reasons[0].contains("--server-pid"), "{:?}", unread.reasons);
 }
 
 #[test]

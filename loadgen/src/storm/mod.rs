@@ -113,7 +113,7 @@ impl<'a> Storm<'a> {
             room: format!("storm:{run}:{number}"),
             number,
             run: run.clone(),
-            payload_bytes: PAYLOAD_BYTES_MIN,
+            payload: PAYLOAD_BYTES_MIN.into(),
             seed,
         };
         let rooms: Vec<Place> = (0..args.connections / args.room_size).map(room).collect();
@@ -144,7 +144,7 @@ impl<'a> Storm<'a> {
             back_ns: Vec::new(),
             talking: None,
             happened: Vec::new(),
-            payloads: Writer::new(ENCODING, PAYLOAD_BYTES_MIN, seed),
+            payloads: Writer::new(ENCODING, &PAYLOAD_BYTES_MIN.into(), seed),
             report: Stormed { connections: args.connections, rooms: rooms.len() as u32, ..Stormed::default() },
             rooms,
         })

@@ -30,7 +30,9 @@ impl<const OTHER: bool> Worker<OTHER> {
         while let Some(slot) = self.openings.begin(self.now_ns) {
             let (member, attempt) = (self.openings.at(slot).member, self.openings.at(slot).attempt);
             let sources = self.crew.sources.as_ref();
-            match opening::connect(self.crew.server, sources, member, attempt) {
+            let (door, number) = self.crew.door(member);
+            let server = door.address;
+            match opening::connect(server, sources, number, attempt) {
                 Ok(stream) => {
                     self.epoll.add(&stream, u64::from(member))?;
                     let connection = &mut self.connections[member as usize];
@@ -38,7 +40,7 @@ impl<const OTHER: bool> Worker<OTHER> {
                     connection.stage = Stage::Opening(slot);
                 }
                 Err(error) => {
-                    let why = format!("cannot connect to {}: {error}", self.crew.server);
+                    let why = format!("cannot connect to {server}: {error}");
                     self.retry(slot, opening::limited_by(&error), &why)?;
                 }
             }
@@ -53,17 +55,17 @@ impl<const OTHER: bool> Worker<OTHER> {
             return Ok(());
         }
         opening.step = Step::Upgrading;
+        let (door, _) = self.crew.door(member);
+        let server = door.address;
         let request = if OTHER {
-            upgrade::plain_request(&self.crew.host, &self.crew.target)
+            upgrade::plain_request(&door.host, &door.target)
         } else {
             let token = self.signer.sign(self.crew.crowd.global(member))?;
-            upgrade::request(&self.crew.host, &self.crew.target, self.encoding, &token)
+            upgrade::request(&door.host, &door.target, self.encoding, &token)
         };
         match self.connections[member as usize].send(request.as_bytes()) {
             Ok(()) => Ok(()),
-            Err(error) => {
-                self.retry(slot, LimitedBy::Server, &format!("cannot connect to {}: {error}", self.crew.server))
-            }
+            Err(error) => self.retry(slot, LimitedBy::Server, &format!("cannot connect to {server}: {error}")),
         }
     }
 
@@ -84,7 +86,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             Answer::No(why) if OTHER => bail!("the server refused the upgrade: {why}"),
             Answer::No(why) => bail!(
                 "the server refused the upgrade: {why}. Is {} throng's address and the secret (--secret, --secret-file) its own?",
-                self.crew.server
+                self.crew.doors[0].address
             ),
         }
     }

@@ -85,7 +85,8 @@ mod tests {
             };
             let mut schedule = phase.schedule(4);
             let sent: Vec<_> = std::iter::from_fn(|| schedule.take_due(u64::MAX)).collect();
-            let of = |publisher: u32, nth: usize| sent.iter().filter(|(_, by)| *by == publisher).nth(nth).map(|(at, _)| *at);
+            let of =
+                |publisher: u32, nth: usize| sent.iter().filter(|(_, by)| *by == publisher).nth(nth).map(|(at, _)| *at);
             let plain = Lost {
                 room: 3,
                 connection: 9,

@@ -232,7 +232,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             self.blame(Fault::Foreign, member, None, || format!("from room {}", message.room));
             return None;
         }
-        let read = payload::read(self.encoding, message.data.raw(), self.crew.payload_bytes, self.crew.seed);
+        let read = payload::read(self.encoding, message.data.raw(), &self.crew.payload, self.crew.seed);
         let Some(marker) = read else {
             self.corrupted(member, || format!("offset {}: the payload is not what anybody sent", message.offset.0));
             return None;

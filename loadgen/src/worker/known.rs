@@ -47,6 +47,7 @@ pub(crate) struct Frames {
 const PLACES_MIN: usize = 2;
 
 impl Frames {
+    /// `payload_bytes` on average.
     pub(super) fn new(crowd: Crowd, payload_bytes: usize) -> Self {
         let rooms = crowd.rooms as usize;
         let room_for = BYTES_MAX / (payload_bytes + BYTES_BESIDE) / rooms.max(1);
@@ -95,6 +96,10 @@ impl Frames {
             Some(known) if known.offset >= offset => {}
             Some(known) => {
                 (known.offset, known.marker) = (offset, marker);
+                // A long one does not go on holding its room for the short ones that follow.
+                if known.bytes.capacity() > 2 * bytes.len() {
+                    known.bytes = Vec::new();
+                }
                 known.bytes.clear();
                 known.bytes.extend_from_slice(bytes);
             }

@@ -145,9 +145,9 @@ impl<const OTHER: bool> Worker<OTHER> {
             stopped: None,
             ledger: Ledger::new(crew.crowd, crew.rules),
             // Without positions nothing says that two frames are one message.
-            known: if OTHER { Frames::none() } else { Frames::new(crew.crowd, crew.payload_bytes) },
+            known: if OTHER { Frames::none() } else { Frames::new(crew.crowd, crew.payload.mean_bytes()) },
             signer: Signer::new(&crew.secret, &crew.run, sys::unix_s() + crew.token_ttl_s),
-            payloads: payload::Writer::new(encoding, crew.payload_bytes, crew.seed),
+            payloads: payload::Writer::new(encoding, &crew.payload, crew.seed),
             random: Random::new(seed),
             buffer: vec![0; READ_BYTES],
             partial: Partial::default(),

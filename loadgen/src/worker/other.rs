@@ -32,24 +32,21 @@ impl<const OTHER: bool> Worker<OTHER> {
                 self.heartbeat_ms = heartbeat_ms.unwrap_or(self.heartbeat_ms);
                 self.other_next(member, slot, next)?;
             }
-            Stage::Open => {
-                let (bytes, seed) = (self.crew.payload_bytes, self.crew.seed);
-                match self.dialect()?.hear(text, bytes, seed) {
-                    Heard::Marker(marker) => {
-                        let offset = self.ledger.next_offset(member);
-                        self.count_message(member, offset, &marker);
-                    }
-                    Heard::Broken => self.corrupted(member, || "the payload is not what anybody sent".to_owned()),
-                    Heard::Ping(answer) => {
-                        let connection = &mut self.connections[member as usize];
-                        connection.heartbeats = connection.heartbeats.saturating_add(1);
-                        if let Err(error) = self.send_text(member, answer) {
-                            return Ok(Then::End(NO_CLOSE_FRAME, error.to_string()));
-                        }
-                    }
-                    Heard::Nothing => {}
+            Stage::Open => match self.dialect()?.hear(text, &self.crew.payload, self.crew.seed) {
+                Heard::Marker(marker) => {
+                    let offset = self.ledger.next_offset(member);
+                    self.count_message(member, offset, &marker);
                 }
-            }
+                Heard::Broken => self.corrupted(member, || "the payload is not what anybody sent".to_owned()),
+                Heard::Ping(answer) => {
+                    let connection = &mut self.connections[member as usize];
+                    connection.heartbeats = connection.heartbeats.saturating_add(1);
+                    if let Err(error) = self.send_text(member, answer) {
+                        return Ok(Then::End(NO_CLOSE_FRAME, error.to_string()));
+                    }
+                }
+                Heard::Nothing => {}
+            },
             Stage::Waiting | Stage::Over => {}
         }
         Ok(Then::GoOn)
