@@ -98,6 +98,15 @@ impl KernelReport {
         Self { slab_bytes_per_connection: slabs, slabs_readable, bytes_per_connection, before, joined, held }
     }
 
+    /// For people: what a connection took, where it can be told from what else goes on here.
+    pub(crate) fn each_text(&self) -> String {
+        let bytes = self.bytes_per_connection;
+        if bytes < 0.0 {
+            return "what others gave back meanwhile is more than connections took".to_owned();
+        }
+        format!("{bytes:.0} B a connection taken on this host")
+    }
+
     /// Kernel memory a connection, by all slabs together.
     pub(crate) fn slab_bytes(&self) -> f64 {
         self.slab_bytes_per_connection.iter().map(|(_, bytes)| bytes).sum()
@@ -171,7 +180,10 @@ mod tests {
         let each = [("TCP".to_owned(), 10.0 * 8.0 * 40.96), ("kmalloc-8".to_owned(), 40.96)];
         assert_eq!(report.slab_bytes_per_connection, each);
         assert_eq!(report.bytes_per_connection, 400.0 * 10.24);
+        assert_eq!(report.each_text(), "4096 B a connection taken on this host");
         assert_eq!(report.slabs_text(1).as_deref(), Some("TCP 3277"));
+        let others = KernelReport { bytes_per_connection: -5.0, ..report };
+        assert!(others.each_text().starts_with("what others gave back"));
         let unread = KernelReport::new(reading(800, ""), reading(400, ""), reading(400, ""), 100);
         assert_eq!((unread.slabs_text(9), unread.slab_bytes()), (None, 0.0));
     }

@@ -91,7 +91,9 @@ impl Lengths {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Fixed(bytes) => format!("{bytes} bytes"),
-            other => format!("{other} bytes ({:.0} on average)", other.mean()),
+            Self::Uniform(..) | Self::LogNormal { .. } | Self::Weighted(_) => {
+                format!("{self} bytes ({:.0} on average)", self.mean())
+            }
         }
     }
 

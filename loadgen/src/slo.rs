@@ -414,10 +414,10 @@ mod tests {
         };
         assert_eq!(judged(Some(&calm)), Outcome::default());
         for (one, word) in [
-            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm.clone() }, "memory.growth is 11.0 %"),
-            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm.clone() }, "p99.growth is 60.0 %"),
-            (Steadiness { closes: Some(3), ..calm.clone() }, "server.closes moved by 3"),
-            (Steadiness { refusals: Some(1), ..calm.clone() }, "server.refusals moved by 1"),
+            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm }, "memory.growth is 11.0 %"),
+            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm }, "p99.growth is 60.0 %"),
+            (Steadiness { closes: Some(3), ..calm }, "server.closes moved by 3"),
+            (Steadiness { refusals: Some(1), ..calm }, "server.refusals moved by 1"),
         ] {
             let outcome = judged(Some(&one));
             assert!(outcome.missed.len() == 1 && outcome.missed[0].starts_with(word), "{word}: {outcome:?}");

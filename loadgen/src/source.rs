@@ -102,6 +102,25 @@ mod tests {
         assert!((1..100).all(|attempt| !pairs.contains(&sources.pair(7, attempt))), "a retry takes nobody's pair");
     }
 
+    /// What the worker's connections rely on: the kernel tells them apart by where they go.
+    #[test]
+    fn one_pair_serves_towards_every_port_of_a_server() {
+        use std::net::{SocketAddr, TcpListener, TcpStream};
+        let listen = || TcpListener::bind("127.0.0.1:0").expect("a port");
+        let doors = [listen(), listen()];
+        let net: Net = "127.0.0.0/8".parse().expect("a net");
+        let sources = Sources::new(net, 16_100_000 + std::process::id() % 100_000);
+        let connections = doors.each_ref().map(|door| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+            socket.set_reuse_address(true).expect("is set");
+            socket.bind(&SocketAddr::from(sources.pair(7, 0)).into()).expect("the pair is ours");
+            socket.connect(&door.local_addr().expect("its address").into()).expect("is let in");
+            TcpStream::from(socket)
+        });
+        let [one, other] = connections.each_ref().map(|stream| stream.local_addr().expect("its address"));
+        assert_eq!(one, other);
+    }
+
     #[test]
     fn a_net_is_read_strictly_and_a_single_address_is_a_net() {
         for bad in ["", "127.0.0.0/33", "127.0.0/8", "::1/64", "10.0.0.0/7", "a/8"] {

@@ -20,7 +20,7 @@ const MEMORY_NOISE: u64 = 1 << 20;
 const P99_NOISE_MS: f64 = 5.0;
 
 /// How the server was in the first and in the last quarter.
-#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Steadiness {
     /// Medians of its memory: private and dirty by its process, else resident by its `/metrics`; none: nobody could read it.
     pub(crate) memory_bytes: Option<(u64, u64)>,
@@ -153,7 +153,7 @@ impl Gathering {
         let enough = early.count.min(late.count) >= DELIVERIES_MIN;
         let sum = |grown: Vec<f64>| (!grown.is_empty()).then(|| grown.iter().sum::<f64>() as u64);
         Steadiness {
-            memory_bytes: of_process.or(first.zip(last)),
+            memory_bytes: of_process.or_else(|| first.zip(last)),
             p99_ms: enough.then_some((early.p99_ms, late.p99_ms)),
             closes: sum(said.closes),
             refusals: sum(said.refusals),

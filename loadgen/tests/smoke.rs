@@ -230,6 +230,17 @@ fn siege() {
     assert!(report["bombs_thrown"].as_u64().is_some_and(|bombs| bombs > 0), "{report:#}");
 }
 
+/// They know nothing of each other: each room lies at one of them.
+#[test]
+fn rooms_are_dealt_to_several_servers() {
+    let servers = [Server::anywhere(), Server::anywhere()];
+    let [one, other] = servers.each_ref().map(|server| format!("ws://{}/ws", server.address));
+    let options = "--connections 60 --room-size 10 --rate 60 --duration 1 --warmup 0";
+    let report = proved("rooms", &format!("{options} --url {one},{other}"));
+    assert_eq!(report["asked"]["url"], format!("{one},{other}"));
+    assert_eq!(report["opened"]["retries"], 0, "{report:#}");
+}
+
 /// What shows nothing is not passed.
 #[test]
 fn scenarios_in_which_nothing_happened_are_unknown() {

@@ -132,17 +132,16 @@ impl SlowReport {
     pub(crate) fn sentences(&self, p99_ms: f64) -> Vec<String> {
         let before =
             self.p99_before_ms.map_or_else(String::new, |before| format!(", {before:.2} ms in the phase before"));
-        let figure =
-            |value: Option<f64>| value.map_or_else(|| "unknown (--admin)".to_owned(), |value| format!("{value:.0}"));
         let closed: Vec<String> = self.closed.iter().map(|(code, count)| format!("{count} with {code}")).collect();
         let closed = if closed.is_empty() { "none".to_owned() } else { closed.join(", ") };
         vec![
             format!("the others' p99 was {p99_ms:.2} ms with {} slow readers{before}", self.connections),
-            format!(
-                "held for slow readers at most: {} bytes, {} of them behind",
-                figure(self.unsent_bytes_max),
-                figure(self.readers_behind_max)
-            ),
+            match (self.unsent_bytes_max, self.readers_behind_max) {
+                (Some(unsent), Some(behind)) => {
+                    format!("held for slow readers at most: {unsent:.0} bytes, {behind:.0} of them behind")
+                }
+                _ => "what the server held for slow readers is not known without --admin".to_owned(),
+            },
             format!(
                 "they read {} B/s: {} messages in time, {} afterwards, {} told missing by {} gaps; closed: {closed}",
                 self.bytes_per_s, self.heard, self.heard_late, self.told_missing, self.gaps

@@ -140,7 +140,11 @@ pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
         args.at_once,
         args.room_size
     );
-    ensure!(rounds > SETTLED_ROUND, "{rounds} rounds show nothing: at least {} are needed", SETTLED_ROUND + 1);
+    ensure!(
+        rounds > SETTLED_ROUND,
+        "{rounds} rounds show nothing: at least {} are needed, so a larger --total or a smaller --at-once",
+        SETTLED_ROUND + 1
+    );
     let pid = args.server_pid;
     let process = Process::of(pid).with_context(|| format!("--server-pid {pid}: there is no such process"))?;
     let server = Plan::new(args.round(args.at_once))?.server;

@@ -49,6 +49,31 @@ fn those_who_came_in_go_on_as_was_planned_for_each_of_them() {
 }
 
 #[test]
+fn several_addresses_of_a_server_share_the_pairs_and_a_room_lies_at_one() {
+    let urls = "--url ws://127.0.0.1:1/ws,ws://127.0.0.1:2/ws,ws://127.0.0.1:3/ws";
+    let plan = plan(&format!("{urls} --connections 1000 --room-size 50 --workers 3")).expect("a plan");
+    let (mut pairs, mut taken) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for (index, crowd) in plan.crowds.iter().enumerate() {
+        let crew = plan.crew(index, &(index..index + 1), false);
+        for member in 0..crowd.connections() {
+            let (door, number) = crew.door(member);
+            assert_eq!(door.address, crew.door(member / 50 * 50).0.address, "with its room");
+            assert!(number < plan.pairs(crowd));
+            let pair = crew.sources.expect("they are bound").pair(number, 0);
+            pairs.insert(pair);
+            assert!(taken.insert((door.address, pair)), "no pair twice towards one address");
+        }
+    }
+    assert!(
+        (334..=450).contains(&pairs.len()),
+        "1,000 connections take a third as many, in whole rooms: {}",
+        pairs.len()
+    );
+    let one = self::plan("--url ws://127.0.0.1:1/ws --connections 1000 --room-size 50").expect("a plan");
+    assert_eq!(plan.connections_possible(), one.connections_possible().map(|possible| 3 * possible));
+}
+
+#[test]
 fn a_hold_asks_for_one_message_per_room_heard_by_everybody() {
     let plan = plan("--connections 1000 --room-size 50 --hold 20").expect("a plan");
     assert_eq!((plan.publishers, plan.hearers()), (20, 50.0));

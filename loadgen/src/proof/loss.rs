@@ -17,7 +17,7 @@ const LOSSES_MAX: usize = 1_024;
 const NAMES_MAX: u64 = 50_000_000;
 
 /// A loss, as far as it can be told.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Lost {
     /// Over the run, as the connection is: the first one that did not hear it.
     pub(crate) room: u32,
@@ -132,7 +132,7 @@ impl Told {
                 self.add(Lost { message: Some(message(one)), offset, ..plain });
             }
             [one, other] if one.place != other.place || one.seq.abs_diff(other.seq) > 1 => {
-                self.add(Lost { message: Some(message(one)), count: 1, ..plain.clone() });
+                self.add(Lost { message: Some(message(one)), count: 1, ..plain });
                 self.add(Lost { message: Some(message(other)), count: 1, ..plain });
             }
             [first, ..] => self.add(Lost { message: Some(message(first)), ..plain }),

@@ -120,7 +120,7 @@ fn told(mut world: World, rounds: u32, lose: impl Fn(u64, &Marker) -> bool) -> L
     let judgement = world.ledger.judge();
     only(&judgement, Fault::Lost);
     assert_eq!(judgement.losses.len(), 1, "{judgement:?}");
-    judgement.losses[0].clone()
+    judgement.losses[0]
 }
 
 #[test]

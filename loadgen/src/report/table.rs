@@ -250,11 +250,11 @@ impl Report {
         let free = |reading: &KernelReading| format!("{} + {}", mib(reading.memory_free), mib(reading.cached));
         writeln!(
             f,
-            "kernel     free + files: {} before, {} with everybody there, {} at the end: {:.0} B a connection taken on this host",
+            "kernel     free + files: {} before, {} with everybody there, {} at the end: {}",
             free(&kernel.before),
             free(&kernel.joined),
             free(&kernel.held),
-            kernel.bytes_per_connection
+            kernel.each_text()
         )?;
         let (joined, held) = (&kernel.joined, &kernel.held);
         writeln!(

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::orders::{Offender, Phase};
-use crate::proof::{Fault, Lost};
+use crate::proof::{Fault, Lost, Message};
 use crate::schedule::Schedule;
 
 impl Phase {
@@ -28,10 +28,15 @@ pub(super) fn offenders(losses: &[Lost], phase: &Phase, publishers: u32, most: u
 /// By local publisher and its number in the phase.
 type Due = BTreeMap<(u32, u32), u64>;
 
+/// Where it stands in [`Due`], if that is known.
+fn turn(message: Message) -> Option<(u32, u32)> {
+    Some((message.local, message.nth?))
+}
+
 /// When those of the lost messages were due that are known.
 fn due(losses: &[Lost], phase: &Phase, publishers: u32) -> Due {
     let messages = losses.iter().filter_map(|lost| lost.message);
-    let mut due: Due = messages.filter_map(|message| Some(((message.local, message.nth?), 0))).collect();
+    let mut due: Due = messages.filter_map(turn).map(|turn| (turn, 0)).collect();
     if due.is_empty() {
         return due;
     }
@@ -49,8 +54,8 @@ fn due(losses: &[Lost], phase: &Phase, publishers: u32) -> Due {
 }
 
 fn offender(lost: &Lost, due: &Due) -> Offender {
-    let of_message = lost.message.and_then(|message| due.get(&(message.local, message.nth?)));
-    let at_ns = of_message.copied().or(lost.hole.map(|(.., at_ns)| at_ns));
+    let due_ns = lost.message.and_then(turn).and_then(|turn| due.get(&turn)).copied();
+    let at_ns = due_ns.or_else(|| lost.hole.map(|(.., at_ns)| at_ns));
     Offender {
         fault: Fault::Lost,
         room: lost.room,
@@ -65,7 +70,6 @@ fn offender(lost: &Lost, due: &Due) -> Offender {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::Message;
     use crate::schedule::{Arrivals, Slope};
 
     #[test]
@@ -99,10 +103,10 @@ mod tests {
             };
             let lost = |local, nth| {
                 let message = Message { publisher: 40 + local, local, seq: 100 + nth, nth: Some(nth) };
-                Lost { message: Some(message), ..plain.clone() }
+                Lost { message: Some(message), ..plain }
             };
-            let seen = Lost { hole: Some((1, 2, 5_000_000_001)), ..plain.clone() };
-            let losses = [plain.clone(), lost(2, 100), lost(1, 30), seen];
+            let seen = Lost { hole: Some((1, 2, 5_000_000_001)), ..plain };
+            let losses = [plain, lost(2, 100), lost(1, 30), seen];
             let found = offenders(&losses, &phase, 4, 9);
             let expected = [Some(5_000_000_001), of(1, 30), of(2, 100), None];
             let at: Vec<_> = found.iter().map(|offender| offender.at_ms).collect();
