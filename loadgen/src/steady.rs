@@ -151,7 +151,7 @@ impl Gathering {
         let [first, last] = said.resident.map(|bytes| median(bytes.into_iter().map(|bytes| bytes as u64).collect()));
         let [early, late] = self.heard.map(|heard| heard.quantiles());
         let enough = early.count.min(late.count) >= DELIVERIES_MIN;
-        let sum = |grown: Vec<f64>| (!grown.is_empty()).then(|| grown.iter().sum::<f64>() as u64);
+        let sum = |grown: Vec<f64>| (!grown.is_empty()).then(|| grown.iter().sum::<f64>().ceil() as u64);
         Steadiness {
             memory_bytes: of_process.or_else(|| first.zip(last)),
             p99_ms: enough.then_some((early.p99_ms, late.p99_ms)),

@@ -47,7 +47,15 @@ impl Limit {
             return Self::Promise { sentence: why };
         }
         if let Some(limit) = &phase.generator.limit {
-            return Self::Generator { sentence: limit.clone() };
+            // It may have been anybody on this host who took its time.
+            let crowded = phase.host.as_ref().filter(|host| host.idle <= IDLE_LEFT).map(|host| {
+                format!(
+                    " (this host was idle {:.1} % of the time, {:.1} % taken by other guests)",
+                    host.idle * 100.0,
+                    host.stolen * 100.0
+                )
+            });
+            return Self::Generator { sentence: limit.clone() + &crowded.unwrap_or_default() };
         }
         if let Some(thread) = phase.busiest_thread.as_ref().filter(|thread| thread.share >= BUSY) {
             let sentence = format!("its thread {} used {:.0} % of a core ({why})", thread.name, thread.share * 100.0);

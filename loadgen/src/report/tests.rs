@@ -231,6 +231,10 @@ fn a_busy_thread_and_a_host_without_idle_time_are_limits() {
     missed.busiest_thread = None;
     missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
     assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
+    missed.generator.limit = Some("its own sends were late".to_owned());
+    let Limit::Generator { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
+    assert!(sentence.ends_with("(this host was idle 1.0 % of the time, 20.0 % taken by other guests)"), "{sentence}");
+    missed.generator.limit = None;
     missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
     assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
 }
