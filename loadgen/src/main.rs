@@ -48,6 +48,7 @@ mod siege;
 mod slo;
 mod source;
 mod stage;
+mod steps;
 mod storm;
 mod sys;
 mod timeline;

@@ -29,6 +29,11 @@ pub(crate) struct Second {
     /// From the intended time, of measured messages that were heard in it.
     pub(crate) delivery: Quantiles,
     pub(crate) lateness_p99_ms: f64,
+    /// Answers to measured publishes that came in it, and openings that ended on a seat.
+    #[serde(skip_serializing_if = "Quantiles::is_empty", default)]
+    pub(crate) ack: Quantiles,
+    #[serde(skip_serializing_if = "Quantiles::is_empty", default)]
+    pub(crate) opening: Quantiles,
     /// Cores used by all workers together, and by the busiest one (waiting for a core included).
     pub(crate) generator_cores: f64,
     pub(crate) busiest_worker: f64,
@@ -63,6 +68,8 @@ struct Gathering {
     sums: Second,
     delivery: Latencies,
     lateness: Latencies,
+    ack: Latencies,
+    opening: Latencies,
     /// By worker: CPU, and CPU with waiting.
     usage: BTreeMap<usize, (u64, u64)>,
 }
@@ -115,6 +122,8 @@ impl Timeline {
         sums.faults += totals.faults.saturating_sub(before.faults);
         gathering.delivery.add(&interval.delivery);
         gathering.lateness.add(&interval.lateness);
+        gathering.ack.add(&interval.ack);
+        gathering.opening.add(&interval.opening);
         let usage = gathering.usage.entry(index).or_default();
         (usage.0, usage.1) = (usage.0 + interval.cpu_ns, usage.1 + interval.cpu_ns + interval.waited_ns);
         // At the end of a phase a worker speaks within a second, and goes on with it.
@@ -199,6 +208,8 @@ impl Gathering {
             sums: Second { second, ..Second::default() },
             delivery: Latencies::new(),
             lateness: Latencies::new(),
+            ack: Latencies::new(),
+            opening: Latencies::new(),
             usage: BTreeMap::new(),
         }
     }
@@ -208,6 +219,8 @@ impl Gathering {
         Second {
             delivery: self.delivery.quantiles(),
             lateness_p99_ms: self.lateness.quantiles().p99_ms,
+            ack: self.ack.quantiles(),
+            opening: self.opening.quantiles(),
             generator_cores: cores(self.usage.values().map(|(cpu, _)| cpu).sum()),
             busiest_worker: self.usage.values().map(|(_, busy)| cores(*busy)).fold(0.0, f64::max),
             ..self.sums
@@ -223,7 +236,11 @@ mod tests {
         let mut delivery = Latencies::new();
         (0..deliveries).for_each(|_| delivery.record_ns(1_000_000 * (second + 1)));
         let totals = Progress { open: 10, sent, received: 2 * sent, ..Progress::default() };
-        Interval { second, totals, delivery, lateness: Latencies::new(), cpu_ns: 250_000_000, waited_ns: 250_000_000 }
+        let (mut ack, mut opening) = (Latencies::new(), Latencies::new());
+        ack.record_ns(3_000_000);
+        opening.record_ns(9_000_000);
+        let (cpu_ns, waited_ns) = (250_000_000, 250_000_000);
+        Interval { second, totals, delivery, ack, lateness: Latencies::new(), opening, cpu_ns, waited_ns }
     }
 
     /// With so many workers from the beginning.
@@ -260,6 +277,7 @@ mod tests {
         let first = timeline.last().expect("the first is closed");
         assert_eq!((first.second, first.sent, first.received, first.open), (0, 12, 24, 20));
         assert_eq!(first.span_s, 1);
+        assert_eq!((first.ack.count, first.opening.count, first.opening.max_ms.round()), (2, 2, 9.0));
         assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
         timeline.take_server(0, ServerSecond { cores: 0.5, ..ServerSecond::default() });
         assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));

@@ -25,6 +25,7 @@ use crate::ramp::{LimitedBy, Stopped};
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::slo::Slo;
+use crate::steps::Steps;
 use crate::timeline::Second;
 pub(crate) use compare::{ReportArgs, command};
 pub(crate) use html::write as write_html;
@@ -118,7 +119,11 @@ pub(crate) struct Opened {
     pub(crate) seconds: f64,
     pub(crate) per_s: f64,
     pub(crate) retries: u64,
+    /// All of it, from when the ramp wanted a connection to begin.
     pub(crate) latency: Quantiles,
+    /// The same by its steps; empty: from before they were told apart.
+    #[serde(default)]
+    pub(crate) steps: Steps<Quantiles>,
     pub(crate) heartbeat_ms: u64,
     /// In what time a server asks everybody once who is silent, by its defaults on one shard; 0: before it was reckoned.
     #[serde(default)]
@@ -140,6 +145,7 @@ impl Opened {
             per_s: 0.0,
             retries: 0,
             latency,
+            steps: Steps::default(),
             heartbeat_ms: 0,
             heartbeat_round_ms: 0,
             seated: 0,
@@ -185,6 +191,15 @@ pub(crate) struct LatencyReport {
     #[serde(default)]
     pub(crate) delivery_points: Vec<(f64, f64)>,
     pub(crate) delivery_from_send: Quantiles,
+    /// From the first to the last of a room who heard a message; none where one hears it.
+    #[serde(default)]
+    pub(crate) spread: Quantiles,
+    /// Of one message in so many; 0: it was not measured.
+    #[serde(default)]
+    pub(crate) spread_every: u32,
+    /// How many of those did not reach everybody, so that they have none.
+    #[serde(default)]
+    pub(crate) spread_unfinished: u64,
     pub(crate) ack: Quantiles,
     /// The generator's own.
     pub(crate) lateness: Quantiles,
@@ -381,6 +396,9 @@ impl LatencyReport {
             delivery: delivery.quantiles(),
             delivery_points: delivery.points(),
             delivery_from_send: merged(|result| &result.delivery_from_send).quantiles(),
+            spread: merged(|result| &result.spread).quantiles(),
+            spread_every: results.iter().map(|result| result.spread_every).max().unwrap_or(0),
+            spread_unfinished: results.iter().map(|result| result.spread_unfinished).sum(),
             ack: merged(|result| &result.ack).quantiles(),
             lateness: merged(|result| &result.lateness).quantiles(),
         }
