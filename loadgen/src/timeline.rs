@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::calm::{Calm, CalmSeconds};
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Interval, Progress};
+use crate::watch::Metrics;
 
 /// One second of a run.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,12 +52,21 @@ fn one() -> u64 {
 /// The server in one second.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerSecond {
-    pub(crate) cores: f64,
+    /// None: its process is not looked at.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) cores: Option<f64>,
     /// Cores used by each of its threads; a shard is a thread.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) threads: BTreeMap<String, f64>,
     /// What its `/metrics` says: counters as what they grew by in a second, gauges as they are.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// The same of each shard, by family and then by the shard's number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) shards: BTreeMap<String, BTreeMap<String, f64>>,
+    /// 99 of 100 turns of all shards took at most so long (the upper end of the bucket they were counted in).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) turn_p99_ms: Option<f64>,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -131,9 +141,10 @@ impl Timeline {
         self.close(beyond);
     }
 
-    /// What was seen of the server in `second`.
-    pub(crate) fn take_server(&mut self, second: u64, seen: ServerSecond) {
-        self.server.insert(second, seen);
+    /// What the server's process and its threads used in `second`.
+    pub(crate) fn take_cpu(&mut self, second: u64, cores: f64, threads: BTreeMap<String, f64>) {
+        let seen = self.server.entry(second).or_default();
+        (seen.cores, seen.threads) = (Some(cores), threads);
     }
 
     /// What the host kept for others in `second`.
@@ -142,8 +153,9 @@ impl Timeline {
     }
 
     /// What `/metrics` said in `second`.
-    pub(crate) fn take_metrics(&mut self, second: u64, metrics: BTreeMap<String, f64>) {
-        self.server.entry(second).or_default().metrics = metrics;
+    pub(crate) fn take_metrics(&mut self, second: u64, metrics: Metrics) {
+        let seen = self.server.entry(second).or_default();
+        (seen.metrics, seen.shards, seen.turn_p99_ms) = (metrics.sums, metrics.by_shard, metrics.turn_p99_ms);
     }
 
     /// The greatest value that `/metrics` gave for `name` in these seconds; none: it was not asked, or did not say.
@@ -279,16 +291,18 @@ mod tests {
         assert_eq!(first.span_s, 1);
         assert_eq!((first.ack.count, first.opening.count, first.opening.max_ms.round()), (2, 2, 9.0));
         assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
-        timeline.take_server(0, ServerSecond { cores: 0.5, ..ServerSecond::default() });
-        assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));
-        timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
-        timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
+        timeline.take_cpu(0, 0.5, BTreeMap::new());
+        assert_eq!(timeline.last().and_then(|last| last.server?.cores), Some(0.5));
+        // Either may come first.
+        let sums = BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]);
+        timeline.take_metrics(1, Metrics { sums, ..Metrics::default() });
+        timeline.take_cpu(1, 1.5, BTreeMap::new());
         let most = |from, to| timeline.most("throng_gaps_total", from, to);
         assert_eq!((most(0, 5), most(0, 0), timeline.most("throng_other", 0, 5)), (Some(3.0), None, None));
         let all = timeline.seconds();
         assert_eq!(all.iter().map(|second| second.sent).collect::<Vec<_>>(), [12, 5]);
         let server = all[1].server.clone().expect("was seen");
-        assert_eq!((server.cores, server.metrics["throng_gaps_total"]), (1.5, 3.0));
+        assert_eq!((server.cores, server.metrics["throng_gaps_total"]), (Some(1.5), 3.0));
         assert_eq!(timeline.totals().sent, 17);
     }
 

@@ -180,6 +180,7 @@ impl Standing {
         let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
+        report.metrics = self.watch.asked().cloned();
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
         let [before, joined] = self.kernel.clone();
@@ -270,7 +271,8 @@ impl Standing {
     /// Once a second: what is seen of the server, and what is shown of the run.
     fn look(&mut self, now_ns: u64) {
         if now_ns >= self.live.at_ns() {
-            self.watch.look(now_ns - self.plan.origin_ns, &mut self.timeline);
+            let said = self.watch.look(now_ns - self.plan.origin_ns, &mut self.timeline);
+            said.iter().for_each(|sentence| self.live.say(sentence));
         }
         self.live.show(now_ns, &self.timeline);
     }

@@ -27,6 +27,7 @@ use crate::shape::Sizes;
 use crate::slo::Slo;
 use crate::steps::Steps;
 use crate::timeline::Second;
+use crate::watch;
 pub(crate) use compare::{ReportArgs, command};
 pub(crate) use html::write as write_html;
 pub(crate) use limit::Limit;
@@ -286,6 +287,9 @@ pub(crate) struct Report {
     /// What was heard while the host left both programs its cores; none: all the time, or nobody can say.
     #[serde(default)]
     pub(crate) calm: Option<Calm>,
+    /// How asking the server for its `/metrics` went, where it was asked.
+    #[serde(default)]
+    pub(crate) metrics: Option<watch::Asked>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
@@ -368,6 +372,7 @@ impl Report {
             limit,
             agents: Vec::new(),
             calm: None,
+            metrics: None,
             timeline: Vec::new(),
         }
     }

@@ -122,7 +122,7 @@ fn connections(report: &Report) -> Vec<Line> {
 fn cpu(report: &Report) -> Vec<Line> {
     let mut lines = vec![
         line(report, "generator", GREY, |second| Some(second.generator_cores / second.span_s.max(1) as f64)),
-        dashed(line(report, "server, all threads", RED, |second| server(second).map(|server| server.cores))),
+        dashed(line(report, "server, all threads", RED, |second| server(second)?.cores)),
     ];
     let mut shards: Vec<&String> = report
         .timeline
