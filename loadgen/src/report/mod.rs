@@ -5,6 +5,7 @@
 
 mod compare;
 mod html;
+mod latencies;
 mod limit;
 mod phase;
 mod table;
@@ -18,7 +19,7 @@ use crate::agent::Agent;
 use crate::calm::Calm;
 use crate::dialect::Protocol;
 use crate::kernel::KernelReport;
-use crate::latency::{Latencies, Quantiles};
+use crate::latency::Quantiles;
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
 use crate::ramp::{LimitedBy, Stopped};
@@ -30,6 +31,7 @@ use crate::timeline::Second;
 use crate::watch;
 pub(crate) use compare::{ReportArgs, command};
 pub(crate) use html::write as write_html;
+pub(crate) use latencies::LatencyReport;
 pub(crate) use limit::Limit;
 pub(crate) use phase::{Measured, PhaseReport};
 
@@ -182,28 +184,6 @@ pub(crate) struct Rates {
     pub(crate) accepted_per_s: f64,
     pub(crate) deliveries_per_s: f64,
     pub(crate) bytes_per_s: f64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LatencyReport {
-    /// The headline: from the time the schedule wanted.
-    pub(crate) delivery: Quantiles,
-    /// The headline's quantiles (0 to 1) and milliseconds, for its curve.
-    #[serde(default)]
-    pub(crate) delivery_points: Vec<(f64, f64)>,
-    pub(crate) delivery_from_send: Quantiles,
-    /// From the first to the last of a room who heard a message; none where one hears it.
-    #[serde(default)]
-    pub(crate) spread: Quantiles,
-    /// Of one message in so many; 0: it was not measured.
-    #[serde(default)]
-    pub(crate) spread_every: u32,
-    /// How many of those did not reach everybody, so that they have none.
-    #[serde(default)]
-    pub(crate) spread_unfinished: u64,
-    pub(crate) ack: Quantiles,
-    /// The generator's own.
-    pub(crate) lateness: Quantiles,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -386,27 +366,6 @@ impl Report {
     pub(crate) fn crowd_is_whole(&self) -> bool {
         let all_there = self.opened.stopped.is_none() && self.proof.open_at_end == u64::from(self.asked.connections);
         all_there && self.proof.faults.is_empty()
-    }
-}
-
-impl LatencyReport {
-    fn merge(results: &[&PhaseResult]) -> Self {
-        let merged = |pick: fn(&PhaseResult) -> &Latencies| {
-            let mut all = Latencies::new();
-            results.iter().for_each(|result| all.add(pick(result)));
-            all
-        };
-        let delivery = merged(|result| &result.delivery);
-        Self {
-            delivery: delivery.quantiles(),
-            delivery_points: delivery.points(),
-            delivery_from_send: merged(|result| &result.delivery_from_send).quantiles(),
-            spread: merged(|result| &result.spread).quantiles(),
-            spread_every: results.iter().map(|result| result.spread_every).max().unwrap_or(0),
-            spread_unfinished: results.iter().map(|result| result.spread_unfinished).sum(),
-            ack: merged(|result| &result.ack).quantiles(),
-            lateness: merged(|result| &result.lateness).quantiles(),
-        }
     }
 }
 

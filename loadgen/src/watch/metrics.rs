@@ -64,6 +64,15 @@ pub(crate) struct Asked {
     pub(crate) why: Option<String>,
 }
 
+impl Asked {
+    /// For people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { address, times, failed, .. } = self;
+        let why = self.why.as_ref().map_or_else(String::new, |why| format!(" (first: {why})"));
+        format!("http://{address}/metrics did not answer {failed} of {times} times{why}")
+    }
+}
+
 /// When it was asked, since the run's origin, and what came.
 type Answer = (u64, Result<Metrics, String>);
 
