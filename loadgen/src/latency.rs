@@ -18,6 +18,18 @@ pub(crate) struct Quantiles {
     pub(crate) max_ms: f64,
 }
 
+impl Quantiles {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Latencies {
     pub(crate) fn new() -> Self {
         Self(Histogram::new(3).expect("three digits are few enough"))

@@ -60,6 +60,15 @@ impl Live {
         }
     }
 
+    /// Says something once, above what is shown.
+    pub(crate) fn say(&self, sentence: &str) {
+        match &self.panel {
+            // A terminal that is gone has no reader.
+            Some(panel) => panel.lines.println(sentence).unwrap_or_default(),
+            None => eprintln!("{sentence}"),
+        }
+    }
+
     /// Shows what is known, if it is time to.
     pub(crate) fn show(&mut self, now_ns: u64, timeline: &Timeline) {
         if now_ns < self.at_ns {
@@ -166,8 +175,8 @@ impl Panel {
         ));
         let Some(second) = last else { return };
         self.show_latency(second);
-        let server =
-            second.server.as_ref().map_or_else(String::new, |server| format!("   server {:.2} cores", server.cores));
+        let cores = second.server.as_ref().and_then(|server| server.cores);
+        let server = cores.map_or_else(String::new, |cores| format!("   server {cores:.2} cores"));
         self.cost.set_message(format!(
             "generator {:.2} cores, busiest worker {:.0} %, sends late by {:.1} ms at p99{server}",
             second.generator_cores,
@@ -235,7 +244,7 @@ mod tests {
         let all = Progress { open: 10, faults: 1, ..Progress::default() };
         let mut second = Second::default();
         (second.delivery.count, second.delivery.p99_ms) = (5, 7.0);
-        second.server = Some(ServerSecond { cores: 1.25, ..ServerSecond::default() });
+        second.server = Some(ServerSecond { cores: Some(1.25), ..ServerSecond::default() });
         panel.show(1, &all, &Progress::default(), Some(&second));
         assert_eq!(panel.phase.position(), 1_000);
         panel.span_ns = Some((0, 4));

@@ -50,6 +50,7 @@ mod slo;
 mod source;
 mod stage;
 mod steady;
+mod steps;
 mod storm;
 mod sys;
 mod timeline;

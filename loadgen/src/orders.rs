@@ -11,6 +11,7 @@ use crate::ramp::Stopped;
 use crate::reach::Door;
 use crate::schedule::{Arrivals, Slope};
 use crate::source::Sources;
+use crate::steps::Steps;
 
 /// How envelopes are written; the form of [`Encoding`] that the command line and JSON know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
@@ -99,6 +100,8 @@ pub(crate) struct Phase {
     pub(crate) lateness_ns_max: u64,
     /// Time between two turns of the worker: where much is to be done, it is done in handfuls.
     pub(crate) pace_ns: u64,
+    /// One message in so many is followed to the last who hears it; a power of two.
+    pub(crate) spread_every: u32,
 }
 
 impl Phase {
@@ -166,7 +169,10 @@ pub(crate) struct Interval {
     pub(crate) totals: Progress,
     /// Of measured messages.
     pub(crate) delivery: Latencies,
+    pub(crate) ack: Latencies,
     pub(crate) lateness: Latencies,
+    /// Of those who sat down: from the intended time of their connecting.
+    pub(crate) opening: Latencies,
     /// CPU time, and time it waited for a core.
     pub(crate) cpu_ns: u64,
     pub(crate) waited_ns: u64,
@@ -178,8 +184,8 @@ pub(crate) struct Ready {
     pub(crate) rooms: u32,
     /// Why this worker stopped it, if it did.
     pub(crate) stopped: Option<Stopped>,
-    /// connect + upgrade + welcome + join, and how often an opening had to be tried again.
-    pub(crate) opening: Latencies,
+    /// How long coming in took, and how often an opening had to be tried again.
+    pub(crate) opening: Steps<Latencies>,
     pub(crate) retries: u64,
     pub(crate) heartbeat_ms: u64,
     /// User memory of this worker, private and dirty; and before it had any connection.
@@ -211,6 +217,11 @@ pub(crate) struct PhaseResult {
     /// From the intended time (the headline), and from the moment of sending.
     pub(crate) delivery: Latencies,
     pub(crate) delivery_from_send: Latencies,
+    /// From the first to the last of a room who heard a message, of one message in so many; and how many of those that were
+    /// followed did not reach everybody.
+    pub(crate) spread: Latencies,
+    pub(crate) spread_every: u32,
+    pub(crate) spread_unfinished: u64,
     pub(crate) ack: Latencies,
     /// How late our own sends were.
     pub(crate) lateness: Latencies,

@@ -177,7 +177,9 @@ mod tests {
     fn interval(second: u64, ms: u64) -> Interval {
         let mut delivery = Latencies::new();
         (0..50).for_each(|_| delivery.record_ns(ms * 1_000_000));
-        Interval { second, totals: Progress::default(), delivery, lateness: Latencies::new(), cpu_ns: 0, waited_ns: 0 }
+        let none = Latencies::new;
+        let totals = Progress::default();
+        Interval { second, totals, delivery, ack: none(), lateness: none(), opening: none(), cpu_ns: 0, waited_ns: 0 }
     }
 
     /// An hour after a minute of warm-up, second by second, with the memory and the latency of each.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::calm::{Calm, CalmSeconds};
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Interval, Progress};
+use crate::watch::Metrics;
 
 /// One second of a run.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,11 @@ pub(crate) struct Second {
     /// From the intended time, of measured messages that were heard in it.
     pub(crate) delivery: Quantiles,
     pub(crate) lateness_p99_ms: f64,
+    /// Answers to measured publishes that came in it, and openings that ended on a seat.
+    #[serde(skip_serializing_if = "Quantiles::is_empty", default)]
+    pub(crate) ack: Quantiles,
+    #[serde(skip_serializing_if = "Quantiles::is_empty", default)]
+    pub(crate) opening: Quantiles,
     /// Cores used by all workers together, and by the busiest one (waiting for a core included).
     pub(crate) generator_cores: f64,
     pub(crate) busiest_worker: f64,
@@ -46,12 +52,21 @@ fn one() -> u64 {
 /// The server in one second.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ServerSecond {
-    pub(crate) cores: f64,
+    /// None: its process is not looked at.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) cores: Option<f64>,
     /// Cores used by each of its threads; a shard is a thread.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) threads: BTreeMap<String, f64>,
     /// What its `/metrics` says: counters as what they grew by in a second, gauges as they are.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub(crate) metrics: BTreeMap<String, f64>,
+    /// The same of each shard, by family and then by the shard's number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub(crate) shards: BTreeMap<String, BTreeMap<String, f64>>,
+    /// 99 of 100 turns of all shards took at most so long (the upper end of the bucket they were counted in).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) turn_p99_ms: Option<f64>,
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -63,6 +78,8 @@ struct Gathering {
     sums: Second,
     delivery: Latencies,
     lateness: Latencies,
+    ack: Latencies,
+    opening: Latencies,
     /// By worker: CPU, and CPU with waiting.
     usage: BTreeMap<usize, (u64, u64)>,
 }
@@ -115,6 +132,8 @@ impl Timeline {
         sums.faults += totals.faults.saturating_sub(before.faults);
         gathering.delivery.add(&interval.delivery);
         gathering.lateness.add(&interval.lateness);
+        gathering.ack.add(&interval.ack);
+        gathering.opening.add(&interval.opening);
         let usage = gathering.usage.entry(index).or_default();
         (usage.0, usage.1) = (usage.0 + interval.cpu_ns, usage.1 + interval.cpu_ns + interval.waited_ns);
         // At the end of a phase a worker speaks within a second, and goes on with it.
@@ -122,9 +141,10 @@ impl Timeline {
         self.close(beyond);
     }
 
-    /// What was seen of the server in `second`.
-    pub(crate) fn take_server(&mut self, second: u64, seen: ServerSecond) {
-        self.server.insert(second, seen);
+    /// What the server's process and its threads used in `second`.
+    pub(crate) fn take_cpu(&mut self, second: u64, cores: f64, threads: BTreeMap<String, f64>) {
+        let seen = self.server.entry(second).or_default();
+        (seen.cores, seen.threads) = (Some(cores), threads);
     }
 
     /// What the host kept for others in `second`.
@@ -133,8 +153,9 @@ impl Timeline {
     }
 
     /// What `/metrics` said in `second`.
-    pub(crate) fn take_metrics(&mut self, second: u64, metrics: BTreeMap<String, f64>) {
-        self.server.entry(second).or_default().metrics = metrics;
+    pub(crate) fn take_metrics(&mut self, second: u64, metrics: Metrics) {
+        let seen = self.server.entry(second).or_default();
+        (seen.metrics, seen.shards, seen.turn_p99_ms) = (metrics.sums, metrics.by_shard, metrics.turn_p99_ms);
     }
 
     /// The greatest value that `/metrics` gave for `name` in these seconds; none: it was not asked, or did not say.
@@ -203,6 +224,8 @@ impl Gathering {
             sums: Second { second, ..Second::default() },
             delivery: Latencies::new(),
             lateness: Latencies::new(),
+            ack: Latencies::new(),
+            opening: Latencies::new(),
             usage: BTreeMap::new(),
         }
     }
@@ -212,6 +235,8 @@ impl Gathering {
         Second {
             delivery: self.delivery.quantiles(),
             lateness_p99_ms: self.lateness.quantiles().p99_ms,
+            ack: self.ack.quantiles(),
+            opening: self.opening.quantiles(),
             generator_cores: cores(self.usage.values().map(|(cpu, _)| cpu).sum()),
             busiest_worker: self.usage.values().map(|(_, busy)| cores(*busy)).fold(0.0, f64::max),
             ..self.sums
@@ -227,7 +252,11 @@ mod tests {
         let mut delivery = Latencies::new();
         (0..deliveries).for_each(|_| delivery.record_ns(1_000_000 * (second + 1)));
         let totals = Progress { open: 10, sent, received: 2 * sent, ..Progress::default() };
-        Interval { second, totals, delivery, lateness: Latencies::new(), cpu_ns: 250_000_000, waited_ns: 250_000_000 }
+        let (mut ack, mut opening) = (Latencies::new(), Latencies::new());
+        ack.record_ns(3_000_000);
+        opening.record_ns(9_000_000);
+        let (cpu_ns, waited_ns) = (250_000_000, 250_000_000);
+        Interval { second, totals, delivery, ack, lateness: Latencies::new(), opening, cpu_ns, waited_ns }
     }
 
     /// With so many workers from the beginning.
@@ -264,17 +293,20 @@ mod tests {
         let first = timeline.last().expect("the first is closed");
         assert_eq!((first.second, first.sent, first.received, first.open), (0, 12, 24, 20));
         assert_eq!(first.span_s, 1);
+        assert_eq!((first.ack.count, first.opening.count, first.opening.max_ms.round()), (2, 2, 9.0));
         assert_eq!((first.delivery.count, first.generator_cores, first.busiest_worker), (24, 0.5, 0.5));
-        timeline.take_server(0, ServerSecond { cores: 0.5, ..ServerSecond::default() });
-        assert_eq!(timeline.last().and_then(|last| last.server).map(|server| server.cores), Some(0.5));
-        timeline.take_server(1, ServerSecond { cores: 1.5, ..ServerSecond::default() });
-        timeline.take_metrics(1, BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]));
+        timeline.take_cpu(0, 0.5, BTreeMap::new());
+        assert_eq!(timeline.last().and_then(|last| last.server?.cores), Some(0.5));
+        // Either may come first.
+        let sums = BTreeMap::from([("throng_gaps_total".to_owned(), 3.0)]);
+        timeline.take_metrics(1, Metrics { sums, ..Metrics::default() });
+        timeline.take_cpu(1, 1.5, BTreeMap::new());
         let most = |from, to| timeline.most("throng_gaps_total", from, to);
         assert_eq!((most(0, 5), most(0, 0), timeline.most("throng_other", 0, 5)), (Some(3.0), None, None));
         let all = timeline.seconds();
         assert_eq!(all.iter().map(|second| second.sent).collect::<Vec<_>>(), [12, 5]);
         let server = all[1].server.clone().expect("was seen");
-        assert_eq!((server.cores, server.metrics["throng_gaps_total"]), (1.5, 3.0));
+        assert_eq!((server.cores, server.metrics["throng_gaps_total"]), (Some(1.5), 3.0));
         assert_eq!(timeline.totals().sent, 17);
     }
 

@@ -6,7 +6,7 @@
 use throng::base::Classes;
 use throng::control::{Family, Histogram, Kind, Sample, Value};
 use throng::runtime::engine::Engine;
-use throng::runtime::scrape::{Shown, Totals};
+use throng::runtime::scrape::{OfShard, Shown, Totals};
 use throng::runtime::turn::TURN_BUCKETS_US;
 use throng::shard::{ClassCount, Count, Counters, Gauges, LATENCY_BUCKETS_MS, Tables};
 use throng::wire::{CloseReason, Command, Event, Refusal};
@@ -35,6 +35,7 @@ pub(crate) fn families(engine: Engine, totals: &Totals, classes: &Classes) -> Ve
     families.push(turns(totals));
     families.push(silence(totals));
     families.push(nudges(totals));
+    families.extend(by_shard(totals));
     families.push(tables(totals));
     families.extend(resident());
     families
@@ -125,6 +126,50 @@ fn silence(totals: &Totals) -> Family {
     Family { name: "throng_shard_silence_seconds", help, kind: Kind::Gauge, samples }
 }
 
+/// What a shard alone did, by its number: a figure of all hides the one that is busy.
+fn by_shard(totals: &Totals) -> impl Iterator<Item = Family> {
+    let number = |pick: fn(&OfShard) -> u64| move |shard: &OfShard| Value::Number(pick(shard));
+    let family = |name, help, kind, value: &dyn Fn(&OfShard) -> Value| {
+        let sample =
+            |(nth, shard): (usize, &OfShard)| Sample { labels: vec![("shard", nth.to_string())], value: value(shard) };
+        Family { name, help, kind, samples: totals.shards.iter().enumerate().map(sample).collect() }
+    };
+    let busy = |shard: &OfShard| Value::Fraction(shard.busy_us as f64 / 1e6);
+    [
+        family(
+            "throng_shard_busy_seconds",
+            "Time in turns, by shard: a second of it in a second is all there is",
+            Kind::Counter,
+            &busy,
+        ),
+        family(
+            "throng_shard_deliveries",
+            "Room messages written to readers, by shard",
+            Kind::Counter,
+            &number(|shard| shard.deliveries),
+        ),
+        family(
+            "throng_shard_ticks_stretched",
+            "Ticks at which the last tick's writing was not done yet, by shard",
+            Kind::Counter,
+            &number(|shard| shard.ticks_stretched),
+        ),
+        family(
+            "throng_shard_inbox_parcels",
+            "Parcels of mail waiting in an inbox, by shard",
+            Kind::Gauge,
+            &number(|shard| shard.inbox_parcels),
+        ),
+        family(
+            "throng_shard_readers_behind",
+            "Readers that pull from a log, by shard",
+            Kind::Gauge,
+            &number(|shard| shard.behind_readers),
+        ),
+    ]
+    .into_iter()
+}
+
 fn tables(totals: &Totals) -> Family {
     let values: Vec<u64> = totals.tables.values().collect();
     let samples = labelled("table", Tables::ALL.iter().map(|(name, _)| *name).zip(&values));
@@ -182,6 +227,10 @@ mod tests {
             silent_ms: 1_500,
             nudges: 0,
             connections_max: 10,
+            shards: vec![
+                OfShard { busy_us: 1_500_000, ..OfShard::default() },
+                OfShard { deliveries: 7, ..OfShard::default() },
+            ],
         }
     }
 
@@ -203,6 +252,8 @@ mod tests {
         let last = Event::NAMES[Event::NAMES.len() - 1];
         assert_eq!(value("websocket_messages", last), number(Counters::LATENCY_AT - 1));
         assert_eq!(value("throng_shard_silence_seconds", ""), Value::Fraction(1.5));
+        assert_eq!(value("throng_shard_busy_seconds", "0"), Value::Fraction(1.5));
+        assert_eq!(value("throng_shard_deliveries", "1"), Value::Number(7));
         let Value::Histogram(latency) = value("websocket_message_latency_seconds", "") else { panic!("a histogram") };
         assert_eq!(latency.buckets.len(), LATENCY_BUCKETS_MS.len() + 1);
         assert_eq!(latency.sum, (Counters::CLASSES_AT - 1) as f64 / 1e3);

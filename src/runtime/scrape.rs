@@ -11,7 +11,7 @@ use super::phase::Phase;
 use super::places::Places;
 use super::turn::{TURN_BUCKETS_US, TurnTimes};
 use crate::base::Now;
-use crate::shard::{Counters, Gauges, Shard, Tables};
+use crate::shard::{Count, Counters, Gauges, Shard, Tables};
 
 /// Defines the counters once: as plain numbers for the writer, as atomics for the reader, with name and help for the
 /// scrape. `gauge` marks what is not a total.
@@ -161,6 +161,19 @@ impl ShardCounts {
         (thread != 0).then(|| (thread, self.beat_mono_ms.load(Ordering::Relaxed)))
     }
 
+    /// What is shown of it alone.
+    fn alone(&self) -> OfShard {
+        let gauges = Gauges::from_values(load_all(&self.gauges));
+        let cell = |count: Count| self.cells[count.index()].load(Ordering::Relaxed);
+        OfShard {
+            busy_us: self.turn_sum_us.load(Ordering::Relaxed),
+            deliveries: cell(Count::Deliveries),
+            ticks_stretched: cell(Count::TicksStretched),
+            inbox_parcels: self.runtime.load().inbox_parcels,
+            behind_readers: gauges.behind_readers,
+        }
+    }
+
     /// Only the shard itself says that it lives.
     pub(super) fn beat(&self, now: Now) {
         self.beat_mono_ms.store(now.mono_ms, Ordering::Relaxed);
@@ -192,6 +205,20 @@ pub struct Counts {
     places: Places,
 }
 
+/// What is shown of one shard alone: whether the load lies on all of them alike.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct OfShard {
+    /// Microseconds of all its turns.
+    pub busy_us: u64,
+    /// Room messages it wrote to readers.
+    pub deliveries: u64,
+    pub ticks_stretched: u64,
+    /// Parcels that wait in its inbox.
+    pub inbox_parcels: u64,
+    /// Its readers that pull from a log.
+    pub behind_readers: u64,
+}
+
 /// All shards added up, each as of its last tick.
 #[derive(Clone, Debug)]
 pub struct Totals {
@@ -207,6 +234,8 @@ pub struct Totals {
     pub nudges: u64,
     /// Connections all shards together may hold.
     pub connections_max: u64,
+    /// In the order of shards.
+    pub shards: Vec<OfShard>,
 }
 
 impl Counts {
@@ -231,7 +260,8 @@ impl Counts {
         let silent_ms = self.silent_ms().max().unwrap_or(0);
         let nudges = self.shards.iter().map(|shard| shard.nudges.load(Ordering::Relaxed)).sum();
         let (_, connections_max) = self.places.taken();
-        Totals { runtime, turns, cells, gauges, tables, silent_ms, nudges, connections_max }
+        let shards = self.shards.iter().map(|shard| shard.alone()).collect();
+        Totals { runtime, turns, cells, gauges, tables, silent_ms, nudges, connections_max, shards }
     }
 
     /// Milliseconds since each shard took its last tick, in the order of shards.
@@ -255,7 +285,7 @@ impl Counts {
 mod tests {
     use super::*;
     use crate::base::Limits;
-    use crate::shard::{Count, Flush, Rules, ShardConfig};
+    use crate::shard::{Flush, Rules, ShardConfig};
     use crate::wire::{Grants, TokenVerifier};
 
     #[test]
@@ -277,11 +307,13 @@ mod tests {
         assert!(shard.open(Now::default(), std::net::Ipv4Addr::LOCALHOST.into()).is_ok());
         let times = TurnTimes { sum_us: 4, ..TurnTimes::default() };
         for counts in shards.iter() {
-            let runtime = RuntimeCounts { sockets: 3, late_ticks_ms: 5, ..RuntimeCounts::default() };
+            let runtime = RuntimeCounts { sockets: 3, inbox_parcels: 2, late_ticks_ms: 5, ..RuntimeCounts::default() };
             counts.store(&runtime, &times, &shard);
         }
         let totals = Counts::new(shards, Clock::start(), Arc::new(Phase::new(2)), Places::new(14)).totals();
-        assert_eq!(totals.runtime, RuntimeCounts { sockets: 6, late_ticks_ms: 10, ..RuntimeCounts::default() });
+        let both = RuntimeCounts { sockets: 6, inbox_parcels: 4, late_ticks_ms: 10, ..RuntimeCounts::default() };
+        assert_eq!(totals.runtime, both);
+        assert_eq!(totals.shards, [OfShard { busy_us: 4, inbox_parcels: 2, ..OfShard::default() }; 2], "each alone");
         assert_eq!((totals.cells[Count::Accepted.index()], totals.cells.iter().sum::<u64>()), (2, 2));
         assert_eq!((totals.gauges.connections, totals.connections_max, totals.turns.sum_us), (2, 14, 8));
         assert!(totals.tables.rows > 0);

@@ -15,6 +15,7 @@ use crate::orders::{Order, Ready, WorkerReport};
 use crate::plan::Plan;
 use crate::ramp::{self, Stopped};
 use crate::report::Opened;
+use crate::steps::Steps;
 use crate::sys::{self, Epoll};
 use crate::timeline::Timeline;
 use crate::watch::Watch;
@@ -139,8 +140,9 @@ impl Standing {
     }
 
     fn note_opened(&mut self, ready: &[Ready], seconds: f64, stopped: Option<Stopped>) {
-        let mut latency = Latencies::new();
-        ready.iter().for_each(|worker| latency.add(&worker.opening));
+        let mut steps = Steps::<Latencies>::default();
+        ready.iter().for_each(|worker| steps.add(&worker.opening));
+        let steps = steps.quantiles();
         let seated = self.plan.args.connections;
         let connections = f64::from(seated);
         let heartbeat_ms = ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0);
@@ -148,7 +150,8 @@ impl Standing {
             seconds,
             per_s: connections / seconds.max(1e-9),
             retries: ready.iter().map(|worker| worker.retries).sum(),
-            latency: latency.quantiles(),
+            latency: steps.whole,
+            steps,
             heartbeat_ms,
             heartbeat_round_ms: self.plan.heartbeat_round_ms().max(heartbeat_ms),
             seated,

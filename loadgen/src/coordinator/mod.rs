@@ -200,6 +200,7 @@ impl Standing {
         let mut report = Report::new(self.asked(measured), self.opened.clone(), self.memory, server, host, measured);
         report.about = Some(self.about.clone());
         report.timeline = self.timeline.seconds();
+        report.metrics = self.watch.asked().cloned();
         report.agents = self.workers.iter().filter_map(|worker| worker.agent().cloned()).collect();
         report.calm = self.timeline.calm();
         let [before, joined] = self.kernel.clone();
@@ -294,7 +295,8 @@ impl Standing {
     fn look(&mut self, now_ns: u64) {
         if now_ns >= self.live.at_ns() {
             let at_ns = now_ns - self.plan.origin_ns;
-            self.watch.look(at_ns, &mut self.timeline);
+            let said = self.watch.look(at_ns, &mut self.timeline);
+            said.iter().for_each(|sentence| self.live.say(sentence));
             if let (Some(steady), Some(server)) = (&mut self.steady, &self.server)
                 && self.plan.asks_memory()
                 && steady.wants_memory(at_ns)

@@ -30,6 +30,9 @@ pub(crate) use bounds::{Memory, mib};
 /// What the kernel may hold unread for somebody who is slow: so little that it is the server that has to.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
 /// Messages sent and heard in a second by one worker above which it paces its turns.
+/// Messages a second that a worker follows, and how often they are heard, at most.
+const FOLLOWED_PER_S: f64 = 1_000.0;
+const FOLLOWED_HEARD_PER_S: f64 = 50_000.0;
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
 
@@ -320,6 +323,7 @@ impl Plan {
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
             pace_ns: self.pace_ns(rate * share, self.heard_by(index)),
+            spread_every: self.spread_every(rate),
         }
     }
 
@@ -333,6 +337,17 @@ impl Plan {
     fn pace_ns(&self, rate: f64, hearers: f64) -> u64 {
         let messages_per_s = rate * (1.0 + hearers);
         if messages_per_s > PACED_ABOVE_PER_S { PACE_NS } else { 0 }
+    }
+
+    /// One message in so many is followed to the last who hears it: few enough to cost a worker next to nothing, and as
+    /// many in all workers and phases, so that all weigh alike.
+    fn spread_every(&self, rate: f64) -> u32 {
+        let most = self.stages.iter().map(|stage| stage.rate).fold(rate, f64::max);
+        let times = (0..self.crowds.len()).map(|index| {
+            let messages = most * self.share(index);
+            (messages / FOLLOWED_PER_S).max(messages * self.heard_by(index) / FOLLOWED_HEARD_PER_S)
+        });
+        (times.fold(1.0, f64::max).ceil() as u32).next_power_of_two()
     }
 
     /// How many hear one message of worker `index`.

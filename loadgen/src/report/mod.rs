@@ -5,6 +5,7 @@
 
 mod compare;
 mod html;
+mod latencies;
 mod limit;
 mod phase;
 mod table;
@@ -18,7 +19,7 @@ use crate::agent::Agent;
 use crate::calm::Calm;
 use crate::dialect::Protocol;
 use crate::kernel::KernelReport;
-use crate::latency::{Latencies, Quantiles};
+use crate::latency::Quantiles;
 use crate::lengths::Lengths;
 use crate::orders::{Offender, PhaseResult, Wire};
 use crate::proof::{Fault, FaultCounts};
@@ -26,9 +27,12 @@ use crate::ramp::{LimitedBy, Stopped};
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::slo::Slo;
+use crate::steps::Steps;
 use crate::timeline::Second;
+use crate::watch;
 pub(crate) use compare::{ReportArgs, command};
 pub(crate) use html::write as write_html;
+pub(crate) use latencies::LatencyReport;
 pub(crate) use limit::Limit;
 pub(crate) use phase::{Measured, PhaseReport};
 
@@ -123,7 +127,11 @@ pub(crate) struct Opened {
     pub(crate) seconds: f64,
     pub(crate) per_s: f64,
     pub(crate) retries: u64,
+    /// All of it, from when the ramp wanted a connection to begin.
     pub(crate) latency: Quantiles,
+    /// The same by its steps; empty: from before they were told apart.
+    #[serde(default)]
+    pub(crate) steps: Steps<Quantiles>,
     pub(crate) heartbeat_ms: u64,
     /// In what time a server asks everybody once who is silent, by its defaults on one shard; 0: before it was reckoned.
     #[serde(default)]
@@ -145,6 +153,7 @@ impl Opened {
             per_s: 0.0,
             retries: 0,
             latency,
+            steps: Steps::default(),
             heartbeat_ms: 0,
             heartbeat_round_ms: 0,
             seated: 0,
@@ -180,19 +189,6 @@ pub(crate) struct Rates {
     pub(crate) accepted_per_s: f64,
     pub(crate) deliveries_per_s: f64,
     pub(crate) bytes_per_s: f64,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LatencyReport {
-    /// The headline: from the time the schedule wanted.
-    pub(crate) delivery: Quantiles,
-    /// The headline's quantiles (0 to 1) and milliseconds, for its curve.
-    #[serde(default)]
-    pub(crate) delivery_points: Vec<(f64, f64)>,
-    pub(crate) delivery_from_send: Quantiles,
-    pub(crate) ack: Quantiles,
-    /// The generator's own.
-    pub(crate) lateness: Quantiles,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -276,6 +272,9 @@ pub(crate) struct Report {
     /// What was heard while the host left both programs its cores; none: all the time, or nobody can say.
     #[serde(default)]
     pub(crate) calm: Option<Calm>,
+    /// How asking the server for its `/metrics` went, where it was asked.
+    #[serde(default)]
+    pub(crate) metrics: Option<watch::Asked>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
@@ -358,6 +357,7 @@ impl Report {
             limit,
             agents: Vec::new(),
             calm: None,
+            metrics: None,
             timeline: Vec::new(),
         }
     }
@@ -371,24 +371,6 @@ impl Report {
     pub(crate) fn crowd_is_whole(&self) -> bool {
         let all_there = self.opened.stopped.is_none() && self.proof.open_at_end == u64::from(self.asked.connections);
         all_there && self.proof.faults.is_empty()
-    }
-}
-
-impl LatencyReport {
-    fn merge(results: &[&PhaseResult]) -> Self {
-        let merged = |pick: fn(&PhaseResult) -> &Latencies| {
-            let mut all = Latencies::new();
-            results.iter().for_each(|result| all.add(pick(result)));
-            all
-        };
-        let delivery = merged(|result| &result.delivery);
-        Self {
-            delivery: delivery.quantiles(),
-            delivery_points: delivery.points(),
-            delivery_from_send: merged(|result| &result.delivery_from_send).quantiles(),
-            ack: merged(|result| &result.ack).quantiles(),
-            lateness: merged(|result| &result.lateness).quantiles(),
-        }
     }
 }
 

@@ -94,15 +94,14 @@ impl Report {
     fn latencies(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:<28} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "\n{:<32} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
             "latency, ms", "count", "p50", "p90", "p99", "p99.9", "max"
         )?;
-        let latency = &self.latency;
-        row(f, "delivery from intended time", &latency.delivery)?;
-        row(f, "delivery from actual send", &latency.delivery_from_send)?;
-        row(f, "ack from intended time", &latency.ack)?;
-        row(f, "connect+upgrade+join", &self.opened.latency)?;
-        row(f, "own lateness of sends", &latency.lateness)
+        self.kinds().iter().try_for_each(|(name, quantiles)| row(f, name, quantiles))?;
+        if self.latency.spread_unfinished > 0 {
+            writeln!(f, "  {} of the messages followed did not reach everybody", self.latency.spread_unfinished)?;
+        }
+        Ok(())
     }
 
     fn promises(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -224,6 +223,9 @@ impl Report {
             )?;
         }
         self.kernel_costs(f)?;
+        if let Some(asked) = self.metrics.as_ref().filter(|asked| asked.failed > 0) {
+            writeln!(f, "metrics    {}", asked.sentence())?;
+        }
         let Some(server) = &self.server else { return Ok(()) };
         let per_million =
             server.cpu_s_per_million_deliveries.map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.2}"));
@@ -277,5 +279,5 @@ pub(super) const SLABS_SHOWN: usize = 12;
 
 fn row(f: &mut Formatter<'_>, name: &str, quantiles: &Quantiles) -> fmt::Result {
     let Quantiles { count, p50_ms, p90_ms, p99_ms, p999_ms, max_ms } = quantiles;
-    writeln!(f, "{name:<28} {count:>12} {p50_ms:>9.2} {p90_ms:>9.2} {p99_ms:>9.2} {p999_ms:>9.2} {max_ms:>9.2}")
+    writeln!(f, "{name:<32} {count:>12} {p50_ms:>9.2} {p90_ms:>9.2} {p99_ms:>9.2} {p999_ms:>9.2} {max_ms:>9.2}")
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::beside::{GuestReport, SlowReport};
 use crate::dialect::Protocol;
 use crate::edges::Spent;
+use crate::latency::Latencies;
 use crate::proof::Judgement;
 use crate::schedule::Slope;
 use crate::shape::Sizes;
@@ -59,6 +60,9 @@ fn good() -> PhaseResult {
         judgement,
         offenders: Vec::new(),
         delivery_from_send: delivery.clone(),
+        spread: Latencies::new(),
+        spread_every: 1,
+        spread_unfinished: 0,
         ack: Latencies::new(),
         lateness: Latencies::new(),
         delivery,
@@ -125,6 +129,25 @@ fn what_held_passes() {
     assert_eq!((report.verdict, report.exit_code), (Verdict::Passed, 0));
     assert!(report.reasons.is_empty() && report.crowd_is_whole());
     assert!(report.to_string().contains("lost 0"));
+}
+
+#[test]
+fn every_kind_of_latency_that_was_measured_is_shown_and_no_other() {
+    let mut result = good();
+    (result.spread_every, result.spread_unfinished) = (8, 2);
+    (0..300).for_each(|_| result.spread.record_ns(7_000_000));
+    let mut measured = phase("run", &asked(), result.clone());
+    measured.results.push(result);
+    let mut opened = opened();
+    opened.steps.upgrade = Quantiles { count: 100, p99_ms: 3.0, ..Quantiles::default() };
+    let report = Report::new(asked(), opened, (0, 0.0), None, None, &[measured]);
+    let latency = &report.latency;
+    assert_eq!((latency.spread.count, latency.spread_every, latency.spread_unfinished), (600, 8, 4), "workers added");
+    let shown = report.to_string();
+    for there in ["fan-out: first to last, 1 in 8", "upgrade: request to 101", "4 of the messages followed"] {
+        assert!(shown.contains(there), "{there}: {shown}");
+    }
+    assert!(!shown.contains("ack from") && !shown.contains("connect from"), "not measured: {shown}");
 }
 
 #[test]

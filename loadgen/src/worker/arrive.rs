@@ -54,7 +54,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         if opening.step != Step::Connecting {
             return Ok(());
         }
-        opening.step = Step::Upgrading;
+        (opening.step, opening.times.connected_ns) = (Step::Upgrading, self.now_ns);
         let (door, _) = self.crew.door(member);
         let server = door.address;
         let request = if OTHER {
@@ -63,6 +63,9 @@ impl<const OTHER: bool> Worker<OTHER> {
             let token = self.signer.sign(self.crew.crowd.global(member))?;
             upgrade::request(&door.host, &door.target, self.encoding, &token)
         };
+        // Signing a token takes its time, which is ours.
+        self.tick();
+        self.openings.at(slot).times.requested_ns = self.now_ns;
         match self.connections[member as usize].send(request.as_bytes()) {
             Ok(()) => Ok(()),
             Err(error) => self.retry(slot, LimitedBy::Server, &format!("cannot connect to {server}: {error}")),
@@ -78,7 +81,7 @@ impl<const OTHER: bool> Worker<OTHER> {
         match upgrade::answer(&opening.head, subprotocol) {
             Answer::More => Ok(None),
             Answer::Switched(end) => {
-                opening.step = Step::Welcoming;
+                (opening.step, opening.times.upgraded_ns) = (Step::Welcoming, self.now_ns);
                 opening.head = Vec::new();
                 Ok(Some(end.saturating_sub(before)))
             }
@@ -96,7 +99,8 @@ impl<const OTHER: bool> Worker<OTHER> {
         match (step, event) {
             (Step::Welcoming, ServerEvent::Welcome(welcome)) => {
                 self.heartbeat_ms = welcome.heartbeat_ms;
-                self.openings.at(slot).step = Step::Joining;
+                let opening = self.openings.at(slot);
+                (opening.step, opening.times.asked_ns) = (Step::Joining, self.now_ns);
                 self.join(member, slot)
             }
             (Step::Joining, ServerEvent::Reply(reply)) if reply.id == JOIN_ID => {
@@ -157,7 +161,7 @@ impl<const OTHER: bool> Worker<OTHER> {
     pub(super) fn seat(&mut self, member: u32, slot: u16, epoch: u64, offset: u64) {
         let opening = self.openings.sit(slot, self.now_ns);
         self.connections[member as usize].stage = Stage::Open;
-        self.opened.record_ns(self.now_ns.saturating_sub(opening.started_ns));
+        self.opened_since_logged.record(&opening.times, self.now_ns);
         self.progress.open += 1;
         if let Err(fault) = self.ledger.joined(member, epoch, offset) {
             self.blame(fault, member, None, || format!("told to begin at {epoch:016x}/{offset}, unlike the others"));

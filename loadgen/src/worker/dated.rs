@@ -86,6 +86,7 @@ mod tests {
                 heartbeat_needed: false,
                 lateness_ns_max: 0,
                 pace_ns: 0,
+                spread_every: 1,
             };
             let mut schedule = phase.schedule(4);
             let sent: Vec<_> = std::iter::from_fn(|| schedule.take_due(u64::MAX)).collect();

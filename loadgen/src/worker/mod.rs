@@ -14,6 +14,7 @@ mod opening;
 mod other;
 mod parting;
 mod phase;
+mod spread;
 pub(crate) mod upgrade;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::payload;
 use crate::proc::Process;
 use crate::proof::{Fault, Ledger};
 use crate::ramp::{Floor, Stopped};
+use crate::steps::Steps;
 use crate::sys::{self, Epoll};
 use crate::token::Signer;
 use connection::{Connection, Stage};
@@ -104,7 +106,9 @@ struct Worker<const OTHER: bool> {
     closes: BTreeMap<u16, u64>,
     refusals: BTreeMap<String, u64>,
     faults: u64,
-    opened: Latencies,
+    /// Who came in before the last interval was reported, and since.
+    opened: Steps<Latencies>,
+    opened_since_logged: Steps<Latencies>,
     heartbeat_ms: u64,
     ready_reported: bool,
     memory_empty_bytes: u64,
@@ -161,7 +165,8 @@ impl<const OTHER: bool> Worker<OTHER> {
             closes: BTreeMap::new(),
             refusals: BTreeMap::new(),
             faults: 0,
-            opened: Latencies::new(),
+            opened: Steps::default(),
+            opened_since_logged: Steps::default(),
             heartbeat_ms: 0,
             ready_reported: false,
             memory_empty_bytes,
@@ -274,10 +279,12 @@ impl<const OTHER: bool> Worker<OTHER> {
                 self.keep_whole_rooms();
             }
             let stopped = self.stopped.take();
+            let mut opening = self.opened.clone();
+            opening.add(&self.opened_since_logged);
             self.report(&WorkerReport::Ready(Box::new(Ready {
                 rooms: self.crew.crowd.rooms,
                 stopped,
-                opening: self.opened.clone(),
+                opening,
                 retries: self.openings.retried,
                 heartbeat_ms: self.heartbeat_ms,
                 memory_bytes: Process::this().memory_bytes().unwrap_or(0),
@@ -294,17 +301,18 @@ impl<const OTHER: bool> Worker<OTHER> {
     /// Says what passed since the last time, as part of `second`.
     fn report_interval(&mut self, second: u64) -> Result<()> {
         self.progress.faults = self.faults;
-        let [delivery, lateness] = match &mut self.running {
-            Some(running) => running.log(),
-            None => [Latencies::new(), Latencies::new()],
-        };
+        let logged = self.running.as_mut().map(|running| running.log()).unwrap_or_default();
+        let opened = std::mem::take(&mut self.opened_since_logged);
+        self.opened.add(&opened);
         let usage = (sys::cpu_ns(), Process::this().waited_for_cpu_ns());
         let before = std::mem::replace(&mut self.usage_logged, usage);
         self.report(&WorkerReport::Progress(Box::new(Interval {
             second,
             totals: self.progress,
-            delivery,
-            lateness,
+            delivery: logged.delivery,
+            ack: logged.ack,
+            lateness: logged.lateness,
+            opening: opened.whole,
             cpu_ns: usage.0.saturating_sub(before.0),
             waited_ns: usage.1.saturating_sub(before.1),
         })))
@@ -340,11 +348,12 @@ impl<const OTHER: bool> Worker<OTHER> {
     }
 
     fn begin_phase(&mut self, phase: Phase) {
-        let publishers = self.crew.crowd.rooms * self.crew.crowd.publishers;
+        let crowd = self.crew.crowd;
+        let hearers = crowd.room_size - 1 + u32::from(self.crew.rules.own_copy);
         for connection in &mut self.connections {
             connection.heartbeats = 0;
         }
-        self.running = Some(Box::new(Running::new(phase, publishers)));
+        self.running = Some(Box::new(Running::new(phase, crowd.rooms * crowd.publishers, hearers)));
     }
 
     fn is_open(&self, member: u32) -> bool {

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::ramp::LimitedBy;
 use crate::source::Sources;
+use crate::steps::Times;
 
 /// How far one opening is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,8 +26,8 @@ pub(super) enum Step {
 pub(super) struct Opening {
     pub(super) member: u32,
     pub(super) step: Step,
-    /// When the first attempt began: retries count into the time to open.
-    pub(super) started_ns: u64,
+    /// From when the first attempt should have begun: retries count into the time to open.
+    pub(super) times: Times,
     /// When this attempt is given up.
     pub(super) deadline_ns: u64,
     pub(super) attempt: u32,
@@ -110,8 +111,10 @@ impl Openings {
                 (retry.member, retry.started_ns, retry.attempt)
             }
             None if self.is_open() && self.due_ns() <= now_ns => {
+                // A ramp that has a pace has a time for everybody, however late they begin.
+                let intended_ns = if self.distance_ns.is_some() { self.due_ns() } else { now_ns };
                 self.next += 1;
-                (self.next - 1, now_ns, 0)
+                (self.next - 1, intended_ns, 0)
             }
             None => return None,
         };
@@ -119,7 +122,7 @@ impl Openings {
         self.slots[usize::from(slot)] = Some(Opening {
             member,
             step: Step::Connecting,
-            started_ns,
+            times: Times { intended_ns: started_ns, ..Times::default() },
             deadline_ns: now_ns + ATTEMPT_NS,
             attempt,
             head: Vec::new(),
@@ -153,13 +156,13 @@ impl Openings {
         self.retries.push(Retry {
             at_ns: now_ns + patience,
             member: opening.member,
-            started_ns: opening.started_ns,
+            started_ns: opening.times.intended_ns,
             attempt: opening.attempt + 1,
         });
         if !anybody_in {
             return opening.attempt < ATTEMPTS_MAX_ALONE;
         }
-        let since_ns = now_ns.saturating_sub(self.sat_ns.max(opening.started_ns));
+        let since_ns = now_ns.saturating_sub(self.sat_ns.max(opening.times.intended_ns));
         opening.attempt < ATTEMPTS_MAX && since_ns < self.patience_ns
     }
 
@@ -260,13 +263,16 @@ mod tests {
         assert_eq!(openings.wake_ns(), Some(1_000_000));
         let opening = openings.finish(first);
         assert!(openings.retry(&opening, 0, true));
-        assert_eq!(openings.begin(2_000_000), Some(first), "the second");
-        assert!(openings.begin(2_000_000).is_some(), "and the third");
-        assert_eq!(openings.begin(2_000_000), None);
+        let second = openings.begin(2_500_000).expect("the second");
+        let third = openings.begin(2_500_000).expect("and the third");
+        let intended = [second, third].map(|slot| openings.at(slot).times.intended_ns);
+        assert_eq!(intended, [1_000_000, 2_000_000], "from when each should have begun");
+        assert_eq!(openings.begin(2_500_000), None);
         let again = openings.begin(RETRY_NS).expect("the first again");
         assert_eq!((openings.at(again).member, openings.at(again).attempt), (0, 1));
+        assert_eq!(openings.at(again).times.intended_ns, 0, "what it waited for another try counts");
         assert!(!openings.done());
-        assert_eq!(openings.overdue(ATTEMPT_NS + 2_000_000).map(|slot| slot == again), Some(false));
+        assert_eq!(openings.overdue(ATTEMPT_NS + 2_500_000).map(|slot| slot == again), Some(false));
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl<const OTHER: bool> Worker<OTHER> {
     }
 
     fn other_next(&mut self, member: u32, slot: u16, next: Next) -> Result<()> {
+        // Only an answer that is waited for has a time.
+        self.openings.at(slot).times.asked_ns = match next {
+            Next::Say(_) => self.now_ns,
+            Next::Wait | Next::Sit(None) => self.openings.at(slot).times.asked_ns,
+            Next::Sit(Some(_)) | Next::Refused(_) => 0,
+        };
         let (text, sits) = match next {
             Next::Wait => return Ok(()),
             Next::Refused(why) => bail!("the server refused to let a connection in: {why}"),

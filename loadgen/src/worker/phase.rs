@@ -8,6 +8,7 @@ use throng::base::Offset;
 use throng::wire::client::{CommandOut, write_command};
 use throng::wire::payload::prove;
 
+use super::spread::Spreads;
 use super::{SECOND_NS, Stage, Worker};
 use crate::latency::Latencies;
 use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
@@ -23,10 +24,6 @@ const LINGER_NS: u64 = 300_000_000;
 const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
 const ID_TIME_BITS: u32 = 37;
-
-/// What is logged each second.
-const DELIVERY: usize = 0;
-const LATENESS: usize = 1;
 
 /// A publish's id, from which its answer finds number and time without a table.
 fn id_of(seq: u32, intended_ns: u64) -> u64 {
@@ -45,12 +42,11 @@ pub(super) fn seq_of(id: u64, next: u32) -> (u32, u64) {
 pub(super) struct Running {
     phase: Phase,
     schedule: Schedule,
-    delivery: Latencies,
     delivery_from_send: Latencies,
-    ack: Latencies,
-    lateness: Latencies,
-    /// Deliveries and lateness since the last interval was reported; the totals above are without them.
-    since_logged: [Latencies; 2],
+    spreads: Spreads,
+    /// What was logged before, and what came since the last interval was reported.
+    logged: Logged,
+    since_logged: Logged,
     sent_in_window: u64,
     received_in_window: u64,
     bytes_in_window: u64,
@@ -58,6 +54,14 @@ pub(super) struct Running {
     usage: [Option<Usage>; 2],
     last_arrival_ns: u64,
     settled_at_ns: Option<u64>,
+}
+
+/// What is logged each second.
+#[derive(Default)]
+pub(super) struct Logged {
+    pub(super) delivery: Latencies,
+    pub(super) ack: Latencies,
+    pub(super) lateness: Latencies,
 }
 
 #[derive(Clone, Copy)]
@@ -68,15 +72,15 @@ struct Usage {
 }
 
 impl Running {
-    pub(super) fn new(phase: Phase, publishers: u32) -> Self {
+    /// `hearers` hear each message.
+    pub(super) fn new(phase: Phase, publishers: u32, hearers: u32) -> Self {
         Self {
             phase,
             schedule: phase.schedule(publishers),
-            delivery: Latencies::new(),
             delivery_from_send: Latencies::new(),
-            ack: Latencies::new(),
-            lateness: Latencies::new(),
-            since_logged: [Latencies::new(), Latencies::new()],
+            spreads: Spreads::new(phase.spread_every, hearers),
+            logged: Logged::default(),
+            since_logged: Logged::default(),
             sent_in_window: 0,
             received_in_window: 0,
             bytes_in_window: 0,
@@ -86,12 +90,13 @@ impl Running {
         }
     }
 
-    /// Deliveries and lateness since this was asked the last time; from now on they are part of the totals.
-    pub(super) fn log(&mut self) -> [Latencies; 2] {
-        let [delivery, lateness] = std::mem::replace(&mut self.since_logged, [Latencies::new(), Latencies::new()]);
-        self.delivery.add(&delivery);
-        self.lateness.add(&lateness);
-        [delivery, lateness]
+    /// What came since this was asked the last time; from now on it is part of the totals.
+    pub(super) fn log(&mut self) -> Logged {
+        let since = std::mem::take(&mut self.since_logged);
+        self.logged.delivery.add(&since.delivery);
+        self.logged.ack.add(&since.ack);
+        self.logged.lateness.add(&since.lateness);
+        since
     }
 
     pub(super) fn wake_ns(&self, now_ns: u64) -> u64 {
@@ -124,15 +129,16 @@ impl Running {
         self.received_in_window += u64::from(self.is_measured(now_ns));
         if self.is_measured(marker.intended_ns) {
             let latency_ns = now_ns.saturating_sub(marker.intended_ns);
-            self.since_logged[DELIVERY].record_ns(latency_ns);
+            self.since_logged.delivery.record_ns(latency_ns);
             self.delivery_from_send.record_ns(latency_ns.saturating_sub(u64::from(marker.late_us) * 1_000));
+            self.spreads.heard(now_ns, marker);
         }
     }
 
     pub(super) fn acked(&mut self, now_ns: u64, intended_ns: u64) {
         self.last_arrival_ns = now_ns;
         if self.is_measured(intended_ns) {
-            self.ack.record_ns(now_ns.saturating_sub(intended_ns));
+            self.since_logged.ack.record_ns(now_ns.saturating_sub(intended_ns));
         }
     }
 
@@ -195,7 +201,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             self.tick();
             let late_ns = self.now_ns.saturating_sub(intended_ns);
             if running.is_measured(intended_ns) {
-                running.since_logged[LATENESS].record_ns(late_ns);
+                running.since_logged.lateness.record_ns(late_ns);
             }
             running.sent_in_window += u64::from(running.counts_for_rate(intended_ns, self.now_ns));
             self.publish(publisher, member, intended_ns, late_ns);
@@ -290,13 +296,18 @@ impl<const OTHER: bool> Worker<OTHER> {
         let publishers = self.crew.crowd.rooms * self.crew.crowd.publishers;
         offenders.extend(super::dated::offenders(&losses, &running.phase, publishers, super::OFFENDERS_MAX));
         let [from, to] = running.usage.map(|usage| usage.unwrap_or(Usage { at_ns: 0, cpu_ns: 0, waited_ns: 0 }));
+        let spread_every = running.phase.spread_every;
+        let (spread, spread_unfinished) = running.spreads.end();
         PhaseResult {
             judgement,
             offenders,
-            delivery: running.delivery,
+            delivery: running.logged.delivery,
             delivery_from_send: running.delivery_from_send,
-            ack: running.ack,
-            lateness: running.lateness,
+            spread,
+            spread_every,
+            spread_unfinished,
+            ack: running.logged.ack,
+            lateness: running.logged.lateness,
             sent_in_window: running.sent_in_window,
             received_in_window: running.received_in_window,
             bytes_in_window: running.bytes_in_window,
@@ -343,9 +354,10 @@ mod tests {
             heartbeat_needed: false,
             lateness_ns_max,
             pace_ns: 0,
+            spread_every: 1,
         };
         let counts = |lateness_ns_max, intended_ns, now_ns| {
-            Running::new(phase(lateness_ns_max), 1).counts_for_rate(intended_ns, now_ns)
+            Running::new(phase(lateness_ns_max), 1, 1).counts_for_rate(intended_ns, now_ns)
         };
         assert!(counts(100, 1_000, 9_999), "sent in the window, however late");
         assert!(counts(100, 9_950, 10_050) && !counts(100, 9_950, 10_051));

@@ -6,9 +6,10 @@ use plotters::prelude::*;
 
 use super::super::Report;
 use super::series::{Chart, Line, charts};
+use super::server;
 
-/// Measures of a chart; the page scales it.
-const SIZE: (u32, u32) = (900, 210);
+/// How wide a chart is; the page scales it.
+const WIDTH: u32 = 900;
 /// Where a phase is.
 const BAND: RGBColor = RGBColor(238, 242, 249);
 const GRID: RGBColor = RGBColor(228, 231, 236);
@@ -26,7 +27,13 @@ pub(super) fn all(reports: &[&Report]) -> Vec<Markup> {
                 same.flat_map(|other| &other.lines).flat_map(|line| line.points.clone()).collect();
             figure(report, chart, &Axes::of(chart, &points, seconds))
         });
-        html! { section.charts { @for figure in figures { (figure) } } }
+        html! {
+            section.charts {
+                @for figure in figures { (figure) }
+                @if let Some(sentence) = server::quiet(report) { p.dim { (sentence) } }
+                @if let Some(asked) = report.metrics.as_ref().filter(|asked| asked.failed > 0) { p.dim { (asked.sentence()) } }
+            }
+        }
     };
     reports.iter().zip(&each).map(|(report, charts)| with_axes(report, charts)).collect()
 }
@@ -87,7 +94,7 @@ fn figure(report: &Report, chart: &Chart, axes: &Axes) -> Markup {
 fn svg(report: &Report, chart: &Chart, axes: &Axes) -> String {
     let mut text = String::new();
     {
-        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut text, (WIDTH, chart.height)).into_drawing_area();
         // Writing into memory cannot fail, and the ranges are never empty.
         draw(&area, report, chart, axes).expect("a chart can be drawn into memory");
     }

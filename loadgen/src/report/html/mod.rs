@@ -5,6 +5,7 @@
 
 mod charts;
 mod series;
+mod server;
 mod words;
 
 use std::fs;
@@ -17,7 +18,6 @@ use super::compare::FIGURES;
 use super::table::SLABS_SHOWN;
 use super::{Report, Verdict};
 use crate::about::date;
-use crate::latency::Quantiles;
 use crate::plan::mib;
 
 /// Writes one report, or several beside each other.
@@ -46,8 +46,8 @@ fn page(reports: &[&Report]) -> Markup {
                             (verdict(report))
                             (cards(report))
                             (phases(report))
-                            (charts)
                             (latencies(report))
+                            (charts)
                             (proof(report))
                             (costs(report))
                         }
@@ -145,22 +145,14 @@ fn class_of(verdict: Verdict) -> &'static str {
 }
 
 fn latencies(report: &Report) -> Markup {
-    let latency = &report.latency;
-    let rows: [(&str, &Quantiles); 5] = [
-        ("delivery, from the intended time", &latency.delivery),
-        ("delivery, from the actual send", &latency.delivery_from_send),
-        ("answer to a publish", &latency.ack),
-        ("coming in: connect, upgrade, join", &report.opened.latency),
-        ("the generator's own lateness", &latency.lateness),
-    ];
     html! {
         section {
             h2 { "Latency, ms" }
             table {
                 tr { th.left { "" } th { "count" } th { "p50" } th { "p90" } th { "p99" } th { "p99.9" } th { "max" } }
-                @for (name, row) in rows.iter().filter(|(_, row)| row.count > 0) {
+                @for (name, row) in report.kinds() {
                     tr {
-                        td.left { (name) }
+                        td class=(if name.starts_with(' ') { "left step" } else { "left" }) { (name) }
                         td { (figure(row.count as f64)) }
                         td { (ms(row.p50_ms)) } td { (ms(row.p90_ms)) } td { (ms(row.p99_ms)) }
                         td { (ms(row.p999_ms)) } td { (ms(row.max_ms)) }

@@ -2,7 +2,7 @@
 
 use super::super::tests as reports;
 use super::*;
-use crate::timeline::Second;
+use crate::timeline::{Second, ServerSecond};
 
 fn page_of(report: &Report) -> String {
     page(&[report]).into_string()
@@ -27,6 +27,48 @@ fn the_verdict_stands_first_and_is_the_reports_own() {
     let failed = page_of(&reports::broken());
     assert!(failed.contains("FAILED: a promise was broken") && failed.contains("the server's: it broke a promise"));
     assert!(failed.find("FAILED").expect("is there") < failed.find("What was asked").expect("is there"));
+}
+
+/// Two shards of which one is busy, and readers behind in one second.
+fn seen(second: u64) -> Second {
+    let shards = |values: [f64; 2]| ["0", "1"].map(str::to_owned).into_iter().zip(values).collect();
+    let server = ServerSecond {
+        metrics: [("throng_gaps_total", 0.0), ("throng_readers_behind", 3.0), ("throng_inbox_parcels", 0.0)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        shards: [("throng_shard_busy_seconds_total".to_owned(), shards([0.02, 0.9]))].into(),
+        turn_p99_ms: Some(2.5),
+        ..ServerSecond::default()
+    };
+    Second { second, server: Some(server), ..Second::default() }
+}
+
+#[test]
+fn the_servers_shards_stand_apart_and_what_never_happened_is_a_sentence() {
+    let mut report = reports::passed();
+    report.timeline = (0..4).map(seen).collect();
+    report.metrics = Some(crate::watch::Asked {
+        address: "127.0.0.1:9".to_owned(),
+        times: 6,
+        failed: 2,
+        why: Some("no <answer>".to_owned()),
+    });
+    let page = page_of(&report);
+    for there in [
+        "time spent in turns, %, by shard",
+        "shard 0",
+        "shard 1",
+        "turn time p99",
+        "all shards together",
+        "did not answer 2 of 6 times (first: no &lt;answer&gt;)",
+    ] {
+        assert!(page.contains(there), "{there}");
+    }
+    assert!(page.contains("Seen at no second of the server: parcels waiting in inboxes, gaps."));
+    assert!(!page.contains("Server: parcels waiting"), "a chart of nothing is none");
+    report.timeline = vec![Second::default()];
+    let page = page_of(&report);
+    assert!(!page.contains("Server:") && !page.contains("Seen at no second"), "nobody asked");
 }
 
 #[test]
