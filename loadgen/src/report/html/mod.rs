@@ -262,7 +262,10 @@ fn comparison(first: &Report, second: &Report) -> Markup {
         section.comparison {
             h1 { "Two runs" }
             table {
-                tr { th.left { "" } th { (name(first)) } th { (name(second)) } th { "change" } }
+                tr { th.left { "" } th { "left: " (name(first)) } th { "right: " (name(second)) } th { "change" } }
+                tr { td.left { "asked: connections" } td { (figure(f64::from(first.asked.connections))) } td { (figure(f64::from(second.asked.connections))) } td {} }
+                tr { td.left { "asked: messages/s" } td { (figure(first.asked.rate_per_s)) } td { (figure(second.asked.rate_per_s)) } td {} }
+                tr { td.left { "asked: SLO" } td { (first.asked.slo) } td { (second.asked.slo) } td {} }
                 tr { td.left { "verdict" } td class=(class_of(first.verdict)) { (first.verdict.words()) } td class=(class_of(second.verdict)) { (second.verdict.words()) } td {} }
                 @for row in FIGURES {
                     @if let (Some(from), Some(to)) = (row.of(first), row.of(second)) {
