@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, Presence, RoomName};
 use throng::wire::client::{CommandOut, ResumeOut, ServerEvent, read_event, write_command};
 use throng::wire::envelope::{
-    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, ReadBy, RemovedWhy, ResumeRoom,
-    SharedFrame, decode, transcode_message, write_event, write_message,
+    Command, Event, GapWhy, HistoryAnswer, HistoryFrom, Member, Members, MessageOut, ReadBy, RemovedWhy, SharedFrame,
+    decode, transcode_message, write_event, write_message,
 };
 use throng::wire::payload::{Data, prove};
 use throng::wire::refusal::Refusal;
@@ -326,11 +326,6 @@ fn every_kind_has_a_golden_file_in_both_encodings_and_every_file_a_kind() {
     }
 }
 
-fn resume_out<'a>(entry: &'a ResumeRoom<'a>) -> ResumeOut<'a> {
-    let ResumeRoom { room, id, since, history, presence } = entry;
-    ResumeOut { room, id: *id, since: *since, history: *history, presence: *presence }
-}
-
 #[test]
 fn frozen_commands_are_understood_and_come_back() {
     for encoding in Encoding::ALL {
@@ -341,37 +336,8 @@ fn frozen_commands_are_understood_and_come_back() {
             let read = decode(encoding, &golden.bytes, &Limits::default()).unwrap();
             assert_eq!(read.id, id, "{case}");
             assert_eq!(case.split('-').next(), Some(read.command.name()));
-            let rooms: Vec<ResumeOut<'_>> = if let Command::Resume { rooms, .. } = &read.command {
-                rooms.iter().map(resume_out).collect()
-            } else {
-                Vec::new()
-            };
-            let again = match &read.command {
-                Command::Join { room, since, history, presence } => {
-                    CommandOut::Join { room, since: *since, history: *history, presence: *presence }
-                }
-                Command::Leave { room } => CommandOut::Leave { room },
-                Command::Publish { room, data, event, echo, key } => {
-                    CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
-                }
-                Command::Presence { room } => CommandOut::Presence { room },
-                Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
-                Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
-                Command::Unread { room } => CommandOut::Unread { room },
-                Command::Ping => CommandOut::Ping,
-                Command::Send { user, data, event, echo, key } => {
-                    let (event, key) = (event.as_deref(), key.as_deref());
-                    CommandOut::Send { user, data: *data, event, echo: *echo, key }
-                }
-                Command::Resume { session, rooms: _ } => {
-                    CommandOut::Resume { session: session.as_deref(), rooms: &rooms }
-                }
-                Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
-                Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
-                Command::History { room, from, messages_max } => {
-                    CommandOut::History { room, from: *from, messages_max: *messages_max }
-                }
-            };
+            let rooms = ResumeOut::all(&read.command);
+            let again = CommandOut::of(&read.command, &rooms);
             assert_eq!(again, out, "{case}");
         }
     }

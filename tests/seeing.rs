@@ -1,20 +1,22 @@
 //! What an operator sees: metrics, readiness, health, and what a supervisor is told.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "support/http.rs"]
+mod http;
 #[path = "process/mod.rs"]
 mod process;
 #[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 #[cfg(feature = "planted-bugs")]
 use std::net::TcpListener;
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use http::get;
 use process::{Server, free_address};
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve_few};
 use throng::base::Limits;
@@ -25,16 +27,6 @@ use throng::control::Standing;
 use throng::control::{AdminRules, Control, ControlConfig};
 #[cfg(feature = "planted-bugs")]
 use throng::wire::{Origins, Proxies};
-
-/// Status and body of an answer.
-fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
-}
 
 /// The names of all samples in a scrape.
 fn names(scrape: &str) -> BTreeSet<&str> {

@@ -2,7 +2,7 @@
 //! are told of those who are away, type and read, over real sockets and shards.
 
 #[path = "process/mod.rs"]
-#[expect(dead_code, reason = "only signals are sent here; the server is a value in this process")]
+#[expect(dead_code, unused_imports, reason = "only signals are sent here; the server is a value in this process")]
 mod process;
 mod support;
 

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -128,8 +128,13 @@ impl Worker {
     }
 }
 
-/// A process of this host, its orders and its reports.
 fn here() -> Result<(Place, File, File)> {
+    let (child, orders, reports) = process()?;
+    Ok((Place::Here(child), File::from(OwnedFd::from(orders)), File::from(OwnedFd::from(reports))))
+}
+
+/// A worker process of this host, where its orders go and where its reports come from.
+pub(crate) fn process() -> Result<(Child, ChildStdin, ChildStdout)> {
     let program = std::env::current_exe().context("finding this program for its workers")?;
     let mut child = Command::new(program)
         .arg("worker")
@@ -138,9 +143,9 @@ fn here() -> Result<(Place, File, File)> {
         .stdout(Stdio::piped())
         .spawn()
         .context("starting a worker process")?;
-    let reports = child.stdout.take().context("a worker's standard output is piped")?;
     let orders = child.stdin.take().context("a worker's standard input is piped")?;
-    Ok((Place::Here(child), File::from(OwnedFd::from(orders)), File::from(OwnedFd::from(reports))))
+    let reports = child.stdout.take().context("a worker's standard output is piped")?;
+    Ok((child, orders, reports))
 }
 
 fn ended(place: &Place) -> String {

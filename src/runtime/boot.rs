@@ -109,6 +109,13 @@ pub fn start(
     give: Give,
     tell: Tell,
 ) -> Result<Running, BootError> {
+    start_by(config, &(Arc::new(make_shard) as MakeShard), give, tell)
+}
+
+type MakeShard = Arc<dyn Fn(ShardId) -> Shard + Send + Sync>;
+
+/// Compiled here once, and not in each program that starts shards.
+fn start_by(config: &BootConfig, make_shard: &MakeShard, give: Give, tell: Tell) -> Result<Running, BootError> {
     if config.engine == Engine::IoUring {
         host::allow_executors()?;
     }
@@ -116,7 +123,7 @@ pub fn start(
     let bells = (0..config.shards).map(|_| Bell::new().map(Arc::new)).collect::<io::Result<Vec<_>>>();
     let bells = bells.map_err(|source| BootError::Shard { shard: 0, source })?;
     let counts: Arc<[Arc<ShardCounts>]> = bells.iter().map(|_| Arc::default()).collect();
-    let (make_shard, clock, phase) = (Arc::new(make_shard), Clock::start(), Arc::new(Phase::new(config.shards)));
+    let (clock, phase) = (Clock::start(), Arc::new(Phase::new(config.shards)));
 
     // Every listener is there before the first shard runs: an address in use must not be found out half-way.
     let mut address = config.listen;
@@ -147,7 +154,7 @@ pub fn start(
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
         let tell = Arc::clone(&tell);
-        let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(&make_shard), Arc::clone(&give));
+        let (id, make_shard, give) = (ShardId(number as u16), Arc::clone(make_shard), Arc::clone(&give));
         let (slots_per_ring, tick_ms, slow_turn_ms) = (config.slots_per_ring, config.tick_ms, config.slow_turn_ms);
         let shards = config.shards;
         let (bell, counts) = (Arc::clone(&running.bells[number]), Arc::clone(&running.counts[number]));

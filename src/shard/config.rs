@@ -28,6 +28,23 @@ pub struct ShardConfig {
     pub planted: Option<PlantedBug>,
 }
 
+#[cfg(test)]
+impl ShardConfig {
+    /// One of `shards` of a server that exists in a test only.
+    pub(crate) fn tried(id: ShardId, shards: u16, rules: Arc<Rules>) -> Self {
+        Self {
+            id,
+            shards,
+            rules,
+            seed: [1, 2],
+            flush: Flush::Eager,
+            node: Arc::from("test"),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        }
+    }
+}
+
 /// A mistake made on purpose, to see that the simulation finds it.
 #[cfg(feature = "planted-bugs")]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -32,16 +32,7 @@ impl House {
         let mut rules = Rules::new(limits, verifier, Grants::everything());
         adjust(&mut rules);
         let rules = Arc::new(rules);
-        let config = |id| ShardConfig {
-            id: ShardId(id),
-            shards,
-            rules: Arc::clone(&rules),
-            seed: [1, 2],
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        };
+        let config = |id| ShardConfig::tried(ShardId(id), shards, Arc::clone(&rules));
         let shards = (0..shards).map(|id| Shard::new(config(id))).collect();
         Self { shards, heard: Default::default(), ended: Vec::new(), now: START }
     }

@@ -25,16 +25,7 @@ impl House {
         let verifier = Arc::new(TokenVerifier::hs256(b"nobody is asked for a token here", &limits));
         let mut rules = Rules { echo: true, ..Rules::new(limits, verifier, Grants::nothing()) };
         adjust(&mut rules);
-        let shard = Shard::new(ShardConfig {
-            id: ShardId(0),
-            shards: 1,
-            rules: Arc::new(rules),
-            seed: [1, 2],
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        });
+        let shard = Shard::new(ShardConfig::tried(ShardId(0), 1, Arc::new(rules)));
         Self { shard, now: START, deaf: false, closed: Vec::new(), handed_over: 0 }
     }
 

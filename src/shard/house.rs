@@ -43,17 +43,8 @@ impl House {
 
     pub(super) fn by(rules: Rules) -> Self {
         let rules = Arc::new(rules);
-        let config = |id| ShardConfig {
-            id,
-            shards: 2,
-            rules: Arc::clone(&rules),
-            seed: [1, 2],
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        };
-        let shards = (0..2).map(|id| Shard::new(config(ShardId(id)))).collect();
+        let config = |id| ShardConfig::tried(ShardId(id), 2, Arc::clone(&rules));
+        let shards = (0..2).map(|id| Shard::new(config(id))).collect();
         let now = Now { mono_ms: 5_000, unix_ms: UNIX_MS };
         let (heard, closed, answers, deaf) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { shards, now, heard, closed, answers, asked: 0, deaf }

@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::base::{ConnKey, Now, ShardId};
-    use crate::shard::{Batch, Flush, Input, ShardConfig};
+    use crate::shard::{Batch, Input, ShardConfig};
     use crate::wire::{Claims, CloseReason, FrameKind, Grants, TokenVerifier, sign_hs256, write_frame};
 
     const NOW: Now = Now { mono_ms: 5_000, unix_ms: 1_800_000_000_000 };
@@ -90,16 +90,7 @@ mod tests {
     }
 
     fn shard(rules: Arc<Rules>) -> Shard {
-        Shard::new(ShardConfig {
-            id: ShardId(0),
-            shards: 1,
-            rules,
-            seed: [1, 2],
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        })
+        Shard::new(ShardConfig::tried(ShardId(0), 1, rules))
     }
 
     /// What everybody is written after the shard has taken this in.

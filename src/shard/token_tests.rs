@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::base::ConnKey;
-use crate::shard::{Batch, Flush};
+use crate::shard::Batch;
 use crate::wire::token::{Algorithm, KeySet, VerifyingKey, sign_hmac};
 use crate::wire::{Claims, CloseReason, FrameKind, Grants, TokenRules, TokenVerifier, sign_hs256, write_frame};
 
@@ -31,16 +31,7 @@ impl House {
         let key = VerifyingKey::from_secret(Algorithm::Hs256, SECRET).unwrap();
         let verifier = TokenVerifier::new(KeySet::new([key.into()]).unwrap(), rules, &limits);
         let rules = Rules::new(limits, Arc::new(verifier), Grants::everything());
-        let shard = Shard::new(ShardConfig {
-            id: ShardId(0),
-            shards: 1,
-            rules: Arc::new(rules),
-            seed: [1, 2],
-            flush: Flush::Eager,
-            node: Arc::from("test"),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
-        });
+        let shard = Shard::new(ShardConfig::tried(ShardId(0), 1, Arc::new(rules)));
         Self { shard, now: START }
     }
 

@@ -3,6 +3,8 @@
 
 mod confined;
 mod filter;
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../process/mod.rs"]
 mod process;
 mod profile;
@@ -12,10 +14,11 @@ mod proxies;
 mod support;
 mod unit;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Read;
+use std::net::TcpStream;
 use std::process::{Child, ExitStatus};
 
+use http::get;
 use support::{hear, say};
 use tungstenite::WebSocket;
 
@@ -38,16 +41,6 @@ impl Drop for Mortal {
         let _killed = self.0.kill();
         let _reaped = self.0.wait();
     }
-}
-
-/// Status and body of an answer.
-pub(crate) fn get(address: SocketAddr, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
 /// Each hears what the other says, in a room of theirs.

@@ -1,9 +1,13 @@
 //! The server as a process of its own, with an address, a secret and a name; and signals for it.
 
-use std::hash::{BuildHasher, RandomState};
+#[path = "../support/address.rs"]
+mod address;
+
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+
+pub(crate) use address::free_address;
 
 /// Killed when dropped.
 pub(crate) struct Server {
@@ -66,15 +70,6 @@ impl Drop for Server {
         let _killed = self.process.kill();
         let _reaped = self.process.wait();
     }
-}
-
-/// An address nobody listens at, below the ports that the kernel hands out: a client of somebody else's had one of those
-/// before we listened. Somebody might listen there before we do; the server says so then.
-pub(crate) fn free_address() -> SocketAddr {
-    let random = RandomState::new();
-    let listens = |n: u32| TcpListener::bind(("127.0.0.1", 10_000 + (random.hash_one(n) % 20_000) as u16)).ok();
-    let listener = (0..1_000).find_map(listens).expect("a free port");
-    listener.local_addr().expect("it is bound")
 }
 
 pub(crate) fn signal(pid: u32, name: &str) {

@@ -3,7 +3,7 @@
 
 use throng::base::{Encoding, Limits, RoomName};
 use throng::wire::client::{CommandOut, ResumeOut, read_event, write_command};
-use throng::wire::{Command, Envelope, Rejected, ResumeRoom, decode, is_event_name, is_key};
+use throng::wire::{Command, Envelope, Rejected, decode, is_event_name, is_key};
 
 use super::feed::Feed;
 
@@ -28,35 +28,11 @@ pub(crate) fn run(data: &[u8]) -> bool {
 fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
     let Envelope { id, command } = envelope;
     assert!(id.is_none_or(|id| id <= ID_MAX));
-    let entries = if let Command::Resume { rooms, .. } = command { rooms.as_slice() } else { &[] };
-    let rooms: Vec<ResumeOut<'_>> = entries.iter().map(resume_out).collect();
-    let out = match command {
-        Command::Join { room, since, history, presence } => {
-            CommandOut::Join { room, since: *since, history: *history, presence: *presence }
-        }
-        Command::Leave { room } => CommandOut::Leave { room },
-        Command::Publish { room, data, event, echo, key } => {
-            assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
-            let (event, key) = (event.as_deref(), key.as_deref());
-            CommandOut::Publish { room, data: *data, event, echo: *echo, key }
-        }
-        Command::Send { user, data, event, echo, key } => {
-            assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
-            let (event, key) = (event.as_deref(), key.as_deref());
-            CommandOut::Send { user, data: *data, event, echo: *echo, key }
-        }
-        Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms: &rooms },
-        Command::Presence { room } => CommandOut::Presence { room },
-        Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
-        Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
-        Command::Unread { room } => CommandOut::Unread { room },
-        Command::Ping => CommandOut::Ping,
-        Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
-        Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
-        Command::History { room, from, messages_max } => {
-            CommandOut::History { room, from: *from, messages_max: *messages_max }
-        }
-    };
+    let rooms = ResumeOut::all(command);
+    let out = CommandOut::of(command, &rooms);
+    if let Command::Publish { event, key, .. } | Command::Send { event, key, .. } = command {
+        assert!(event.as_deref().is_none_or(is_event_name) && key.as_deref().is_none_or(is_key));
+    }
     for to in Encoding::ALL {
         let mut again = Vec::new();
         write_command(&mut again, to, *id, &out);
@@ -79,9 +55,4 @@ fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {
     let Command::Publish { room, event: Some(event), echo: Some(false), .. } = command else { return false };
     assert!(RoomName::check(room).is_ok());
     event.len() == 3
-}
-
-fn resume_out<'a>(entry: &'a ResumeRoom<'_>) -> ResumeOut<'a> {
-    let ResumeRoom { room, id, since, history, presence } = entry;
-    ResumeOut { room, id: *id, since: *since, history: *history, presence: *presence }
 }

@@ -6,7 +6,6 @@
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use super::{Key, PROGRAM, Role, VERSION, Word, hear, nonce, say};
+use crate::crew;
 use crate::orders::{Order, WorkerReport};
 use crate::reach::secret_of;
 use crate::sys;
@@ -169,16 +169,7 @@ impl Lent {
         }
         // From here on it may be silent for as long as it likes.
         stream.set_read_timeout(None)?;
-        let program = std::env::current_exe().context("finding this program for its workers")?;
-        let mut child = Command::new(program)
-            .arg("worker")
-            .env_remove("THRONG_LOAD_LISTEN")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("starting a worker process")?;
-        let mut orders = child.stdin.take().context("a worker's standard input is piped")?;
-        let mut reports = child.stdout.take().context("a worker's standard output is piped")?;
+        let (mut child, mut orders, mut reports) = crew::process()?;
         let mut line = serde_json::to_vec(&Order::Open(crew))?;
         line.push(b'\n');
         orders.write_all(&line)?;

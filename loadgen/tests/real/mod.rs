@@ -1,9 +1,14 @@
 //! The server itself, as a process of its own, from the same build.
 
+#[path = "../../../tests/support/address.rs"]
+mod address;
+
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+pub(crate) use address::free_address;
 
 pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
 
@@ -68,11 +73,6 @@ impl Drop for Server {
         let _killed = self.process.kill();
         let _reaped = self.process.wait();
     }
-}
-
-/// An address nobody listens at. Somebody might before we do; the server says so then.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 /// The server's program lies beside the generator's.

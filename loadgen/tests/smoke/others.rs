@@ -12,18 +12,20 @@ use serde_json::Value;
 /// Being late is no fault here: these tests run beside others on whatever cores there are.
 const CALM: &str = "--warmup 0 --duration 2 --settle 5 --lateness-p99-ms 60000 --slo p99<60s --json -";
 
-/// A server of `loadgen/examples`; killed when dropped.
+/// A server of `loadgen/examples`; killed when dropped, and its folder with it.
 struct Example {
     process: Child,
     address: String,
-    scenario: PathBuf,
+    folder: PathBuf,
 }
 
 impl Example {
     /// Copied, so that what npm installs never lies among the sources. `lie` is what it does wrong.
     fn start(name: &str, lie: &str) -> Self {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
-        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(format!("{name}-{lie}"));
+        // These tests may run twice at the same time: on either engine.
+        let own = format!("{name}-{lie}-{}", std::process::id());
+        let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples").join(own);
         fs::create_dir_all(&to).expect("a folder");
         for file in ["package.json", "package-lock.json", "server.js", "rooms.toml"] {
             fs::copy(from.join(file), to.join(file)).expect("copies");
@@ -45,15 +47,16 @@ impl Example {
         let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
         let said = lines.next().expect("it says where it listens").expect("text");
         let address = said.strip_prefix("listens at ").expect("an address").to_owned();
-        Self { process, address, scenario: to.join("rooms.toml") }
+        Self { process, address, folder: to }
     }
 
     /// Its own scenario, small, at its own address.
     fn run(&self, options: &str) -> (Output, Value) {
-        let text = fs::read_to_string(&self.scenario).expect("reads");
+        let scenario = self.folder.join("rooms.toml");
+        let text = fs::read_to_string(&scenario).expect("reads");
         let url = text.lines().find_map(|line| line.strip_prefix("url = \"ws://")).expect("a url");
         let target = url.split_once('/').map_or("", |(_, target)| target.trim_end_matches('"'));
-        let scenario = self.scenario.to_str().expect("text");
+        let scenario = scenario.to_str().expect("text");
         run(&["run", scenario, "--url", &format!("ws://{}/{target}", self.address)], options)
     }
 }
@@ -63,6 +66,7 @@ impl Drop for Example {
         // It may have ended already.
         let _killed = self.process.kill();
         let _reaped = self.process.wait();
+        let _removed = fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Commands out.
 
-use super::super::envelope::{HistoryFrom, Writer};
+use super::super::envelope::{Command, HistoryFrom, ResumeRoom, Writer};
 use super::super::payload::Data;
 use crate::base::{Encoding, Epoch, Offset, Position};
 
@@ -64,6 +64,35 @@ pub enum CommandOut<'a> {
     },
 }
 
+impl<'a> CommandOut<'a> {
+    /// A command that was read, to be written again. `rooms` are those of a resume, as [`ResumeOut::all`] gives them.
+    pub fn of(command: &'a Command<'_>, rooms: &'a [ResumeOut<'a>]) -> Self {
+        match command {
+            Command::Join { room, since, history, presence } => {
+                Self::Join { room, since: *since, history: *history, presence: *presence }
+            }
+            Command::Leave { room } => Self::Leave { room },
+            Command::Publish { room, data, event, echo, key } => {
+                Self::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
+            }
+            Command::Presence { room } => Self::Presence { room },
+            Command::Typing { room, on } => Self::Typing { room, on: *on },
+            Command::Read { room, offset } => Self::Read { room, offset: *offset },
+            Command::Unread { room } => Self::Unread { room },
+            Command::Ping => Self::Ping,
+            Command::Hello { token, session } => Self::Hello { token: &token.0, session: session.as_deref() },
+            Command::Resume { session, rooms: _ } => Self::Resume { session: session.as_deref(), rooms },
+            Command::Send { user, data, event, echo, key } => {
+                Self::Send { user, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
+            }
+            Command::Refresh { token } => Self::Refresh { token: &token.0 },
+            Command::History { room, from, messages_max } => {
+                Self::History { room, from: *from, messages_max: *messages_max }
+            }
+        }
+    }
+}
+
 /// A room of a `resume`, answered like a join if it has an `id`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ResumeOut<'a> {
@@ -72,6 +101,18 @@ pub struct ResumeOut<'a> {
     pub since: Option<Position>,
     pub history: Option<u32>,
     pub presence: bool,
+}
+
+impl<'a> ResumeOut<'a> {
+    /// The rooms of a resume that was read; other commands have none.
+    pub fn all(command: &'a Command<'_>) -> Vec<Self> {
+        let Command::Resume { rooms, .. } = command else { return Vec::new() };
+        let out = |entry: &'a ResumeRoom<'_>| {
+            let ResumeRoom { room, id, since, history, presence } = entry;
+            Self { room, id: *id, since: *since, history: *history, presence: *presence }
+        };
+        rooms.iter().map(out).collect()
+    }
 }
 
 /// Appends one envelope, without a WebSocket frame: the caller frames and masks.

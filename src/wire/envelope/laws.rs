@@ -246,47 +246,9 @@ fn some_event(encoding: Encoding) -> impl Strategy<Value = Vec<u8>> {
     prop::sample::select(frames).prop_map(move |frame| unframed(encoding, &frame).to_vec())
 }
 
-fn rooms_out<'a>(command: &'a Command<'_>) -> Vec<ResumeOut<'a>> {
-    let Command::Resume { rooms, .. } = command else { return Vec::new() };
-    let out = |entry: &'a ResumeRoom<'_>| ResumeOut {
-        room: &entry.room,
-        id: entry.id,
-        since: entry.since,
-        history: entry.history,
-        presence: entry.presence,
-    };
-    rooms.iter().map(out).collect()
-}
-
-fn command_out<'a>(command: &'a Command<'_>, rooms: &'a [ResumeOut<'a>]) -> CommandOut<'a> {
-    match command {
-        Command::Join { room, since, history, presence } => {
-            CommandOut::Join { room, since: *since, history: *history, presence: *presence }
-        }
-        Command::Leave { room } => CommandOut::Leave { room },
-        Command::Publish { room, data, event, echo, key } => {
-            CommandOut::Publish { room, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
-        }
-        Command::Presence { room } => CommandOut::Presence { room },
-        Command::Typing { room, on } => CommandOut::Typing { room, on: *on },
-        Command::Read { room, offset } => CommandOut::Read { room, offset: *offset },
-        Command::Unread { room } => CommandOut::Unread { room },
-        Command::Ping => CommandOut::Ping,
-        Command::Hello { token, session } => CommandOut::Hello { token: &token.0, session: session.as_deref() },
-        Command::Resume { session, rooms: _ } => CommandOut::Resume { session: session.as_deref(), rooms },
-        Command::Send { user, data, event, echo, key } => {
-            CommandOut::Send { user, data: *data, event: event.as_deref(), echo: *echo, key: key.as_deref() }
-        }
-        Command::Refresh { token } => CommandOut::Refresh { token: &token.0 },
-        Command::History { room, from, messages_max } => {
-            CommandOut::History { room, from: *from, messages_max: *messages_max }
-        }
-    }
-}
-
 fn written(encoding: Encoding, id: Option<u64>, command: &Command<'_>) -> Vec<u8> {
     let mut out = Vec::new();
-    write_command(&mut out, encoding, id, &command_out(command, &rooms_out(command)));
+    write_command(&mut out, encoding, id, &CommandOut::of(command, &ResumeOut::all(command)));
     out
 }
 
