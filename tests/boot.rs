@@ -179,16 +179,28 @@ fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     assert!(matches!(second, Err(BootError::Taken { .. })));
     first.stop().unwrap();
 
-    // More slots than the process may have files: the second shard fails like the first, and both are joined. (Slots are
-    // descriptors to io_uring only.)
-    let limits = Limits { slots_per_ring: u16::MAX, ..Limits::default() };
-    let open_files = throng::runtime::resource_limit(throng::runtime::Resource::OpenFiles).unwrap().soft;
-    if support::engine() == Engine::IoUring && open_files < u64::from(u16::MAX) {
-        let refused = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2, limits);
-        assert!(matches!(refused, Err(BootError::Shard { .. })));
-    }
     let nobody = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 0, small());
     assert!(matches!(nobody, Err(BootError::NoShards)));
+}
+
+/// Slots are descriptors to io_uring only. The second shard fails like the first, and both are joined.
+#[test]
+fn io_uring_does_not_start_with_more_slots_than_the_process_may_have_files() {
+    let slots_per_ring = u16::MAX;
+    let open_files = throng::runtime::resource_limit(throng::runtime::Resource::OpenFiles).unwrap().soft;
+    let skipped = match support::engine() {
+        Engine::Epoll => Some("slots are no descriptors on epoll".to_owned()),
+        Engine::IoUring if open_files >= u64::from(slots_per_ring) => Some(format!("{open_files} files may be open")),
+        Engine::IoUring => None,
+    };
+    if let Some(why) = skipped {
+        // Past the harness, which keeps to itself what a test prints that passes.
+        writeln!(std::io::stderr(), "skipped: io_uring_does_not_start_with_more_slots…: {why}").unwrap();
+        return;
+    }
+    let limits = Limits { slots_per_ring, ..Limits::default() };
+    let refused = try_serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2, limits);
+    assert!(matches!(refused, Err(BootError::Shard { .. })));
 }
 
 /// Like `join`, as often as it takes: who is answered 503 comes again.

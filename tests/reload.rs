@@ -1,12 +1,17 @@
 //! The configuration of a real process: what it refuses to start with, and what a SIGHUP changes.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "support/banner.rs"]
+mod banner;
+#[path = "support/engine.rs"]
+mod engine;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use throng::control::NewKey;
 use throng::runtime::clock::Clock;
@@ -252,32 +257,22 @@ struct Server {
     /// Where the metrics are.
     metrics: String,
     log: Lines<BufReader<ChildStderr>>,
-    /// Open, or the rest of the banner would find nobody.
-    _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
     fn start(folder: &Folder) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_throng"))
             .env_clear()
+            .env("THRONG_ENGINE", engine::asked())
             .args([Path::new("serve"), Path::new("--config"), &folder.path("throng.toml")])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary was built");
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut last_word_of = |what: &str| {
-            let mut line = String::new();
-            while !line.contains(what) {
-                line.clear();
-                assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "the banner ended without {what:?}");
-            }
-            line.split_whitespace().next_back().unwrap().to_owned()
-        };
-        let address = last_word_of("serves at").parse().expect("this line of the banner ends with the address");
-        let metrics = last_word_of("admin ");
+        let (address, admin) = banner::serves_at(&mut process);
+        let metrics = format!("http://{}/metrics", admin.expect("the file names a port for operators"));
         let log = BufReader::new(process.stderr.take().unwrap()).lines();
-        Self { process, address, metrics, log, _stdout: stdout }
+        Self { process, address, metrics, log }
     }
 
     fn hang_up(&self) {

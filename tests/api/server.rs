@@ -1,6 +1,10 @@
 //! A real server, operators who call its API, and people on its sockets.
 
-use std::io::{BufRead, BufReader};
+#[path = "../support/banner.rs"]
+mod banner;
+#[path = "../support/engine.rs"]
+pub(crate) mod engine;
+
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -61,17 +65,7 @@ impl Server {
             command.args(["--api-key-sha256", &format!("backend={}", new.sha256)]);
         }
         let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let mut said = |word: &str| {
-            let line = lines.by_ref().map(|line| line.expect("the banner is text")).find(|line| line.contains(word));
-            line.unwrap_or_else(|| panic!("the server ended without having said {word}"))
-        };
-        let address = |text: &str| text.parse::<SocketAddr>().unwrap_or_else(|error| panic!("{error}: {text}"));
-        let public = address(said("serves at ").rsplit_once(' ').expect("an address stands last").1);
-        let admin = said("  admin ");
-        let admin = admin.split_once("http://").and_then(|(_, rest)| rest.split_once('/')).map(|(at, _)| address(at));
-        // The rest of the banner must find a reader.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
+        let (public, admin) = banner::serves_at(&mut child);
         let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
         Self { child, public, admin, key: new.text, agent }
     }

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::server::throng;
+use crate::server::{engine, throng};
 
 /// One line that is typed, and what comes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +39,15 @@ fn the_session_on_the_page_is_what_the_shell_shows() {
     let written = read(session);
     assert!(written.len() > 10, "a session of {} lines", written.len());
     let mut shell = Shell::open();
-    let shown: Vec<Typed> = written.iter().map(|typed| shell.types(&typed.line)).collect();
+    let mut shown = Vec::new();
+    for typed in &written {
+        shown.push(shell.types(&typed.line));
+        if typed.line.ends_with("/readyz; echo") {
+            let runs = format!("throng_engine{{engine=\"{}\"}} 1", engine::asked());
+            let scrape = shell.types("curl -sf http://127.0.0.1:8081/metrics").output;
+            assert!(scrape.lines().any(|line| line == runs), "the server of the page runs on something else: {scrape}");
+        }
+    }
     #[expect(clippy::disallowed_methods, reason = "who changes the session writes the page by this")]
     if std::env::var("THRONG_BLESS").is_ok() {
         let mut session = String::new();

@@ -1,6 +1,10 @@
 //! The server as people start it, and tokens it takes.
 
-use std::io::{BufRead, BufReader};
+#[path = "../support/banner.rs"]
+mod banner;
+#[path = "../support/engine.rs"]
+mod engine;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -24,11 +28,7 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
-        assert!(ready, "the server ended without having served");
-        // The rest of the banner must find a reader.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
+        let _where = banner::serves_at(&mut process);
         Self(process)
     }
 }

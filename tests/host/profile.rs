@@ -90,6 +90,8 @@ fn live_under_the_profile(engine: Engine) -> ExitStatus {
 
     let (mut ann, mut bob) = (open(at, &token("ann", FAR_FUTURE, None)), open(at, &token("bob", FAR_FUTURE, None)));
     talk(&mut ann, &mut bob);
+    let runs = format!("throng_engine{{engine=\"{engine}\"}} 1");
+    assert!(get(admin, "/metrics").1.lines().any(|line| line == runs), "{engine} was asked for");
     for (address, path) in [(at, "/"), (at, "/healthz"), (admin, "/metrics")] {
         assert_eq!(get(address, path).0, "200", "{path}");
     }

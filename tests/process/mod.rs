@@ -2,12 +2,15 @@
 
 #[path = "../support/address.rs"]
 mod address;
+#[path = "../support/banner.rs"]
+mod banner;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub(crate) use address::free_address;
+
+use crate::support::engine;
 
 /// Killed when dropped.
 pub(crate) struct Server {
@@ -36,22 +39,8 @@ impl Server {
             .envs(options.iter().filter(|option| is_variable(option)).filter_map(|option| option.split_once('=')))
             .stdout(Stdio::piped());
         let mut process = command.spawn().expect("the server starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
-        assert!(ready, "the server ended without having served");
-        let admin = lines.find_map(|line| {
-            let line = line.expect("the banner is text");
-            line.trim_start()
-                .strip_prefix("admin ")?
-                .trim()
-                .strip_prefix("http://")?
-                .strip_suffix("/metrics")?
-                .parse()
-                .ok()
-        });
+        let (_, admin) = banner::serves_at(&mut process);
         let admin = admin.expect("the banner says where operators look");
-        // The rest of the banner must find a reader.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
         Self { process, address, admin }
     }
 

@@ -7,13 +7,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-pub(crate) use engine::engine;
 use throng::base::ConnKey;
 use throng::runtime::EventFd;
 use throng::runtime::accept::{Door, bind};
+use throng::runtime::engine::Engine;
 use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
 use throng::shard::{CloseHow, Fate, Write};
 use throng::wire::CloseReason;
+
+/// What the tests run on.
+pub(crate) fn engine() -> Engine {
+    Engine::ALL.into_iter().find(|one| one.name() == engine::asked()).unwrap()
+}
 
 pub(crate) struct Owner {
     pub(crate) sockets: Sockets,
@@ -50,6 +55,7 @@ impl Owner {
         let address = listener.local_addr().unwrap();
         let bell = Arc::new(EventFd::new().unwrap());
         let mut sockets = Sockets::new(engine(), slots_per_ring, Arc::clone(&bell)).unwrap();
+        engine::assert_carried("self");
         let door = Door::new(listener, &mut sockets).unwrap();
         let free = (0..rings_max).flat_map(|ring| (0..slots_per_ring).map(move |slot| (ring, slot))).collect();
         let rows = BTreeMap::new();

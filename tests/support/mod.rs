@@ -1,14 +1,14 @@
 //! A data plane for a test, and clients that speak to it as a browser or a terminal would.
 
-mod engine;
+pub(crate) mod engine;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-pub(crate) use engine::engine;
 use throng::base::{Limits, ShardId};
 use throng::runtime::boot::{BootConfig, BootError, Running, start};
+use throng::runtime::engine::Engine;
 use throng::runtime::{Give, Given};
 use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
@@ -72,9 +72,9 @@ fn start_with(
     (connections_max, takeover): (u64, bool),
     born: impl Fn(&mut Shard) + Send + Sync + 'static,
 ) -> Result<(Running, Handed), BootError> {
-    let limits = &rules.limits;
+    let (limits, engine) = (&rules.limits, engine());
     let config = BootConfig {
-        engine: engine(),
+        engine,
         listen,
         backlog: 1_024,
         shards,
@@ -107,7 +107,15 @@ fn start_with(
     let (sender, handed) = channel();
     let give: Give = Arc::new(move |given| drop(sender.send(given)));
     // Nobody asks.
-    Ok((start(&config, make_shard, give, Arc::new(|_, _| ()))?, handed))
+    let running = start(&config, make_shard, give, Arc::new(|_, _| ()))?;
+    assert_eq!(running.engine(), engine);
+    engine::assert_carried("self");
+    Ok((running, handed))
+}
+
+/// What the tests run on.
+pub(crate) fn engine() -> Engine {
+    Engine::ALL.into_iter().find(|one| one.name() == engine::asked()).expect("THRONG_ENGINE names an engine")
 }
 
 /// Small chunks and quick ticks, so that a few people reach what takes thousands otherwise.

@@ -2,8 +2,11 @@
 
 #[path = "../../../tests/support/address.rs"]
 mod address;
+#[path = "../../../tests/support/banner.rs"]
+mod banner;
+#[path = "../../../tests/support/engine.rs"]
+mod engine;
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -33,17 +36,8 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
-        let ready = lines.any(|line| line.expect("the banner is text").contains("serves at"));
-        assert!(ready, "the server ended without having served");
-        let admin = lines.find_map(|line| {
-            let line = line.expect("the banner is text");
-            let address = line.trim_start().strip_prefix("admin ")?.trim().strip_prefix("http://")?;
-            address.strip_suffix("/metrics")?.parse().ok()
-        });
+        let (_, admin) = banner::serves_at(&mut process);
         let admin = admin.expect("the banner says where operators look");
-        // The rest of the banner must find a reader.
-        std::thread::Builder::new().spawn(move || lines.for_each(drop)).expect("a thread starts");
         Self { process, address, admin }
     }
 
