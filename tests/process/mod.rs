@@ -1,7 +1,7 @@
 //! The server as a process of its own, with an address, a secret and a name; and signals for it.
 
 #[path = "../support/banner.rs"]
-mod banner;
+pub(crate) mod banner;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
