@@ -16,10 +16,12 @@ mod unit;
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, ExitStatus};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use http::get;
-use support::{hear, say};
+use support::{engine, hear, say};
+use throng::runtime::engine::Engine;
 use tungstenite::WebSocket;
 
 /// A process that never outlives its test.
@@ -40,6 +42,19 @@ impl Drop for Mortal {
     fn drop(&mut self) {
         let _killed = self.0.kill();
         let _reaped = self.0.wait();
+    }
+}
+
+/// What every test that starts a server relies on when it runs on the engine that `THRONG_ENGINE` names.
+#[test]
+fn a_test_whose_server_runs_on_another_engine_than_was_asked_for_fails() {
+    for one in Engine::ALL {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_throng"));
+        server.args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        server.args(["--engine", one.name(), "--shards", "1"]).stdout(Stdio::piped());
+        let mut server = Mortal(server.spawn().unwrap());
+        let believed = catch_unwind(AssertUnwindSafe(|| process::banner::serves_at(&mut server.0)));
+        assert_eq!(believed.is_ok(), one == engine(), "{one}: {believed:?}");
     }
 }
 

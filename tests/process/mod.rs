@@ -3,7 +3,7 @@
 #[path = "../support/address.rs"]
 mod address;
 #[path = "../support/banner.rs"]
-mod banner;
+pub(crate) mod banner;
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
