@@ -124,7 +124,7 @@ pub struct Limits {
     /// Heartbeats the server sends per tick, each shard its part; who is still silent is asked in the next round over the
     /// table. Where there are more sessions than can be asked in `heartbeat_ms`, it takes as long as it takes.
     pub pings_per_tick: u32,
-    /// How long the peer may take to answer our close frame.
+    /// How long the peer may take to answer our close frame, once it is out; before, how long it may take nothing.
     pub close_grace_ms: u64,
     /// The tick.
     pub tick_ms: u64,

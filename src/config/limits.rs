@@ -412,7 +412,7 @@ fn of_connections() -> Vec<Setting> {
         setting(
             "limits.close_grace_ms",
             |c| &mut c.limits.close_grace_ms,
-            "How long the peer may take to answer a close frame.",
+            "How long the peer may take to answer a close frame; while it takes what stands before that, it has not begun.",
         )
         .within(0..=600_000)
         .live(),

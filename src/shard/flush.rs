@@ -11,16 +11,17 @@
 //! is not enough, and something has been due for [`OLDEST`] ticks, no input is taken until it is written.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 
 use crate::base::{ConnKey, Delivery, Form, Now, Offset};
 
 use super::batch::{Batch, Fate, Write};
 use super::config::Flush;
 use super::due::{Due, OLDEST};
+use super::laid::{End, Laid, lay};
 use super::row::{Flags, Stage};
 use super::seats::{Pending, Sweep};
-use super::{ClassCount, CloseHow, Count, Shard};
+use super::{ClassCount, CloseHow, Count, Shard, seconds};
 use crate::wire::CloseReason;
 
 /// A few hundred for each of a handful of rings.
@@ -61,23 +62,6 @@ pub(crate) struct FlushQueues {
     written: Vec<u64>,
     /// The frame ends of the room being visited, by form; kept for their memory.
     ends: [Vec<End>; 4],
-}
-
-/// Where a frame ends that was laid into the arena, from the first one's beginning.
-#[derive(Clone, Copy, Default, Debug)]
-struct End {
-    at: u32,
-    /// By how much it and those before it are shorter than they were without having been deflated.
-    saved: u32,
-}
-
-/// What of a sweep lies in the arena of the running batch.
-#[derive(Default)]
-struct Laid {
-    /// Where it begins, by form.
-    starts: [Option<u32>; 4],
-    /// Some of the frames have a deflated form; else all who read an encoding are sent the same bytes.
-    has_deflated: bool,
 }
 
 enum Visit {
@@ -375,8 +359,10 @@ impl Shard {
                 let ends = &self.flush.ends[form.index()];
                 let from = if here.taken() == 0 { End::default() } else { ends[here.taken() as usize - 1] };
                 let to = ends[frames as usize - 1];
-                self.push_write(batch, Write { conn, start: start + from.at, len: to.at - from.at });
-                self.counters.add(Count::Deliveries, u64::from(frames - here.taken()));
+                if to.at > from.at {
+                    self.push_write(batch, Write { conn, start: start + from.at, len: to.at - from.at });
+                }
+                self.counters.add(Count::Deliveries, u64::from(to.messages - from.messages));
                 self.counters.add(Count::DeflateSaved, u64::from(to.saved - from.saved));
             } else if !batch.is_empty() && batch.arena.len() >= BATCH_BYTES_SOFT {
                 // These bytes are this reader's alone: a visit must not copy a long message for hundreds of them at once.
@@ -467,8 +453,10 @@ impl Shard {
         if row.flags.has(Flags::STALLED) || row.has_outbox() {
             return;
         }
-        if let Some(work) = &mut row.work {
-            work.progress_mono_ms = 0;
+        let was_stalled = row.work.as_mut().is_some_and(|work| std::mem::take(&mut work.progress_mono_ms) > 0);
+        if row.stage == Stage::Closing && was_stalled {
+            // Only now its goodbye is out.
+            row.heard_mono_s = seconds(now);
         }
         if row.stage == Stage::Closing && row.flags.has(Flags::CLOSE_HEARD) {
             self.let_go(conn, CloseHow::Quietly);
@@ -483,20 +471,4 @@ impl Shard {
 /// for ever, or what comes in during that long turn waits.
 fn rest_ms(tick_ms: u64, at: u32) -> u64 {
     tick_ms - tick_ms * u64::from(at % 16) / 128
-}
-
-/// Puts the first `frames` messages into the arena back to back, notes where each ends, and tells where they begin.
-fn lay(pending: &VecDeque<Pending>, form: Form, frames: u32, ends: &mut [Vec<End>; 4], batch: &mut Batch) -> u32 {
-    let (start, mut saved) = (batch.arena.len(), 0);
-    let ends = &mut ends[form.index()];
-    ends.clear();
-    for message in pending.iter().take(frames as usize) {
-        if let Some(frame) = message.frame(form.encoding) {
-            let bytes = frame.bytes(form.deflated);
-            saved += (frame.plain().len() - bytes.len()) as u32;
-            batch.arena.extend_from_slice(bytes);
-        }
-        ends.push(End { at: (batch.arena.len() - start) as u32, saved });
-    }
-    start as u32
 }

@@ -3,6 +3,7 @@
 
 use super::house::{House, Who, class, token};
 use super::*;
+use crate::base::Delivery;
 
 fn heard_by(house: &House, people: &[Who], data: &str) -> usize {
     let hears = |who: &&Who| {
@@ -93,6 +94,36 @@ fn what_is_said_during_a_sweep_waits_until_the_room_has_rested() {
     assert_eq!(heard_by(&house, &people, "second"), SIX.len());
 }
 
+/// Regression (seed 1642): who was owed nothing but what had been overtaken was written nothing, by a write.
+#[test]
+fn who_is_owed_only_what_was_overtaken_is_not_written() {
+    let latest = class(|class| class.delivery = Delivery::Latest);
+    let limits = Limits { outbox_soft_bytes_max: 1_024, ..Limits::default() };
+    let mut house = House::with(limits, &[("w*", latest)]);
+    let (bob, room) = (house.comes(0, "bob"), house.room_at(0, "w"));
+    house.joins(bob, &room);
+    let (now, shard) = (house.now, &mut house.shards[0]);
+    let at = shard.seats.find(&room).unwrap();
+    let (room, next) = (shard.seats.place(at), shard.seats.room(at).next_offset());
+    let mut frame = Vec::new();
+    crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &[b'x'; 800], None);
+    // The second of three was overtaken on its way here, and the third does not fit the same write.
+    for offset in [next, next.next().next()] {
+        let frames = [0, 1].map(|_| Some(crate::wire::SharedFrame::from(&frame[..])));
+        shard.on_deliver(Deliver { room, offset, frames, skip: None, accepted_mono_ms: now.mono_ms });
+    }
+    // An answer took the first one along.
+    shard.seats.room_mut(at).served(0, 1);
+    let before = shard.counters().count(Count::Deliveries);
+    let mut batch = Batch::default();
+    let mut lens = Vec::new();
+    while shard.fill_batch(now, &mut batch) {
+        lens.extend(batch.writes.iter().map(|write| write.len as usize));
+        shard.finish_batch(now, &mut batch, &[]);
+    }
+    assert_eq!((lens, shard.counters().count(Count::Deliveries) - before), (vec![frame.len()], 1));
+}
+
 #[test]
 fn a_whale_that_is_late_lets_a_pair_go_first() {
     let names: Vec<String> = (0..1_700).map(|n| format!("u{n}")).collect();
@@ -145,6 +176,30 @@ fn who_is_owed_more_than_an_outbox_holds_hears_what_fits_and_the_goodbye() {
     assert!(heard.contains(CloseReason::Restart.message()), "{} bytes", heard.len());
     let messages = heard.matches(r#""type":"message""#).count();
     assert!((100..1_000).contains(&messages), "{messages}");
+}
+
+/// Regression: a goodbye behind much that was still being taken was cut off when its own time was over.
+#[test]
+fn a_goodbye_waits_while_what_stands_before_it_is_taken_and_no_longer() {
+    for (sip, whole) in [(100, true), (0, false)] {
+        let mut house = House::with(Limits { close_grace_ms: 2_000, ..Limits::default() }, &[]);
+        let (zoe, ann, room) = (house.comes(0, "zoe"), house.comes(0, "ann"), house.room_at(0, "w"));
+        house.joins(ann, &room);
+        house.heard.clear();
+        house.deaf.push(ann);
+        house.sip = sip;
+        publish(&mut house, zoe, &room, &"x".repeat(600));
+        let now = house.now;
+        house.shards[0].send_away(now, ann.1, CloseReason::Restart);
+        for _ in 0..8 {
+            (0..15).for_each(|_| house.passes(100));
+            house.shards[0].handle(house.now, Input::Writable { conn: ann.1 });
+            house.rests();
+        }
+        assert_eq!(house.hears(ann).contains(CloseReason::Restart.message()), whole, "{sip} bytes at a time");
+        (0..45).for_each(|_| house.passes(100));
+        assert_eq!(house.closed, [CloseReason::Restart], "it never answered the goodbye");
+    }
 }
 
 /// Somebody who is let in by the tick, where nothing is written before it.

@@ -22,8 +22,10 @@ pub(super) struct House {
     pub(super) answers: Vec<(AskId, Answer)>,
     /// Questions of the control plane so far.
     pub(super) asked: u64,
-    /// Whose sockets take nothing.
+    /// Whose sockets take nothing, or [`Self::sip`].
     pub(super) deaf: Vec<Who>,
+    /// How many bytes the deaf take at a time.
+    pub(super) sip: u32,
 }
 
 pub(super) fn rules(limits: Limits, given: &[(&str, RoomClass)]) -> Rules {
@@ -47,7 +49,7 @@ impl House {
         let shards = (0..2).map(|id| Shard::new(config(id))).collect();
         let now = Now { mono_ms: 5_000, unix_ms: UNIX_MS };
         let (heard, closed, answers, deaf) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { shards, now, heard, closed, answers, asked: 0, deaf }
+        Self { shards, now, heard, closed, answers, asked: 0, deaf, sip: 0 }
     }
 
     pub(super) fn rests(&mut self) {
@@ -69,10 +71,13 @@ impl House {
             let mut fates = Vec::new();
             for (nth, write) in batch.writes().iter().enumerate() {
                 let who = (from, write.conn);
-                if self.deaf.contains(&who) {
-                    fates.push((nth, Fate::Stalled { taken: 0 }));
-                } else {
-                    self.heard.push((who, batch.bytes(write).to_vec()));
+                let is_deaf = self.deaf.contains(&who) && write.len > self.sip;
+                let taken = if is_deaf { self.sip } else { write.len };
+                if is_deaf {
+                    fates.push((nth, Fate::Stalled { taken }));
+                }
+                if taken > 0 {
+                    self.heard.push((who, batch.bytes(write)[..taken as usize].to_vec()));
                 }
             }
             shard.finish_batch(now, &mut batch, &fates);

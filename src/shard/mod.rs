@@ -50,6 +50,7 @@ mod home;
 mod house;
 mod input;
 mod invariants;
+mod laid;
 mod latency;
 mod mail;
 mod marks;

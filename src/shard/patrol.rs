@@ -107,7 +107,12 @@ impl Shard {
                 (silent_ms >= self.handshake_ms(now, index)).then_some(Overdue::Handshake)
             }
             Stage::Greeting => (silent_ms >= self.handshake_ms(now, index)).then_some(Overdue::Hello),
-            Stage::Closing => (silent_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye),
+            // What is still being taken is a sign of life, too: the goodbye stands behind it.
+            Stage::Closing => {
+                let stalled = row.work.as_ref().filter(|_| row.flags.has(Flags::STALLED));
+                let quiet_ms = stalled.map_or(silent_ms, |work| silent_ms.min(now.since(work.progress_mono_ms)));
+                (quiet_ms >= limits.close_grace_ms).then_some(Overdue::Goodbye)
+            }
             // An echo has no token: it never ends by itself.
             Stage::Open | Stage::Echo => {
                 let stuck = |since: u64| since > 0 && now.since(since) >= limits.no_progress_ms;

@@ -61,6 +61,7 @@ pub(crate) struct Fake {
 
 struct World {
     lie: Lie,
+    every: u64,
     rooms: HashMap<String, Room>,
     deliveries: u64,
     publishes: u64,
@@ -94,9 +95,14 @@ const PUBLISHES_EVERY: u64 = 100;
 
 impl Fake {
     pub(crate) fn start(lie: Lie) -> Self {
+        Self::lying(lie, lie.every())
+    }
+
+    /// Of so many deliveries one is lied about.
+    pub(crate) fn lying(lie: Lie, every: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
-        let world = Arc::new(Mutex::new(World { lie, rooms: HashMap::new(), deliveries: 0, publishes: 0 }));
+        let world = Arc::new(Mutex::new(World { lie, every, rooms: HashMap::new(), deliveries: 0, publishes: 0 }));
         let accept = move || {
             for (connection, stream) in listener.incoming().enumerate() {
                 let (stream, world) = (stream.expect("accepts"), world.clone());
@@ -326,7 +332,7 @@ impl World {
                 continue;
             }
             self.deliveries += 1;
-            let turn = self.deliveries.is_multiple_of(lie.every());
+            let turn = self.deliveries.is_multiple_of(self.every);
             let from = if lie == Lie::Misattributes && turn { &stranger } else { user };
             let message =
                 MessageOut { room: &room.name, offset, at_unix_ms: 0, from, event: None, key: None, data: &payload };
