@@ -3,8 +3,8 @@
 //! `due` is what may be written now, `late` what waits for the tick. A room is served a bounded number of readers
 //! at a time and then goes to the back of the queue, so that a whale does not make pairs wait.
 //!
-//! An eager room that was due less than a tick ago rests until a tick has passed, unless there is budget to spare: so
-//! busy rooms are written once a tick each, but not all at the tick. What it waited for its turn is part of that tick.
+//! An eager room that was written less than a tick ago rests for most of a tick, unless there is budget to spare: so busy
+//! rooms are written once a tick each, what they wait for their turn included, but not all at the tick.
 //!
 //! Past the peak a room waits for its turn while more is said in it, and is then written all of that at once: so the same
 //! number of writes carries more. What has been due since before the last tick is written whatever it costs; where that
@@ -196,7 +196,7 @@ impl Shard {
             return;
         }
         room.queued = true;
-        let rested_ms = room.due_mono_ms + rest_ms(self.config.rules.limits.tick_ms, at);
+        let rested_ms = room.written_mono_ms + rest_ms(self.config.rules.limits.tick_ms, at);
         let flush = self.class(self.seats.room(at).class).flush.unwrap_or(self.config.flush);
         let now_ms = self.flush.now_ms;
         match flush {
@@ -205,13 +205,12 @@ impl Shard {
             Flush::Eager if now_ms < rested_ms && !self.may_write_again() => {
                 self.flush.resting_rooms.push(Reverse((rested_ms, at)));
             }
-            Flush::Eager => self.hurry_room(at, now_ms),
+            Flush::Eager => self.hurry_room(at),
         }
     }
 
-    /// At once, if the budget allows. Its next rest begins at `due_ms`, however long it waits for its turn now.
-    fn hurry_room(&mut self, at: u32, due_ms: u64) {
-        self.seats.room_mut(at).due_mono_ms = due_ms;
+    /// At once, if the budget allows.
+    fn hurry_room(&mut self, at: u32) {
         if self.may_hurry() {
             self.flush.due_rooms.push(at);
         } else {
@@ -219,15 +218,13 @@ impl Shard {
         }
     }
 
-    /// Rooms that have rested for a tick are written again.
+    /// Rooms that have rested are written again.
     fn wake_rested(&mut self) {
         while let Some(Reverse((rested_ms, at))) = self.flush.resting_rooms.peek().copied()
             && rested_ms <= self.flush.now_ms
         {
             self.flush.resting_rooms.pop();
-            if self.seats.contains(at) {
-                self.hurry_room(at, rested_ms);
-            }
+            self.hurry_room(at);
         }
     }
 
@@ -310,12 +307,13 @@ impl Shard {
         if !self.seats.contains(at) || !self.seats.room(at).queued {
             return Visit::Done;
         }
-        let soft = self.config.rules.limits.outbox_soft_bytes_max;
+        let (soft, now_ms) = (self.config.rules.limits.outbox_soft_bytes_max, self.flush.now_ms);
         let room = self.seats.room_mut(at);
         if room.pending.is_empty() {
             room.queued = false;
             return Visit::Done;
         }
+        room.written_mono_ms = now_ms;
         let frames = room.frames_within(soft);
         let cut = (frames as usize) < room.pending.len();
         let sweep = *room.sweep.get_or_insert(Sweep { frames, next_seat: 0, cut });
@@ -467,8 +465,9 @@ impl Shard {
     }
 }
 
-/// How long a room rests: a tick, or up to an eighth less. Rooms that were written in one turn shall not be due in one turn
-/// for ever, or what comes in during that long turn waits.
+/// How long a room rests since it was written: an eighth to a quarter less than a tick, which is what it will wait for its
+/// turn. Rooms that were written in one turn shall not be due in one turn for ever, or what comes in during that long turn
+/// waits.
 fn rest_ms(tick_ms: u64, at: u32) -> u64 {
-    tick_ms - tick_ms * u64::from(at % 16) / 128
+    tick_ms - tick_ms * u64::from(16 + at % 16) / 128
 }

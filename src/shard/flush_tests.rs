@@ -57,20 +57,6 @@ fn a_room_rests_since_its_own_writing_whoever_rests_before_it() {
     assert_eq!(heard_by(&house, bob, "three"), 1);
 }
 
-/// Regression: a room rested for a tick after its turn came, so that what waited for the turn waited longer again.
-#[test]
-fn what_a_room_waits_for_its_turn_is_part_of_its_rest() {
-    let (mut house, zoe, people) = crowded(2, &[("ann", "a"), ("eve", "a"), ("bob", "b")]);
-    publish(&mut house, zoe, "a", "one");
-    publish(&mut house, zoe, "b", "two");
-    assert_eq!(heard_by(&house, &people, "one"), 2, "the budget is spent on this");
-    assert_eq!(heard_by(&house, &people, "two"), 0);
-    house.passes(100);
-    assert_eq!(heard_by(&house, &people, "two"), 1);
-    publish(&mut house, zoe, "b", "three");
-    assert_eq!(heard_by(&house, &people, "three"), 1, "a tick has passed since it was due");
-}
-
 #[test]
 fn a_room_of_more_readers_than_the_budget_is_written_over_its_ticks() {
     let (mut house, zoe, people) = crowded(3, &SIX);

@@ -70,8 +70,8 @@ pub(crate) struct LocalRoom {
     pub(crate) sweep: Option<Sweep>,
     /// Stands in the queue of rooms with something to write.
     pub(crate) queued: bool,
-    /// When it was due last; it may have been written later.
-    pub(crate) due_mono_ms: u64,
+    /// When it was last flushed.
+    pub(crate) written_mono_ms: u64,
     /// People whose leaving the home has not been told yet.
     pub(crate) gone: Vec<Gone>,
     /// The home must be told the counts.
@@ -314,7 +314,7 @@ impl Seats {
             counts: SeatCounts::default(),
             sweep: None,
             queued: false,
-            due_mono_ms: 0,
+            written_mono_ms: 0,
             gone: Vec::new(),
             untold: false,
             watching: None,
