@@ -11,6 +11,10 @@ use super::feed::Feed;
 /// Small enough to be reached.
 const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 300, fragments_max: 5 };
 const CONTROL_BYTES_MAX: usize = 125;
+const MASK: [u8; 4] = [1, 2, 3, 4];
+/// The first bytes of frames that there are: text, binary, their first fragments, the next and the last one, ping, pong,
+/// close, and deflated messages.
+const HEADS: [u8; 13] = [0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a, 0x88, 0xc1, 0xc2, 0x41, 0x42];
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Said {
@@ -86,19 +90,52 @@ pub(crate) fn run(data: &[u8]) -> bool {
     let kind = feed.byte();
     let (role, deflates) = (if kind & 1 == 1 { Role::Client } else { Role::Server }, kind & 2 == 2);
     let cut = feed.below(16) + 1;
-    let bytes = feed.rest();
+    let composed;
+    let bytes = if kind & 4 == 4 {
+        composed = compose(&mut feed, role);
+        &composed[..]
+    } else {
+        feed.rest()
+    };
     let whole = hear(role, deflates, std::iter::once(bytes));
     assert_eq!(hear(role, deflates, bytes.chunks(cut)), whole, "the outcome depends on how the bytes were cut");
     let (said, _, _) = &whole;
     for (role, deflates) in [(Role::Server, deflates), (Role::Client, false), (Role::Client, true)] {
         let mut press = Press::new(Compression { enabled: deflates, bytes_above: 0, level: 1 });
         let mut again = Vec::new();
-        let mask = (role == Role::Server).then_some([1, 2, 3, 4]);
+        let mask = (role == Role::Server).then_some(MASK);
         said.iter().for_each(|one| one.write(&mut again, &mut press, mask));
         let heard = hear(role, deflates, std::iter::once(&again[..]));
         assert_eq!(heard, (said.clone(), Ok(()), false), "written anew it differs");
     }
     is_planted(said)
+}
+
+/// Frames whose lengths and masks are right, whatever their kinds, their order and what is in them (RFC 6455, section 5.2).
+fn compose(feed: &mut Feed<'_>, to: Role) -> Vec<u8> {
+    let mut out = Vec::new();
+    while !feed.is_empty() {
+        let head = match feed.below(HEADS.len() + 1) {
+            known if known < HEADS.len() => HEADS[known],
+            _ => feed.byte(),
+        };
+        let piece = feed.piece();
+        let masked = if to == Role::Server { 0x80 } else { 0 };
+        out.push(head);
+        match u8::try_from(piece.len()) {
+            Ok(len @ ..126) => out.push(masked | len),
+            _ => {
+                out.push(masked | 126);
+                out.extend(u16::try_from(piece.len()).expect("a piece has at most 255 bytes").to_be_bytes());
+            }
+        }
+        if to == Role::Server {
+            out.extend(MASK);
+        }
+        let mask = if to == Role::Server { MASK } else { [0; 4] };
+        out.extend(piece.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    }
+    out
 }
 
 /// A ping of seven bytes, and right behind it a text.

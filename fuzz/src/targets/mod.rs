@@ -4,6 +4,7 @@
 //! target says whether an input reached its *planted spot*, some rare state behind several decisions: the fuzzer built with
 //! `--features planted` panics there, and `tuning/fuzz --planted` proves that it gets there from the corpus, which does not.
 
+mod command;
 mod envelope;
 mod feed;
 mod frame;
