@@ -3,6 +3,7 @@
 
 mod crowd;
 mod load;
+mod public;
 mod server;
 mod session;
 
