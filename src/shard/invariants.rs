@@ -161,7 +161,8 @@ impl Shard {
             && self.turned_away.is_empty()
             && self.user_news.iter().all(Vec::is_empty)
             && self.take_overs.is_empty();
-        let nothing_to_do = self.errands.is_empty() && self.owed.is_empty();
+        // A question that waits for news is answered when its time is over, too.
+        let nothing_to_do = self.errands.is_empty() && self.owed.is_empty() && self.followers.is_empty();
         let nobody_does =
             self.news.is_empty() && !self.rooms.will_ring() && self.doings.is_empty() && self.missed.is_empty();
         let nobody_to_go = !self.sweeps_revoked() && self.unseating.is_at_rest();

@@ -22,6 +22,7 @@ const BACKEND: usize = usize::MAX;
 const BACKEND_NAME: &str = "backend";
 
 /// What the answer with a certain number belongs to.
+#[derive(Debug)]
 enum Waiting {
     Publish(Vec<usize>),
     Announce(usize),
@@ -383,8 +384,8 @@ impl World {
 
     /// P1: at quiet every ask has its answer; A2: whoever was there all the time heard what was said to it.
     pub(crate) fn desk_is_clear(&self) -> Result<(), String> {
-        if let Some((shard, id)) = self.desk.waiting.keys().next() {
-            return Err(format!("P1 shard {shard} never answered {id:?}"));
+        if let Some(((shard, id), asked)) = self.desk.waiting.iter().next() {
+            return Err(format!("P1 shard {shard} never answered {id:?}: {asked:?}"));
         }
         for Spoken { tag, room, audience, shards, passed_over, refused } in &self.desk.spoken {
             if *refused || *passed_over > 0 {
