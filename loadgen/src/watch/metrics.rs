@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::churn::scrape;
+use crate::scrape;
 use crate::sys;
 
 /// Families kept; each summed over its labels.
@@ -211,9 +211,7 @@ fn ask(admin: SocketAddr, origin_ns: u64, sender: &Sender<Answer>) {
 }
 
 fn read(admin: SocketAddr) -> Result<Metrics> {
-    let answer = scrape::ask(admin, "/metrics")?;
-    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "answered {:?}", answer.lines().next().unwrap_or(""));
-    Ok(Metrics::parse(&answer))
+    Ok(Metrics::parse(&scrape::get(admin, "/metrics")?))
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
