@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::latency::Latencies;
 use crate::orders::Interval;
+use crate::sys::SECOND_NS;
 
 /// Memory is read so often in each quarter at most: reading it makes the kernel walk all of it.
 const LOOKS: u64 = 20;
-const SECOND_NS: u64 = 1_000_000_000;
 /// Fewer deliveries have no p99.
 const DELIVERIES_MIN: u64 = 100;
 /// Memory that comes and goes in any process.

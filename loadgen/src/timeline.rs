@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::calm::{Calm, CalmSeconds};
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Interval, Progress};
+use crate::sys::SECOND_NS;
 use crate::watch::Metrics;
 
 /// One second of a run.
@@ -69,7 +70,6 @@ pub(crate) struct ServerSecond {
     pub(crate) turn_p99_ms: Option<f64>,
 }
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// The second of who says nothing more.
 const LEFT: u64 = u64::MAX;
 

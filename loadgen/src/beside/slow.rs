@@ -12,7 +12,7 @@ use throng::base::Offset;
 use super::{BACKOFF_MS, CONNECTING, STEP_NS, SlowReport, sum};
 use crate::company::{Company, Happening};
 use crate::member::Stage;
-use crate::sys;
+use crate::sys::{self, SECOND_NS};
 
 /// The thread they live on. Dropped, it ends by itself.
 pub(crate) struct Slow {
@@ -199,5 +199,4 @@ impl Readers {
     }
 }
 
-const SECOND_NS: u64 = 1_000_000_000;
 const GATHER_NS: u64 = 120_000_000_000;

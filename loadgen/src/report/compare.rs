@@ -9,7 +9,6 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use super::{Report, SCHEMA, Verdict};
-use crate::latency::Quantiles;
 use crate::nearest::or_nearest;
 
 #[derive(Args, Clone)]
@@ -65,20 +64,14 @@ figures! {
     "p99" "delivery p99, ms" fewer |report| heard(report, report.latency.delivery.p99_ms),
     "p99.9" "delivery p99.9, ms" fewer |report| heard(report, report.latency.delivery.p999_ms),
     "max" "delivery max, ms" fewer |report| heard(report, report.latency.delivery.max_ms),
-    "ack.p99" "ack p99, ms" fewer |report| {
-        known(&report.latency.ack)
-    },
+    "ack.p99" "ack p99, ms" fewer |report| report.latency.ack.known_p99_ms(),
     "join.p99" "connect to join p99, ms" fewer |report| Some(report.opened.latency.p99_ms),
-    "connect.p99" "connect p99, ms" fewer |report| known(&report.opened.steps.connect),
-    "upgrade.p99" "upgrade p99, ms" fewer |report| known(&report.opened.steps.upgrade),
-    "spread.p99" "fan-out spread p99, ms" fewer |report| known(&report.latency.spread),
+    "connect.p99" "connect p99, ms" fewer |report| report.opened.steps.connect.known_p99_ms(),
+    "upgrade.p99" "upgrade p99, ms" fewer |report| report.opened.steps.upgrade.known_p99_ms(),
+    "spread.p99" "fan-out spread p99, ms" fewer |report| report.latency.spread.known_p99_ms(),
     "connects" "connections/s opened" more |report| Some(report.opened.per_s),
     "cpu" "server CPU s per million deliveries" fewer |report| report.server.as_ref()?.cpu_s_per_million_deliveries,
     "memory" "server bytes a connection" fewer |report| Some(report.server.as_ref()?.bytes_per_connection_joined),
-}
-
-fn known(quantiles: &Quantiles) -> Option<f64> {
-    (!quantiles.is_empty()).then_some(quantiles.p99_ms)
 }
 
 fn heard(report: &Report, ms: f64) -> Option<f64> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::scrape;
-use crate::sys;
+use crate::sys::{self, SECOND_NS};
 
 /// Families kept; each summed over its labels.
 const KEPT: &[&str] = &[
@@ -213,8 +213,6 @@ fn ask(admin: SocketAddr, origin_ns: u64, sender: &Sender<Answer>) {
 fn read(admin: SocketAddr) -> Result<Metrics> {
     Ok(Metrics::parse(&scrape::get(admin, "/metrics")?))
 }
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

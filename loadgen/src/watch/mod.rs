@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::edges::between;
 use crate::proc::{HostTicks, Process, host_ticks};
+use crate::sys::SECOND_NS;
 use crate::timeline::Timeline;
 use metrics::Asking;
 pub(crate) use metrics::{Asked, Metrics};
@@ -69,8 +70,6 @@ impl Watch {
         }
     }
 }
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -9,14 +9,14 @@ use throng::wire::client::{CommandOut, write_command};
 use throng::wire::payload::prove;
 
 use super::spread::Spreads;
-use super::{SECOND_NS, Stage, Worker};
+use super::{Stage, Worker};
 use crate::latency::Latencies;
 use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
 use crate::payload::Marker;
 use crate::proc::Process;
 use crate::proof::Fault;
 use crate::schedule::Schedule;
-use crate::sys;
+use crate::sys::{self, SECOND_NS};
 
 /// After everything has arrived: time for a duplicate to show itself, more than two ticks.
 const LINGER_NS: u64 = 300_000_000;
