@@ -74,7 +74,7 @@ pub(crate) struct ServerSecond {
 const LEFT: u64 = u64::MAX;
 
 /// A second that is not closed yet.
-struct Gathering {
+struct OpenSecond {
     sums: Second,
     delivery: Latencies,
     lateness: Latencies,
@@ -87,7 +87,7 @@ struct Gathering {
 /// All seconds.
 pub(crate) struct Timeline {
     closed: Vec<Second>,
-    open: BTreeMap<u64, Gathering>,
+    open: BTreeMap<u64, OpenSecond>,
     /// By worker: what it last said, and of which second. Nothing more is expected of one that has left.
     workers: BTreeMap<usize, (u64, Progress)>,
     server: BTreeMap<u64, ServerSecond>,
@@ -123,7 +123,7 @@ impl Timeline {
         let first_open = self.closed.last().map_or(0, |last| last.second + 1);
         let second = interval.second.max(first_open);
         let (_, before) = self.workers.insert(index, (second, interval.totals)).unwrap_or_default();
-        let gathering = self.open.entry(second).or_insert_with(|| Gathering::new(second));
+        let gathering = self.open.entry(second).or_insert_with(|| OpenSecond::new(second));
         let (sums, totals) = (&mut gathering.sums, &interval.totals);
         sums.cut += totals.cut.saturating_sub(before.cut);
         sums.sent += totals.sent.saturating_sub(before.sent);
@@ -218,7 +218,7 @@ impl Timeline {
     }
 }
 
-impl Gathering {
+impl OpenSecond {
     fn new(second: u64) -> Self {
         Self {
             sums: Second { second, ..Second::default() },

@@ -18,7 +18,7 @@ const NAMES_MAX: u64 = 50_000_000;
 
 /// A loss, as far as it can be told.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Lost {
+pub(crate) struct Loss {
     /// Over the run, as the connection is: the first one that did not hear it.
     pub(crate) room: u32,
     pub(crate) connection: u32,
@@ -45,7 +45,7 @@ pub(crate) struct Message {
     pub(crate) nth: Option<u32>,
 }
 
-impl Lost {
+impl Loss {
     /// For people.
     pub(crate) fn describe(&self) -> String {
         let many = self.count;
@@ -71,7 +71,7 @@ impl Lost {
 /// Losses told so far.
 #[derive(Default)]
 pub(super) struct Told {
-    pub(super) losses: Vec<Lost>,
+    pub(super) losses: Vec<Loss>,
     names_tried: u64,
 }
 
@@ -96,7 +96,7 @@ impl Told {
         let can = mine.exact && self.names_tried <= NAMES_MAX;
         let missing = if can { said.find(sum, count) } else { None }.unwrap_or_default();
         let base = ledger.rooms[room as usize].base;
-        let plain = Lost {
+        let plain = Loss {
             room: crowd.first_room + room,
             connection: crowd.global(member),
             count,
@@ -122,26 +122,26 @@ impl Told {
                 let hole = hole.map(|Hole { from, before, at_ns, .. }| {
                     (base + u64::from(from), base + u64::from(before - 1), at_ns)
                 });
-                self.losses.push(Lost { hole, ..plain });
+                self.losses.push(Loss { hole, ..plain });
             }
             [one] => {
                 let placed = mine.places.wrapping_sub(state.places());
                 let name = message_name(said.first + one.place, one.seq);
                 let offset = offset_of(placed, name, all as u32).filter(|_| ledger.rules.acks);
                 let offset = offset.map(|offset| base + u64::from(offset));
-                self.add(Lost { message: Some(message(one)), offset, ..plain });
+                self.add(Loss { message: Some(message(one)), offset, ..plain });
             }
             [one, other] if one.place != other.place || one.seq.abs_diff(other.seq) > 1 => {
-                self.add(Lost { message: Some(message(one)), count: 1, ..plain });
-                self.add(Lost { message: Some(message(other)), count: 1, ..plain });
+                self.add(Loss { message: Some(message(one)), count: 1, ..plain });
+                self.add(Loss { message: Some(message(other)), count: 1, ..plain });
             }
-            [first, ..] => self.add(Lost { message: Some(message(first)), ..plain }),
+            [first, ..] => self.add(Loss { message: Some(message(first)), ..plain }),
         }
     }
 
     /// What several of a room did not hear is one loss.
-    fn add(&mut self, lost: Lost) {
-        let same = |other: &&mut Lost| (other.message, other.count) == (lost.message, lost.count);
+    fn add(&mut self, lost: Loss) {
+        let same = |other: &&mut Loss| (other.message, other.count) == (lost.message, lost.count);
         let of_room = self.losses.iter_mut().rev().take_while(|other| other.room == lost.room);
         match of_room.into_iter().find(same) {
             Some(told) => {

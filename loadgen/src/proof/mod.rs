@@ -15,7 +15,7 @@ mod loss;
 mod membership;
 
 pub(crate) use judge::Judgement;
-pub(crate) use loss::{Lost, Message};
+pub(crate) use loss::{Loss, Message};
 pub(crate) use membership::{Membership, Seen};
 
 use std::collections::BTreeMap;

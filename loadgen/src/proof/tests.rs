@@ -111,7 +111,7 @@ fn one_lost_message_is_counted_as_one_wherever_it_was() {
 }
 
 /// What the listener of the first room lost, when `lose` took from what came to it.
-fn told(mut world: World, rounds: u32, lose: impl Fn(u64, &Marker) -> bool) -> Lost {
+fn told(mut world: World, rounds: u32, lose: impl Fn(u64, &Marker) -> bool) -> Loss {
     world.rounds(rounds);
     world.wire.retain(|(member, offset, marker)| *member != 2 || !lose(offset - BASE, marker));
     for (at, (member, offset, marker)) in std::mem::take(&mut world.wire).into_iter().enumerate() {

@@ -274,7 +274,7 @@ pub(crate) struct Report {
     pub(crate) calm: Option<Calm>,
     /// How asking the server for its `/metrics` went, where it was asked.
     #[serde(default)]
-    pub(crate) metrics: Option<watch::Asked>,
+    pub(crate) metrics: Option<watch::Scrapes>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,

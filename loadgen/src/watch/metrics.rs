@@ -57,7 +57,7 @@ pub(crate) struct Metrics {
 
 /// How asking went.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct Scrapes {
     pub(crate) address: String,
     pub(crate) times: u64,
     /// How often there was no answer, and why the first time.
@@ -66,7 +66,7 @@ pub(crate) struct Asked {
     pub(crate) why: Option<String>,
 }
 
-impl Asked {
+impl Scrapes {
     /// For people.
     pub(crate) fn sentence(&self) -> String {
         let Self { address, times, failed, .. } = self;
@@ -82,7 +82,7 @@ type Answer = (u64, Result<Metrics, String>);
 pub(super) struct Asking {
     answers: Receiver<Answer>,
     before: Option<(u64, Metrics)>,
-    pub(super) asked: Asked,
+    pub(super) asked: Scrapes,
 }
 
 impl Asking {
@@ -99,7 +99,7 @@ impl Asking {
     }
 
     fn new(answers: Receiver<Answer>, address: String) -> Self {
-        Self { answers, before: None, asked: Asked { address, ..Asked::default() } }
+        Self { answers, before: None, asked: Scrapes { address, ..Scrapes::default() } }
     }
 
     /// What came since the last time, by the second that it is of; and what is to be said of the first failure.
@@ -232,7 +232,7 @@ mod tests {
     }
 
     /// Asked at these seconds.
-    fn asked(answers: Vec<(u64, Result<Metrics, String>)>) -> (Vec<(u64, Metrics)>, Option<String>, Asked) {
+    fn asked(answers: Vec<(u64, Result<Metrics, String>)>) -> (Vec<(u64, Metrics)>, Option<String>, Scrapes) {
         let (sender, receiver) = channel();
         let mut asking = Asking::new(receiver, "127.0.0.1:1".to_owned());
         for (second, answer) in answers {

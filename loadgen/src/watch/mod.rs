@@ -13,7 +13,7 @@ use crate::proc::{HostTicks, Process, host_ticks};
 use crate::sys::SECOND_NS;
 use crate::timeline::Timeline;
 use metrics::Asking;
-pub(crate) use metrics::{Asked, Metrics};
+pub(crate) use metrics::{Metrics, Scrapes};
 
 /// Looks once a second, from outside and by the admin listener.
 pub(crate) struct Watch {
@@ -33,7 +33,7 @@ impl Watch {
     }
 
     /// How asking for `/metrics` went so far, where it is asked.
-    pub(crate) fn asked(&self) -> Option<&Asked> {
+    pub(crate) fn asked(&self) -> Option<&Scrapes> {
         self.asking.as_ref().map(|asking| &asking.asked)
     }
 

@@ -47,7 +47,7 @@ fn seen(second: u64) -> Second {
 fn the_servers_shards_stand_apart_and_what_never_happened_is_a_sentence() {
     let mut report = reports::passed();
     report.timeline = (0..4).map(seen).collect();
-    report.metrics = Some(crate::watch::Asked {
+    report.metrics = Some(crate::watch::Scrapes {
         address: "127.0.0.1:9".to_owned(),
         times: 6,
         failed: 2,
