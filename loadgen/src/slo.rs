@@ -207,13 +207,15 @@ impl Counter {
     fn judge(self, figures: &Figures<'_>, outcome: &mut Outcome) {
         let name = self.name();
         let moved = figures.steady.and_then(|steady| match self {
-            Self::Closes => steady.closes,
-            Self::Refusals => steady.refusals,
+            Self::Closes => Some((steady.closes?, steady.closes_text()?)),
+            Self::Refusals => Some((steady.refusals?, steady.refusals_text()?)),
         });
         match moved {
-            Some(0) => {}
-            Some(count) => outcome.missed.push(format!("{name} moved by {count}, asked was 0")),
-            None => outcome.unknown.push(format!("{name} cannot be told: it needs --admin")),
+            Some((0, _)) => {}
+            Some((_, counted)) => outcome.missed.push(format!("{name} moved by {counted}, asked was 0")),
+            None => outcome.unknown.push(format!(
+                "{name} cannot be told: it needs --admin, and its answers just before and behind the measured time"
+            )),
         }
     }
 }
@@ -411,12 +413,17 @@ mod tests {
             p99_ms: Some((10.0, 14.0)),
             closes: Some(0),
             refusals: Some(0),
+            ..Steadiness::default()
         };
         assert_eq!(judged(Some(&calm)), Outcome::default());
+        let closes_by = [("silent".to_owned(), 1), ("slow".to_owned(), 2)].into();
         for (one, word) in [
-            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm }, "memory.growth is 11.0 %"),
-            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm }, "p99.growth is 60.0 %"),
-            (Steadiness { closes: Some(3), ..calm }, "server.closes moved by 3"),
+            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm.clone() }, "memory.growth is 11.0 %"),
+            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm.clone() }, "p99.growth is 60.0 %"),
+            (
+                Steadiness { closes: Some(3), closes_by, ..calm.clone() },
+                "server.closes moved by 3 (silent 1, slow 2), asked was 0",
+            ),
             (Steadiness { refusals: Some(1), ..calm }, "server.refusals moved by 1"),
         ] {
             let outcome = judged(Some(&one));

@@ -160,12 +160,8 @@ impl Timeline {
 
     /// The greatest value that `/metrics` gave for `name` in these seconds; none: it was not asked, or did not say.
     pub(crate) fn most(&self, name: &str, from: u64, to: u64) -> Option<f64> {
-        self.said(name, from, to).into_iter().max_by(f64::total_cmp)
-    }
-
-    /// What `/metrics` gave for `name` in these seconds, where it said so.
-    pub(crate) fn said(&self, name: &str, from: u64, to: u64) -> Vec<f64> {
-        self.server.range(from..=to.max(from)).filter_map(|(_, seen)| seen.metrics.get(name).copied()).collect()
+        let seconds = self.server.range(from..=to.max(from));
+        seconds.filter_map(|(_, seen)| seen.metrics.get(name).copied()).max_by(f64::total_cmp)
     }
 
     /// The last second that is closed, with what is known of the server in it.

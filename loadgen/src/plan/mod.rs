@@ -204,11 +204,6 @@ impl Plan {
         self.args.guests + self.slow_most()
     }
 
-    /// Whether some phase asks for the server's memory while it lasts.
-    pub(crate) fn asks_memory(&self) -> bool {
-        self.stages.iter().any(|stage| stage.slo.asks_memory())
-    }
-
     fn slow_most(&self) -> u32 {
         self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
     }

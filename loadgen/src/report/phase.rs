@@ -88,7 +88,7 @@ impl PhaseReport {
             heartbeat_needed: measured.heartbeat_needed,
             slow: measured.slow.clone(),
             guests: measured.guests.clone(),
-            steady: measured.steady,
+            steady: measured.steady.clone(),
         };
         phase.judge(asked, opened);
         phase

@@ -323,10 +323,10 @@ fn a_soak_is_judged_by_its_end_beside_its_begin() {
         Report::new(asked.clone(), opened(), (0, 0.0), None, None, &[measured])
     };
     let steady = Steadiness { memory_bytes: Some((50 << 20, 51 << 20)), closes: Some(0), ..Steadiness::default() };
-    let held = judged(Some(steady));
+    let held = judged(Some(steady.clone()));
     assert_eq!((held.verdict, held.exit_code), (Verdict::Passed, 0), "{:?}", held.reasons);
     assert!(held.to_string().contains("server's memory 50.0 to 51.0 MiB"), "{held}");
-    let leaked = judged(Some(Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..steady }));
+    let leaked = judged(Some(Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..steady.clone() }));
     assert_eq!((leaked.verdict, leaked.exit_code), (Verdict::SloMissed, 1));
     assert!(leaked.reasons[0].starts_with("memory.growth is 20.0 %"), "{:?}", leaked.reasons);
     assert_eq!(judged(Some(Steadiness { closes: Some(1), ..steady })).exit_code, 1);
