@@ -77,7 +77,10 @@ pub(crate) struct Figures<'a> {
 /// What came of the conditions, each a sentence.
 #[derive(Default, PartialEq, Debug)]
 pub(crate) struct Outcome {
+    /// Latencies, which a generator that was late itself may have made.
     pub(crate) missed: Vec<String>,
+    /// What nobody's lateness explains: what the server refused or closed, and its memory.
+    pub(crate) missed_in_any_case: Vec<String>,
     /// Too few messages to say.
     pub(crate) unknown: Vec<String>,
 }
@@ -138,7 +141,8 @@ impl Slo {
                     }
                 }
                 Condition::NoRefusal if figures.refused > 0 => {
-                    outcome.missed.push(format!("{} messages were refused, asked was none", figures.refused));
+                    let sentence = format!("{} messages were refused, asked was none", figures.refused);
+                    outcome.missed_in_any_case.push(sentence);
                 }
                 Condition::Grows { what, percent } => what.judge(*percent, figures, &mut outcome),
                 Condition::Still(counter) => counter.judge(figures, &mut outcome),
@@ -183,8 +187,12 @@ impl Grown {
             Self::P99 => (figures.steady.and_then(Steadiness::p99), "100 deliveries in the first and the last quarter"),
         };
         let name = self.name();
+        let missed = match self {
+            Self::Memory => &mut outcome.missed_in_any_case,
+            Self::P99 => &mut outcome.missed,
+        };
         match growth {
-            Some(growth) if growth.percent >= allowed => outcome.missed.push(format!(
+            Some(growth) if growth.percent >= allowed => missed.push(format!(
                 "{name} is {:.1} %, asked was less than {allowed} %: {} from the first to the last quarter",
                 growth.percent, growth.words
             )),
@@ -212,7 +220,7 @@ impl Counter {
         });
         match moved {
             Some((0, _)) => {}
-            Some((_, counted)) => outcome.missed.push(format!("{name} moved by {counted}, asked was 0")),
+            Some((_, counted)) => outcome.missed_in_any_case.push(format!("{name} moved by {counted}, asked was 0")),
             None => outcome.unknown.push(format!(
                 "{name} cannot be told: it needs --admin, and its answers just before and behind the measured time"
             )),
@@ -360,7 +368,7 @@ mod tests {
         let (ack, join) = (quantiles(5, 9.0), quantiles(200, 40.0));
         let slo: Slo = slo.parse().expect("an SLO");
         let outcome = slo.judge(&Figures { delivery, ack: &ack, join: &join, refused, steady: None });
-        (outcome.missed.len(), outcome.unknown.len())
+        (outcome.missed.len() + outcome.missed_in_any_case.len(), outcome.unknown.len())
     }
 
     #[test]
@@ -426,12 +434,15 @@ mod tests {
             ),
             (Steadiness { refusals: Some(1), ..calm }, "server.refusals moved by 1"),
         ] {
-            let outcome = judged(Some(&one));
-            assert!(outcome.missed.len() == 1 && outcome.missed[0].starts_with(word), "{word}: {outcome:?}");
+            let Outcome { missed, missed_in_any_case, unknown } = judged(Some(&one));
+            let by_lateness = word.starts_with("p99");
+            let (found, none) = if by_lateness { (missed, missed_in_any_case) } else { (missed_in_any_case, missed) };
+            assert!(found.len() == 1 && found[0].starts_with(word), "{word}: {found:?}");
+            assert!(none.is_empty() && unknown.is_empty(), "{word}: {none:?} {unknown:?}");
         }
         for nothing in [None, Some(&Steadiness::default())] {
-            let outcome = judged(nothing);
-            assert_eq!((outcome.missed.len(), outcome.unknown.len()), (0, 4), "{outcome:?}");
+            let Outcome { missed, missed_in_any_case, unknown } = judged(nothing);
+            assert_eq!((missed.len(), missed_in_any_case.len(), unknown.len()), (0, 0, 4), "{unknown:?}");
         }
     }
 

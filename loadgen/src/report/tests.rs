@@ -255,9 +255,11 @@ fn a_busy_thread_and_a_host_without_idle_time_are_limits() {
     missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
     assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
     missed.generator.limit = Some("its own sends were late".to_owned());
+    assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }), "the server's in any case, says the verdict");
+    missed.verdict = Verdict::GeneratorLimited;
     let Limit::Generator { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
     assert!(sentence.ends_with("(this host was idle 1.0 % of the time, 20.0 % taken by other guests)"), "{sentence}");
-    missed.generator.limit = None;
+    (missed.generator.limit, missed.verdict) = (None, Verdict::SloMissed);
     missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
     assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
 }
@@ -333,6 +335,44 @@ fn a_soak_is_judged_by_its_end_beside_its_begin() {
     let unread = judged(Some(Steadiness::default()));
     assert_eq!((unread.verdict, unread.exit_code), (Verdict::Unknown, 2));
     assert!(unread.reasons[0].contains("--server-pid"), "{:?}", unread.reasons);
+}
+
+/// A leak, and whoever was sent away or refused, passed for "the generator was the limit" where it had been late.
+#[test]
+fn what_lateness_cannot_explain_is_missed_however_late_the_generator_was() {
+    let slo = "p99<100ms,refused=0,memory.growth<10%,p99.growth<50%,server.closes=0".parse();
+    let asked = Asked { slo: slo.expect("an SLO"), ..asked() };
+    let calm = Steadiness {
+        memory_bytes: Some((50 << 20, 50 << 20)),
+        p99_ms: Some((10.0, 10.0)),
+        closes: Some(0),
+        ..Steadiness::default()
+    };
+    let judged = |steady: Steadiness, spoil: fn(&mut PhaseResult)| {
+        let mut result = good();
+        (0..1_000).for_each(|_| result.lateness.record_ns(50_000_000));
+        spoil(&mut result);
+        let measured = Measured { steady: Some(steady), ..phase("soak", &asked, result) };
+        Report::new(asked.clone(), opened(), (0, 0.0), None, None, &[measured])
+    };
+    let nothing: fn(&mut PhaseResult) = |_| ();
+    let late: fn(&mut PhaseResult) = |result| (0..20).for_each(|_| result.delivery.record_ns(500_000_000));
+    let refused: fn(&mut PhaseResult) = |result| {
+        (result.judgement.accepted, result.judgement.refused) = (900, 100);
+    };
+    assert_eq!(judged(calm.clone(), nothing).verdict, Verdict::Passed, "late, and all held");
+    let slower = Steadiness { p99_ms: Some((10.0, 90.0)), ..calm.clone() };
+    assert_eq!(judged(calm.clone(), late).exit_code, 3);
+    assert_eq!(judged(slower, nothing).exit_code, 3);
+    let leaked = Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..calm.clone() };
+    let sent_away = Steadiness { closes: Some(1), ..calm.clone() };
+    for (steady, spoil) in [(leaked, nothing), (sent_away.clone(), nothing), (sent_away, late), (calm, refused)] {
+        let report = judged(steady, spoil);
+        assert_eq!((report.verdict, report.exit_code), (Verdict::SloMissed, 1), "{:?}", report.reasons);
+        assert!(!matches!(report.limit, Some(Limit::Generator { .. })), "{:?}", report.limit);
+        let last = report.reasons.last().expect("there are reasons");
+        assert!(last.starts_with("the generator was at its own limit"), "it is said all the same: {last}");
+    }
 }
 
 #[test]
