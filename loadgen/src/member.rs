@@ -15,6 +15,7 @@ use throng::wire::websocket::write_close;
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_frame};
 
 use crate::place::{Place, Wrong, room_of};
+use crate::reach::Door;
 use crate::worker::upgrade::{self, Answer};
 
 pub(crate) const ENCODING: Encoding = Encoding::MessagePack;
@@ -104,13 +105,20 @@ pub(crate) struct Member {
 pub(crate) struct Lost {
     /// The code the server closed with, if it did.
     pub(crate) code: Option<u16>,
+    /// The server's answer to whoever tries the same again will be the same.
+    pub(crate) for_good: bool,
     /// A sentence for the report.
     pub(crate) why: String,
 }
 
 impl Lost {
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { code: None, why: why.into() }
+        Self { code: None, for_good: false, why: why.into() }
+    }
+
+    /// Turned away.
+    fn for_good(why: impl Into<String>) -> Self {
+        Self { for_good: true, ..Self::new(why) }
     }
 }
 
@@ -167,11 +175,11 @@ impl Member {
     }
 
     /// The socket can be written to: the request, and behind it what would follow the welcome.
-    pub(crate) fn asks(&mut self, host: &str, target: &str) -> Result<(), Lost> {
+    pub(crate) fn asks(&mut self, door: &Door) -> Result<(), Lost> {
         if std::mem::replace(&mut self.asked, true) || self.stream.is_none() {
             return Ok(());
         }
-        let mut out = upgrade::request(host, target, ENCODING, &self.token).into_bytes();
+        let mut out = upgrade::request(&door.host, &door.target, ENCODING, &self.token).into_bytes();
         if let Some(Place { room, .. }) = &self.place {
             match (&self.session, self.position) {
                 (Some(session), Some(position)) => {
@@ -264,7 +272,7 @@ impl Member {
                 self.lived.put_off += 1;
                 Err(Lost::new(status))
             }
-            Answer::No(sentence) => Err(Lost::new(sentence)),
+            Answer::No(sentence) => Err(Lost::for_good(sentence)),
         }
     }
 
@@ -283,7 +291,8 @@ impl Member {
                 Some(Incoming::Ping(payload)) => write_frame(&mut pong, FrameKind::Pong, payload, Some(MASK)),
                 Some(Incoming::Close(close)) => {
                     let code = close.map(|(code, _)| code);
-                    return Err(Lost { code, why: format!("closed {code:?}") });
+                    let for_good = code.is_some_and(|code| code >= FOR_GOOD);
+                    return Err(Lost { code, for_good, why: format!("closed {code:?}") });
                 }
                 Some(Incoming::Text(_) | Incoming::Pong(_)) => return Err(Lost::new("a frame nobody asked for")),
             }
@@ -309,7 +318,8 @@ impl Member {
             ServerEvent::Reply(reply) => self.answered(reply, news),
             ServerEvent::Error { id: Some(HEAD), .. } => news.push(News::Head(None)),
             ServerEvent::Error { id: Some(id), refusal, .. } if *id < PUBLISH_FROM => {
-                return Err(Lost::new(format!("refused: {}", refusal.code())));
+                let why = format!("refused: {}", refusal.code());
+                return Err(if refusal.retryable() { Lost::new(why) } else { Lost::for_good(why) });
             }
             ServerEvent::Message(message) => {
                 match self.place.as_ref().map_or(Ok(()), |place| place.verify(ENCODING, message)) {
@@ -404,6 +414,8 @@ fn put(out: &mut Vec<u8>, id: Option<u64>, command: &CommandOut<'_>) {
     write_frame(out, FrameKind::Binary, &envelope, Some(MASK));
 }
 
+/// From this close code on nobody is to come back as it is (docs/protocol.md, "Closing").
+const FOR_GOOD: u16 = 4_500;
 /// "Normal closure", RFC 6455, 7.4.1.
 const NORMAL: u16 = 1000;
 /// Masking protects proxies from scripts; here are neither.

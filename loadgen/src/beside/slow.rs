@@ -98,7 +98,8 @@ impl Readers {
             anyhow::ensure!(sys::monotonic_ns() < until_ns, "slow readers: not everybody was let in");
             self.company.step(Some(CONNECTING), STEP_NS, &mut happened)?;
             for (n, what) in happened.drain(..) {
-                if matches!(what, Happening::Lost { .. }) {
+                if let Happening::Lost { lost, .. } = what {
+                    anyhow::ensure!(!lost.for_good, "slow readers: the server turned one away: {}", lost.why);
                     self.company.waits(n, BACKOFF_MS);
                 }
             }

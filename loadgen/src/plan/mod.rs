@@ -5,6 +5,7 @@ mod bounds;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -29,10 +30,10 @@ pub(crate) use bounds::{Memory, mib};
 
 /// What the kernel may hold unread for somebody who is slow: so little that it is the server that has to.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
-/// Messages sent and heard in a second by one worker above which it paces its turns.
 /// Messages a second that a worker follows, and how often they are heard, at most.
 const FOLLOWED_PER_S: f64 = 1_000.0;
 const FOLLOWED_HEARD_PER_S: f64 = 50_000.0;
+/// Messages sent and heard in a second by one worker above which it paces its turns.
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
 
@@ -212,7 +213,8 @@ impl Plan {
     pub(crate) fn company(&self, first: u32, count: u32, slow: bool) -> Result<Company> {
         let signer = Signer::new(&self.secret, &self.run, sys::unix_s() + self.args.token_ttl);
         let mut random = Random::new(self.seed ^ u64::from(first));
-        let (mut members, mut addresses) = (Vec::new(), Vec::new());
+        let doors: Vec<Arc<Door>> = self.doors.iter().cloned().map(Arc::new).collect();
+        let mut people = Vec::new();
         for number in first..first + count {
             let room = self.room_at(random.below(self.rooms as usize) as u32);
             let place = Place {
@@ -225,11 +227,9 @@ impl Plan {
             let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(place));
             member.presence = self.args.presence == Switch::On;
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
-            members.push(member);
-            addresses.push(self.doors[room as usize % self.doors.len()].address);
+            people.push((member, Arc::clone(&doors[room as usize % doors.len()])));
         }
-        let Door { host, target, .. } = self.doors[0].clone();
-        Company::new((host, target), members, addresses, random.draw())
+        Company::new(people, random.draw())
     }
 
     /// Which workers come in together.

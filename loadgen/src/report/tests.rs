@@ -312,8 +312,14 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert_eq!((unknown.verdict, unknown.exit_code), (Verdict::Unknown, 2));
     let guests = GuestReport { guests: 2, visits: 4, heard: 9, ..GuestReport::default() };
     assert_eq!(judged(None, Some(guests.clone())).verdict, Verdict::Passed);
-    assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
-    assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
+    assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests.clone() })).verdict, Verdict::ProofFailed);
+    for missed in [
+        GuestReport { refused: 1, ..guests.clone() },
+        GuestReport { turned_away: 1, ..guests.clone() },
+        GuestReport { kept_out: 1, ..guests.clone() },
+    ] {
+        assert_eq!(judged(None, Some(missed)).verdict, Verdict::SloMissed);
+    }
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
 }
 
