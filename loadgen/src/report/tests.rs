@@ -63,6 +63,7 @@ fn good() -> PhaseResult {
         spread: Latencies::new(),
         spread_every: 1,
         spread_unfinished: 0,
+        spread_skipped: 0,
         ack: Latencies::new(),
         lateness: Latencies::new(),
         delivery,
@@ -134,7 +135,7 @@ fn what_held_passes() {
 #[test]
 fn every_kind_of_latency_that_was_measured_is_shown_and_no_other() {
     let mut result = good();
-    (result.spread_every, result.spread_unfinished) = (8, 2);
+    (result.spread_every, result.spread_unfinished, result.spread_skipped) = (8, 2, 5);
     (0..300).for_each(|_| result.spread.record_ns(7_000_000));
     let mut measured = phase("run", &asked(), result.clone());
     measured.results.push(result);
@@ -144,7 +145,12 @@ fn every_kind_of_latency_that_was_measured_is_shown_and_no_other() {
     let latency = &report.latency;
     assert_eq!((latency.spread.count, latency.spread_every, latency.spread_unfinished), (600, 8, 4), "workers added");
     let shown = report.to_string();
-    for there in ["fan-out: first to last, 1 in 8", "upgrade: request to 101", "4 of the messages followed"] {
+    for there in [
+        "fan-out: first to last, 1 in 8",
+        "upgrade: request to 101",
+        "4 messages were not followed to the end",
+        "10 messages were not followed: too many",
+    ] {
         assert!(shown.contains(there), "{there}: {shown}");
     }
     assert!(!shown.contains("ack from") && !shown.contains("connect from"), "not measured: {shown}");

@@ -159,6 +159,7 @@ fn latencies(report: &Report) -> Markup {
                     }
                 }
             }
+            @for sentence in report.latency.unfollowed() { p { (sentence) } }
         }
     }
 }
