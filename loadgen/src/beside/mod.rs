@@ -153,7 +153,9 @@ impl SlowReport {
                 (Some(unsent), Some(behind)) => {
                     format!("held for slow readers at most: {unsent:.0} bytes, {behind:.0} of them behind")
                 }
-                _ => "what the server held for slow readers is not known without --admin".to_owned(),
+                _ => {
+                    "what the server held for slow readers is not known: no answer of its /metrics (--admin)".to_owned()
+                }
             },
             format!(
                 "they read {} B/s: {} messages in time, {} afterwards, {} told missing by {} gaps; closed: {closed}",

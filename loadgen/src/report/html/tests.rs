@@ -84,6 +84,27 @@ fn a_page_is_one_file_and_foreign_text_stays_text() {
 }
 
 #[test]
+fn a_payload_of_many_lengths_is_shown_as_it_was_asked() {
+    let mut report = reports::passed();
+    assert!(page_of(&report).contains("deliveries/s out, 128 bytes each"));
+    report.asked.payload = Some("uniform:64-1024".parse().expect("lengths"));
+    assert!(page_of(&report).contains("out, uniform:64-1024 bytes (544 on average) each"), "{}", page_of(&report));
+    report.asked.payload = None;
+    assert!(page_of(&report).contains("deliveries/s out, 128 bytes each"), "an old report knows the mean only");
+}
+
+/// On a host on which others gave memory back it said "-412 B a connection taken".
+#[test]
+fn memory_that_others_gave_back_is_a_sentence() {
+    use crate::kernel::{KernelReading, KernelReport};
+    let reading = |memory_free| KernelReading { memory_free, ..KernelReading::default() };
+    let mut report = reports::passed();
+    report.host_kernel = Some(KernelReport::new(reading(1_000), reading(41_000), reading(41_000), 100));
+    let page = page_of(&report);
+    assert!(page.contains("what others gave back meanwhile") && !page.contains("-400"), "{page}");
+}
+
+#[test]
 fn two_runs_stand_beside_each_other() {
     let (first, second) = (reports::passed(), reports::broken());
     let page = page(&[&first, &second]).into_string();
