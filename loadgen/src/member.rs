@@ -334,11 +334,13 @@ impl Member {
             }
             ServerEvent::Gap { epoch, from, to, .. } => {
                 self.lived.gaps += 1;
-                self.lived.told_missing += (to.0 + 1).saturating_sub(from.0);
+                // The server gives the offsets: any number may come.
+                let told = to.0.saturating_add(1).saturating_sub(from.0);
+                self.lived.told_missing = self.lived.told_missing.saturating_add(told);
                 self.awaits_gap = false;
                 self.position = Some(match self.position {
                     Some(Position { epoch: known, offset }) if known == *epoch => {
-                        self.lived.missing += from.0.saturating_sub(offset.0 + 1);
+                        self.misses(from.0.saturating_sub(offset.0.saturating_add(1)));
                         Position { epoch: known, offset: offset.max(*to) }
                     }
                     Some(_) | None => Position { epoch: *epoch, offset: *to },
@@ -381,20 +383,21 @@ impl Member {
     /// V: each offset once, in order, or told missing.
     fn said(&mut self, Offset(offset): Offset) {
         self.lived.heard += 1;
-        let Some(position) = &mut self.position else {
-            self.lived.missing += 1;
-            return;
-        };
+        let Some(position) = self.position else { return self.misses(1) };
         if self.awaits_gap {
             // Something of a room that forgot, before the word that it did.
-            self.lived.missing += 1;
+            self.misses(1);
         } else if offset <= position.offset.0 {
             self.lived.twice += 1;
             return;
         } else {
-            self.lived.missing += offset - position.offset.0 - 1;
+            self.misses(offset - position.offset.0 - 1);
         }
-        position.offset = Offset(offset);
+        self.position = Some(Position { offset: Offset(offset), ..position });
+    }
+
+    fn misses(&mut self, count: u64) {
+        self.lived.missing = self.lived.missing.saturating_add(count);
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {
@@ -450,6 +453,18 @@ mod tests {
         assert_eq!((it.lived.missing, it.lived.gaps, it.lived.told_missing), (2, 1, 2));
         assert!(it.hears(&gap(1, 14, 15), &mut Vec::new()).is_ok());
         assert_eq!(it.lived.missing, 4, "a gap that begins too late hides two");
+    }
+
+    #[test]
+    fn offsets_at_the_end_of_all_numbers_are_counted_and_no_panic() {
+        let mut it = member(1, 3);
+        for _ in 0..2 {
+            assert!(it.hears(&gap(1, 0, u64::MAX), &mut Vec::new()).is_ok());
+            it.said(Offset(u64::MAX));
+            it.position = Some(Position { epoch: Epoch(1), offset: Offset(3) });
+            it.said(Offset(u64::MAX));
+        }
+        assert_eq!((it.lived.missing, it.lived.told_missing, it.lived.twice), (u64::MAX, u64::MAX, 2));
     }
 
     #[test]

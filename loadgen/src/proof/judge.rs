@@ -172,7 +172,8 @@ impl Ledger {
         for room in 0..self.crowd.rooms {
             let publishers = &mut self.publishers[range(room, self.crowd.publishers)];
             let accepted: u64 = publishers.iter().map(|publisher| u64::from(publisher.accepted())).sum();
-            self.rooms[room as usize].base += accepted;
+            let base = &mut self.rooms[room as usize].base;
+            *base = base.saturating_add(accepted);
             for publisher in publishers {
                 *publisher = Publisher { seq: publisher.seq, cut: publisher.cut, ..Publisher::default() };
             }

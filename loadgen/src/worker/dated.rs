@@ -55,7 +55,7 @@ fn due(losses: &[Loss], phase: &Phase, publishers: u32) -> Due {
 
 fn offender(lost: &Loss, due: &Due) -> Offender {
     let due_ns = lost.message.and_then(turn).and_then(|turn| due.get(&turn)).copied();
-    let at_ns = due_ns.or_else(|| lost.hole.map(|(.., at_ns)| at_ns));
+    let at_ns = due_ns.or_else(|| lost.seen.map(|seen| seen.at_ns));
     Offender {
         fault: Fault::Lost,
         room: lost.room,
@@ -70,6 +70,7 @@ fn offender(lost: &Loss, due: &Due) -> Offender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::SeenMissing;
     use crate::schedule::{Arrivals, Slope};
 
     #[test]
@@ -99,14 +100,15 @@ mod tests {
                 others: 0,
                 message: None,
                 offset: None,
-                hole: None,
+                seen: None,
                 newest: None,
             };
             let lost = |local, nth| {
                 let message = Message { publisher: 40 + local, local, seq: 100 + nth, nth: Some(nth) };
                 Loss { message: Some(message), ..plain }
             };
-            let seen = Loss { hole: Some((1, 2, 5_000_000_001)), ..plain };
+            let seen = SeenMissing { from: Some(1), to: 2, at_ns: 5_000_000_001 };
+            let seen = Loss { seen: Some(seen), ..plain };
             let losses = [plain, lost(2, 100), lost(1, 30), seen];
             let found = offenders(&losses, &phase, 4, 9);
             let expected = [Some(5_000_000_001), of(1, 30), of(2, 100), None];
