@@ -105,7 +105,7 @@ impl PhaseReport {
         let slo = self.stage.slo.judge(&Figures {
             delivery: &self.latency.delivery,
             ack: &self.latency.ack,
-            join: &opened.latency,
+            open: &opened.latency,
             refused: self.proof.refused,
             steady: self.steady.as_ref(),
         });
