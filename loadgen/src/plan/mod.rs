@@ -318,7 +318,7 @@ impl Plan {
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
             pace_ns: self.pace_ns(rate * share, self.heard_by(index)),
-            spread_every: self.spread_every(rate),
+            spread_every: self.spread_every(stage),
         }
     }
 
@@ -336,8 +336,8 @@ impl Plan {
 
     /// One message in so many is followed to the last who hears it: few enough to cost a worker next to nothing, and as
     /// many in all workers and phases, so that all weigh alike.
-    fn spread_every(&self, rate: f64) -> u32 {
-        let most = self.stages.iter().map(|stage| stage.rate).fold(rate, f64::max);
+    fn spread_every(&self, stage: &Stage) -> u32 {
+        let most = self.stages.iter().map(Stage::peak_rate).fold(stage.peak_rate(), f64::max);
         let times = (0..self.crowds.len()).map(|index| {
             let messages = most * self.share(index);
             (messages / FOLLOWED_PER_S).max(messages * self.heard_by(index) / FOLLOWED_HEARD_PER_S)
