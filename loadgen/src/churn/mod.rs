@@ -20,8 +20,8 @@ use serde::Serialize;
 use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
 use crate::dialect::Protocol;
+use crate::lengths::Lengths;
 use crate::orders::{Parted, Wire};
-use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::schedule::Arrivals;
@@ -192,7 +192,7 @@ impl ChurnArgs {
             hold: None,
             phase: Vec::new(),
             rest: 0.0,
-            payload: PAYLOAD_BYTES_MIN.into(),
+            payload: Lengths::SHORTEST,
             encoding: Wire::Msgpack,
             protocol: Protocol::Throng,
             join: None,

@@ -21,10 +21,11 @@ use throng::wire::prove;
 
 use crate::args::Cores;
 use crate::company::{Company, Happened, Happening};
+use crate::lengths::Lengths;
 use crate::line::{Line, Weather};
 use crate::member::{ENCODING, Lost, Member, PUBLISH_FROM, Stage};
 use crate::mix::mix;
-use crate::payload::{Marker, PAYLOAD_BYTES_MIN, Writer};
+use crate::payload::{Marker, Writer};
 use crate::place::Place;
 use crate::proc::Process;
 use crate::reach::Door;
@@ -115,7 +116,7 @@ impl<'a> Storm<'a> {
             room: format!("storm:{run}:{number}"),
             number,
             run: run.clone(),
-            payload: PAYLOAD_BYTES_MIN.into(),
+            payload: Lengths::SHORTEST,
             seed,
         };
         let rooms: Vec<Place> = (0..args.connections / args.room_size).map(room).collect();
@@ -147,7 +148,7 @@ impl<'a> Storm<'a> {
             back_ns: Vec::new(),
             talking: None,
             happened: Vec::new(),
-            payloads: Writer::new(ENCODING, &PAYLOAD_BYTES_MIN.into(), seed),
+            payloads: Writer::new(ENCODING, &Lengths::SHORTEST, seed),
             report: Stormed { connections: args.connections, rooms: rooms.len() as u32, ..Stormed::default() },
             rooms,
         })
