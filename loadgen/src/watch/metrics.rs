@@ -1,7 +1,7 @@
 //! What the server's `/metrics` says of itself, once a second: of all shards together, of each, and what it counts by name.
 //!
 //! Promises: asking a server that is slow to answer never delays the run: a thread of its own asks and waits. A second
-//! without an answer has no figures; the first failure is said, and none is ever a verdict. Pure but for [`Asking::start`].
+//! without an answer has no figures; the first failure is said, and none is a verdict by itself. Pure but for [`Asking::start`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
