@@ -1,11 +1,11 @@
-//! What the server's `/metrics` says, read over a connection of its own.
+//! What the server's `/metrics` says of what it holds.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
+
+use crate::scrape;
 
 /// What must come back when everybody has left, and what must never move.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -23,18 +23,14 @@ pub(crate) struct Counts {
     pub(crate) stale: u64,
 }
 
-/// A server that does not answer for so long has no counts.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 impl Counts {
     /// Asks the server's admin listener.
     pub(crate) fn read(admin: SocketAddr) -> Result<Self> {
-        let answer = ask(admin, "/metrics").with_context(|| format!("http://{admin}/metrics"))?;
-        Self::parse(&answer).with_context(|| format!("http://{admin}/metrics"))
+        let counts = scrape::get(admin, "/metrics").and_then(|answer| Self::parse(&answer));
+        counts.with_context(|| format!("http://{admin}/metrics"))
     }
 
     fn parse(answer: &str) -> Result<Self> {
-        ensure!(answer.starts_with("HTTP/1.1 200 "), "answered {:?}", answer.lines().next().unwrap_or(""));
         let of = |name: &str| {
             answer
                 .lines()
@@ -62,19 +58,7 @@ impl Counts {
 
 /// One short connection of the public listener.
 pub(crate) fn knock(server: SocketAddr) -> Result<()> {
-    let answer = ask(server, "/healthz").with_context(|| format!("http://{server}/healthz"))?;
-    ensure!(answer.starts_with("HTTP/1.1 200 "), "http://{server}/healthz answered {:?}", answer.lines().next());
-    Ok(())
-}
-
-/// The whole answer to a GET, head included.
-pub(crate) fn ask(server: SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    scrape::get(server, "/healthz").map(|_| ()).with_context(|| format!("http://{server}/healthz"))
 }
 
 #[cfg(test)]
@@ -92,7 +76,6 @@ mod tests {
         let expected = Counts { rows: 3, sockets: 4, rings: 2, rooms: 1, keys: 5, receipts: 6, overflows: 0, stale: 7 };
         assert_eq!(counts, expected);
         assert!(Counts::parse(&ANSWER.replace("throng_rings 2\n", "")).is_err());
-        assert!(Counts::parse(&ANSWER.replace("200 OK", "503 Busy")).is_err());
         let none = Counts { rows: 0, keys: 0, receipts: 0, stale: 0, ..expected };
         assert!(none.is_back(&none, 0) && !counts.is_back(&none, 0));
         assert!(!Counts { rings: 3, ..none }.is_back(&none, 9) && !Counts { rooms: 2, ..none }.is_back(&none, 0));
