@@ -201,6 +201,12 @@ impl ServeConfig {
         })
     }
 
+    /// How many connections all shards together may hold by what was configured.
+    pub(crate) fn places_max(&self) -> u64 {
+        let all_shards = u64::from(self.shards).saturating_mul(self.limits.connections_per_shard_max as u64);
+        self.connections_max.unwrap_or(u64::MAX).min(all_shards)
+    }
+
     /// What may change while the server runs.
     pub(crate) fn rules(&self, ring: &KeyRing, classes: Classes) -> Rules {
         let (limits, verifier) = (self.limits.clone(), Arc::new(ring.verifier(&self.limits)));

@@ -238,6 +238,11 @@ impl Config {
             ),
             (cookie_in_vain, "`cookie` in [tokens] is never looked at: `allow` in [origins] lists no page"),
             (protocol_in_vain, "`protocol` in [proxies] changes nothing: `trusted` names nobody"),
+            (
+                self.proxies.trusted.hold_everybody(),
+                "`trusted` in [proxies] holds every address: anybody says who he is, and nobody is counted by his own; list \
+                 the nets of your proxies",
+            ),
         ];
         all.into_iter().filter(|(holds, _)| *holds).map(|(_, sentence)| sentence.to_owned()).collect()
     }

@@ -238,6 +238,11 @@ fn what_does_nothing_is_warned_of() {
     assert!(issuers("")[0].contains("everybody's tokens") && issuers(", issuer = 'b'").is_empty());
     assert_eq!(warnings("[tokens]\ncookie = 'session'\n[origins]\nallow = ['https://a']"), [""; 0]);
     assert!(warnings("[proxies]\nprotocol = true")[0].contains("names nobody"));
+    for everybody in ["0.0.0.0/0", "::/0", "::ffff:0:0/96"] {
+        let warned = warnings(&format!("[proxies]\ntrusted = ['10.0.0.0/8', '{everybody}']"));
+        assert!(warned[0].contains("holds every address"), "{warned:?}");
+    }
+    assert_eq!(warnings("[proxies]\ntrusted = ['10.0.0.0/8', '::/1']"), [""; 0]);
 }
 
 #[test]
