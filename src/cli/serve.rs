@@ -394,6 +394,22 @@ mod tests {
     }
 
     #[test]
+    /// Whoever had it could else make tokens.
+    #[test]
+    fn a_public_key_is_not_taken_for_the_secret() {
+        let told = |flag: &str, value: &str| config(&["--listen", "127.0.0.1:1", flag, value]).unwrap_err();
+        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea ann@example";
+        assert!(told("--jwt-hs256-secret", ssh).contains("is a public key of OpenSSH"));
+        let path = std::env::temp_dir().join(format!("throng-public-{}", std::process::id()));
+        std::fs::write(
+            &path,
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+        )
+        .unwrap();
+        assert!(told("--jwt-secret-file", path.to_str().unwrap()).contains("is JSON, as a JWK is"));
+        std::fs::remove_file(&path).unwrap();
+    }
+
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();

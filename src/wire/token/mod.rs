@@ -11,6 +11,7 @@
 
 mod algorithm;
 mod claims;
+mod forms;
 mod json;
 mod jwk;
 mod key;
@@ -33,8 +34,9 @@ use super::grants::Grants;
 
 pub use algorithm::{Algorithm, Algorithms};
 pub use claims::JTI_BYTES_MAX;
+pub use forms::{is_pem, without_mark};
 pub use jwk::{BadJwks, Jwks, JwksFrom};
-pub use key::{BadKey, VerifyingKey, is_pem};
+pub use key::{BadKey, VerifyingKey};
 pub use refusal::BadToken;
 pub use rules::TokenRules;
 pub use set::{BadKeySet, KeySet};
