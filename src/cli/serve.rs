@@ -101,7 +101,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
     let running = boot::start(&config, rulebook.rules(), handover, &desk, &scrape)?;
-    rulebook.start(running.rules_change(), scrape.unknown_keys())?;
+    let change = running.rules_change();
+    rulebook.start(Arc::new(move |rules| change.tell(rules)), scrape.unknown_keys())?;
     let (places, host_holds) = running.places();
     let (counts, rules, key) =
         (Arc::clone(&scrape.reloads), Arc::clone(&rulebook), dev_key.clone().map(|(key, _)| key));
@@ -333,7 +334,7 @@ const NO_SECRET: &str = "tokens need a secret: set THRONG_JWT_HS256_SECRET or gi
                          to try it out, --dev makes a secret for the run";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::{CommandFactory, FromArgMatches};
     use throng::wire::Verb;
 
@@ -343,7 +344,7 @@ mod tests {
     const SECRET: &str = "an-example-secret-of-thirty-two-b";
 
     /// Reads arguments only: tests must not depend on the environment they run in.
-    fn config(arguments: &[&str]) -> Result<ServeConfig, String> {
+    pub(in crate::cli) fn config(arguments: &[&str]) -> Result<ServeConfig, String> {
         let line = ["throng", "serve"].iter().chain(arguments);
         let unread = |command: clap::Command| command.mut_args(|argument| argument.env(None));
         let command = Cli::command().mut_subcommand("serve", unread);
@@ -393,7 +394,6 @@ mod tests {
         assert!(missing(&config).unwrap().contains("no token keys yet"));
     }
 
-    #[test]
     /// Whoever had it could else make tokens.
     #[test]
     fn a_public_key_is_not_taken_for_the_secret() {
@@ -410,6 +410,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
     }
 
+    #[test]
     fn settings_arrive_and_nonsense_is_refused() {
         let given =
             config(&["--dev", "--shards", "3", "--max-connections", "10", "--flush", "tick", "--node", "n1"]).unwrap();
