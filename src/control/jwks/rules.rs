@@ -1,6 +1,7 @@
 //! What an operator says of one address of keys.
 //!
-//! Promises: what may be secret in an address (a query, a user, a password) is never told.
+//! Promises: rules that passed [`JwksRules::check`] are bounded, so that no sum of them overflows; what may be secret in an
+//! address (a query, a user, a password) is never told.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,15 +17,15 @@ pub struct JwksRules {
     pub url: String,
     /// Its keys are good for tokens of this `iss` only. With several addresses each should have one.
     pub issuer: Option<String>,
-    /// How long a set is used before it is fetched again, in seconds.
+    /// How long a set is used before it is fetched again, in seconds; at most a year.
     pub refresh_s: u64,
     /// The shortest time between two fetches, in seconds, however many tokens of unknown keys come.
     pub between_s: u64,
-    /// The longest time between two tries after failures, in seconds; the first is 1 s, then it doubles.
+    /// The longest time between two tries after failures, in seconds, at most a year; the first is 1 s, then it doubles.
     pub backoff_max_s: u64,
-    /// Time for one fetch, in milliseconds, from the name's resolution to the last byte.
+    /// Time for one fetch, in milliseconds, from the name's resolution to the last byte; at most ten minutes.
     pub timeout_ms: u64,
-    /// Bytes of a set.
+    /// Bytes of a set; at most 16 MiB.
     pub body_bytes_max: usize,
     /// Take keys without TLS from elsewhere, too: whoever sits in between can then make tokens.
     pub plain_http: bool,
@@ -81,6 +82,10 @@ impl JwksRules {
             (self.backoff_max_s >= 1, "the longest wait after failures must be at least 1 s"),
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),
             (self.body_bytes_max >= 1, "the bytes of a set must be above 0"),
+            (self.refresh_s <= YEAR_S, "refresh_s is more than a year (31,536,000 s)"),
+            (self.backoff_max_s <= YEAR_S, "backoff_max_s is more than a year (31,536,000 s)"),
+            (self.timeout_ms <= TIMEOUT_MS_MAX, "timeout_ms is more than ten minutes (600,000 ms)"),
+            (self.body_bytes_max <= BODY_BYTES_MAX, "body_bytes_max is more than 16 MiB (16,777,216)"),
             (
                 self.ca_file.is_none() || uri.scheme_str() == Some("https"),
                 "ca_file says who vouches for an https address, and this is none",
@@ -106,3 +111,7 @@ pub fn shown(url: &str) -> String {
     let host = authority.rsplit('@').next().unwrap_or_default();
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
+
+const YEAR_S: u64 = 365 * 86_400;
+const TIMEOUT_MS_MAX: u64 = 600_000;
+const BODY_BYTES_MAX: usize = 16 << 20;

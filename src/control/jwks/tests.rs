@@ -269,7 +269,22 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
         assert!(rules(bad).check().is_err(), "{bad}");
     }
     assert_eq!(JwksRules { plain_http: true, ..rules("http://issuer.example/keys") }.check(), Ok(()));
-    assert!(JwksRules { refresh_s: 5, ..rules("https://issuer.example/") }.check().is_err());
+    let https = || rules("https://issuer.example/");
+    for bad in [
+        JwksRules { refresh_s: 5, ..https() },
+        // Times 1,000 it would be no time at all.
+        JwksRules { refresh_s: 1 << 61, ..https() },
+        JwksRules { refresh_s: u64::MAX, between_s: u64::MAX, ..https() },
+        JwksRules { backoff_max_s: 31_536_001, ..https() },
+        JwksRules { timeout_ms: 600_001, ..https() },
+        JwksRules { body_bytes_max: (16 << 20) + 1, ..https() },
+    ] {
+        assert!(bad.check().is_err(), "{bad:?}");
+    }
+    let (year_s, most) = (31_536_000, 16 << 20);
+    let longest =
+        JwksRules { refresh_s: year_s, between_s: year_s, backoff_max_s: year_s, timeout_ms: 600_000, ..https() };
+    assert_eq!(JwksRules { body_bytes_max: most, ..longest }.check(), Ok(()));
 }
 
 /// `/readyz` tells whoever asks, without a key, why there are no keys yet.
