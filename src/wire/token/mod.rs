@@ -196,7 +196,9 @@ impl TokenVerifier {
             Some(kid) => !self.keys.names(kid, header.algorithm) && (!had_any || self.keys_may_come),
             None => !had_any,
         };
-        match (is_unknown, self.keys_may_come && kid.is_some()) {
+        // Without a name it is to come where none of its algorithm is here yet; where there are some, none of them is meant.
+        let may_come = kid.is_some() || !self.keys.algorithms().contains(header.algorithm);
+        match (is_unknown, self.keys_may_come && may_come) {
             (false, _) => Err(BadToken::Signature),
             (true, true) => Err(BadToken::KeyToCome),
             (true, false) => Err(BadToken::UnknownKey),
