@@ -217,7 +217,7 @@ impl TokenVerifier {
         // One from the future would outlive a revocation of everything issued before now.
         let issued_unix_s = claims::seconds(claims, "iat")?.unwrap_or(0);
         if issued_unix_s > unix_s.saturating_add(self.leeway_s) {
-            return Err(BadToken::BadClaim { claim: "iat", why: "lies in the future: is a clock wrong?" });
+            return Err(BadToken::Ahead { in_s: issued_unix_s - unix_s });
         }
         let life_max_s = self.rules.life_max_s;
         if expires_unix_s - unix_s.min(expires_unix_s) > life_max_s.saturating_add(self.leeway_s) {
