@@ -33,6 +33,10 @@ impl Shard {
         room.home_place = Some(HomePlace { at: joined.home_at, epoch: joined.epoch });
         room.delivery = joined.delivery;
         let name = room.name.clone();
+        self.tell_before_seat(now, joined.conn, &name, joined.start.cursor);
+        if self.connections.row(joined.conn).is_none() {
+            return;
+        }
         self.note_hears_from(place.room, joined.conn, joined.start.cursor);
         if let Some(id) = joined.id {
             let event = Event::Joined {
