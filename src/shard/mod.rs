@@ -72,6 +72,8 @@ mod rules;
 mod seat;
 mod seats;
 mod sessions;
+#[cfg(test)]
+mod slow_tests;
 mod tally;
 mod tickets;
 #[cfg(test)]
