@@ -9,8 +9,9 @@
 
 use std::hash::BuildHasher;
 
+use super::row::Stage;
 use super::{ClassCount, Count, Shard};
-use crate::base::{ClassId, ConnKey, Epoch, Meter, Now, Rate, Seed, Verdict};
+use crate::base::{ConnKey, Meter, Now, Rate, Seed, Verdict};
 use crate::wire::{CloseReason, Event, Refusal};
 
 /// Virtual times of what is limited.
@@ -104,6 +105,10 @@ impl Shard {
 
     /// It was told once more.
     pub(super) fn strike(&mut self, now: Now, conn: ConnKey) {
+        if self.stage_of(conn) != Some(Stage::Open) {
+            // Who says goodbye already is not cut off in the middle of it.
+            return;
+        }
         let strikes = self.limits().strikes_per_minute;
         // Of 0 a minute nothing is limited.
         let rate = Rate { per_minute: strikes, burst: strikes };
