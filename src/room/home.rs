@@ -197,6 +197,11 @@ impl Room {
         page
     }
 
+    /// Nothing is left for which it is kept when nobody sits here: no message, no key, nobody who may be back at once.
+    pub(super) fn is_bare(&self) -> bool {
+        self.log.is_empty() && self.keys_len() == 0 && self.outlasting().away == 0
+    }
+
     /// Half of what the log holds is given up, unless a shard is still owed something of it.
     pub(super) fn halve_log(&mut self) {
         if self.attendance.iter().all(|a| a.owed_from.is_none()) {

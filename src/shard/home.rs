@@ -145,7 +145,7 @@ impl Shard {
             self.counters.add(Count::KeysFull, 1);
             return Err(Refusal::Busy.into());
         }
-        self.may_publish(now, class, epoch, publish.identity.user()).map_err(No::TooOften)?;
+        self.may_publish(now, at, publish.identity.user()).map_err(No::TooOften)?;
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let (event, key) = (publish.event.as_deref(), publish.key.as_deref());
         let post = Post { from: &publish.identity, event, key, payload: &publish.payload, skip };
