@@ -139,6 +139,30 @@ fn a_full_server_and_one_that_leaves_are_not_ready_and_say_why() {
     running.join().unwrap();
 }
 
+/// Regression: the shard was full by a limit of its own, told every newcomer so, and the server said that it was ready.
+#[test]
+fn a_server_whose_shards_are_full_is_not_ready_until_a_reload_gives_them_room() {
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("few-{}.toml", std::process::id()));
+    let allow = |most: u32| std::fs::write(&file, format!("[limits]\nconnections_per_shard_max = {most}\n")).unwrap();
+    allow(2);
+    let server = Server::start(free_address(), &["--shards", "1", "--config", &file.display().to_string()]);
+    let is_ready = || get(server.admin, "/readyz").0 == "200";
+    let places = || value(&get(server.admin, "/metrics").1, "throng_connections_max");
+    assert!(is_ready() && places() == 2.0);
+    let people = ["ann", "bob"].map(|user| open(server.address, &token(user, FAR_FUTURE, None)));
+    wait_for(|| !is_ready());
+    assert!(get(server.admin, "/readyz").1.contains("all 2 places are taken"));
+    allow(3);
+    server.signal("HUP");
+    wait_for(is_ready);
+    assert_eq!(places(), 3.0);
+    let cid = open(server.address, &token("cid", FAR_FUTURE, None));
+    wait_for(|| !is_ready());
+    drop((people, cid));
+    wait_for(is_ready);
+    std::fs::remove_file(&file).unwrap();
+}
+
 #[cfg(feature = "planted-bugs")]
 #[test]
 fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {

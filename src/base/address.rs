@@ -111,6 +111,11 @@ impl Nets {
         self.0.is_empty()
     }
 
+    /// Whether one of them is all of IPv4 or all of IPv6.
+    pub fn hold_everybody(&self) -> bool {
+        self.0.iter().any(|net| net.bits == 0)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = Net> + '_ {
         self.0.iter().copied()
     }

@@ -6,6 +6,8 @@
 use std::fs;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
@@ -44,7 +46,7 @@ impl AdminClient {
     }
 
     /// A call of the API that changes nothing.
-    pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Failure> {
         let mut request = self.agent.get(format!("{}/api/v1{path}", self.base));
         for (name, value) in query {
             request = request.query(name, value);
@@ -56,7 +58,13 @@ impl AdminClient {
     }
 
     /// A call of the API that does something.
-    pub(crate) fn post(&self, path: &str, body: &Value, idempotency_key: Option<&str>) -> Result<Value, Failure> {
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        idempotency_key: Option<&str>,
+    ) -> Result<Value, Failure> {
+        let body = serde_json::to_string(body).map_err(|error| Failure::Broken(error.to_string()))?;
         let mut request =
             self.agent.post(format!("{}/api/v1{path}", self.base)).header("content-type", "application/json");
         if let Some(bearer) = self.bearer()? {
@@ -65,7 +73,7 @@ impl AdminClient {
         if let Some(key) = idempotency_key {
             request = request.header("idempotency-key", key);
         }
-        self.answer(request.send(body.to_string()))
+        self.answer(request.send(body))
     }
 
     /// What `/metrics` says of some metrics without labels, in this order.
@@ -84,13 +92,13 @@ impl AdminClient {
         Ok(Some(format!("Bearer {key}")))
     }
 
-    fn answer(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<Value, Failure> {
+    fn answer<T: DeserializeOwned>(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<T, Failure> {
         let (good, text) = self.text(answer)?;
-        let value: Value = serde_json::from_str(&text)
-            .map_err(|_| Failure::Broken(format!("{} does not answer as a throng server does", self.base)))?;
+        let strange = |_| Failure::Broken(format!("{} does not answer as a throng server does", self.base));
         if good {
-            return Ok(value);
+            return serde_json::from_str(&text).map_err(strange);
         }
+        let value: Value = serde_json::from_str(&text).map_err(strange)?;
         let said = |name: &str| value[name].as_str().unwrap_or("?").to_owned();
         Err(Failure::Broken(format!("{} ({})", said("message"), said("code"))))
     }

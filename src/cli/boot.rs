@@ -90,10 +90,12 @@ pub(crate) fn start(
         shards: config.shards,
         slots_per_ring: limits.slots_per_ring,
         max_connections: config.connections_max,
+        connections_per_shard_max: Some(limits.connections_per_shard_max as u64),
     };
     let clients = if config.listen.ip().is_loopback() { Clients::Here } else { Clients::Elsewhere };
     let capacity = state.capacity(layout, clients);
-    let host_holds = state.capacity(Layout { max_connections: None, ..layout }, clients).connections;
+    let unlimited = Layout { max_connections: None, connections_per_shard_max: None, ..layout };
+    let host_holds = state.capacity(unlimited, clients).connections;
     let boot = BootConfig {
         engine,
         listen: config.listen,
@@ -174,6 +176,7 @@ impl Running {
     pub(crate) fn capacity(&self) -> String {
         let why = match self.capacity.limited_by {
             LimitedBy::MaxConnections => "max_connections",
+            LimitedBy::MaxPerShard => "connections_per_shard_max",
             LimitedBy::Memory => "free memory",
             LimitedBy::SystemFiles => "fs.file-max",
             LimitedBy::Rings => "the number of rings (more --shards)",

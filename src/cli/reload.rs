@@ -88,7 +88,7 @@ impl Reload {
             tracing::warn!("{warning}");
         }
         let admin_rules = config.admin_rules(self.dev_key.as_ref());
-        let connections_max = config.connections_max.unwrap_or(u64::MAX).min(self.host_holds);
+        let connections_max = config.places_max().min(self.host_holds);
         let prepared = self.rulebook.prepare(config)?;
         // The first change, and the only one that could fail: a level that is not understood was refused above.
         self.level.set(&fresh.config.log.level)?;

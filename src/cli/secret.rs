@@ -44,10 +44,17 @@ impl Secret {
 
     /// Reads the file as it is now.
     pub(crate) fn from_file(path: &Path) -> Result<Self, Failure> {
+        let fail = |why: &dyn fmt::Display| {
+            Failure::Misused(format!("the secret file {} cannot be read: {why}", path.display()))
+        };
         let mut bytes = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
-            .map_err(|error| Failure::Misused(format!("the secret file {} cannot be read: {error}", path.display())))?;
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(|error| fail(&error))?;
+        // A part of it would be another secret than the one that others sign with.
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(fail(&format!("it has more than {FILE_BYTES_MAX} bytes")));
+        }
         // Editors and `echo` end a line; the line's end is not part of the secret.
         if bytes.ends_with(b"\n") {
             bytes.pop();
@@ -102,6 +109,14 @@ mod tests {
         for end in ["", "\n", "\r\n"] {
             std::fs::write(&path, format!("{}{end}", "x".repeat(32))).unwrap();
             assert_eq!(Secret::find(&args).unwrap().unwrap().bytes(), "x".repeat(32).as_bytes());
+        }
+        for (len, is_taken) in [(FILE_BYTES_MAX, true), (FILE_BYTES_MAX + 1, false)] {
+            std::fs::write(&path, vec![b'x'; len as usize]).unwrap();
+            match Secret::find(&args) {
+                Ok(secret) => assert!(is_taken && secret.unwrap().bytes().len() as u64 == len, "cut, without a word"),
+                Err(Failure::Misused(sentence)) => assert!(!is_taken && sentence.contains("more than 65536 bytes")),
+                Err(Failure::Broken(sentence)) => panic!("{sentence}"),
+            }
         }
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(Secret::find(&args), Err(Failure::Misused(sentence)) if sentence.contains("cannot be read")));

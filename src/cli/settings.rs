@@ -4,6 +4,7 @@
 //! flags are looked at once, so that a reload sees the same; the file is read each time.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -25,28 +26,45 @@ pub(crate) struct SettingArgs {
 pub(crate) struct Inputs {
     file: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    /// Variables of settings whose value is no text.
+    unreadable: Vec<String>,
     flags: Vec<(&'static str, String)>,
 }
 
 impl Inputs {
     /// Looks at the environment as it is now.
     pub(crate) fn look(args: SettingArgs) -> Self {
-        // What is not Unicode cannot be one of ours: all of them are text. What is not ours is nobody's business here.
-        let text =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let named = |name: &str| settings().iter().any(|setting| setting.variables.iter().any(|known| known == name));
-        let ours = text.filter(|(name, _)| name.starts_with("THRONG_") || named(name));
-        Self { file: args.file, environment: ours.collect(), flags: args.flags }
+        Self::of(args, std::env::vars_os())
     }
 
     /// Only the flags, in a world without variables.
     #[cfg(test)]
     pub(crate) fn flags_only(args: SettingArgs) -> Self {
-        Self { file: args.file, environment: BTreeMap::new(), flags: args.flags }
+        Self::of(args, std::iter::empty())
+    }
+
+    /// What is not ours is nobody's business here.
+    fn of(args: SettingArgs, variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let named = |name: &str| settings().iter().any(|setting| setting.variables.iter().any(|known| known == name));
+        let (mut environment, mut unreadable) = (BTreeMap::new(), Vec::new());
+        for (name, value) in variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            match value.into_string() {
+                Ok(value) if name.starts_with("THRONG_") || named(&name) => drop(environment.insert(name, value)),
+                // The others of ours are read elsewhere: a file's name may be any bytes.
+                Err(_) if named(&name) => unreadable.push(name),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Self { file: args.file, environment, unreadable, flags: args.flags }
     }
 
     /// Reads the file as it is now and lays the rest over it.
     pub(crate) fn read(&self) -> Result<Settled, Failure> {
+        if !self.unreadable.is_empty() {
+            // Not what stands there: it may be a secret.
+            let names = self.unreadable.join(", ");
+            return Err(Failure::Misused(format!("not UTF-8, and all settings are: {names}")));
+        }
         let text = self.file.as_deref().map(read_file).transpose()?;
         let file = self.file.as_deref().zip(text.as_deref());
         let sources = Sources { file, environment: &self.environment, flags: &self.flags };
@@ -117,3 +135,27 @@ fn argument(setting: &'static Setting) -> Option<Arg> {
 const FILE: &str = "config";
 /// A thousand times what all settings take.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn look(variables: &[(&str, &[u8])]) -> Result<Settled, Failure> {
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), OsString::from_vec(value.to_vec())));
+        Inputs::of(SettingArgs::default(), variables).read()
+    }
+
+    /// Regression: it was passed over, and the default held.
+    #[test]
+    fn a_variable_of_a_setting_that_is_no_text_is_refused_and_not_shown() {
+        let origins: &[u8] = b"https://caf\xe9.example";
+        for name in ["ALLOWED_ORIGINS", "THRONG_JWT_HS256_SECRET"] {
+            let Err(Failure::Misused(sentence)) = look(&[(name, origins)]) else { panic!("{name} was passed over") };
+            assert!(sentence.contains(name) && sentence.contains("UTF-8") && !sentence.contains("caf"), "{sentence}");
+        }
+        let settled = look(&[("THRONG_CONFIG", origins), ("HOME", origins), ("PORT", b"7")]).unwrap();
+        assert_eq!(settled.config.server.port, Some(7));
+    }
+}

@@ -5,6 +5,8 @@
 
 use std::io::{Read, Write};
 
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use throng::control::{ApiKey, NewKey};
 
@@ -28,24 +30,34 @@ pub(crate) fn api_key(args: &ApiKeyArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is to be said, as the API takes it.
+#[derive(Serialize)]
+struct Said<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    room: Option<&'a str>,
+    /// As it came: keys in their order and as often as they stand there, numbers with all their digits.
+    data: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Author<'a>>,
+}
+
+#[derive(Serialize)]
+struct Author<'a> {
+    user: &'a str,
+}
+
 /// Says something.
 pub(crate) fn publish(args: &PublishArgs) -> Result<(), Failure> {
     let client = AdminClient::new(&args.api)?;
-    let mut body = json!({"data": data(args)?});
-    if let Some(event) = &args.event {
-        body["event"] = json!(event);
-    }
-    if let Some(user) = &args.from {
-        body["from"] = json!({"user": user});
-    }
-    let path = match args.room.strip_prefix('@') {
-        Some("all") => "/broadcast".to_owned(),
-        Some(user) => format!("/users/{}/messages", segment(user)),
-        None => {
-            body["room"] = json!(args.room);
-            "/publish".to_owned()
-        }
+    let (path, room) = match args.room.strip_prefix('@') {
+        Some("all") => ("/broadcast".to_owned(), None),
+        Some(user) => (format!("/users/{}/messages", segment(user)), None),
+        None => ("/publish".to_owned(), Some(args.room.as_str())),
     };
+    let from = args.from.as_deref().map(|user| Author { user });
+    let body = Said { room, data: &data(args)?, event: args.event.as_deref(), from };
     let answer = client.post(&path, &body, args.idempotency_key.as_deref())?;
     if args.api.json {
         println!("{answer}");
@@ -59,34 +71,52 @@ pub(crate) fn publish(args: &PublishArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A piece of a room's log, with each message as the server said it.
+#[derive(Deserialize)]
+struct Page {
+    messages: Vec<Box<RawValue>>,
+    gap: Option<Value>,
+    /// Where to go on.
+    next: u64,
+    epoch: Option<String>,
+}
+
+/// What is shown of a message.
+#[derive(Deserialize)]
+struct Message {
+    offset: u64,
+    at: u64,
+    from: Value,
+    event: Option<String>,
+    data: Box<RawValue>,
+}
+
 /// Prints what is said, for as long as it is asked to.
 pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
     let client = AdminClient::new(&args.api)?;
     let path = format!("/rooms/{}/history", segment(&args.room));
     // `limit` 0 is not a page; what is said from now on begins at the head either way.
-    let mut page = client.get(&path, &[("limit", args.history.max(1).to_string())])?;
+    let mut page: Page = client.get(&path, &[("limit", args.history.max(1).to_string())])?;
     if args.history == 0 {
-        page["messages"] = json!([]);
+        page.messages.clear();
     }
     let mut left = args.count.unwrap_or(u64::MAX);
     loop {
-        if let Some(gap) = page.get("gap") {
+        if let Some(gap) = &page.gap {
             print_line(&gap_line(gap, args.api.json))?;
         }
-        for message in page["messages"].as_array().into_iter().flatten() {
+        for message in &page.messages {
             if left == 0 {
                 break;
             }
             left -= 1;
-            print_line(&if args.api.json { message.to_string() } else { line_of(message) })?;
+            print_line(&if args.api.json { message.get().to_owned() } else { line_of(message)? })?;
         }
         if left == 0 {
             return Ok(());
         }
-        let mut query = vec![("after", page["next"].to_string()), ("wait_ms", WAIT_MS.to_string())];
-        if let Some(epoch) = page["epoch"].as_str() {
-            query.push(("epoch", epoch.to_owned()));
-        }
+        let mut query = vec![("after", page.next.to_string()), ("wait_ms", WAIT_MS.to_string())];
+        query.extend(page.epoch.map(|epoch| ("epoch", epoch)));
         page = client.get(&path, &query)?;
     }
 }
@@ -94,7 +124,7 @@ pub(crate) fn tail(args: &TailArgs) -> Result<(), Failure> {
 /// Who is there.
 pub(crate) fn who(args: &WhoArgs) -> Result<(), Failure> {
     let client = AdminClient::new(&args.api)?;
-    let answer = match (&args.room, &args.user) {
+    let answer: Value = match (&args.room, &args.user) {
         (Some(room), _) => client.get(&format!("/rooms/{}/presence", segment(room)), &[])?,
         (None, user) => {
             let user = user.as_deref().unwrap_or_default();
@@ -152,7 +182,7 @@ pub(crate) fn kick(args: &KickArgs) -> Result<(), Failure> {
 /// How many are here, and where.
 pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     let client = AdminClient::new(&args.api)?;
-    let mut answer = client.get("/top", &[("limit", args.limit.to_string())])?;
+    let mut answer: Value = client.get("/top", &[("limit", args.limit.to_string())])?;
     let [sessions, rooms, publishes, deliveries] = client.metrics([
         "websocket_connections",
         "throng_rooms",
@@ -182,7 +212,7 @@ pub(crate) fn top(args: &TopArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn data(args: &PublishArgs) -> Result<Value, Failure> {
+fn data(args: &PublishArgs) -> Result<Box<RawValue>, Failure> {
     let text = if args.data == "-" {
         let mut text = String::new();
         std::io::stdin()
@@ -193,7 +223,7 @@ fn data(args: &PublishArgs) -> Result<Value, Failure> {
         args.data.clone()
     };
     if args.text {
-        return Ok(Value::String(text));
+        return to_raw_value(&text).map_err(|error| Failure::Broken(error.to_string()));
     }
     serde_json::from_str(&text).map_err(|error| {
         Failure::Misused(format!("the data is not JSON: {error} (with --text it is sent as a string)"))
@@ -218,16 +248,14 @@ fn gap_line(gap: &Value, as_json: bool) -> String {
 }
 
 /// `#42 12:34:56 ann [event] {"data":1}`.
-fn line_of(message: &Value) -> String {
-    let seconds = message["at"].as_u64().unwrap_or(0) / 1_000 % 86_400;
+fn line_of(message: &RawValue) -> Result<String, Failure> {
+    let message: Message = serde_json::from_str(message.get())
+        .map_err(|error| Failure::Broken(format!("the server tells of a message in other words: {error}")))?;
+    let seconds = message.at / 1_000 % 86_400;
     let clock = format!("{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let event = message.get("event").map(|event| format!(" [{}]", plain(event))).unwrap_or_default();
-    format!(
-        "#{} {clock} {}{event} {}",
-        message["offset"],
-        plain(&message["from"]["user"]),
-        visible(&message["data"].to_string())
-    )
+    let event = message.event.map(|event| format!(" [{}]", visible(&event))).unwrap_or_default();
+    let (user, data) = (plain(&message.from["user"]), visible(message.data.get()));
+    Ok(format!("#{} {clock} {user}{event} {data}", message.offset))
 }
 
 fn line_of_member(member: &Value) -> String {
@@ -282,6 +310,7 @@ mod tests {
         });
         let member = json!({"user": "ann", "connections": 1, "info": {"name": "\u{9b}2J"}});
         assert!(line_of_member(&member).ends_with("1 connection  {\"name\":\"\\u{9b}2J\"}"));
-        assert_eq!(line_of(&message), "#42 22:13:20 ann\\u{1b}[2J [said] {\"text\":\"a\\nb\\u{9b}\"}");
+        let line = line_of(&to_raw_value(&message).unwrap()).unwrap();
+        assert_eq!(line, "#42 22:13:20 ann\\u{1b}[2J [said] {\"text\":\"a\\nb\\u{9b}\"}");
     }
 }

@@ -424,7 +424,9 @@ fn of_shards() -> Vec<Setting> {
         setting(
             "limits.tick_ms",
             |c| &mut c.limits.tick_ms,
-            "The tick: what is not written at once is written with it.",
+            "The tick: what is not written at once is written with it, and what goes by time is looked at with it: \
+             silence, ends of tokens, slots of those who are sent away. A shard that is silent for four ticks, and for 5 s, \
+             stands still.",
         )
         .within(1..=10_000),
         setting(

@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::base::Limits;
-use crate::control::jwks::JwksRules;
+use crate::control::jwks::{self, JwksRules};
 use crate::control::token_keys::KeyFile;
 use crate::control::{AdminSettings, ApiKey};
 use crate::shard::Flush;
@@ -216,7 +216,7 @@ impl Config {
         self.tokens.carriers.check().map_err(|why| format!("`cookie` in [tokens]: {why}"))?;
         self.tokens.jwks.iter().try_for_each(JwksRules::check)?;
         if let Some(url) = twice(self.tokens.jwks.iter().map(|jwks| jwks.url.as_str())) {
-            return Err(format!("`jwks` in [tokens] names {url} twice"));
+            return Err(format!("`jwks` in [tokens] names {} twice", jwks::shown(url)));
         }
         if let Some(name) = twice(self.admin.keys.iter().map(ApiKey::name)) {
             return Err(format!("two API keys are called {name}: give each a name of its own"));
@@ -238,6 +238,11 @@ impl Config {
             ),
             (cookie_in_vain, "`cookie` in [tokens] is never looked at: `allow` in [origins] lists no page"),
             (protocol_in_vain, "`protocol` in [proxies] changes nothing: `trusted` names nobody"),
+            (
+                self.proxies.trusted.hold_everybody(),
+                "`trusted` in [proxies] holds every address: anybody says who he is, and nobody is counted by his own; list \
+                 the nets of your proxies",
+            ),
         ];
         all.into_iter().filter(|(holds, _)| *holds).map(|(_, sentence)| sentence.to_owned()).collect()
     }

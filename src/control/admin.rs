@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api::{Api, Problem};
 use super::keys::ApiKey;
-use super::{DEFAULT_ADMIN_PORT, serve_connection};
+use super::{DEFAULT_ADMIN_PORT, Requests, serve_connection};
 use crate::runtime::accept;
 
 /// What an operator says about the admin listener.
@@ -84,7 +84,7 @@ async fn take(listener: &tokio::net::TcpListener, router: Router, permits: Arc<S
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((socket, peer)) => {
-                let connection = serve_connection(socket, peer.ip(), router.clone());
+                let connection = serve_connection(socket, peer.ip(), router.clone(), Requests::Any);
                 tokio::spawn(async move {
                     let _permit = permit;
                     if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {

@@ -4,7 +4,7 @@
 //! bounded size and age, per API key. What was surely not done is not kept: making it again is what a retry is for. What
 //! may have been done is kept, whatever else is not known of it. Of what was done in part the rest is done.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -54,8 +54,10 @@ pub(super) enum Ended {
 #[derive(Default, Debug)]
 pub(super) struct Calls {
     by_key: HashMap<CallKey, Entry>,
-    /// In the order they began, for age and number.
-    order: VecDeque<(Instant, CallKey)>,
+    /// The same ones in the order they began, for age and number.
+    order: BTreeMap<u64, CallKey>,
+    /// How many began so far.
+    begun: u64,
     kept_bytes: usize,
 }
 
@@ -64,6 +66,8 @@ struct Entry {
     /// SHA-256 of method, path and body.
     request: [u8; 32],
     began: Instant,
+    /// Its place in the order.
+    nth: u64,
     state: State,
 }
 
@@ -103,8 +107,10 @@ impl Calls {
         if self.by_key.len() >= CALLS_MAX || self.kept_bytes > KEPT_BYTES_MAX {
             return Standing::Full;
         }
-        self.by_key.insert(key.clone(), Entry { request, began: now, state: State::UnderWay { before: None } });
-        self.order.push_back((now, key.clone()));
+        let nth = self.begun;
+        self.begun += 1;
+        self.by_key.insert(key.clone(), Entry { request, began: now, nth, state: State::UnderWay { before: None } });
+        self.order.insert(nth, key.clone());
         Standing::New { before: None }
     }
 
@@ -119,29 +125,33 @@ impl Calls {
             (Ended::Undone, State::UnderWay { before }) => before.take().map(State::Partly),
             (Ended::Done(_) | Ended::Partly(_) | Ended::Undone, _) => None,
         };
-        let bytes = state.as_ref().map_or(0, State::bytes);
-        self.kept_bytes = self.kept_bytes - bytes_before + bytes;
         match state {
-            Some(state) => entry.state = state,
-            None => drop(self.by_key.remove(key)),
+            Some(state) => {
+                self.kept_bytes = self.kept_bytes - bytes_before + state.bytes();
+                entry.state = state;
+            }
+            None => {
+                self.kept_bytes -= bytes_before;
+                self.order.remove(&entry.nth);
+                self.by_key.remove(key);
+            }
         }
     }
 
     /// Those past the window, and the oldest that are not under way when there are too many.
     fn forget_old(&mut self, now: Instant) {
-        while let Some((began, key)) = self.order.front() {
-            let entry = self.by_key.get(key).filter(|entry| entry.began == *began);
-            let rests = entry.is_some_and(|entry| !matches!(entry.state, State::UnderWay { .. }));
-            let old = now.saturating_duration_since(*began) >= WINDOW;
-            let many = self.by_key.len() >= CALLS_MAX || self.kept_bytes > KEPT_BYTES_MAX;
-            if !(entry.is_none() || rests && (old || many)) {
+        while let Some(oldest) = self.order.first_entry() {
+            let goes = self.by_key.get(oldest.get()).is_none_or(|entry| {
+                let rests = !matches!(entry.state, State::UnderWay { .. });
+                let old = now.saturating_duration_since(entry.began) >= WINDOW;
+                let many = self.by_key.len() >= CALLS_MAX || self.kept_bytes > KEPT_BYTES_MAX;
+                rests && (old || many)
+            });
+            if !goes {
                 return;
             }
-            if let Some((_, key)) = self.order.pop_front()
-                && rests
-            {
-                self.kept_bytes -= self.by_key.remove(&key).map_or(0, |entry| entry.state.bytes());
-            }
+            let entry = self.by_key.remove(&oldest.remove());
+            self.kept_bytes -= entry.map_or(0, |entry| entry.state.bytes());
         }
     }
 }
@@ -229,6 +239,22 @@ mod tests {
         calls.finish(&key("0"), done());
         assert!(matches!(calls.begin(&key("more"), [0; 32], now), Standing::New { before: None }));
         assert_eq!((calls.by_key.len(), calls.kept_bytes), (CALLS_MAX, 0));
+    }
+
+    /// Regression: a call of which nothing was done left its place in the order behind, for as long as an older one rested
+    /// before it.
+    #[test]
+    fn calls_of_which_nothing_was_done_leave_nothing_behind() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        assert!(matches!(calls.begin(&key("kept"), [0; 32], now), Standing::New { before: None }));
+        calls.finish(&key("kept"), done());
+        for n in 0..100_000 {
+            let again = key(&(n % 7).to_string());
+            assert!(matches!(calls.begin(&again, [0; 32], now), Standing::New { before: None }));
+            calls.finish(&again, Ended::Undone);
+        }
+        assert_eq!((calls.by_key.len(), calls.order.len()), (1, 1));
+        assert!(matches!(calls.begin(&key("kept"), [0; 32], now), Standing::Done(_)));
     }
 
     #[test]

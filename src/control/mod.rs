@@ -35,7 +35,7 @@ use axum::body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tower_service::Service;
 
@@ -172,7 +172,7 @@ async fn serve(
         match adopt(socket) {
             Ok((socket, peer)) => {
                 let peer = client.unwrap_or(peer);
-                let connection = serve_connection(Rewind::new(read, socket), peer, router.clone());
+                let connection = serve_connection(Rewind::new(read, socket), peer, router.clone(), Requests::One);
                 tokio::spawn(async move {
                     let _held = (permit, guest);
                     if tokio::time::timeout(CONNECTION_AGE_MAX, connection).await.is_err() {
@@ -196,10 +196,23 @@ fn adopt(socket: TcpStream) -> io::Result<(tokio::net::TcpStream, IpAddr)> {
     Ok((tokio::net::TcpStream::from_std(socket)?, peer))
 }
 
+/// How many requests a connection may bring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Requests {
+    /// On the public listener. A connection that was handed over never goes back to a shard; a proxy that kept it for the
+    /// next request would send somebody's upgrade of `/ws` where nobody can grant it. Whatever the first request was: with
+    /// the API on that listener, too, the proxy sends its calls and the upgrades by the same connections. Who calls often
+    /// has the admin listener.
+    One,
+    /// On the admin listener, where nothing is upgraded.
+    Any,
+}
+
 async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: IpAddr,
     router: axum::Router,
+    requests: Requests,
 ) {
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(routes::Peer(peer));
@@ -211,11 +224,33 @@ async fn serve_connection(
         .max_buf_size(HEAD_BYTES_MAX)
         // `printf … | nc -N` closes its side before it reads.
         .half_close(true)
+        .keep_alive(requests == Requests::Any)
         .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
         .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "an http connection ended badly");
+    match served {
+        Ok(parts) => linger(parts.io.into_inner()).await,
+        Err(error) => tracing::debug!(%peer, %error, "an http connection ended badly"),
     }
+}
+
+/// Closes behind the last answer. What the peer sent and nobody read, the next request or the rest of a body, is taken from
+/// the socket until the peer ends, too: else it would turn the close into a reset that may overtake the answer (RFC 9112,
+/// 9.6).
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let until_it_ends = async {
+        let (mut unread, mut taken) = (vec![0; 4 << 10], 0);
+        stream.shutdown().await?;
+        while taken < LINGER_BYTES_MAX {
+            match stream.read(&mut unread).await? {
+                0 => break,
+                some => taken += some,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends: the answer is written, and more was not promised.
+    let _ended = tokio::time::timeout(LINGER, until_it_ends).await;
 }
 
 /// One write, whatever becomes of it: a shard may be the one who calls.
@@ -235,11 +270,14 @@ const DEFAULT_ADMIN_PORT: u16 = 8081;
 const HANDED_WAITING_MAX: usize = 256;
 /// Connections served at once, on the public side.
 const CONNECTIONS_MAX: usize = 256;
-/// From the first byte of a head to its last, and between two requests.
+/// From the first byte of a head to its last; where there are several, between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// No connection lives longer than this, however it trickles.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(120);
+/// How long a peer may take to end after the last answer, and what it may send meanwhile: the longest body there is.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 4 << 20;
 /// What answers under way are given when the server stops.
 const GRACE: Duration = Duration::from_millis(500);
 

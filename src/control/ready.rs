@@ -12,9 +12,9 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::runtime::scrape::Counts;
+use crate::runtime::scrape::{Counts, silence_ms_max};
 
-/// A shard that has not taken a tick for so long stands still.
+/// A shard that has not taken a tick for so long, and for four ticks, stands still.
 pub const STALLED_MS: u64 = 5_000;
 
 /// Where the house is in its life.
@@ -35,6 +35,8 @@ pub struct Standing {
     pub places: (u64, u64),
     /// Milliseconds since each shard took its last tick, in the order of shards.
     pub silent_ms: Vec<u64>,
+    /// The tick, in milliseconds.
+    pub tick_ms: u64,
     /// Needed dependencies that are away: which, and why, as a sentence.
     pub away: Vec<(&'static str, String)>,
 }
@@ -54,18 +56,26 @@ pub struct Reason {
 impl Standing {
     /// Nothing runs yet.
     pub fn starting() -> Self {
-        Self { life: Life::Starting, places: (0, 1), silent_ms: Vec::new(), away: Vec::new() }
+        Self { life: Life::Starting, places: (0, 1), silent_ms: Vec::new(), tick_ms: 0, away: Vec::new() }
     }
 
     /// What the shards left behind at their last tick.
     pub fn of(counts: &Counts) -> Self {
         let life = if counts.is_leaving() { Life::Draining } else { Life::Serving };
-        Self { life, places: counts.places(), silent_ms: counts.silent_ms().collect(), away: Vec::new() }
+        let (silent_ms, tick_ms) = (counts.silent_ms().collect(), counts.tick_ms());
+        Self { life, places: counts.places(), silent_ms, tick_ms, away: Vec::new() }
+    }
+
+    /// Whether every shard has taken a tick within `patience_ms`, or within four ticks.
+    pub fn turns_within(&self, patience_ms: u64) -> bool {
+        let most_ms = silence_ms_max(patience_ms, self.tick_ms);
+        self.silent_ms.iter().all(|silent_ms| *silent_ms <= most_ms)
     }
 
     /// Shards that stand still.
     pub fn stalled(&self) -> Vec<Reason> {
-        let silent = self.silent_ms.iter().enumerate().filter(|(_, silent_ms)| **silent_ms >= STALLED_MS);
+        let stalled_ms = silence_ms_max(STALLED_MS, self.tick_ms);
+        let silent = self.silent_ms.iter().enumerate().filter(|(_, silent_ms)| **silent_ms >= stalled_ms);
         let sentence = |(shard, silent_ms): (usize, &u64)| {
             let seconds = silent_ms / 1_000;
             Reason { reason: "stalled", message: format!("shard {shard} has not turned for {seconds} s") }
@@ -139,7 +149,7 @@ mod tests {
     use super::*;
 
     fn serving(places: (u64, u64), silent_ms: &[u64]) -> Standing {
-        Standing { life: Life::Serving, places, silent_ms: silent_ms.to_vec(), away: Vec::new() }
+        Standing { life: Life::Serving, places, silent_ms: silent_ms.to_vec(), tick_ms: 100, away: Vec::new() }
     }
 
     fn words(standing: &Standing) -> Vec<&'static str> {
@@ -158,5 +168,18 @@ mod tests {
         let still = serving((0, 10), &[7_200, 100]);
         assert_eq!(words(&still), ["stalled"]);
         assert_eq!(still.stalled()[0].message, "shard 0 has not turned for 7 s");
+    }
+
+    /// Regression: with a tick of 8 s every shard stood still for three seconds of every eight.
+    #[test]
+    fn a_shard_is_not_silent_before_it_has_missed_some_ticks() {
+        let of = |tick_ms, silent_ms| Standing { tick_ms, ..serving((0, 10), &[silent_ms]) };
+        for (tick_ms, bound_ms) in [(1, STALLED_MS), (1_250, STALLED_MS), (2_000, 8_000), (10_000, 40_000)] {
+            assert!(of(tick_ms, bound_ms - 1).stalled().is_empty(), "a tick of {tick_ms} ms");
+            assert_eq!(words(&of(tick_ms, bound_ms)), ["stalled"], "a tick of {tick_ms} ms");
+        }
+        // The watchdog's patience is short, and the tick is longer.
+        assert!(of(8_000, 8_100).turns_within(500) && !of(8_000, 32_001).turns_within(500));
+        assert!(of(100, 500).turns_within(500) && !of(100, 501).turns_within(500));
     }
 }

@@ -20,7 +20,7 @@ const CLOSES: &[(CloseReason, &str)] = &[
     (CloseReason::Silent, "limits.dead_after_ms"),
     (CloseReason::UserFull, "limits.connections_per_user_max"),
     (CloseReason::NoHello, "limits.handshake_ms"),
-    (CloseReason::Full, "server.max_connections"),
+    (CloseReason::Full, "server.max_connections, limits.connections_per_shard_max"),
     (CloseReason::HandshakesFull, "limits.handshakes_pending_max, limits.heads_bytes_max"),
     (CloseReason::AddressFull, "limits.connections_per_address_max"),
     (CloseReason::HandshakeRate, "limits.handshakes_per_address_per_s"),

@@ -89,6 +89,7 @@ pub struct Running {
     bells: Vec<Arc<Bell>>,
     phase: Arc<Phase>,
     clock: Clock,
+    tick_ms: u64,
     counts: Arc<[Arc<ShardCounts>]>,
     asks: Asks,
     rules: RulesChange,
@@ -149,8 +150,9 @@ fn start_by(config: &BootConfig, make_shard: &MakeShard, give: Give, tell: Tell)
     let (rules, places) = (notice::board(&bells), Places::new(config.connections_max));
     let (engine, threads) = (config.engine, Vec::new());
     let nudger = Nudger::start(Arc::clone(&counts), clock, config.tick_ms).map_err(BootError::Watch)?;
+    let (tick_ms, _nudger) = (config.tick_ms, nudger);
     let mut running =
-        Running { engine, threads, address, bells, phase, clock, counts, asks, rules, places, _nudger: nudger };
+        Running { engine, threads, address, bells, phase, clock, tick_ms, counts, asks, rules, places, _nudger };
     let mailboxes = mailbox::connect(&running.bells, config.parcels_per_inbox);
     for (number, ((listener, mailbox), asks)) in listeners.into_iter().zip(mailboxes).zip(inboxes).enumerate() {
         let tell = Arc::clone(&tell);
@@ -204,7 +206,8 @@ impl Running {
 
     /// A way to read all counts from any thread, for as long as one likes.
     pub fn counts(&self) -> Counts {
-        Counts::new(Arc::clone(&self.counts), self.clock, Arc::clone(&self.phase), self.places.clone())
+        let (counts, phase) = (Arc::clone(&self.counts), Arc::clone(&self.phase));
+        Counts::new(counts, self.tick_ms, self.clock, phase, self.places.clone())
     }
 
     /// The way for the control plane's letters. What is posted after the stop is not taken.

@@ -13,7 +13,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::sockets::{NO_ROOM, READ_BYTES, ReadEvent, SocketEvent, SocketTotals};
+use super::sockets::{NO_ROOM, Next, READ_BYTES, ReadEvent, SocketEvent, SocketTotals};
 use super::sys::{self, Epoll, EventFd};
 use crate::base::ConnKey;
 use crate::shard::{CloseHow, Fate, Write};
@@ -135,7 +135,7 @@ impl EpollSockets {
     }
 
     /// Reads once from each who has something, oldest first, at most `budget` times. Returns how many reads were made.
-    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>)) -> usize {
+    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>) -> Next) -> usize {
         let mut made = 0;
         while made < budget
             && let Some(conn) = self.ready.pop_front()
@@ -144,21 +144,24 @@ impl EpollSockets {
             let Some(socket) = &slot.socket else { continue };
             made += 1;
             let received = sys::receive(socket.as_fd(), &mut self.scratch);
-            let again = matches!(received, Ok(1..) if slot.state & HUNG != 0)
+            let mut again = matches!(received, Ok(1..) if slot.state & HUNG != 0)
                 || received.as_ref().is_ok_and(|len| *len == self.scratch.len());
-            if again {
-                self.ready.push_back(conn);
-            } else {
-                slot.state &= !READY;
-            }
             match received {
-                Ok(len @ 1..) => sink(ReadEvent::Received { conn, bytes: &mut self.scratch[..len] }),
+                Ok(len @ 1..) => {
+                    let next = sink(ReadEvent::Received { conn, bytes: &mut self.scratch[..len] });
+                    again &= next == Next::ReadOn;
+                }
                 // A hang-up that turns out to be nothing to read is told again by the next event.
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => slot.state &= !HUNG,
                 Ok(0) | Err(_) => {
                     slot.state |= ENDED;
-                    sink(ReadEvent::Ended { conn });
+                    let _nothing_follows = sink(ReadEvent::Ended { conn });
                 }
+            }
+            if again {
+                self.ready.push_back(conn);
+            } else {
+                slot.state &= !READY;
             }
         }
         made

@@ -51,6 +51,8 @@ pub(super) fn allow_executors() -> Result<(), HostError> {
 pub enum LimitedBy {
     /// `--max-connections`.
     MaxConnections,
+    /// `limits.connections_per_shard_max`, of all shards.
+    MaxPerShard,
     /// Free memory, see [`Clients::bytes_per_connection`].
     Memory,
     /// `fs.file-max`, which counts every socket of the system.
@@ -104,6 +106,7 @@ pub struct Layout {
     pub shards: u16,
     pub slots_per_ring: u16,
     pub max_connections: Option<u64>,
+    pub connections_per_shard_max: Option<u64>,
 }
 
 /// What the host has, at one moment.
@@ -133,7 +136,7 @@ impl HostState {
 
     /// How many connections this host can hold beside what it holds already.
     pub fn capacity(&self, layout: Layout, clients: Clients) -> Capacity {
-        let Layout { engine, shards, slots_per_ring, max_connections } = layout;
+        let Layout { engine, shards, slots_per_ring, max_connections, connections_per_shard_max } = layout;
         let (shards, slots) = (u64::from(shards), u64::from(slots_per_ring));
         let files = self.open_files.saturating_sub(FILES_RESERVED);
         let by_files = match engine {
@@ -142,6 +145,7 @@ impl HostState {
         };
         let bounds = [
             (max_connections.unwrap_or(u64::MAX), LimitedBy::MaxConnections),
+            (connections_per_shard_max.unwrap_or(u64::MAX).saturating_mul(shards), LimitedBy::MaxPerShard),
             (self.memory_bytes.saturating_sub(MEMORY_RESERVED) / clients.bytes_per_connection(), LimitedBy::Memory),
             (self.system_files / clients.files_per_connection(), LimitedBy::SystemFiles),
             (shards * slots * (u64::from(u16::MAX) + 1), LimitedBy::Rings),
@@ -204,21 +208,28 @@ mod tests {
     fn the_smallest_bound_is_named() {
         assert_eq!(files_left("1024\t0\t9000\n"), 7_976);
         let host = HostState { memory_bytes: (256 << 20) + 5_000_000, system_files: 2_000, open_files: 20_000 };
+        let two_shards = Layout {
+            engine: Engine::IoUring,
+            shards: 2,
+            slots_per_ring: 19_000,
+            max_connections: None,
+            connections_per_shard_max: None,
+        };
         let of = |host: HostState, max_connections| {
-            let layout = Layout { engine: Engine::IoUring, shards: 2, slots_per_ring: 19_000, max_connections };
-            host.capacity(layout, Clients::Elsewhere)
+            host.capacity(Layout { max_connections, ..two_shards }, Clients::Elsewhere)
         };
         assert_eq!(of(host, None), Capacity { connections: 1_000, limited_by: LimitedBy::Memory });
         assert_eq!(of(host, Some(10)), Capacity { connections: 10, limited_by: LimitedBy::MaxConnections });
         let roomy = HostState { memory_bytes: u64::MAX, ..host };
         assert_eq!(of(roomy, None), Capacity { connections: 2_000, limited_by: LimitedBy::SystemFiles });
-        let layout = Layout { engine: Engine::IoUring, shards: 2, slots_per_ring: 19_000, max_connections: None };
-        let both_ends = roomy.capacity(layout, Clients::Here);
+        let few_each = Layout { connections_per_shard_max: Some(30), max_connections: Some(61), ..two_shards };
+        let few = roomy.capacity(few_each, Clients::Elsewhere);
+        assert_eq!(few, Capacity { connections: 60, limited_by: LimitedBy::MaxPerShard });
+        let both_ends = roomy.capacity(two_shards, Clients::Here);
         assert_eq!(both_ends, Capacity { connections: 1_000, limited_by: LimitedBy::SystemFiles }, "two files each");
         let many_files = HostState { system_files: u64::MAX, ..roomy };
         assert_eq!(of(many_files, None), Capacity { connections: 19_488 * 19_000, limited_by: LimitedBy::OpenFiles });
-        let plain = Layout { engine: Engine::Epoll, shards: 2, slots_per_ring: 19_000, max_connections: None };
-        let plain = many_files.capacity(plain, Clients::Elsewhere);
+        let plain = many_files.capacity(Layout { engine: Engine::Epoll, ..two_shards }, Clients::Elsewhere);
         assert_eq!(plain, Capacity { connections: 19_488, limited_by: LimitedBy::OpenFiles });
         let unlimited = HostState { open_files: u64::MAX, ..many_files };
         assert_eq!(of(unlimited, None), Capacity { connections: 2 * 19_000 * 65_536, limited_by: LimitedBy::Rings });

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::clock::Clock;
-use super::scrape::ShardCounts;
+use super::scrape::{ShardCounts, silence_ms_max};
 use super::sys;
 
 /// How often it is looked.
@@ -35,7 +35,7 @@ impl Nudger {
     pub(super) fn start(shards: Arc<[Arc<ShardCounts>]>, clock: Clock, tick_ms: u64) -> io::Result<Self> {
         sys::catch_nudges()?;
         let (stop, stopped) = crossbeam_channel::bounded(0);
-        let silent_ms = SILENT_MS.max(4 * tick_ms);
+        let silent_ms = silence_ms_max(SILENT_MS, tick_ms);
         std::thread::Builder::new().name("nudge".to_owned()).spawn(move || {
             while stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 for (shard, counts) in shards.iter().enumerate() {

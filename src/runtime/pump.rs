@@ -28,7 +28,7 @@ use super::notice::Notices;
 use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
-use super::sockets::{ReadEvent, SocketEvent, Sockets};
+use super::sockets::{Next, ReadEvent, SocketEvent, Sockets};
 use super::spare::Spare;
 use super::turn::{Part, Turn, TurnTimes};
 use crate::base::{ConnKey, Now, ShardId};
@@ -311,8 +311,12 @@ impl Pump {
                 counts.reads += 1;
                 counts.received_bytes += bytes.len() as u64;
                 shard.handle(now, Input::Received { conn, bytes });
+                if shard.reads(conn) { Next::ReadOn } else { Next::Leave }
             }
-            ReadEvent::Ended { conn } => shard.handle(now, Input::Ended { conn }),
+            ReadEvent::Ended { conn } => {
+                shard.handle(now, Input::Ended { conn });
+                Next::Leave
+            }
         });
         made > 0
     }

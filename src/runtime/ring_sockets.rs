@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::socket_ring::{Parting, ReadScratch, SocketRing};
-use super::sockets::{NO_ROOM, READ_BYTES, ReadEvent, SocketEvent, SocketTotals};
+use super::sockets::{NO_ROOM, Next, READ_BYTES, ReadEvent, SocketEvent, SocketTotals};
 use super::sys::{EventFd, RingSize, SlotSend};
 use crate::base::ConnKey;
 use crate::shard::{CloseHow, Fate, Write};
@@ -116,7 +116,7 @@ impl RingSockets {
 
     /// Reads from those who have something, at most `budget` times 8 KiB, fairly over rings. Returns how many reads
     /// were made; who was not served is remembered.
-    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>)) -> usize {
+    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>) -> Next) -> usize {
         let mut made = 0;
         loop {
             let made_before = made;

@@ -200,9 +200,16 @@ fn add_all(sums: &mut [u64], cells: &[AtomicU64]) {
 #[derive(Clone, Debug)]
 pub struct Counts {
     shards: Arc<[Arc<ShardCounts>]>,
+    tick_ms: u64,
     clock: Clock,
     phase: Arc<Phase>,
     places: Places,
+}
+
+/// How long a shard may be silent before whoever waits `least_ms` minds. It beats when it takes a tick, so that a long tick
+/// makes a long silence; and four of them, so that a late one alarms nobody.
+pub fn silence_ms_max(least_ms: u64, tick_ms: u64) -> u64 {
+    least_ms.max(4 * tick_ms)
 }
 
 /// What is shown of one shard alone: whether the load lies on all of them alike.
@@ -239,8 +246,14 @@ pub struct Totals {
 }
 
 impl Counts {
-    pub(super) fn new(shards: Arc<[Arc<ShardCounts>]>, clock: Clock, phase: Arc<Phase>, places: Places) -> Self {
-        Self { shards, clock, phase, places }
+    pub(super) fn new(
+        shards: Arc<[Arc<ShardCounts>]>,
+        tick_ms: u64,
+        clock: Clock,
+        phase: Arc<Phase>,
+        places: Places,
+    ) -> Self {
+        Self { shards, tick_ms, clock, phase, places }
     }
 
     /// Reads and adds. Never waits.
@@ -268,6 +281,11 @@ impl Counts {
     pub fn silent_ms(&self) -> impl Iterator<Item = u64> {
         let now = self.clock.now();
         self.shards.iter().map(move |shard| now.since(shard.beat_mono_ms.load(Ordering::Relaxed)))
+    }
+
+    /// How often a shard takes a tick, in milliseconds.
+    pub fn tick_ms(&self) -> u64 {
+        self.tick_ms
     }
 
     /// Places taken in the whole process, and how many there are.
@@ -310,7 +328,7 @@ mod tests {
             let runtime = RuntimeCounts { sockets: 3, inbox_parcels: 2, late_ticks_ms: 5, ..RuntimeCounts::default() };
             counts.store(&runtime, &times, &shard);
         }
-        let totals = Counts::new(shards, Clock::start(), Arc::new(Phase::new(2)), Places::new(14)).totals();
+        let totals = Counts::new(shards, 100, Clock::start(), Arc::new(Phase::new(2)), Places::new(14)).totals();
         let both = RuntimeCounts { sockets: 6, inbox_parcels: 4, late_ticks_ms: 10, ..RuntimeCounts::default() };
         assert_eq!(totals.runtime, both);
         assert_eq!(totals.shards, [OfShard { busy_us: 4, inbox_parcels: 2, ..OfShard::default() }; 2], "each alone");
@@ -325,7 +343,7 @@ mod tests {
     fn the_longest_silence_is_told_and_a_beat_ends_it() {
         let shards: Arc<[Arc<ShardCounts>]> = (0..2).map(|_| Arc::default()).collect();
         let clock = Clock::start();
-        let counts = Counts::new(Arc::clone(&shards), clock, Arc::new(Phase::new(2)), Places::new(1));
+        let counts = Counts::new(Arc::clone(&shards), 100, clock, Arc::new(Phase::new(2)), Places::new(1));
         // One beats from the future, so that no slow machine makes it old.
         shards[0].beat(Now { mono_ms: 1 << 40, unix_ms: 0 });
         while counts.totals().silent_ms < 2 {

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use super::sockets::{ReadEvent, SocketEvent};
+use super::sockets::{Next, ReadEvent, SocketEvent};
 use super::sys::{Completion, EventFd, Ring, RingSize, SlotSend};
 use crate::base::ConnKey;
 
@@ -118,7 +118,7 @@ impl SocketRing {
         &mut self,
         most: usize,
         scratch: &mut ReadScratch,
-        sink: &mut impl FnMut(ReadEvent<'_>),
+        sink: &mut impl FnMut(ReadEvent<'_>) -> Next,
     ) -> usize {
         let most = most.min(scratch.pieces());
         scratch.slots.clear();
@@ -282,28 +282,31 @@ impl SocketRing {
         None
     }
 
-    fn on_read(&mut self, slot: u16, result: i32, piece: &mut [u8], sink: &mut impl FnMut(ReadEvent<'_>)) {
+    fn on_read(&mut self, slot: u16, result: i32, piece: &mut [u8], sink: &mut impl FnMut(ReadEvent<'_>) -> Next) {
         let state = &mut self.slots[usize::from(slot)];
         let conn = ConnKey::new(self.number, slot, state.generation);
-        let again = match result {
+        let mut again = match result {
             1.. => result as usize == piece.len() || state.state & HUNG != 0,
             0 => false,
             _ => -result == libc::EINTR,
         };
-        if again {
-            self.ready.push_back(Ready { slot, generation: state.generation });
-        } else {
-            state.state &= !READY;
-        }
         match -result {
-            ..=-1 => sink(ReadEvent::Received { conn, bytes: &mut piece[..result as usize] }),
+            ..=-1 => {
+                let next = sink(ReadEvent::Received { conn, bytes: &mut piece[..result as usize] });
+                again &= next == Next::ReadOn;
+            }
             libc::EINTR => {}
             // A hang-up that turns out to be nothing to read is asked for again by the next event.
             libc::EAGAIN => state.state &= !HUNG,
             _ => {
                 state.state |= ENDED;
-                sink(ReadEvent::Ended { conn });
+                let _nothing_follows = sink(ReadEvent::Ended { conn });
             }
+        }
+        if again {
+            self.ready.push_back(Ready { slot, generation: state.generation });
+        } else {
+            state.state &= !READY;
         }
     }
 

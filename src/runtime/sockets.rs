@@ -47,6 +47,15 @@ pub enum ReadEvent<'a> {
     },
 }
 
+/// What the owner of a connection says when it was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// More may be read, as long as there is more.
+    ReadOn,
+    /// It is about to be handed over, or closed: what still lies in the socket stays there, for whoever has it next.
+    Leave,
+}
+
 /// What is worth exporting: sockets in rings are invisible to `ss -p`, lsof and `/proc`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct SocketTotals {
@@ -143,8 +152,9 @@ impl Sockets {
     }
 
     /// Reads from those who have something, at most `budget` times 8 KiB, in turns. Returns how many reads were made;
-    /// who was not served is remembered.
-    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>)) -> usize {
+    /// who was not served is remembered. `sink` says whether the connection is to be read on; what it says to an end does
+    /// not matter.
+    pub fn read(&mut self, budget: usize, sink: &mut impl FnMut(ReadEvent<'_>) -> Next) -> usize {
         either!(self, sockets => sockets.read(budget, sink))
     }
 

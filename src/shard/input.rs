@@ -13,7 +13,7 @@ use crate::wire::CloseReason;
 /// One thing that happened. The runtime (or a simulation) makes them, `Shard::handle` takes them in.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Bytes came. They may be changed in place (unmasking).
+    /// Bytes came. They may be changed in place (unmasking). Before more are read, `Shard::reads` is asked.
     Received { conn: ConnKey, bytes: &'a mut [u8] },
     /// The peer closed its side, or the socket broke. Comes at most once per connection.
     Ended { conn: ConnKey },

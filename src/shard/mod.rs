@@ -332,6 +332,12 @@ impl Shard {
         !self.flush.is_overdue()
     }
 
+    /// Whether what this connection sends is for this shard. To be asked after each `Input::Received`: a request that is for
+    /// somebody else is handed over only at the end of the turn, and what lies behind it in the socket is the other's.
+    pub fn reads(&self, conn: ConnKey) -> bool {
+        self.connections.row(conn).is_some()
+    }
+
     /// Whether the next turn has something to do even if nothing comes in.
     pub fn has_work(&self) -> bool {
         self.may_write() || self.errands_can_go_on()

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Promises: bounded in number and age; nobody can make one up (128 bits under a key that nothing else is drawn from:
-//! the shard's own numbers are told to everybody as epochs); what is presented is used up, whatever becomes of the
-//! connection.
+//! the shard's own numbers are told to everybody as epochs); what is looked up is used up, whatever becomes of the
+//! connection. A request that is refused before (its origin, no place, a token beside the ticket) looks nothing up.
 
 use std::collections::VecDeque;
 

@@ -282,7 +282,7 @@ impl CloseReason {
             }
             Self::Gone => "Come back.",
             Self::Full => {
-                "Try again after `Retry-After`, with backoff. The operator's limit is `--max-connections`, or what the host can hold."
+                "Try again after `Retry-After`, with backoff. The operator's limit is `--max-connections`, `connections_per_shard_max`, or what the host can hold."
             }
             Self::Draining => "Try again after `Retry-After`: another server may have the address already.",
             Self::HandshakesFull => "Try again after `Retry-After`, with backoff.",

@@ -122,7 +122,7 @@ impl Origin {
             return false;
         }
         let Some((name, port)) = split_port(host) else { return false };
-        name.eq_ignore_ascii_case(&self.host) && port.unwrap_or_else(|| default_port(&self.scheme)) == self.port
+        as_compared(name) == *self.host && port.unwrap_or_else(|| default_port(&self.scheme)) == self.port
     }
 
     fn is_localhost(&self) -> bool {
@@ -149,7 +149,7 @@ impl FromStr for Origin {
         }
         let scheme = scheme.to_ascii_lowercase();
         let port = port.unwrap_or_else(|| default_port(&scheme));
-        Ok(Self { scheme: scheme.into(), host: host.to_ascii_lowercase().into(), port })
+        Ok(Self { scheme: scheme.into(), host: as_compared(host).into(), port })
     }
 }
 
@@ -179,6 +179,16 @@ fn is_host(host: &str) -> bool {
     match bare {
         Some(v6) => v6.parse::<core::net::Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    }
+}
+
+/// A host in the one form in which it is compared: without case, and an IPv6 address as short as it can be written
+/// (RFC 5952), which is how browsers write it, whoever wrote the list.
+fn as_compared(host: &str) -> String {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    match bare.and_then(|v6| v6.parse::<core::net::Ipv6Addr>().ok()) {
+        Some(v6) => format!("[{v6}]"),
+        None => host.to_ascii_lowercase(),
     }
 }
 
@@ -257,6 +267,20 @@ mod tests {
         assert_eq!(check(&both, "https://app.example", "x"), Checked::Listed);
         let all = Origins::parse(&["*"]).unwrap();
         assert_eq!((check(&all, "https://any.example", "x"), all.has_list()), (Checked::Allowed, false));
+    }
+
+    #[test]
+    fn an_address_is_one_origin_however_it_is_written() {
+        let origins = Origins::parse(&["http://[2001:0db8:0::0001]:8080", "http://[::FFFF:192.0.2.1]"]).unwrap();
+        for good in ["http://[2001:db8::1]:8080", "http://[2001:DB8:0:0::1]:8080", "http://[::ffff:c000:201]"] {
+            assert_eq!(check(&origins, good, "x"), Checked::Listed, "{good}");
+        }
+        assert_eq!(check(&origins, "http://[2001:db8::2]:8080", "x"), Checked::Refused);
+        assert_eq!(origins.entries()[0], "http://[2001:db8::1]:8080");
+        // As browsers write it, where the proxy wrote it otherwise.
+        let default = Origins::default();
+        assert_eq!(check(&default, "http://[::ffff:c000:201]", "[::ffff:192.0.2.1]"), Checked::Allowed);
+        assert_eq!(check(&default, "https://[2001:db8::1]", "[2001:DB8:0::1]:443"), Checked::Allowed);
     }
 
     #[test]

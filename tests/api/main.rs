@@ -3,6 +3,7 @@
 
 mod crowd;
 mod load;
+mod public;
 mod server;
 mod session;
 
@@ -352,6 +353,12 @@ fn the_command_line_speaks_looks_and_sends_away() {
     assert!(hear(&mut ann).contains(r#""from":{"user":"bob"},"event":"news","data":{"n":1}"#));
     assert!(run(&["publish", "lobby", "plain words", "--text"]).starts_with("lobby #2 ("));
     assert!(hear(&mut ann).ends_with(r#""data":"plain words"}"#));
+    // Regression: the verb made it anew, with its keys in another order and each of them once.
+    let as_it_came = r#"{"z":1,"a":12345678901234567890123,"z":1.10}"#;
+    assert!(run(&["publish", "lobby", as_it_came]).starts_with("lobby #3 ("));
+    assert!(hear(&mut ann).ends_with(&format!(r#""data":{as_it_came}}}"#)));
+    let kept = server.get("/rooms/lobby/history?limit=1");
+    assert!(kept.text.contains(&format!(r#""data":{as_it_came}}}"#)), "{}", kept.text);
     assert!(run(&["publish", "@all", "3"]).ends_with("1 connection\n"));
     assert!(run(&["publish", "@ann", "4"]).ends_with("1 connection\n"));
     assert!(hear(&mut ann).contains("@all") && hear(&mut ann).contains("@ann"));
@@ -359,9 +366,13 @@ fn the_command_line_speaks_looks_and_sends_away() {
     let lines: Vec<&str> = tail.lines().collect();
     assert!(lines[0].starts_with("#1 ") && lines[0].ends_with(r#" bob [news] {"n":1}"#), "{tail}");
     assert!(lines[1].starts_with("#2 ") && lines[1].ends_with(r#" backend "plain words""#), "{tail}");
+    let tail = run(&["tail", "lobby", "--history", "1", "--count", "1"]);
+    assert!(tail.starts_with("#3 ") && tail.ends_with(&format!(" backend {as_it_came}\n")), "{tail}");
+    let tail = run(&["tail", "lobby", "--json", "--history", "1", "--count", "1"]);
+    assert!(tail.contains(&format!(r#""data":{as_it_came}"#)), "{tail}");
     let tail: Value =
         serde_json::from_str(&run(&["tail", "lobby", "--json", "--history", "1", "--count", "1"])).unwrap();
-    assert_eq!(tail["offset"], 2);
+    assert_eq!(tail["offset"], 3);
     assert!(run(&["who", "lobby"]).starts_with("1 user in lobby\n  ann "));
     assert!(run(&["who", "--user", "ann"]).starts_with("ann: 1 connection\n"));
     let top = run(&["top"]);

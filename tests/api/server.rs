@@ -193,4 +193,4 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Answer {
 
 const EVERYTHING: &str = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
 /// Nothing here takes this long; a machine that is very busy may.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

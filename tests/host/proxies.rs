@@ -134,6 +134,7 @@ fn through_nginx_people_are_who_they_are_and_everything_passes() {
         ("127.0.0.1:8081", server.admin.to_string()),
         ("listen 80;", format!("listen {address};")),
         ("/var/log/nginx/throng.log", "FOLDER/access.log".to_owned()),
+        ("/var/log/nginx/throng-error.log", "FOLDER/error.log".to_owned()),
         ("worker_rlimit_nofile 200000;", String::new()),
         ("worker_connections 100000;", "worker_connections 100;".to_owned()),
         ("http {", format!("http {{ {}", TEMPORARY.map(|what| format!("{what}_temp_path FOLDER/{what};")).concat())),
@@ -147,8 +148,16 @@ fn through_nginx_people_are_who_they_are_and_everything_passes() {
         let (status, body) = get(proxy.address, "/readyz");
         assert!(status == "503" && body.contains("full"), "{status} {body}");
     });
-    let log = fs::read_to_string(proxy.folder.join("access.log")).unwrap();
-    assert!(log.contains("127.0.0.77") && log.contains(" 429 ") && !log.contains("token="), "{log}");
+    // The server has gone, and nginx has something to say about who asks now.
+    assert_eq!(get(proxy.address, "/ws?token=SECRETMARK").0, "502");
+    let log = |name: &str| fs::read_to_string(proxy.folder.join(name)).unwrap();
+    // A request is logged when its answer is out.
+    while !log("access.log").contains(" 502 ") {
+        std::thread::yield_now();
+    }
+    let (access, error) = (log("access.log"), log("error.log"));
+    assert!(access.contains("127.0.0.77") && access.contains(" 429 "), "{access}");
+    assert!(!access.contains("token=") && !error.contains("token="), "{access}\n{error}");
 }
 
 /// What nginx wants a folder for.

@@ -305,6 +305,28 @@ fn a_socket_handed_over_lives_on_elsewhere() {
     }
 }
 
+/// Longer than one read: it stands among those who have more, and its owner has heard enough.
+#[test]
+fn what_lies_behind_the_last_read_goes_with_a_socket_that_is_handed_over() {
+    let sent: Vec<u8> = (0..20_000u32).map(|n| n as u8).collect();
+    let mut owner = Owner::new(4, 1);
+    let (mut client, conn) = seated(&mut owner);
+    let row = owner.rows.get_mut(&conn).unwrap();
+    (row.leaves_the_rest, row.stalled) = (true, true);
+    client.write_all(&sent).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    // In one turn: as much as it likes, but not after it was told to leave it.
+    owner.run_until("the head is here", |owner| !owner.rows[&conn].received.is_empty());
+    let row = owner.rows.get_mut(&conn).unwrap();
+    let mut all = std::mem::take(&mut row.received);
+    assert!(all.len() <= 8 << 10, "read {} bytes", all.len());
+    let mut elsewhere = TcpStream::from(owner.sockets.hand_over(conn).unwrap());
+    owner.run_until("the slot is free", |owner| owner.released.last() == Some(&conn));
+    elsewhere.set_nonblocking(false).unwrap();
+    elsewhere.read_to_end(&mut all).unwrap();
+    assert!(all == sent, "{} of {} bytes", all.len(), sent.len());
+}
+
 #[test]
 fn closing_what_is_not_there_is_released_at_once_and_only_once() {
     let mut owner = Owner::new(4, 1);

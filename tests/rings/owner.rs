@@ -11,7 +11,7 @@ use throng::base::ConnKey;
 use throng::runtime::EventFd;
 use throng::runtime::accept::{Door, bind};
 use throng::runtime::engine::Engine;
-use throng::runtime::sockets::{ReadEvent, SocketEvent, Sockets};
+use throng::runtime::sockets::{Next, ReadEvent, SocketEvent, Sockets};
 use throng::shard::{CloseHow, Fate, Write};
 use throng::wire::CloseReason;
 
@@ -47,6 +47,8 @@ pub(crate) struct Row {
     pub(crate) received: Vec<u8>,
     pub(crate) stalled: bool,
     pub(crate) closing: bool,
+    /// Its first bytes are all the owner wants of it.
+    pub(crate) leaves_the_rest: bool,
 }
 
 impl Owner {
@@ -168,8 +170,12 @@ impl Owner {
                 row.received.extend_from_slice(bytes);
                 row.unsent.extend_from_slice(bytes);
                 dirty.insert(conn);
+                if row.leaves_the_rest { Next::Leave } else { Next::ReadOn }
             }
-            ReadEvent::Ended { conn } => ended.push(conn),
+            ReadEvent::Ended { conn } => {
+                ended.push(conn);
+                Next::Leave
+            }
         });
         for conn in ended {
             self.on_ended(conn);

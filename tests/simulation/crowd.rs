@@ -147,7 +147,7 @@ impl World {
         let encoding = self.dice.pick(&Encoding::ALL);
         if self.dice.chance(self.weather.stranger) {
             let head = match self.dice.below(6) {
-                0 => "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+                0 => "POST / HTTP/1.1\r\nHost: x\r\ncontent-length: 9\r\n\r\n[1, 2, 3]".to_owned(),
                 1 => "nonsense\r\n\r\n".to_owned(),
                 2 => "GET /ws HT".to_owned(),
                 3 => upgrade(Encoding::Json, None),

@@ -12,6 +12,8 @@ pub(crate) struct Socket {
     pub(crate) address: IpAddr,
     /// Sent by the client and not read by the shard.
     pub(crate) up: VecDeque<u8>,
+    /// Bytes the shard has read.
+    pub(crate) read_bytes: usize,
     /// Taken by the kernel and not read by the client.
     pub(crate) down: VecDeque<u8>,
     capacity: usize,
@@ -34,6 +36,7 @@ impl Socket {
             key,
             address,
             up: VecDeque::new(),
+            read_bytes: 0,
             down: VecDeque::new(),
             capacity,
             stalled: false,

@@ -295,10 +295,14 @@ impl World {
                 let torn = self.dice.chance(self.weather.torn_read);
                 let most = if torn { 3 } else { self.weather.read_bytes_max };
                 let taken = self.dice.between(1, most).min(socket.up.len());
-                let mut bytes: Vec<u8> = socket.up.drain(..taken).collect();
-                if !bytes.is_empty() {
-                    let input = Input::Received { conn: socket.key, bytes: &mut bytes };
-                    self.shards[shard].handle(now, input);
+                // Twice in one turn, as an engine does while there is more; what is handed over meanwhile is not read on.
+                for most in [taken / 2, taken - taken / 2] {
+                    let mut bytes: Vec<u8> = socket.up.drain(..most).collect();
+                    if !bytes.is_empty() && self.shards[shard].reads(socket.key) {
+                        socket.read_bytes += bytes.len();
+                        let input = Input::Received { conn: socket.key, bytes: &mut bytes };
+                        self.shards[shard].handle(now, input);
+                    }
                 }
             }
             Happening::Ended(number) => {
@@ -416,7 +420,8 @@ impl World {
         Err("S4 a turn that never stops writing".into())
     }
 
-    /// S5: each connection ends once, and quietly only after a close frame or an HTTP answer.
+    /// S5: each connection ends once, and quietly only after a close frame or an HTTP answer; what is handed over goes with
+    /// all that was read of it.
     fn carry_out(&mut self, shard: usize) -> Result<(), String> {
         let mut effects = Vec::new();
         self.shards[shard].take_effects(&mut effects);
@@ -449,7 +454,14 @@ impl World {
             if let Effect::Close { how: CloseHow::Abruptly, .. } = effect {
                 socket.down.clear();
             }
-            if let Effect::HandOver { .. } = effect {
+            if let Effect::HandOver { read, .. } = effect {
+                if read.len() != socket.read_bytes {
+                    return Err(format!(
+                        "S5 client {number}: {} of {} bytes handed over",
+                        read.len(),
+                        socket.read_bytes
+                    ));
+                }
                 self.tally.add(Lived::HandedOver, 1);
             }
             if socket.let_go {

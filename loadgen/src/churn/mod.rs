@@ -6,7 +6,7 @@
 //! itself that nobody is there, and its memory is read.
 //! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
 
-pub(crate) mod scrape;
+mod counts;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
@@ -20,14 +20,14 @@ use serde::Serialize;
 use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
 use crate::dialect::Protocol;
+use crate::lengths::Lengths;
 use crate::orders::{Parted, Wire};
-use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::sys::{self, Epoll};
-use scrape::Counts;
+use counts::Counts;
 
 #[derive(Args, Clone)]
 pub(crate) struct ChurnArgs {
@@ -192,7 +192,7 @@ impl ChurnArgs {
             hold: None,
             phase: Vec::new(),
             rest: 0.0,
-            payload: PAYLOAD_BYTES_MIN.into(),
+            payload: Lengths::SHORTEST,
             encoding: Wire::Msgpack,
             protocol: Protocol::Throng,
             join: None,
@@ -236,7 +236,7 @@ impl ChurnArgs {
 fn counts_at_rest(server: SocketAddr, admin: SocketAddr, sleeper: &mut Epoll) -> Result<Counts> {
     let mut before = Counts::read(admin)?;
     for _ in 0..POLLS_AT_REST {
-        scrape::knock(server)?;
+        counts::knock(server)?;
         sleep(sleeper, POLLS_APART_NS)?;
         let now = Counts::read(admin)?;
         if now == before && now.rows == 0 && now.rings > 0 {

@@ -137,6 +137,33 @@ fn what_is_handed_over_begins_behind_the_proxy_header_and_says_for_whom() {
     assert_eq!((&read[..], client), (&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], "203.0.113.5".parse::<IpAddr>().ok()));
 }
 
+/// An engine reads a socket several times in one turn, and hands it over at the end of it.
+#[test]
+fn behind_a_request_that_is_handed_over_nothing_more_is_read_and_nothing_is_lost() {
+    let mut sent = b"POST /api/v1/publish HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\n".to_vec();
+    let head_len = sent.len();
+    sent.extend((0..900u32).map(|n| n as u8));
+    for read_bytes in [1, 7, head_len - 1, head_len, head_len + 1, 500, 2_000] {
+        let mut house = House::new(1, Limits::default(), |_| {});
+        let conn = house.comes(0);
+        let mut socket = &sent[..];
+        while !socket.is_empty() && house.shards[0].reads(conn) {
+            let (piece, rest) = socket.split_at(read_bytes.min(socket.len()));
+            house.receives(0, conn, piece);
+            socket = rest;
+        }
+        let mut effects = Vec::new();
+        house.shards[0].take_effects(&mut effects);
+        let handed = effects.into_iter().find_map(|effect| match effect {
+            Effect::HandOver { read, .. } => Some(read),
+            Effect::Close { .. } | Effect::Opened { .. } | Effect::Closed { .. } | Effect::Answer { .. } => None,
+        });
+        let handed = handed.unwrap();
+        assert!(handed.len() < head_len + read_bytes && [&handed[..], socket].concat() == sent, "{read_bytes}");
+        assert_eq!(house.shards[0].counters().count(Count::StaleKeys), 0);
+    }
+}
+
 // Handshakes under way
 
 #[test]
