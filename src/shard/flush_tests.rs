@@ -268,7 +268,7 @@ fn who_says_goodbye_already_is_not_cut_off_by_another_goodbye() {
             house.shards[0].handle(house.now, Input::Tick);
         } else {
             let publish = format!(r#"{{"type":"publish","room":"{room}","data":1}}"#);
-            house.reads(ann, &vec![&*publish; 5]);
+            house.reads(ann, &[&*publish; 5]);
         }
         let mut bytes = Vec::new();
         crate::wire::write_close(&mut bytes, 1000, "", Some([0; 4]));
