@@ -243,7 +243,9 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "THRONG_LOAD_SEED")]
     pub(crate) seed: Option<u64>,
     /// What must hold: `p99<100ms,lost=0`; p50 to p99.9 and max of deliveries, `ack.p99` of answers to publishes,
-    /// `join.p99` of coming in, refused=0. Loss and other faults fail a run in any case.
+    /// `open.p99` of coming in, refused=0. From the first quarter of a phase to its last: `memory.growth<10%` (by --server-pid or
+    /// --admin), `p99.growth<100%`; in all of it `server.closes=0`, `server.refusals=0` (by --admin). Loss and other faults fail
+    /// a run in any case.
     #[arg(long, env = "THRONG_LOAD_SLO")]
     pub(crate) slo: Option<Slo>,
     /// 99 of 100 deliveries must come within so many milliseconds from the intended time.

@@ -3,13 +3,14 @@
 //! Promises: whatever becomes of somebody is told once, in order; nobody is forgotten: who is lost stays away until told
 //! when to come again. It measures how long people take, not the latency of messages.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use throng::base::{Offset, Position};
 
 use crate::member::{Lost, Member, News, Stage};
 use crate::mix::Random;
+use crate::reach::Door;
 use crate::sys::{self, Epoll};
 
 /// What became of somebody.
@@ -35,12 +36,10 @@ pub(crate) enum Happening {
 pub(crate) type Happened = Vec<(usize, Happening)>;
 
 pub(crate) struct Company {
-    host: String,
-    target: String,
     epoll: Epoll,
     pub(crate) members: Vec<Member>,
-    /// Where each of them connects to.
-    doors: Vec<SocketAddr>,
+    /// Where each of them connects to, and what it asks for there.
+    doors: Vec<Arc<Door>>,
     /// When each that is away comes, by the monotonic clock.
     due_ns: Vec<u64>,
     /// When each was heard of by its connection.
@@ -61,17 +60,10 @@ pub(crate) struct Company {
 const NEVER: u64 = u64::MAX;
 
 impl Company {
-    /// Everybody is due at once. `host` and `target` are what requests name.
-    pub(crate) fn new(
-        (host, target): (String, String),
-        members: Vec<Member>,
-        doors: Vec<SocketAddr>,
-        seed: u64,
-    ) -> Result<Self> {
-        anyhow::ensure!(doors.len() == members.len(), "everybody needs a door");
+    /// Everybody is due at once, each at a door of its own.
+    pub(crate) fn new(people: Vec<(Member, Arc<Door>)>, seed: u64) -> Result<Self> {
+        let (members, doors): (Vec<_>, Vec<_>) = people.into_iter().unzip();
         Ok(Self {
-            host,
-            target,
             epoll: Epoll::new(1_024)?,
             due_ns: vec![0; members.len()],
             heard_ns: vec![0; members.len()],
@@ -113,7 +105,7 @@ impl Company {
                 continue;
             }
             if ready.writable
-                && let Err(lost) = self.members[n].asks(&self.host, &self.target)
+                && let Err(lost) = self.members[n].asks(&self.doors[n])
             {
                 self.lose(n, lost, happened);
                 continue;
@@ -129,7 +121,7 @@ impl Company {
     fn comes(&mut self, n: usize, happened: &mut Happened) -> Result<()> {
         self.lives[n] = self.lives[n].wrapping_add(1);
         let token = (n as u64) << 32 | u64::from(self.lives[n]);
-        match self.members[n].comes(self.doors[n]) {
+        match self.members[n].comes(self.doors[n].address) {
             Ok(stream) => {
                 self.epoll.add(stream, token)?;
                 self.coming += 1;

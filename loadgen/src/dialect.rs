@@ -51,6 +51,8 @@ pub(crate) enum Heard {
 pub(crate) enum Next {
     /// Say this, and wait.
     Say(Vec<u8>),
+    /// Say this, which joins, and wait for the answer.
+    Join(Vec<u8>),
     /// Say this, if anything; then it sits.
     Sit(Option<Vec<u8>>),
     Wait,
@@ -143,7 +145,7 @@ impl Dialect {
             Protocol::Throng | Protocol::Raw | Protocol::Echo => Vec::new(),
         };
         fill(&mut text, join, room, user, b"");
-        if self.joined.is_some() { Next::Say(text) } else { Next::Sit(Some(text)) }
+        if self.joined.is_some() { Next::Join(text) } else { Next::Sit(Some(text)) }
     }
 }
 
@@ -210,7 +212,9 @@ mod tests {
 
     fn said(next: Next) -> String {
         match &next {
-            Next::Say(text) | Next::Sit(Some(text)) => String::from_utf8(text.clone()).expect("text"),
+            Next::Say(text) | Next::Join(text) | Next::Sit(Some(text)) => {
+                String::from_utf8(text.clone()).expect("text")
+            }
             Next::Sit(None) | Next::Wait | Next::Refused(_) => panic!("{next:?}"),
         }
     }
@@ -222,7 +226,9 @@ mod tests {
         let (next, beat) = io.on_the_way(br#"0{"sid":"x","pingInterval":25000}"#, "r", "u");
         assert_eq!((said(next).as_str(), beat), ("40", Some(25_000)));
         let (next, _) = io.on_the_way(br#"40{"sid":"y"}"#, "r", "u");
-        assert_eq!(said(next), r#"420["join","r"]"#);
+        assert_eq!(next, Next::Join(br#"420["join","r"]"#.to_vec()));
+        // A ping while it waits is answered, and is no second join: its time would begin anew.
+        assert_eq!(io.on_the_way(b"2", "r", "u").0, Next::Say(b"3".to_vec()));
         assert_eq!(io.on_the_way(b"430[]", "r", "u").0, Next::Sit(None));
         assert_eq!(
             io.on_the_way(b"44{\"message\":\"no\"}", "r", "u").0,

@@ -22,6 +22,11 @@ impl Quantiles {
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
+
+    /// The p99 where anything was measured.
+    pub(crate) fn known_p99_ms(&self) -> Option<f64> {
+        (!self.is_empty()).then_some(self.p99_ms)
+    }
 }
 
 impl Default for Latencies {

@@ -35,6 +35,19 @@ const ALLOWED: RangeInclusive<usize> = PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX;
 const WEIGHTED_MAX: usize = 64;
 
 impl Lengths {
+    /// The marker and nothing else.
+    pub(crate) const SHORTEST: Self = Self::Fixed(PAYLOAD_BYTES_MIN);
+
+    /// All of one length. Errors: what is allowed.
+    pub(crate) fn fixed(bytes: usize) -> Result<Self, String> {
+        let (least, most) = (ALLOWED.start(), ALLOWED.end());
+        if ALLOWED.contains(&bytes) {
+            Ok(Self::Fixed(bytes))
+        } else {
+            Err(format!("a message's text has {least} to {most} bytes (the marker alone takes {least}), not {bytes}"))
+        }
+    }
+
     /// Of message `seq` of `publisher`.
     pub(crate) fn of(&self, seed: u64, publisher: u32, seq: u32) -> usize {
         if let Self::Fixed(bytes) = self {
@@ -113,10 +126,10 @@ impl Lengths {
     }
 }
 
+#[cfg(test)]
 impl From<usize> for Lengths {
-    /// As near to it as is allowed.
     fn from(bytes: usize) -> Self {
-        Self::Fixed(bytes.clamp(*ALLOWED.start(), *ALLOWED.end()))
+        Self::fixed(bytes).expect("a length that is allowed")
     }
 }
 
@@ -138,12 +151,7 @@ const WRITTEN: &str = "write `128`, `uniform:64-1024`, `lognormal:200,1.0,max=16
 fn bytes(text: &str) -> Result<usize, String> {
     let text = text.trim();
     let number: usize = text.parse().map_err(|_| format!("{text:?} is no number of bytes: {WRITTEN}"))?;
-    let (least, most) = (ALLOWED.start(), ALLOWED.end());
-    if ALLOWED.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("a message's text has {least} to {most} bytes (the marker alone takes {least}), not {number}"))
-    }
+    Lengths::fixed(number).map(|_| number)
 }
 
 fn uniform(range: &str) -> Result<Lengths, String> {

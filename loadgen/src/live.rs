@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::orders::Progress;
 use crate::stage::Stage;
+use crate::sys::SECOND_NS;
 use crate::timeline::{Second, Timeline};
 
 /// The view of one run.
@@ -35,7 +36,6 @@ struct Panel {
     p99_ms: VecDeque<f64>,
 }
 
-const SECOND_NS: u64 = 1_000_000_000;
 const HEARD_NS: u64 = 200_000_000;
 /// Seconds of the little chart.
 const SPARKS: usize = 40;

@@ -44,6 +44,7 @@ mod reach;
 mod report;
 mod scenario;
 mod schedule;
+mod scrape;
 mod shape;
 mod siege;
 mod slo;

@@ -15,6 +15,7 @@ use throng::wire::websocket::write_close;
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_frame};
 
 use crate::place::{Place, Wrong, room_of};
+use crate::reach::Door;
 use crate::worker::upgrade::{self, Answer};
 
 pub(crate) const ENCODING: Encoding = Encoding::MessagePack;
@@ -104,13 +105,20 @@ pub(crate) struct Member {
 pub(crate) struct Lost {
     /// The code the server closed with, if it did.
     pub(crate) code: Option<u16>,
+    /// The server's answer to whoever tries the same again will be the same.
+    pub(crate) for_good: bool,
     /// A sentence for the report.
     pub(crate) why: String,
 }
 
 impl Lost {
     pub(crate) fn new(why: impl Into<String>) -> Self {
-        Self { code: None, why: why.into() }
+        Self { code: None, for_good: false, why: why.into() }
+    }
+
+    /// Turned away.
+    fn for_good(why: impl Into<String>) -> Self {
+        Self { for_good: true, ..Self::new(why) }
     }
 }
 
@@ -167,11 +175,11 @@ impl Member {
     }
 
     /// The socket can be written to: the request, and behind it what would follow the welcome.
-    pub(crate) fn asks(&mut self, host: &str, target: &str) -> Result<(), Lost> {
+    pub(crate) fn asks(&mut self, door: &Door) -> Result<(), Lost> {
         if std::mem::replace(&mut self.asked, true) || self.stream.is_none() {
             return Ok(());
         }
-        let mut out = upgrade::request(host, target, ENCODING, &self.token).into_bytes();
+        let mut out = upgrade::request(&door.host, &door.target, ENCODING, &self.token).into_bytes();
         if let Some(Place { room, .. }) = &self.place {
             match (&self.session, self.position) {
                 (Some(session), Some(position)) => {
@@ -264,7 +272,7 @@ impl Member {
                 self.lived.put_off += 1;
                 Err(Lost::new(status))
             }
-            Answer::No(sentence) => Err(Lost::new(sentence)),
+            Answer::No(sentence) => Err(Lost::for_good(sentence)),
         }
     }
 
@@ -283,7 +291,8 @@ impl Member {
                 Some(Incoming::Ping(payload)) => write_frame(&mut pong, FrameKind::Pong, payload, Some(MASK)),
                 Some(Incoming::Close(close)) => {
                     let code = close.map(|(code, _)| code);
-                    return Err(Lost { code, why: format!("closed {code:?}") });
+                    let for_good = code.is_some_and(|code| code >= FOR_GOOD);
+                    return Err(Lost { code, for_good, why: format!("closed {code:?}") });
                 }
                 Some(Incoming::Text(_) | Incoming::Pong(_)) => return Err(Lost::new("a frame nobody asked for")),
             }
@@ -309,7 +318,8 @@ impl Member {
             ServerEvent::Reply(reply) => self.answered(reply, news),
             ServerEvent::Error { id: Some(HEAD), .. } => news.push(News::Head(None)),
             ServerEvent::Error { id: Some(id), refusal, .. } if *id < PUBLISH_FROM => {
-                return Err(Lost::new(format!("refused: {}", refusal.code())));
+                let why = format!("refused: {}", refusal.code());
+                return Err(if refusal.retryable() { Lost::new(why) } else { Lost::for_good(why) });
             }
             ServerEvent::Message(message) => {
                 match self.place.as_ref().map_or(Ok(()), |place| place.verify(ENCODING, message)) {
@@ -324,11 +334,13 @@ impl Member {
             }
             ServerEvent::Gap { epoch, from, to, .. } => {
                 self.lived.gaps += 1;
-                self.lived.told_missing += (to.0 + 1).saturating_sub(from.0);
+                // The server gives the offsets: any number may come.
+                let told = to.0.saturating_add(1).saturating_sub(from.0);
+                self.lived.told_missing = self.lived.told_missing.saturating_add(told);
                 self.awaits_gap = false;
                 self.position = Some(match self.position {
                     Some(Position { epoch: known, offset }) if known == *epoch => {
-                        self.lived.missing += from.0.saturating_sub(offset.0 + 1);
+                        self.misses(from.0.saturating_sub(offset.0.saturating_add(1)));
                         Position { epoch: known, offset: offset.max(*to) }
                     }
                     Some(_) | None => Position { epoch: *epoch, offset: *to },
@@ -371,20 +383,21 @@ impl Member {
     /// V: each offset once, in order, or told missing.
     fn said(&mut self, Offset(offset): Offset) {
         self.lived.heard += 1;
-        let Some(position) = &mut self.position else {
-            self.lived.missing += 1;
-            return;
-        };
+        let Some(position) = self.position else { return self.misses(1) };
         if self.awaits_gap {
             // Something of a room that forgot, before the word that it did.
-            self.lived.missing += 1;
+            self.misses(1);
         } else if offset <= position.offset.0 {
             self.lived.twice += 1;
             return;
         } else {
-            self.lived.missing += offset - position.offset.0 - 1;
+            self.misses(offset - position.offset.0 - 1);
         }
-        position.offset = Offset(offset);
+        self.position = Some(Position { offset: Offset(offset), ..position });
+    }
+
+    fn misses(&mut self, count: u64) {
+        self.lived.missing = self.lived.missing.saturating_add(count);
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {
@@ -404,6 +417,8 @@ fn put(out: &mut Vec<u8>, id: Option<u64>, command: &CommandOut<'_>) {
     write_frame(out, FrameKind::Binary, &envelope, Some(MASK));
 }
 
+/// From this close code on nobody is to come back as it is (docs/protocol.md, "Closing").
+const FOR_GOOD: u16 = 4_500;
 /// "Normal closure", RFC 6455, 7.4.1.
 const NORMAL: u16 = 1000;
 /// Masking protects proxies from scripts; here are neither.
@@ -438,6 +453,18 @@ mod tests {
         assert_eq!((it.lived.missing, it.lived.gaps, it.lived.told_missing), (2, 1, 2));
         assert!(it.hears(&gap(1, 14, 15), &mut Vec::new()).is_ok());
         assert_eq!(it.lived.missing, 4, "a gap that begins too late hides two");
+    }
+
+    #[test]
+    fn offsets_at_the_end_of_all_numbers_are_counted_and_no_panic() {
+        let mut it = member(1, 3);
+        for _ in 0..2 {
+            assert!(it.hears(&gap(1, 0, u64::MAX), &mut Vec::new()).is_ok());
+            it.said(Offset(u64::MAX));
+            it.position = Some(Position { epoch: Epoch(1), offset: Offset(3) });
+            it.said(Offset(u64::MAX));
+        }
+        assert_eq!((it.lived.missing, it.lived.told_missing, it.lived.twice), (u64::MAX, u64::MAX, 2));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(crate) fn needs(args: RunArgs) -> Result<Needs> {
         .iter()
         .map(|stage| {
             let hearers = plan.hearers();
-            let peak = stage.rate * stage.slope.from.max(stage.slope.to);
+            let peak = stage.peak_rate();
             Traffic {
                 name: stage.name.clone(),
                 seconds: stage.warmup_s + stage.duration_s,
@@ -120,7 +120,8 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
     let (args, limits) = (&plan.args, Limits::default());
     let loopback = plan.server.ip().is_loopback();
     let per_address = plan.connections_per_address();
-    let mut list = vec![
+    let mut list = several_doors(plan).into_iter().collect::<Vec<String>>();
+    list.extend([
         format!("[server] max_connections: at least {}", args.connections + plan.beside()),
         format!(
             "`ulimit -n`: with engine epoll about {} open files; on io_uring sockets are direct descriptors, and more than \
@@ -133,7 +134,7 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
             u64::from(args.connections + plan.beside()) + SERVER_FILES_BESIDE
         ),
         format!("[server] backlog, and net.core.somaxconn: at least {} (those that connect at once)", args.connecting),
-    ];
+    ]);
     let mut raise = |key: &str, needed: u64, default: u64| {
         if needed > default {
             list.push(format!("[limits] {key}: at least {needed} (default {default})"));
@@ -172,6 +173,18 @@ fn of_server(plan: &Plan, phases: &[Traffic], seconds: f64) -> Vec<String> {
         list.push(format!("tokens live {} s and the run takes {seconds:.0} s: a longer --token-ttl", args.token_ttl));
     }
     list
+}
+
+/// With several addresses: whose figures follow.
+fn several_doors(plan: &Plan) -> Option<String> {
+    let doors = plan.args.url.len();
+    let share: u32 = plan.crowds.iter().map(|crowd| plan.pairs(crowd)).sum();
+    (doors > 1).then(|| {
+        format!(
+            "the figures below are those of one server that listens at all {doors} addresses; of {doors} servers each has a \
+             share of the rooms, at most {share} connections, and as much of everything else"
+        )
+    })
 }
 
 impl Display for Needs {
@@ -268,6 +281,16 @@ mod tests {
         assert_eq!(needs.files_host, 2 * 60_000 + 6 * FILES_BESIDE);
         assert!(!shown.contains("pings_per_tick"), "60,000 are asked in time: {shown}");
         assert!(!shown.contains("sends_per_tick"), "58,800 a second is below the budget: {shown}");
+    }
+
+    /// The number of all connections stood there as what each of several servers must allow.
+    #[test]
+    fn with_several_addresses_it_is_said_whose_figures_these_are() {
+        let crowd = "--connections 60000 --room-size 50 --workers 6 --hold 60";
+        let two = of(&format!("{crowd} --url ws://127.0.0.1:1/ws,ws://127.0.0.1:2/ws")).to_string();
+        assert!(two.contains("of 2 servers each has a share of the rooms, at most 30000 connections"), "{two}");
+        assert!(two.contains("max_connections: at least 60000"), "{two}");
+        assert!(!of(crowd).to_string().contains("servers each"));
     }
 
     #[test]

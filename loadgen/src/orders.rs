@@ -217,11 +217,12 @@ pub(crate) struct PhaseResult {
     /// From the intended time (the headline), and from the moment of sending.
     pub(crate) delivery: Latencies,
     pub(crate) delivery_from_send: Latencies,
-    /// From the first to the last of a room who heard a message, of one message in so many; and how many of those that were
-    /// followed did not reach everybody.
+    /// From the first to the last of a room who heard a message, of one message in so many; how many of those were followed
+    /// and not heard by everybody; and how many were not followed, since too many others were.
     pub(crate) spread: Latencies,
     pub(crate) spread_every: u32,
     pub(crate) spread_unfinished: u64,
+    pub(crate) spread_skipped: u64,
     pub(crate) ack: Latencies,
     /// How late our own sends were.
     pub(crate) lateness: Latencies,

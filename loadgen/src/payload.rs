@@ -110,7 +110,7 @@ pub(crate) fn read(encoding: Encoding, value: &[u8], lengths: &Lengths, seed: u6
             _ => return None,
         },
     };
-    if text_bytes(text, lengths, seed)? != text.len() { None } else { read_text(text, lengths, seed) }
+    if text_bytes(text, lengths, seed)? == text.len() { read_whole(text, seed) } else { None }
 }
 
 /// How long the text at the beginning of `text` has to be, by what its marker says: to be trusted when it has been read.
@@ -120,7 +120,11 @@ fn text_bytes(text: &[u8], lengths: &Lengths, seed: u64) -> Option<usize> {
 
 /// Reads the text at the beginning of `text`, likewise; what follows it is not looked at.
 pub(crate) fn read_text(text: &[u8], lengths: &Lengths, seed: u64) -> Option<Marker> {
-    let text = text.get(..text_bytes(text, lengths, seed)?)?;
+    read_whole(text.get(..text_bytes(text, lengths, seed)?)?, seed)
+}
+
+/// Reads a text of the length it has to have: at least [`PAYLOAD_BYTES_MIN`].
+fn read_whole(text: &[u8], seed: u64) -> Option<Marker> {
     let sum = checksum(seed, &text[..SUM_AT], &text[PAYLOAD_BYTES_MIN..]);
     if &text[..8] != TITLE || hex8(text, SUM_AT) != sum {
         return None;

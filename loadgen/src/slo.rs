@@ -51,8 +51,8 @@ enum Counter {
 enum What {
     Delivery,
     Ack,
-    /// connect + upgrade + welcome + join.
-    Join,
+    /// Coming in: connect, upgrade, welcome and join together.
+    Open,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +68,7 @@ enum Quantile {
 pub(crate) struct Figures<'a> {
     pub(crate) delivery: &'a Quantiles,
     pub(crate) ack: &'a Quantiles,
-    pub(crate) join: &'a Quantiles,
+    pub(crate) open: &'a Quantiles,
     pub(crate) refused: u64,
     /// Gathered where it is asked.
     pub(crate) steady: Option<&'a Steadiness>,
@@ -77,7 +77,10 @@ pub(crate) struct Figures<'a> {
 /// What came of the conditions, each a sentence.
 #[derive(Default, PartialEq, Debug)]
 pub(crate) struct Outcome {
+    /// Latencies, which a generator that was late itself may have made.
     pub(crate) missed: Vec<String>,
+    /// What nobody's lateness explains: what the server refused or closed, and its memory.
+    pub(crate) missed_in_any_case: Vec<String>,
     /// Too few messages to say.
     pub(crate) unknown: Vec<String>,
 }
@@ -138,7 +141,8 @@ impl Slo {
                     }
                 }
                 Condition::NoRefusal if figures.refused > 0 => {
-                    outcome.missed.push(format!("{} messages were refused, asked was none", figures.refused));
+                    let sentence = format!("{} messages were refused, asked was none", figures.refused);
+                    outcome.missed_in_any_case.push(sentence);
                 }
                 Condition::Grows { what, percent } => what.judge(*percent, figures, &mut outcome),
                 Condition::Still(counter) => counter.judge(figures, &mut outcome),
@@ -154,7 +158,7 @@ impl What {
         match self {
             Self::Delivery => figures.delivery,
             Self::Ack => figures.ack,
-            Self::Join => figures.join,
+            Self::Open => figures.open,
         }
     }
 
@@ -162,7 +166,7 @@ impl What {
         match self {
             Self::Delivery => quantile.name().to_owned(),
             Self::Ack => format!("ack.{}", quantile.name()),
-            Self::Join => format!("join.{}", quantile.name()),
+            Self::Open => format!("open.{}", quantile.name()),
         }
     }
 }
@@ -183,8 +187,12 @@ impl Grown {
             Self::P99 => (figures.steady.and_then(Steadiness::p99), "100 deliveries in the first and the last quarter"),
         };
         let name = self.name();
+        let missed = match self {
+            Self::Memory => &mut outcome.missed_in_any_case,
+            Self::P99 => &mut outcome.missed,
+        };
         match growth {
-            Some(growth) if growth.percent >= allowed => outcome.missed.push(format!(
+            Some(growth) if growth.percent >= allowed => missed.push(format!(
                 "{name} is {:.1} %, asked was less than {allowed} %: {} from the first to the last quarter",
                 growth.percent, growth.words
             )),
@@ -207,13 +215,15 @@ impl Counter {
     fn judge(self, figures: &Figures<'_>, outcome: &mut Outcome) {
         let name = self.name();
         let moved = figures.steady.and_then(|steady| match self {
-            Self::Closes => steady.closes,
-            Self::Refusals => steady.refusals,
+            Self::Closes => Some((steady.closes?, steady.closes_text()?)),
+            Self::Refusals => Some((steady.refusals?, steady.refusals_text()?)),
         });
         match moved {
-            Some(0) => {}
-            Some(count) => outcome.missed.push(format!("{name} moved by {count}, asked was 0")),
-            None => outcome.unknown.push(format!("{name} cannot be told: it needs --admin")),
+            Some((0, _)) => {}
+            Some((_, counted)) => outcome.missed_in_any_case.push(format!("{name} moved by {counted}, asked was 0")),
+            None => outcome.unknown.push(format!(
+                "{name} cannot be told: it needs --admin, and its answers just before and behind the measured time"
+            )),
         }
     }
 }
@@ -270,14 +280,20 @@ fn condition(text: &str) -> Result<Condition, String> {
         }
         let (what, quantile) = match name.trim().split_once('.') {
             Some(("ack", quantile)) => (What::Ack, quantile),
-            Some(("join", quantile)) => (What::Join, quantile),
+            Some(("open", quantile)) => (What::Open, quantile),
+            Some(("join", quantile)) => {
+                return Err(format!(
+                    "{name:?}: coming in, from the ramp's wish to the seat, is `open.{quantile}`; the join is its last step only"
+                ));
+            }
             Some(_) | None => (What::Delivery, name.trim()),
         };
         let found = Quantile::ALL.into_iter().find(|known| known.name() == quantile);
-        let names = Quantile::ALL.iter().map(|known| known.name());
         let quantile = found.ok_or_else(|| {
+            let grown = Grown::ALL.iter().map(|known| known.name());
+            let names = Quantile::ALL.iter().map(|known| known.name()).chain(grown);
             format!(
-                "{quantile:?} is no quantile{} (for the answer to a publish `ack.p99`, to come in `join.p99`)",
+                "{quantile:?} is no quantile{} (for the answer to a publish `ack.p99`, to come in `open.p99`)",
                 or_nearest(quantile, names)
             )
         })?;
@@ -342,6 +358,8 @@ impl TryFrom<String> for Slo {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        // As reports say it from before `open.` had its name.
+        let text = text.replace("join.", "open.");
         if text.is_empty() { Ok(Self::default()) } else { text.parse() }
     }
 }
@@ -355,10 +373,10 @@ mod tests {
     }
 
     fn judged(slo: &str, delivery: &Quantiles, refused: u64) -> (usize, usize) {
-        let (ack, join) = (quantiles(5, 9.0), quantiles(200, 40.0));
+        let (ack, open) = (quantiles(5, 9.0), quantiles(200, 40.0));
         let slo: Slo = slo.parse().expect("an SLO");
-        let outcome = slo.judge(&Figures { delivery, ack: &ack, join: &join, refused, steady: None });
-        (outcome.missed.len(), outcome.unknown.len())
+        let outcome = slo.judge(&Figures { delivery, ack: &ack, open: &open, refused, steady: None });
+        (outcome.missed.len() + outcome.missed_in_any_case.len(), outcome.unknown.len())
     }
 
     #[test]
@@ -366,7 +384,7 @@ mod tests {
         for text in [
             "p99<100ms,lost=0",
             "p99.9<1500ms",
-            "max<0.8ms,ack.p50<2ms,join.p99<500ms,refused=0",
+            "max<0.8ms,ack.p50<2ms,open.p99<500ms,refused=0",
             "memory.growth<10%,p99.growth<100%,server.closes=0,server.refusals=0",
         ] {
             assert_eq!(text.parse::<Slo>().map(|slo| slo.to_string()), Ok(text.to_owned()));
@@ -376,6 +394,12 @@ mod tests {
             Ok("p99<1500ms,misordered=0".to_owned())
         );
         assert!("lost=0".parse::<Slo>().is_ok_and(|slo| slo.is_empty()), "nothing that is not always asked");
+    }
+
+    #[test]
+    fn a_report_from_before_open_had_its_name_is_read() {
+        let read = Slo::try_from("p99<100ms,join.p99<1000ms".to_owned()).map(|slo| slo.to_string());
+        assert_eq!(read, Ok("p99<100ms,open.p99<1000ms".to_owned()));
     }
 
     #[test]
@@ -389,6 +413,9 @@ mod tests {
             ("lost=1", "none is allowed"),
             ("lots=0", "lost"),
             ("acks.p99<1ms", "ack.p99"),
+            ("join.p99<1s", "`open.p99`"),
+            ("memory.grwoth<10%", "did you mean `memory.growth`"),
+            ("p99.growht<10%", "did you mean `p99.growth`"),
             ("memory.growth<10", "write `10%`"),
             ("server.close=0", "server.closes"),
             ("server.closes=1", "none is allowed"),
@@ -404,27 +431,35 @@ mod tests {
         assert!(slo.asks_steadiness() && slo.asks_memory() && !Slo::p99_ms(5.0).asks_steadiness());
         let judged = |steady: Option<&Steadiness>| {
             let some = quantiles(1_000, 5.0);
-            slo.judge(&Figures { delivery: &some, ack: &some, join: &some, refused: 0, steady })
+            slo.judge(&Figures { delivery: &some, ack: &some, open: &some, refused: 0, steady })
         };
         let calm = Steadiness {
             memory_bytes: Some((100 << 20, 109 << 20)),
             p99_ms: Some((10.0, 14.0)),
             closes: Some(0),
             refusals: Some(0),
+            ..Steadiness::default()
         };
         assert_eq!(judged(Some(&calm)), Outcome::default());
+        let closes_by = [("silent".to_owned(), 1), ("slow".to_owned(), 2)].into();
         for (one, word) in [
-            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm }, "memory.growth is 11.0 %"),
-            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm }, "p99.growth is 60.0 %"),
-            (Steadiness { closes: Some(3), ..calm }, "server.closes moved by 3"),
+            (Steadiness { memory_bytes: Some((100 << 20, 111 << 20)), ..calm.clone() }, "memory.growth is 11.0 %"),
+            (Steadiness { p99_ms: Some((10.0, 16.0)), ..calm.clone() }, "p99.growth is 60.0 %"),
+            (
+                Steadiness { closes: Some(3), closes_by, ..calm.clone() },
+                "server.closes moved by 3 (silent 1, slow 2), asked was 0",
+            ),
             (Steadiness { refusals: Some(1), ..calm }, "server.refusals moved by 1"),
         ] {
-            let outcome = judged(Some(&one));
-            assert!(outcome.missed.len() == 1 && outcome.missed[0].starts_with(word), "{word}: {outcome:?}");
+            let Outcome { missed, missed_in_any_case, unknown } = judged(Some(&one));
+            let by_lateness = word.starts_with("p99");
+            let (found, none) = if by_lateness { (missed, missed_in_any_case) } else { (missed_in_any_case, missed) };
+            assert!(found.len() == 1 && found[0].starts_with(word), "{word}: {found:?}");
+            assert!(none.is_empty() && unknown.is_empty(), "{word}: {none:?} {unknown:?}");
         }
         for nothing in [None, Some(&Steadiness::default())] {
-            let outcome = judged(nothing);
-            assert_eq!((outcome.missed.len(), outcome.unknown.len()), (0, 4), "{outcome:?}");
+            let Outcome { missed, missed_in_any_case, unknown } = judged(nothing);
+            assert_eq!((missed.len(), missed_in_any_case.len(), unknown.len()), (0, 0, 4), "{unknown:?}");
         }
     }
 
@@ -434,7 +469,7 @@ mod tests {
         assert_eq!(judged("p99<50ms,lost=0,refused=0", &many, 0), (0, 0));
         assert_eq!(judged("p99<49ms,p99.9<99ms,max<1s", &many, 0), (2, 0));
         assert_eq!(judged("refused=0", &many, 1), (1, 0));
-        assert_eq!(judged("ack.p99<1s,join.p99<20ms", &many, 0), (1, 1), "five answers have no p99");
+        assert_eq!(judged("ack.p99<1s,open.p99<20ms", &many, 0), (1, 1), "five answers have no p99");
         assert_eq!(judged("p99<50ms,p50<5ms", &quantiles(99, 10.0), 0), (0, 1));
         let both = Slo::p99_ms(100.0).and(&Slo::p99_ms(100.0)).and(&"lost=0".parse().expect("an SLO"));
         assert_eq!(both.to_string(), "p99<100ms,lost=0");

@@ -43,6 +43,11 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
+    /// Messages a second at its busiest moment.
+    pub(crate) fn peak_rate(&self) -> f64 {
+        self.rate * self.slope.from.max(self.slope.to)
+    }
+
     /// For people.
     pub(crate) fn describe(&self, hearers: f64) -> String {
         let Self { rate, slope, warmup_s, duration_s, .. } = *self;

@@ -6,6 +6,9 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+/// Nanoseconds of a second.
+pub(crate) const SECOND_NS: u64 = 1_000_000_000;
+
 /// A readiness set, edge-triggered: read until short, write until full.
 pub(crate) struct Epoll {
     fd: OwnedFd,

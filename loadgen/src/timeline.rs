@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::calm::{Calm, CalmSeconds};
 use crate::latency::{Latencies, Quantiles};
 use crate::orders::{Interval, Progress};
+use crate::sys::SECOND_NS;
 use crate::watch::Metrics;
 
 /// One second of a run.
@@ -69,12 +70,11 @@ pub(crate) struct ServerSecond {
     pub(crate) turn_p99_ms: Option<f64>,
 }
 
-const SECOND_NS: u64 = 1_000_000_000;
 /// The second of who says nothing more.
 const LEFT: u64 = u64::MAX;
 
 /// A second that is not closed yet.
-struct Gathering {
+struct OpenSecond {
     sums: Second,
     delivery: Latencies,
     lateness: Latencies,
@@ -87,7 +87,7 @@ struct Gathering {
 /// All seconds.
 pub(crate) struct Timeline {
     closed: Vec<Second>,
-    open: BTreeMap<u64, Gathering>,
+    open: BTreeMap<u64, OpenSecond>,
     /// By worker: what it last said, and of which second. Nothing more is expected of one that has left.
     workers: BTreeMap<usize, (u64, Progress)>,
     server: BTreeMap<u64, ServerSecond>,
@@ -123,7 +123,7 @@ impl Timeline {
         let first_open = self.closed.last().map_or(0, |last| last.second + 1);
         let second = interval.second.max(first_open);
         let (_, before) = self.workers.insert(index, (second, interval.totals)).unwrap_or_default();
-        let gathering = self.open.entry(second).or_insert_with(|| Gathering::new(second));
+        let gathering = self.open.entry(second).or_insert_with(|| OpenSecond::new(second));
         let (sums, totals) = (&mut gathering.sums, &interval.totals);
         sums.cut += totals.cut.saturating_sub(before.cut);
         sums.sent += totals.sent.saturating_sub(before.sent);
@@ -160,12 +160,8 @@ impl Timeline {
 
     /// The greatest value that `/metrics` gave for `name` in these seconds; none: it was not asked, or did not say.
     pub(crate) fn most(&self, name: &str, from: u64, to: u64) -> Option<f64> {
-        self.said(name, from, to).into_iter().max_by(f64::total_cmp)
-    }
-
-    /// What `/metrics` gave for `name` in these seconds, where it said so.
-    pub(crate) fn said(&self, name: &str, from: u64, to: u64) -> Vec<f64> {
-        self.server.range(from..=to.max(from)).filter_map(|(_, seen)| seen.metrics.get(name).copied()).collect()
+        let seconds = self.server.range(from..=to.max(from));
+        seconds.filter_map(|(_, seen)| seen.metrics.get(name).copied()).max_by(f64::total_cmp)
     }
 
     /// The last second that is closed, with what is known of the server in it.
@@ -218,7 +214,7 @@ impl Timeline {
     }
 }
 
-impl Gathering {
+impl OpenSecond {
     fn new(second: u64) -> Self {
         Self {
             sums: Second { second, ..Second::default() },

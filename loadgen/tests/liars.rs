@@ -88,10 +88,18 @@ fn a_server_that_drops_one_in_ten_thousand_is_caught() {
 #[test]
 fn payloads_of_all_lengths_are_verified() {
     let crowd = "--connections 100 --room-size 10 --rate 800 --duration 2 --warmup 0 --settle 1 --lateness-p99-ms 60000 --json -";
-    for payload in ["uniform:64-1024", "64:90,1024:9,9000:1"] {
-        let (output, report) = prove(&Fake::start(Lie::Honest), &format!("{crowd} --payload {payload}"));
+    for (payload, encoding) in [("uniform:64-1024", "json"), ("64:90,1024:9,9000:1", "msgpack")] {
+        let server = Fake::start(Lie::Honest);
+        let (output, report) = prove(&server, &format!("{crowd} --payload {payload} --encoding {encoding}"));
         assert_eq!(output.status.code(), Some(0), "{payload}: {report:#}");
         assert_eq!(report["asked"]["payload"], payload);
+        // What the server was really told: 1,600 messages.
+        let lengths = server.lengths();
+        if payload.starts_with("uniform") {
+            assert!(lengths.len() > 500 && lengths.iter().all(|bytes| (64..=1024).contains(bytes)), "{lengths:?}");
+        } else {
+            assert_eq!(lengths, [64, 1024, 9000].into(), "{payload}");
+        }
     }
     caught(Lie::Corrupts, "--payload lognormal:150,1.0 --encoding json", "corrupted");
 }
@@ -173,6 +181,31 @@ fn guests_notice_leaks_and_corruptions() {
         assert!(guests[fault].as_u64().is_some_and(|count| count > 0), "{lie:?}: {guests:#}");
         assert!(report["reasons"].to_string().contains(word), "{lie:?}: {:#}", report["reasons"]);
     }
+}
+
+/// Guests went to their rooms' doors and asked there for the first one's `Host` and path.
+#[test]
+fn guests_ask_each_server_for_its_own_name() {
+    let servers = [Fake::that_knows_its_name(), Fake::that_knows_its_name()];
+    let guests = "--guests 30 --stay 0.5 --think 0.2 --slo p99<60s";
+    let (output, report) = prove(&servers[0], &format!("{CROWD} {guests} --url ws://{}/ws", servers[1].address));
+    let guests = &report["phases"][0]["guests"];
+    assert_eq!(output.status.code(), Some(0), "{guests:#} {:#}", report["reasons"]);
+    assert!(guests["visits"].as_u64().is_some_and(|visits| visits > 0), "{guests:#}");
+    assert_eq!((&guests["turned_away"], &guests["kept_out"]), (&0.into(), &0.into()), "{guests:#}");
+    assert!(servers.iter().all(|server| server.publishes() > 0), "each has rooms");
+}
+
+/// A run passed whose guests were answered 404.
+#[test]
+fn guests_who_are_not_let_in_fail_a_run() {
+    let guests = "--guests 60 --stay 4 --think 1 --slo p99<60s";
+    let (output, report) = prove(&Fake::of_at_most(104), &format!("{CROWD} {guests}"));
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let guests = &report["phases"][0]["guests"];
+    assert!(guests["turned_away"].as_u64().is_some_and(|count| count > 0), "{guests:#}");
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("times a guest was turned away (first: HTTP/1.1 404 Not Found"), "{reasons}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod others;
 #[path = "smoke/ramp.rs"]
 mod ramp;
 mod real;
+#[path = "smoke/soak.rs"]
+mod soak;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -54,7 +56,7 @@ const SMALL: &[Small] = &[
     ("rooms", || one("rooms", "--connections 40 --room-size 20 --rate 50 --duration 1 --warmup 0")),
     ("pairs", || one("pairs", "--connections 40 --rate 200 --duration 1 --warmup 0")),
     ("whale", || one("whale", "--connections 60 --room-size 60 --rate 20 --duration 1 --warmup 0")),
-    ("soak", soak),
+    ("soak", soak::holds),
     ("zipf", zipf),
     ("chat", chat),
     ("ramp-hold", || {
@@ -102,27 +104,6 @@ fn every_scenario_runs_small_against_the_server() {
         // A scenario that fails says so itself.
         hands.into_iter().for_each(|hand| hand.join().expect("all of them hold"));
     });
-}
-
-/// So short that memory may do what it likes; but all of it must have been read.
-fn soak() {
-    let server = Server::anywhere();
-    let (pid, admin, url) = (server.pid(), server.admin, server.url());
-    let options =
-        "--connections 40 --room-size 20 --rate 100 --warmup 1 --payload lognormal:150,1.0,max=4000 --settle 20";
-    let calm = "--lateness-p99-ms 60000 --slo p99<60s,memory.growth<900%,refused=0,server.closes=0,server.refusals=0";
-    let report = run("soak", &format!("{options} --duration 4 {calm} --server-pid {pid} --admin {admin} {url}"));
-    assert_eq!(report["verdict"], "passed", "{report:#}");
-    let steady = &report["phases"][0]["steady"];
-    assert!(steady["memory_bytes"][1].as_u64().is_some_and(|bytes| bytes > 0), "{steady:#}");
-    assert_eq!((&steady["closes"], &steady["refusals"]), (&0.into(), &0.into()), "{steady:#}");
-    let unread =
-        attempt("soak", &format!("{options} --duration 1 --lateness-p99-ms 60000 --slo memory.growth<10% {url}"));
-    let said = String::from_utf8_lossy(&unread.stdout);
-    assert!(
-        unread.status.code() == Some(2) && said.contains("--server-pid"),
-        "what was not read is not steady: {said}"
-    );
 }
 
 fn zipf() {
@@ -235,10 +216,15 @@ fn siege() {
 fn rooms_are_dealt_to_several_servers() {
     let servers = [Server::anywhere(), Server::anywhere()];
     let [one, other] = servers.each_ref().map(|server| format!("ws://{}/ws", server.address));
-    let options = "--connections 60 --room-size 10 --rate 60 --duration 1 --warmup 0";
+    let options = "--connections 60 --room-size 10 --rate 60 --duration 2 --warmup 0 --guests 20 --stay 1 --think 0.2";
     let report = proved("rooms", &format!("{options} --url {one},{other}"));
     assert_eq!(report["asked"]["url"], format!("{one},{other}"));
     assert_eq!(report["opened"]["retries"], 0, "{report:#}");
+    let guests = &report["phases"][0]["guests"];
+    assert_eq!((&guests["turned_away"], &guests["kept_out"]), (&0.into(), &0.into()), "{guests:#}");
+    let published: Vec<u64> = servers.iter().map(|server| server.counted("throng_publishes_total")).collect();
+    let sent = report["proof"]["accepted"].as_u64();
+    assert!(published.iter().all(|count| *count > 0) && sent == Some(published.iter().sum()), "{published:?} {sent:?}");
 }
 
 /// What shows nothing is not passed.

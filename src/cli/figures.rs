@@ -271,7 +271,7 @@ mod tests {
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
         let documented: Vec<(String, String)> =
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
-        let no_addresses = Jwks::start(&[], Arc::new(|| 0), Arc::new(|_| {})).unwrap();
+        let no_addresses = Jwks::start(&[], None, Arc::new(|| 0), Arc::new(|| {})).unwrap();
         let mut control = throng::control::api_families();
         control.extend(no_addresses.status().families());
         control.extend(ReloadCounts::default().families());

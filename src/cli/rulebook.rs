@@ -1,21 +1,25 @@
 //! What holds now, for all who must agree on it: the shards, the public routes, and whoever makes tokens.
 //!
 //! Promises: every way to new rules, a reload or fetched keys, goes through here, so neither undoes the other; keys of an
-//! address that is no longer listed are gone at once. Must never hold its lock while it waits for a thread.
+//! address that is no longer listed are gone at once, those of one that still is stay. Which keys were fetched is asked of
+//! the thread that fetches now: what another one, of a configuration that is gone or never came, says late changes nothing.
+//! Must never hold its lock while it waits for a thread.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use throng::base::Classes;
-use throng::control::jwks::{Jwks, JwksRules, UnknownKeys};
+use throng::control::jwks::{Jwks, JwksRules, Status, UnknownKeys};
 use throng::control::token_keys::KeyRing;
 use throng::control::{Family, FrontDoor};
-use throng::runtime::RulesChange;
 use throng::shard::Rules;
 use throng::wire::token::KeySet;
 
 use super::Failure;
 use super::secret::Secret;
 use super::serve::ServeConfig;
+
+/// Takes new rules to the shards.
+pub(crate) type Tell = Arc<dyn Fn(Arc<Rules>) + Send + Sync>;
 
 /// The one place where rules are made.
 pub(crate) struct Rulebook(Mutex<Book>);
@@ -26,21 +30,17 @@ struct Book {
     /// They follow from the configuration and from those before: a pattern keeps its place.
     classes: Classes,
     /// `None` until the shards run.
-    shards: Option<(RulesChange, UnknownKeys)>,
+    shards: Option<(Tell, UnknownKeys)>,
     fetching: Option<Jwks>,
     /// The addresses of keys are asked by now, if there are any.
     asks: bool,
-    /// Counts the threads that fetched; only the newest one's keys are taken.
-    generation: u64,
-    /// What the next thread brought before it was the newest.
-    early: Option<KeySet>,
 }
 
 /// What a change needs and may fail to get; nothing is changed yet.
 pub(crate) struct Prepared {
     config: ServeConfig,
     classes: Classes,
-    /// Other addresses than before: their thread, if there are any.
+    /// Addresses to be asked otherwise than before: their thread, if there are any.
     fetching: Option<Option<Jwks>>,
 }
 
@@ -48,8 +48,7 @@ impl Rulebook {
     pub(crate) fn new(config: ServeConfig) -> Result<Arc<Self>, Failure> {
         let classes = config.rooms.classes(&config.limits, None).map_err(Failure::Misused)?;
         let ring = KeyRing::new(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
-        let book =
-            Book { config, ring, classes, shards: None, fetching: None, asks: false, generation: 0, early: None };
+        let book = Book { config, ring, classes, shards: None, fetching: None, asks: false };
         Ok(Arc::new(Self(Mutex::new(book))))
     }
 
@@ -77,30 +76,31 @@ impl Rulebook {
     }
 
     /// From now on the shards are told of changes, and keys are fetched.
-    pub(crate) fn start(self: &Arc<Self>, change: RulesChange, unknown: UnknownKeys) -> Result<(), Failure> {
+    pub(crate) fn start(self: &Arc<Self>, tell: Tell, unknown: UnknownKeys) -> Result<(), Failure> {
         let jwks = {
             let mut book = self.lock();
-            book.shards = Some((change, Arc::clone(&unknown)));
+            book.shards = Some((tell, Arc::clone(&unknown)));
             book.config.jwks.clone()
         };
-        let fetching = self.fetch(&jwks, 0, unknown)?;
+        let fetching = self.fetch(&jwks, None, unknown)?;
         let mut book = self.lock();
         (book.fetching, book.asks) = (fetching, true);
+        // They may have come before this was their thread.
+        book.on_keys();
         Ok(())
     }
 
     /// Gets ready for another configuration.
     pub(crate) fn prepare(self: &Arc<Self>, config: ServeConfig) -> Result<Prepared, Failure> {
-        let (before, next, shards, classes) = {
-            let mut book = self.lock();
-            book.early = None;
+        let (before, status, shards, classes) = {
+            let book = self.lock();
             let classes = config.rooms.classes(&config.limits, Some(&book.classes)).map_err(Failure::Misused)?;
-            (book.config.jwks.clone(), book.generation + 1, book.shards.clone(), classes)
+            (book.config.jwks.clone(), book.fetching.as_ref().map(Jwks::status), book.shards.clone(), classes)
         };
         let fetching = match shards {
             // The same file may hold other certificates by now.
             Some((_, unknown)) if before != config.jwks || config.jwks.iter().any(|jwks| jwks.ca_file.is_some()) => {
-                Some(self.fetch(&config.jwks, next, unknown)?)
+                Some(self.fetch(&config.jwks, status.as_ref(), unknown)?)
             }
             Some(_) | None => None,
         };
@@ -113,19 +113,11 @@ impl Rulebook {
         let former = {
             let mut book = self.lock();
             book.ring.reload(config.keys.clone(), config.token_rules.clone(), !config.jwks.is_empty());
-            let keeps =
-                |old: &JwksRules| config.jwks.iter().any(|new| (&new.url, &new.issuer) == (&old.url, &old.issuer));
-            if !book.config.jwks.iter().all(keeps) {
-                book.ring.take_fetched(KeySet::default());
-            }
             (book.config, book.classes) = (config, classes);
-            let former = fetching.map(|fetching| {
-                book.generation += 1;
-                if let Some(keys) = book.early.take() {
-                    book.ring.take_fetched(keys);
-                }
-                std::mem::replace(&mut book.fetching, fetching)
-            });
+            let former = fetching.map(|fetching| std::mem::replace(&mut book.fetching, fetching));
+            if former.is_some() {
+                book.take_fetched();
+            }
             book.tell();
             former
         };
@@ -164,7 +156,7 @@ impl Rulebook {
     fn fetch(
         self: &Arc<Self>,
         jwks: &[JwksRules],
-        generation: u64,
+        before: Option<&Status>,
         unknown: UnknownKeys,
     ) -> Result<Option<Jwks>, Failure> {
         if jwks.is_empty() {
@@ -172,12 +164,12 @@ impl Rulebook {
         }
         // The thread lies in here: it must not keep the whole alive.
         let rulebook: Weak<Self> = Arc::downgrade(self);
-        let on_keys = Arc::new(move |keys| {
+        let on_keys = Arc::new(move || {
             if let Some(rulebook) = rulebook.upgrade() {
-                rulebook.lock().on_keys(generation, keys);
+                rulebook.lock().on_keys();
             }
         });
-        Jwks::start(jwks, unknown, on_keys).map(Some).map_err(Failure::Broken)
+        Jwks::start(jwks, before, unknown, on_keys).map(Some).map_err(Failure::Broken)
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -191,17 +183,205 @@ impl Book {
     }
 
     fn tell(&self) {
-        if let Some((shards, _)) = &self.shards {
-            shards.tell(Arc::new(self.rules()));
+        if let Some((tell, _)) = &self.shards {
+            tell(Arc::new(self.rules()));
         }
     }
 
-    fn on_keys(&mut self, generation: u64, keys: KeySet) {
-        if generation == self.generation {
-            self.ring.take_fetched(keys);
+    /// Some thread says that it fetched keys.
+    fn on_keys(&mut self) {
+        if self.fetching.is_some() {
+            self.take_fetched();
             self.tell();
-        } else if generation == self.generation + 1 {
-            self.early = Some(keys);
         }
+    }
+
+    /// All that the thread of now has, and what it took over.
+    fn take_fetched(&mut self) {
+        self.ring.take_fetched(self.fetching.as_ref().map_or_else(KeySet::default, Jwks::keys));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::thread::JoinHandle;
+
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+    use throng::control::Value;
+    use throng::wire::token::{Algorithm, signing_input, with_signature};
+
+    use super::super::serve::tests::config;
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// A server of one key, on a real socket.
+    struct Issuer {
+        name: &'static str,
+        address: SocketAddr,
+        pair: Ed25519KeyPair,
+        answer: Arc<Mutex<String>>,
+        asked: Arc<AtomicU64>,
+        over: Arc<AtomicBool>,
+        thread: JoinHandle<()>,
+    }
+
+    impl Issuer {
+        fn open(name: &'static str) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let (address, pair) = (listener.local_addr().unwrap(), Ed25519KeyPair::generate().unwrap());
+            let answer = Arc::new(Mutex::new(answer_of(&pair)));
+            let (asked, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+            let (give, count, ends) = (Arc::clone(&answer), Arc::clone(&asked), Arc::clone(&over));
+            let serve = move || {
+                while let Ok((stream, _)) = listener.accept() {
+                    if ends.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let mut stream = BufReader::new(stream);
+                    (&mut stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let answer = give.lock().unwrap().clone();
+                    // Who was stopped meanwhile reads no more.
+                    let _written = stream.get_mut().write_all(answer.as_bytes());
+                }
+            };
+            let thread = std::thread::Builder::new().spawn(serve).unwrap();
+            Self { name, address, pair, answer, asked, over, thread }
+        }
+
+        /// From now on it signs with another key.
+        fn change_key(&mut self) {
+            self.pair = Ed25519KeyPair::generate().unwrap();
+            *self.answer.lock().unwrap() = answer_of(&self.pair);
+        }
+
+        /// Nobody listens any more when this returns.
+        fn close(self) -> Closed {
+            self.over.store(true, Ordering::SeqCst);
+            drop(TcpStream::connect(self.address));
+            self.thread.join().unwrap();
+            Closed { rules: rules(self.name, self.address), token: token(self.name, &self.pair) }
+        }
+
+        fn rules(&self) -> JwksRules {
+            rules(self.name, self.address)
+        }
+
+        fn token(&self) -> String {
+            token(self.name, &self.pair)
+        }
+    }
+
+    /// What is left of an issuer that is down.
+    struct Closed {
+        rules: JwksRules,
+        token: String,
+    }
+
+    fn answer_of(pair: &Ed25519KeyPair) -> String {
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let set = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": &x, "x": &x}]}).to_string();
+        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{set}", set.len())
+    }
+
+    fn rules(name: &str, address: SocketAddr) -> JwksRules {
+        let (url, issuer) = (format!("http://{address}/keys"), Some(name.to_owned()));
+        JwksRules { url, issuer, timeout_ms: 60_000, ..JwksRules::default() }
+    }
+
+    fn token(name: &str, pair: &Ed25519KeyPair) -> String {
+        let (kid, claims) =
+            (URL_SAFE_NO_PAD.encode(pair.public_key()), json!({"sub": "ann", "exp": NOW + 60, "iss": name}));
+        let message = signing_input(Algorithm::EdDsa, Some(&kid), &claims).unwrap();
+        let signature = pair.sign(message.as_bytes());
+        with_signature(message, signature.as_ref())
+    }
+
+    fn with(jwks: &[&JwksRules]) -> ServeConfig {
+        let jwks = jwks.iter().map(|rules| (*rules).clone()).collect();
+        ServeConfig { jwks, ..config(&["--dev"]).unwrap() }
+    }
+
+    /// One that fetches, for shards that are nowhere.
+    fn started(jwks: &[&JwksRules]) -> Arc<Rulebook> {
+        let rulebook = Rulebook::new(with(jwks)).unwrap();
+        rulebook.start(Arc::new(drop::<Arc<Rules>>), Arc::new(|| 0)).unwrap();
+        rulebook
+    }
+
+    fn reload(rulebook: &Arc<Rulebook>, jwks: &[&JwksRules]) {
+        let prepared = rulebook.prepare(with(jwks)).unwrap();
+        rulebook.take(prepared);
+    }
+
+    fn takes(rulebook: &Rulebook, token: &str) -> bool {
+        rulebook.rules().verifier.verify(token, NOW).is_ok()
+    }
+
+    fn failures(rulebook: &Rulebook) -> Value {
+        let families = rulebook.families();
+        let family = families.iter().find(|family| family.name == "throng_jwks_failures").unwrap();
+        family.samples[0].value.clone()
+    }
+
+    #[test]
+    fn a_reload_keeps_the_keys_of_an_issuer_that_is_down_and_the_server_ready() {
+        let (mut here, away) = (Issuer::open("https://here.example"), Issuer::open("https://away.example"));
+        let rulebook = started(&[&here.rules(), &away.rules()]);
+        while !takes(&rulebook, &here.token()) || !takes(&rulebook, &away.token()) {
+            std::thread::yield_now();
+        }
+        assert_eq!(rulebook.keys_missing(), None);
+        let away = away.close();
+        let old = here.token();
+        here.change_key();
+
+        let hurried = |rules: &JwksRules| JwksRules { refresh_s: 500, ..rules.clone() };
+        reload(&rulebook, &[&hurried(&here.rules()), &hurried(&away.rules)]);
+        // The new key of the one comes, and the other has been asked in vain.
+        while !takes(&rulebook, &here.token()) || failures(&rulebook) == Value::Number(0) {
+            assert!(takes(&rulebook, &away.token), "its keys stay at every moment");
+            assert_eq!(rulebook.keys_missing(), None);
+            std::thread::yield_now();
+        }
+        assert!(takes(&rulebook, &away.token) && !takes(&rulebook, &old));
+        assert_eq!(rulebook.keys_missing(), None);
+
+        reload(&rulebook, &[&away.rules]);
+        assert!(takes(&rulebook, &away.token), "another address is taken away, not this one");
+        assert!(!takes(&rulebook, &here.token()), "what is no longer listed is gone at once");
+        let of_another = JwksRules { issuer: Some("https://other.example".to_owned()), ..away.rules.clone() };
+        reload(&rulebook, &[&of_another]);
+        assert!(!takes(&rulebook, &away.token) && rulebook.keys_missing().is_some(), "other keys are meant");
+        reload(&rulebook, &[]);
+        assert_eq!(rulebook.keys_missing(), None);
+        rulebook.stop();
+        here.close();
+    }
+
+    #[test]
+    fn keys_fetched_for_a_configuration_that_was_refused_are_never_taken() {
+        let (ours, theirs) = (Issuer::open("https://ours.example"), Issuer::open("https://theirs.example"));
+        let rulebook = started(&[&ours.rules()]);
+        let refused = rulebook.prepare(with(&[&ours.rules(), &theirs.rules()])).unwrap();
+        while theirs.asked.load(Ordering::SeqCst) == 0 || !takes(&rulebook, &ours.token()) {
+            assert!(!takes(&rulebook, &theirs.token()));
+            std::thread::yield_now();
+        }
+        // It ends all that it was doing, and nothing of it comes late.
+        refused.fetching.flatten().unwrap().stop();
+        assert!(!takes(&rulebook, &theirs.token()));
+        reload(&rulebook, &[&JwksRules { refresh_s: 500, ..ours.rules() }]);
+        assert!(takes(&rulebook, &ours.token()) && !takes(&rulebook, &theirs.token()));
+        rulebook.stop();
+        ours.close();
+        theirs.close();
     }
 }

@@ -101,7 +101,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
     let running = boot::start(&config, rulebook.rules(), handover, &desk, &scrape)?;
-    rulebook.start(running.rules_change(), scrape.unknown_keys())?;
+    let change = running.rules_change();
+    rulebook.start(Arc::new(move |rules| change.tell(rules)), scrape.unknown_keys())?;
     let (places, host_holds) = running.places();
     let (counts, rules, key) =
         (Arc::clone(&scrape.reloads), Arc::clone(&rulebook), dev_key.clone().map(|(key, _)| key));
@@ -339,7 +340,7 @@ const NO_SECRET: &str = "tokens need a secret: set THRONG_JWT_HS256_SECRET or gi
                          to try it out, --dev makes a secret for the run";
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use clap::{CommandFactory, FromArgMatches};
     use throng::wire::Verb;
 
@@ -349,7 +350,7 @@ mod tests {
     const SECRET: &str = "an-example-secret-of-thirty-two-b";
 
     /// Reads arguments only: tests must not depend on the environment they run in.
-    fn config(arguments: &[&str]) -> Result<ServeConfig, String> {
+    pub(in crate::cli) fn config(arguments: &[&str]) -> Result<ServeConfig, String> {
         let line = ["throng", "serve"].iter().chain(arguments);
         let unread = |command: clap::Command| command.mut_args(|argument| argument.env(None));
         let command = Cli::command().mut_subcommand("serve", unread);
@@ -397,6 +398,22 @@ mod tests {
         assert_eq!(missing(&config), None);
         config.jwks.push(JwksRules { url: "https://id.example/keys".to_owned(), ..JwksRules::default() });
         assert!(missing(&config).unwrap().contains("no token keys yet"));
+    }
+
+    /// Whoever had it could else make tokens.
+    #[test]
+    fn a_public_key_is_not_taken_for_the_secret() {
+        let told = |flag: &str, value: &str| config(&["--listen", "127.0.0.1:1", flag, value]).unwrap_err();
+        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea ann@example";
+        assert!(told("--jwt-hs256-secret", ssh).contains("is a public key of OpenSSH"));
+        let path = std::env::temp_dir().join(format!("throng-public-{}", std::process::id()));
+        std::fs::write(
+            &path,
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+        )
+        .unwrap();
+        assert!(told("--jwt-secret-file", path.to_str().unwrap()).contains("is JSON, as a JWK is"));
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

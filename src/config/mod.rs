@@ -28,7 +28,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::base::Limits;
-use crate::control::jwks::JwksRules;
+use crate::control::jwks::{self, JwksRules};
 use crate::control::token_keys::KeyFile;
 use crate::control::{AdminSettings, ApiKey};
 use crate::shard::Flush;
@@ -216,7 +216,7 @@ impl Config {
         self.tokens.carriers.check().map_err(|why| format!("`cookie` in [tokens]: {why}"))?;
         self.tokens.jwks.iter().try_for_each(JwksRules::check)?;
         if let Some(url) = twice(self.tokens.jwks.iter().map(|jwks| jwks.url.as_str())) {
-            return Err(format!("`jwks` in [tokens] names {url} twice"));
+            return Err(format!("`jwks` in [tokens] names {} twice", jwks::shown(url)));
         }
         if let Some(name) = twice(self.admin.keys.iter().map(ApiKey::name)) {
             return Err(format!("two API keys are called {name}: give each a name of its own"));

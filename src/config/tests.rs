@@ -113,6 +113,17 @@ fn a_wrong_value_is_refused_in_a_sentence() {
             "ca_file says who vouches for an https address",
         ),
         ("[tokens]\njwks = [{ url = 'https://a', refresh_s = '1' }]", "has a `refresh_s` that must be a whole number"),
+        (
+            "[tokens]\njwks = [{ url = 'https://a', refresh_s = 31_536_001 }]",
+            "JWKS https://a: refresh_s is more than a",
+        ),
+        ("[tokens]\njwks = [{ url = 'https://a', backoff_max_s = 31_536_001 }]", "backoff_max_s is more than a year"),
+        ("[tokens]\njwks = [{ url = 'https://a', timeout_ms = 600_001 }]", "timeout_ms is more than ten minutes"),
+        ("[tokens]\njwks = [{ url = 'https://a', body_bytes_max = 16_777_217 }]", "body_bytes_max is more than 16 MiB"),
+        (
+            "[tokens]\njwks = [{ url = 'https://a/?k=1' }, { url = 'https://a/?k=1' }]",
+            "`jwks` in [tokens] names https://a/ twice",
+        ),
         ("[tokens]\njwks = [{ url = 'https://a' }, { url = 'https://a' }]", "`jwks` in [tokens] names https://a twice"),
         ("[tokens]\nalgorithms = []", "tokens.algorithms names none"),
         ("[tokens]\naudiences = ['']", "tokens.audiences holds an empty text"),

@@ -1,7 +1,8 @@
 //! Keys from files: what an operator lists becomes a set.
 //!
-//! Promises: what a file holds is found out from the file (PEM, a JWK set, else a raw secret), every refusal names the file
-//! and says what to do, no key is ever printed. A file is read in whole and bounded.
+//! Promises: what a file holds is found out from the file (PEM, a JWK set, else a raw secret, which is nothing that is
+//! public by its form), every refusal names the file and says what to do, no key is ever printed. A file is read in whole
+//! and bounded.
 
 use std::fs::File;
 use std::io::Read;
@@ -9,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::Limits;
-use crate::wire::token::{Algorithm, Jwks, JwksFrom, KeySet, TokenRules, TokenVerifier, VerifyingKey, is_pem};
+use crate::wire::token::{
+    Algorithm, Jwks, JwksFrom, KeySet, TokenRules, TokenVerifier, VerifyingKey, is_pem, without_mark,
+};
 
 /// All keys a server has, from files and fetched, and the rules they are used by: what a verifier is made of anew
 /// whenever one of these changes.
@@ -87,18 +90,20 @@ pub fn load(files: &[KeyFile]) -> Result<Loaded, String> {
 
 fn load_one(file: &KeyFile, loaded: &mut Loaded) -> Result<(), String> {
     let bytes = read_bounded(&file.path)?;
-    if bytes.trim_ascii_start().starts_with(b"{") {
+    let text = without_mark(&bytes);
+    if text.trim_ascii_start().starts_with(b"{") {
         if file.kid.is_some() || file.algorithm.is_some() {
             return Err("this is a JWK set: its keys say themselves what they are named and for".to_owned());
         }
-        let jwks = Jwks::read(&bytes, JwksFrom::File, file.issuer.as_deref()).map_err(|bad| bad.to_string())?;
+        let jwks = Jwks::read(text, JwksFrom::File, file.issuer.as_deref()).map_err(|bad| bad.to_string())?;
         loaded.keys.add_all(&jwks.keys).map_err(|bad| bad.to_string())?;
         let left_out = jwks.left_out.into_iter().map(|why| format!("{}: {why}", file.path.display()));
         loaded.left_out.extend(left_out);
         return Ok(());
     }
-    let key = match is_pem(&bytes) {
-        true => VerifyingKey::from_pem(&bytes, file.algorithm),
+    let key = match is_pem(text) {
+        true => VerifyingKey::from_pem(text, file.algorithm),
+        // With its mark, if it has one: that is refused, since nobody knows whether it belongs to the secret.
         false => VerifyingKey::from_secret(file.algorithm.unwrap_or(Algorithm::Hs256), without_line_end(&bytes)),
     };
     let key = key.and_then(|key| match &file.kid {
@@ -133,6 +138,9 @@ const FILE_BYTES_MAX: u64 = 256 << 10;
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
@@ -169,6 +177,40 @@ mod tests {
         let ed = Algorithm::EdDsa;
         assert_eq!(keys, [(Algorithm::Hs256, None), (ed, Some("p")), (ed, Some("k1"))]);
         assert_eq!(loaded.left_out.len(), 1, "{:?}", loaded.left_out);
+    }
+
+    /// Each was once taken for a secret, so that whoever had the public key could make tokens with it.
+    #[test]
+    fn a_public_key_however_a_tool_left_it_is_read_as_one_or_refused_and_never_a_secret() {
+        let (body, marked) = (PUBLIC.lines().nth(1).unwrap(), |text: &str| ["\u{feff}", text].concat().into_bytes());
+        let wide = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        for (name, content) in [
+            ("marked.pem", marked(PUBLIC)),
+            (
+                "bag.pem",
+                format!("Bag Attributes\n    localKeyID: 01\nKey Attributes: <No Attributes>\n{PUBLIC}").into(),
+            ),
+            ("comment.pem", format!("# the key of the issuer in the EU\n{PUBLIC}").into()),
+            ("marked.json", marked(JWKS)),
+        ] {
+            let file = Temporary::new(name, &content);
+            let keys = load(&[file.file()]).unwrap().keys;
+            assert_eq!(keys.iter().map(VerifyingKey::algorithm).collect::<Vec<_>>(), [Algorithm::EdDsa], "{name}");
+        }
+        let ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea ann@example\n";
+        for (name, content, word) in [
+            ("powershell.pem", wide(&format!("\u{feff}{PUBLIC}")), "byte order mark"),
+            ("wide.pem", wide(PUBLIC), "a PEM file"),
+            ("wide.json", wide(JWKS), "JSON"),
+            ("key.der", STANDARD.decode(body).unwrap(), "in DER"),
+            ("no-lines", body.as_bytes().to_vec(), "in DER"),
+            ("id_ed25519.pub", ssh.into(), "OpenSSH"),
+            ("keys.json", format!("[{JWKS}]").into(), "JSON"),
+            ("marked", marked("0123456789abcdef0123456789abcdef"), "byte order mark"),
+        ] {
+            let why = load(&[Temporary::new(name, &content).file()]).unwrap_err();
+            assert!(why.contains(word) && why.contains(name), "{name}: {why}");
+        }
     }
 
     #[test]

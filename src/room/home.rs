@@ -25,6 +25,14 @@ pub struct Page {
     pub gap: Option<(Offset, Offset)>,
 }
 
+/// What a reader must not get of a page: its own words from where it joined on, of which it took the ack as receipt. A
+/// connection's key is given to others after it, and messages live longer: what lies before the join concerns nobody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Own {
+    pub reader: ConnAddress,
+    pub from: Offset,
+}
+
 /// What somebody says.
 #[derive(Debug)]
 pub struct Post<'a> {
@@ -165,16 +173,9 @@ impl Room {
         Some((frame, skip))
     }
 
-    /// The log from `cursor` on, at most `bytes_max` (one longer message passes alone), without what `reader` must not
+    /// The log from `cursor` on, at most `bytes_max` (one longer message passes alone), without what the reader must not
     /// get.
-    pub fn page(
-        &mut self,
-        cursor: Offset,
-        form: Form,
-        reader: ConnAddress,
-        bytes_max: usize,
-        press: &mut Press,
-    ) -> Page {
+    pub fn page(&mut self, cursor: Offset, form: Form, own: Own, bytes_max: usize, press: &mut Press) -> Page {
         let start = cursor.max(self.log.first());
         // Elsewhere what is missing was overtaken, or was never meant to be kept.
         let gap = (cursor < start && self.delivery == Delivery::Reliable).then(|| (cursor, Offset(start.0 - 1)));
@@ -183,7 +184,7 @@ impl Room {
         while let Some(offset) = self.log.next_from(page.next)
             && let Some((frame, skip)) = self.frame(offset, form, press)
         {
-            if skip != Some(reader) {
+            if skip != Some(own.reader) || offset < own.from {
                 if !page.frames.is_empty() && bytes + frame.bytes(form.deflated).len() > bytes_max {
                     return page;
                 }
@@ -194,6 +195,11 @@ impl Room {
         }
         page.next = page.next.max(self.head().next());
         page
+    }
+
+    /// Nothing is left for which it is kept when nobody sits here: no message, no key, nobody who may be back at once.
+    pub(super) fn is_bare(&self) -> bool {
+        self.log.is_empty() && self.keys_len() == 0 && self.outlasting().away == 0
     }
 
     /// Half of what the log holds is given up, unless a shard is still owed something of it.
@@ -365,13 +371,18 @@ mod tests {
         let mut room = room_with(6, &limits);
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
         room.log_mut().entry_mut(Offset(4)).unwrap().skip = Some(reader);
-        let page = room.page(Offset(1), plain(Encoding::MessagePack), reader, 1 << 20, &mut Press::default());
+        let own = Own { reader, from: Offset(4) };
+        let page = room.page(Offset(1), plain(Encoding::MessagePack), own, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(7), Some((Offset(1), Offset(2)))));
-        let short = room.page(Offset(3), plain(Encoding::Json), reader, 1, &mut Press::default());
+        let short = room.page(Offset(3), plain(Encoding::Json), own, 1, &mut Press::default());
         assert_eq!((short.frames.len(), short.next, short.gap), (1, Offset(5), None));
         let two = short.frames[0].plain().len() * 2;
-        let full = room.page(Offset(3), plain(Encoding::Json), reader, two + 1, &mut Press::default());
+        let full = room.page(Offset(3), plain(Encoding::Json), own, two + 1, &mut Press::default());
         assert_eq!((full.frames.len(), full.next), (2, Offset(6)), "not one byte more than asked for");
+        // Regression: what somebody had said before it joined was left out of its history, too.
+        let joined = Own { reader, from: Offset(5) };
+        let history = room.page(Offset(3), plain(Encoding::Json), joined, 1 << 20, &mut Press::default());
+        assert_eq!((history.frames.len(), history.next), (4, Offset(7)));
     }
 
     #[test]
@@ -393,13 +404,14 @@ mod tests {
         assert_eq!(room.start(at(7, 3), 0, &limits).cursor, Offset(4));
         assert_eq!(room.start(at(9, 3), 0, &limits), Start { cursor: Offset(2), gap: None, recovered: Some(false) });
         let reader = ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) };
-        let page = room.page(Offset(1), plain(Encoding::Json), reader, 1 << 20, &mut Press::default());
+        let own = Own { reader, from: Offset(1) };
+        let page = room.page(Offset(1), plain(Encoding::Json), own, 1 << 20, &mut Press::default());
         assert_eq!((page.frames.len(), page.next, page.gap), (3, Offset(5), None));
         let texts: Vec<String> =
             page.frames.iter().map(|frame| String::from_utf8_lossy(frame.plain()).into_owned()).collect();
         assert!(texts.iter().all(|text| !text.contains("offset")) && texts[1].contains(r#""key":"a""#), "{texts:?}");
         set(&mut room, Some("b"));
-        let page = room.page(Offset(5), plain(Encoding::Json), reader, 1, &mut Press::default());
+        let page = room.page(Offset(5), plain(Encoding::Json), own, 1, &mut Press::default());
         assert_eq!((page.frames.len(), page.next), (1, Offset(6)));
     }
 
@@ -446,7 +458,7 @@ mod tests {
             ConnAddress { shard: HERE, conn: crate::base::ConnKey::new(0, 1, 1) },
             Form { encoding: Encoding::Json, deflated: true },
         );
-        let page = room.page(Offset(1), form, reader, 500, &mut press);
+        let page = room.page(Offset(1), form, Own { reader, from: Offset(1) }, 500, &mut press);
         assert_eq!(page.frames.len(), 2, "a page is as long as what is sent of it");
         assert_eq!(press.take_pressed(), 2);
         // Regression: what was asked for while the operator had it switched off was never deflated again.

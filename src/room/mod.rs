@@ -21,7 +21,7 @@ mod typing;
 mod values;
 
 pub use attendance::{Attendance, SeatCounts};
-pub use home::{Appended, Page, Post, Room};
+pub use home::{Appended, Own, Page, Post, Room};
 pub use keys::{KeyUse, Keys, Seen};
 pub use log::{Entry, Log};
 pub use news::{Doings, Dropped, News, Outlasting};

@@ -11,7 +11,7 @@ use super::parting::{Gone, Parting};
 use super::people::{Changes, Roll, Telling};
 use super::reads::{Noted, Reads};
 use super::typing::Typists;
-use crate::base::{Identity, Limits, Now, Offset, Presence, RoomClass};
+use crate::base::{Delivery, Identity, Limits, Now, Offset, Presence, RoomClass};
 use crate::wire::ReadBy;
 
 /// What people at one shard did since its last tick.
@@ -102,8 +102,8 @@ impl Room {
                 typing.stop(now, who);
             }
         }
-        let head = self.head();
-        for (who, offset) in doings.reads.iter().filter(|_| class.keeps_reads() && head > Offset(0)) {
+        let (head, keeps_reads) = (self.head(), self.keeps_reads(class));
+        for (who, offset) in doings.reads.iter().filter(|_| keeps_reads && head > Offset(0)) {
             if !self.may_sit(who) {
                 continue;
             }
@@ -183,18 +183,18 @@ impl Room {
             Presence::Counted | Presence::Announced => self.people.roll(names.then_some(limits.members_max), telling),
         };
         let furthest = |reads: &mut Box<Reads>| reads.called(limits.members_max);
-        roll.reads = class.keeps_reads().then(|| self.reads.as_mut().map_or_else(|| Arc::from([]), furthest));
+        roll.reads = self.keeps_reads(class).then(|| self.reads.as_mut().map_or_else(|| Arc::from([]), furthest));
         roll
     }
 
     /// How far this user has read; `None`: the room does not keep it.
     pub fn read_of(&self, who: &Identity, class: &RoomClass) -> Option<Offset> {
-        class.keeps_reads().then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
+        self.keeps_reads(class).then(|| self.reads.as_ref().map_or(Offset(0), |reads| reads.of(who)))
     }
 
     /// Who has read this message, or further: the furthest first, bounded. `None`: the room does not keep it.
     pub fn read_by(&self, offset: Offset, class: &RoomClass, limits: &Limits) -> Option<Vec<ReadBy>> {
-        class.keeps_reads().then(|| {
+        self.keeps_reads(class).then(|| {
             let mut reads = self.reads.as_ref().map_or_else(Vec::new, |reads| reads.furthest(limits.members_max));
             reads.truncate(reads.partition_point(|read| read.offset >= offset));
             reads
@@ -208,6 +208,11 @@ impl Room {
 
     pub fn outlasting(&self) -> Outlasting {
         Outlasting { away: self.people.away(), reads: self.reads.as_ref().map_or(0, |reads| reads.len()) }
+    }
+
+    /// Whether it is kept who has read how far: only where messages have offsets, whatever its class says by now.
+    fn keeps_reads(&self, class: &RoomClass) -> bool {
+        class.receipts && self.delivery() == Delivery::Reliable
     }
 
     /// What is told of its people: nothing where they are not kept, whatever its class says by now.

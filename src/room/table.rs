@@ -181,7 +181,7 @@ impl Rooms {
         if !room.is_idle() {
             return;
         }
-        if room.log().is_empty() && room.keys_len() == 0 && room.outlasting().away == 0 {
+        if room.is_bare() {
             self.forget(at);
             return;
         }
@@ -222,7 +222,7 @@ impl Rooms {
             let (bytes_before, keys_before) = (room.log().bytes(), room.keys_len());
             room.log_mut().trim(now, class.log.age_ms);
             room.trim_keys(now, class.idempotency);
-            let empty = room.log().is_empty() && room.keys_len() == 0;
+            let empty = room.is_bare();
             self.account(at, bytes_before);
             self.account_keys(at, keys_before);
             if empty {

@@ -33,7 +33,8 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// Zero on a machine whose clock stands before 1970: tokens are then "not yet valid", nothing worse.
+/// Zero on a machine whose clock stands before 1970, as far behind as it gets: a token that says when it was made (`iat`)
+/// or begins (`nbf`) is then asked to come again; one that says neither seems to live too long, which is final.
 #[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

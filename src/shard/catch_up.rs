@@ -16,7 +16,9 @@ impl Shard {
                 continue;
             }
             let Some(place) = self.connections.row(conn).and_then(|row| row.seats.find(behind.room)) else { return };
-            if self.seats.room_mut(behind.room).make_live(place.seat, conn, behind.cursor) {
+            // What lies before its join comes from the log, its own words included: who sits live is not given those.
+            let is_past = behind.cursor >= behind.own_from;
+            if is_past && self.seats.room_mut(behind.room).make_live(place.seat, conn, behind.cursor) {
                 self.counters.add(Count::CaughtUp, 1);
                 self.flush.behind_readers -= 1;
                 if let Some(work) = self.work_mut(conn) {
@@ -35,7 +37,13 @@ impl Shard {
 
     /// Tries again what did not fit an inbox at the last tick.
     pub(super) fn retry_pulls(&mut self) {
-        for (conn, room) in std::mem::take(&mut self.flush.pulls_to_retry) {
+        let mut waiting = std::mem::take(&mut self.flush.pulls_to_retry);
+        // Who left and came back meanwhile may stand here twice.
+        waiting.retain(|(conn, room)| {
+            let behind = self.connections.row_mut(*conn).and_then(|row| row.work.as_mut()?.behind_in(*room));
+            behind.is_some_and(|behind| std::mem::take(&mut behind.waits))
+        });
+        for (conn, room) in waiting {
             let at = self
                 .connections
                 .row(conn)
@@ -46,12 +54,12 @@ impl Shard {
         }
     }
 
-    /// A live reader that cannot take anything now goes over to pulling.
+    /// A live reader that cannot take anything now goes over to pulling. It joined before its cursor.
     pub(super) fn fall_behind(&mut self, conn: ConnKey, room: u32, cursor: Offset) {
         self.counters.add(Count::FellBehind, 1);
         self.flush.behind_readers += 1;
         if let Some(work) = self.work_mut(conn) {
-            work.behind.push(Behind { room, cursor, pulling: false, slow: true });
+            work.behind.push(Behind { room, cursor, own_from: cursor, pulling: false, waits: false, slow: true });
         }
     }
 
@@ -80,7 +88,11 @@ impl Shard {
         let LocalRoom { home, home_place, .. } = *self.seats.room(behind.room);
         let Some(room) = home_place else { return };
         if !self.has_room_for(home) {
-            self.flush.pulls_to_retry.push((conn, behind.room));
+            let behind = self.connections.row_mut(conn).and_then(|row| row.work.as_mut()?.behind_in(behind.room));
+            if let Some(behind) = behind.filter(|behind| !behind.waits) {
+                behind.waits = true;
+                self.flush.pulls_to_retry.push((conn, behind.room));
+            }
             return;
         }
         let bytes_max = self.limits().outbox_soft_bytes_max as u32;
@@ -89,7 +101,8 @@ impl Shard {
         if let Some(entry) = row.work.as_mut().and_then(|work| work.behind.get_mut(at)) {
             entry.pulling = true;
         }
-        self.post(home, Mail::Pull { room, conn, form, cursor: behind.cursor, bytes_max });
+        let Behind { cursor, own_from, .. } = behind;
+        self.post(home, Mail::Pull { room, conn, form, cursor, own_from, bytes_max });
     }
 
     fn behind_at(&self, conn: ConnKey, at: usize) -> Option<Behind> {

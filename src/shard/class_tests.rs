@@ -373,6 +373,70 @@ fn a_reload_takes_hold_in_rooms_that_exist_but_not_in_what_kind_they_are() {
     assert!(house.publishes(ann, "chat:new", "", "1").contains(r#""level":"none""#));
 }
 
+/// Regression: by another class a room of values was asked who had read what, though nothing has an offset there; and of one
+/// that was not there yet history was an empty page.
+#[test]
+fn a_room_of_values_keeps_no_reads_and_has_no_history_whatever_a_reload_says() {
+    let of = |delivery| class(|class| class.delivery = delivery);
+    let mut house = House::new(&[("ticker:*", of(Delivery::Latest)), ("chat:*", of(Delivery::Reliable))]);
+    let (ann, bob) = (house.comes(0, "ann"), house.comes(1, "bob"));
+    for who in [ann, bob] {
+        let told = house.says(who, r#"{"type":"history","id":3,"room":"ticker:never"}"#);
+        assert!(told.contains("unsupported"), "{told}");
+        assert!(house.joins(who, "chat:a").contains(r#""unread":0"#));
+        house.joins(who, "ticker:a");
+    }
+    let others = [("ticker:*", of(Delivery::Reliable)), ("chat:*", of(Delivery::Latest))];
+    let now = house.now;
+    for shard in &mut house.shards {
+        shard.handle(now, Input::Rules(Arc::new(rules(Limits::default(), &others))));
+    }
+    let mut asks = |who, what: &str, room: &str| {
+        house.says(who, &format!(r#"{{"type":"{what}","id":3,"room":"{room}","presence":true,"offset":0}}"#))
+    };
+    for who in [ann, bob] {
+        for what in ["read", "unread", "history"] {
+            assert!(asks(who, what, "ticker:a").contains("unsupported"), "{what}");
+            assert!(asks(who, what, "chat:a").contains("reply"), "{what}");
+        }
+        asks(who, "leave", "ticker:a");
+        let told = asks(who, "join", "ticker:a");
+        assert!(told.contains(r#""type":"reply""#) && !told.contains("read"), "{told}");
+        asks(who, "leave", "chat:a");
+        assert!(asks(who, "join", "chat:a").contains(r#""reads":[]"#));
+    }
+}
+
+/// Regression: a room whose log ended before those were back who had only lost their connection was another one for them.
+#[test]
+fn a_room_waits_for_those_who_are_away_though_its_log_is_over() {
+    let limits = Limits { log_age_ms: 1_000, ..Limits::default() };
+    let stays = RoomClass { leave_delay_ms: 10_000, ..RoomClass::of(&limits) };
+    let mut house = House::with(limits, &[("*", stays)]);
+    let (ann, room) = (house.comes(0, "ann"), house.room_at(0, "r"));
+    let epoch = field(&house.joins(ann, &room), r#""epoch":""#);
+    house.publishes(ann, &room, "", "1");
+    house.ends(ann);
+    (0..50).for_each(|_| house.passes(100));
+    let again = house.comes(1, "ann");
+    assert_eq!(field(&house.joins(again, &room), r#""epoch":""#), epoch);
+    house.ends(again);
+    (0..110).for_each(|_| house.passes(100));
+    assert_eq!(house.shards[0].gauges().rooms_home, 0, "and no longer");
+}
+
+/// Regression: such a room has another life with each message, and each was the first one of its user.
+#[test]
+fn a_rate_holds_where_nothing_is_kept_and_nobody_sits() {
+    let seldom = class(|class| {
+        (class.delivery, class.publish_rate) = (Delivery::Ephemeral, Rate { per_minute: 60, burst: 2 });
+    });
+    let mut house = House::new(&[("cursor:*", seldom)]);
+    let ann = house.comes(0, "ann");
+    let told: Vec<bool> = (0..3).map(|_| house.publishes(ann, "cursor:a", "", "1").contains("too_often")).collect();
+    assert_eq!(told, [false, false, true]);
+}
+
 /// Regression: a hole in what a home delivers, which cannot be, ended the whole process.
 #[test]
 fn what_is_missing_between_two_messages_of_a_home_is_pulled_from_its_log() {

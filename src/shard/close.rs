@@ -156,6 +156,7 @@ impl Shard {
         self.move_to(conn, Stage::Gone);
         self.forget_address(address);
         self.errands.forget_row(conn.index());
+        self.inflated.remove(&conn.index());
         self.heads_bytes -= work.as_ref().map_or(0, |work| work.head.len());
         let reason = work.as_ref().and_then(|work| work.closing).unwrap_or(CloseReason::Gone);
         if let Some(identity) = &identity {

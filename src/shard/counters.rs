@@ -207,6 +207,11 @@ impl Counters {
         self.latency.add(ms);
     }
 
+    #[cfg(test)]
+    pub(super) fn latency(&self) -> &[u64] {
+        self.latency.cells()
+    }
+
     pub fn count(&self, count: Count) -> u64 {
         self.counts[count.index()]
     }

@@ -293,6 +293,22 @@ fn who_has_more_inflated_than_is_allowed_in_a_tick_is_closed_and_then_nothing_is
     assert!(heard.len() == 2 && heard[1].contains("reply"), "another tick, another share: {heard:?}");
 }
 
+/// Regression: whoever had the row of somebody who had been closed for that was closed for it, too.
+#[test]
+fn who_has_the_row_of_a_flooder_has_a_share_of_its_own() {
+    let mut hall = Hall::new(Limits { inflated_per_tick_max: 1_000_000, ..Limits::default() });
+    let rude = hall.comes(0, Encoding::Json, true);
+    let bombs = [bomb(&hall, rude, 900_000), bomb(&hall, rude, 900_000)].concat();
+    hall.sends(rude, bombs);
+    assert_eq!(hall.count(Count::InflatedTooMuch), 1);
+    hall.house.ends(hall.clients[rude].who);
+    let calm = hall.comes(0, Encoding::Json, true);
+    assert_eq!(hall.clients[calm].who.1.index(), hall.clients[rude].who.1.index());
+    hall.sends(calm, bomb(&hall, calm, 900_000));
+    assert_eq!(hall.count(Count::InflatedTooMuch), 1);
+    assert!(hall.hears(calm).1[0].contains("reply"));
+}
+
 #[test]
 fn answers_are_deflated_within_the_share_of_a_tick_and_sent_as_they_are_beyond_it() {
     let mut hall = Hall::new(Limits { answers_deflated_per_tick_max: 2 * LONG, ..Limits::default() });

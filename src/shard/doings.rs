@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::row::SeatRef;
 use super::{Count, Mail, RoomRef, Shard};
-use crate::base::{ConnKey, Identity, Offset, RoomClass, RoomName};
+use crate::base::{ConnKey, Delivery, Identity, Offset, RoomClass, RoomName};
 use crate::room::{Doings, Gone};
 use crate::wire::{Event, Refusal, Verb};
 
@@ -112,7 +112,10 @@ impl Shard {
 
     pub(super) fn ask_read(&mut self, conn: ConnKey, id: Option<u64>, room: &str, to: Offset) -> Result<(), Refusal> {
         let Doer { at, who, is_early } = self.doer(conn, room)?;
-        if !self.class_of(at).keeps_reads() {
+        let (room, class) = (self.seats.room(at), self.class_of(at));
+        // What a room was opened as its home says with the first seat.
+        let delivery = if room.home_place.is_some() { room.delivery } else { class.delivery };
+        if !class.receipts || delivery != Delivery::Reliable {
             return Err(Refusal::Unsupported);
         }
         if is_early {

@@ -134,7 +134,10 @@ impl Shard {
             if let Some(leaving) = &mut self.leaving {
                 leaving.called.remove(&conn);
             }
-            self.send_away(now, conn, CloseReason::Restart);
+            // Who says goodbye already is not cut off in the middle of it.
+            if self.stage_of(conn) == Some(Stage::Open) {
+                self.send_away(now, conn, CloseReason::Restart);
+            }
         }
     }
 

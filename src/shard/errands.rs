@@ -49,6 +49,8 @@ enum Chore {
         to: Audience,
         frames: [SharedFrame; 2],
         hearers: Hearers,
+        /// Who had it before its turn, or was passed over then: they are counted.
+        done: Hearers,
     },
     CloseUser {
         user: Identity,
@@ -103,8 +105,8 @@ enum Step {
 impl Chore {
     fn bytes(&self) -> usize {
         match self {
-            Self::Tell { frames, hearers, .. } => {
-                frames.iter().map(|frame| frame.bytes_held()).sum::<usize>() + hearers.bytes()
+            Self::Tell { frames, hearers, done, .. } => {
+                frames.iter().map(|frame| frame.bytes_held()).sum::<usize>() + hearers.bytes() + done.bytes()
             }
             Self::CloseUser { .. }
             | Self::CloseRoom { .. }
@@ -147,8 +149,9 @@ impl Errands {
     /// The connection is gone: whoever has its row next is somebody else.
     pub(super) fn forget_row(&mut self, index: u32) {
         for errand in &mut self.tells {
-            if let Chore::Tell { hearers, .. } = &mut errand.chore {
+            if let Chore::Tell { hearers, done, .. } = &mut errand.chore {
                 hearers.remove(index);
+                done.remove(index);
             }
         }
     }
@@ -196,7 +199,7 @@ impl Shard {
             Some(at) => Hearers::of(self.seats.room(at)),
             None => Hearers::default(),
         };
-        self.add_errand(id, Chore::Tell { room, offset, to, frames, hearers });
+        self.add_errand(id, Chore::Tell { room, offset, to, frames, hearers, done: Hearers::default() });
     }
 
     fn add_errand(&mut self, id: AskId, chore: Chore) {
@@ -297,7 +300,10 @@ impl Shard {
 
     fn act_on(&mut self, now: Now, conn: ConnKey, errand: &mut Errand) {
         match &mut errand.chore {
-            Chore::Tell { frames, hearers, .. } => match self.tell(conn, hearers, frames) {
+            Chore::Tell { done, .. } if done.contains(conn.index()) => {}
+            // By its seat.
+            Chore::Tell { hearers, .. } if hearers.contains(conn.index()) => errand.reached += 1,
+            Chore::Tell { frames, .. } => match self.tell(conn, frames) {
                 true => errand.reached += 1,
                 false => errand.passed_over += 1,
             },
@@ -315,11 +321,34 @@ impl Shard {
         }
     }
 
-    /// Whether it has it now, or by its seat.
-    fn tell(&mut self, conn: ConnKey, hearers: &Hearers, frames: &[SharedFrame; 2]) -> bool {
-        if hearers.contains(conn.index()) {
-            return true;
+    /// Somebody is about to be told where its seat in this room begins. Announcements that stand before that place and wait
+    /// for its turn come first: behind the answer they would look as if they had been heard before.
+    pub(super) fn tell_before_seat(&mut self, now: Now, conn: ConnKey, name: &RoomName, from: Offset) {
+        if !self.errands.tells_somebody() {
+            return;
         }
+        let mut tells = std::mem::take(&mut self.errands.tells);
+        for errand in &mut tells {
+            let stands_before =
+                matches!(&errand.chore, Chore::Tell { room, offset, .. } if room == name && *offset < from);
+            let waits = stands_before && errand.cursor <= conn.index();
+            let row = self.connections.row(conn).filter(|_| waits);
+            if row.is_some_and(|row| is_meant(row, &errand.chore)) {
+                self.act_on(now, conn, errand);
+                if let Chore::Tell { done, .. } = &mut errand.chore {
+                    done.insert(conn.index());
+                }
+            }
+        }
+        self.errands.tells = tells;
+        if self.connections.row(conn).is_none() {
+            // That was one too many for its outbox, and nobody could be told meanwhile.
+            self.errands.forget_row(conn.index());
+        }
+    }
+
+    /// Whether it has it now.
+    fn tell(&mut self, conn: ConnKey, frames: &[SharedFrame; 2]) -> bool {
         let Some(row) = self.connections.row(conn) else { return false };
         let unsent = row.work.as_ref().map_or(0, |work| work.outbox.len());
         if unsent > self.limits().outbox_soft_bytes_max {

@@ -410,7 +410,8 @@ impl Shard {
             return Visit::Again;
         }
         let cut = room.sweep.take().is_some_and(|sweep| sweep.cut);
-        if let Some(oldest) = room.pending.front()
+        // What was passed over was written to nobody.
+        if let Some(oldest) = room.pending.iter().take(frames as usize).find(|pending| !pending.is_hole())
             && self.flush.written.len() < SAMPLES_PER_BATCH
         {
             self.flush.written.push(oldest.accepted_mono_ms);

@@ -3,7 +3,7 @@
 
 use super::house::{House, Who, class, token};
 use super::*;
-use crate::base::Delivery;
+use crate::base::{Delivery, Rate};
 
 fn heard_by(house: &House, people: &[Who], data: &str) -> usize {
     let hears = |who: &&Who| {
@@ -222,5 +222,63 @@ fn a_class_says_when_its_rooms_are_written_whatever_the_server_does() {
             before
         });
         assert_eq!(told, at_once, "{server:?}");
+    }
+}
+
+/// Regression: what had been overtaken on its way was taken for a message as old as the server.
+#[test]
+fn what_was_passed_over_is_no_sample_of_how_long_messages_wait() {
+    let latest = class(|class| class.delivery = Delivery::Latest);
+    let limits = Limits { outbox_soft_bytes_max: 1_024, ..Limits::default() };
+    let mut house = House::with(limits, &[("w*", latest)]);
+    let (bob, room) = (house.comes(0, "bob"), house.room_at(0, "w"));
+    house.joins(bob, &room);
+    let (now, shard) = (house.now, &mut house.shards[0]);
+    let at = shard.seats.find(&room).unwrap();
+    let (room, next) = (shard.seats.place(at), shard.seats.room(at).next_offset());
+    let mut frame = Vec::new();
+    crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &[b'x'; 1_200], None);
+    // The first fills a write, so that the next one begins with what was overtaken.
+    for offset in [next, next.next().next()] {
+        let frames = [0, 1].map(|_| Some(crate::wire::SharedFrame::from(&frame[..])));
+        shard.on_deliver(Deliver { room, offset, frames, skip: None, accepted_mono_ms: now.mono_ms });
+    }
+    let mut batch = Batch::default();
+    while shard.fill_batch(now, &mut batch) {
+        shard.finish_batch(now, &mut batch, &[]);
+    }
+    let cells = shard.counters().latency();
+    assert_eq!((cells[0], cells[1..].iter().sum::<u64>()), (2, 0), "two writes, and nothing waited: {cells:?}");
+}
+
+/// Regression: whoever was saying goodbye when its slot came, or when it was told too often that it was too often, was cut
+/// off, and what it had been answered was lost.
+#[test]
+fn who_says_goodbye_already_is_not_cut_off_by_another_goodbye() {
+    let once = class(|class| class.publish_rate = Rate { per_minute: 1, burst: 1 });
+    let limits = Limits { strikes_per_minute: 1, ..Limits::default() };
+    for leaves in [true, false] {
+        let mut house = House::with(limits.clone(), &[("*", once.clone())]);
+        let (ann, room) = (house.comes(0, "ann"), house.room_at(1, "w"));
+        house.deaf.push(ann);
+        house.publishes(ann, &room, "", "1");
+        if leaves {
+            house.shards[0].handle(house.now, Input::Drain { budget_ms: 2_000 });
+            house.now.mono_ms += 1_000;
+            house.shards[0].handle(house.now, Input::Tick);
+        } else {
+            let publish = format!(r#"{{"type":"publish","room":"{room}","data":1}}"#);
+            house.reads(ann, &[&*publish; 5]);
+        }
+        let mut bytes = Vec::new();
+        crate::wire::write_close(&mut bytes, 1000, "", Some([0; 4]));
+        house.shards[0].handle(house.now, Input::Received { conn: ann.1, bytes: &mut bytes });
+        house.rests();
+        assert_eq!(house.closed, [], "leaves {leaves}");
+        let heard = house.hears_again(ann);
+        let is_whole = heard.contains(r#""offset":1"#) && heard.ends_with("\u{2}\u{3}\u{fffd}");
+        assert!(is_whole, "leaves {leaves}: {heard:?}");
+        assert_eq!(house.closed, [CloseReason::Bye]);
+        assert_eq!(house.count(Count::StruckOut), 0);
     }
 }

@@ -69,10 +69,17 @@ impl Shard {
     /// At the home.
     pub(super) fn on_ask_history(&mut self, now: Now, from: ShardId, ask: AskHistory) {
         let AskHistory { question, conn, id, encoding, reads } = ask;
-        let delivery = self.rooms.find_mut(question.room.as_str()).map(|(_, room)| room.delivery());
+        let delivery = match self.rooms.find_mut(question.room.as_str()) {
+            Some((_, room)) => room.delivery(),
+            // As it would be opened.
+            None => {
+                let classes = &self.config.rules.classes;
+                classes.class(classes.of_room(question.room.as_str())).delivery
+            }
+        };
         let refusal = match delivery {
-            Some(Delivery::Latest | Delivery::Ephemeral) => Some(Refusal::Unsupported),
-            Some(Delivery::Reliable) | None => (!self.has_room_for(from)).then_some(Refusal::Busy),
+            Delivery::Latest | Delivery::Ephemeral => Some(Refusal::Unsupported),
+            Delivery::Reliable => (!self.has_room_for(from)).then_some(Refusal::Busy),
         };
         if let Some(refusal) = refusal {
             self.post(from, Mail::Refused { conn, id: Some(id), refusal });

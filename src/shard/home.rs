@@ -4,10 +4,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::base::{
-    ConnAddress, ConnKey, Delivery, Encoding, Form, HomePlace, LocalPlace, LogBounds, Now, Offset, Position, RoomName,
-    ShardId,
+    ConnAddress, Delivery, Encoding, Form, HomePlace, LocalPlace, LogBounds, Now, Offset, Position, RoomName, ShardId,
 };
-use crate::room::{Attendance, Gone, KeyUse, Post, Room, SeatCounts, Seen};
+use crate::room::{Attendance, Gone, KeyUse, Own, Post, Room, SeatCounts, Seen};
 use crate::wire::{Press, Refusal, SharedFrame};
 
 use super::mail::{Deliver, Join, Joined, Publish, RoomRef};
@@ -146,7 +145,7 @@ impl Shard {
             self.counters.add(Count::KeysFull, 1);
             return Err(Refusal::Busy.into());
         }
-        self.may_publish(now, class, epoch, publish.identity.user()).map_err(No::TooOften)?;
+        self.may_publish(now, at, publish.identity.user()).map_err(No::TooOften)?;
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let (event, key) = (publish.event.as_deref(), publish.key.as_deref());
         let post = Post { from: &publish.identity, event, key, payload: &publish.payload, skip };
@@ -256,23 +255,15 @@ impl Shard {
         KeyUse { key: state.hash_one((user, key)), payload: state.hash_one(said) }
     }
 
-    pub(super) fn on_pull(
-        &mut self,
-        from: ShardId,
-        place: HomePlace,
-        conn: ConnKey,
-        form: Form,
-        cursor: Offset,
-        bytes_max: u32,
-    ) {
+    pub(super) fn on_pull(&mut self, own: Own, place: HomePlace, form: Form, cursor: Offset, bytes_max: u32) {
         let Some(room) = self.rooms.at_mut(place) else {
             // A room with a seat is never forgotten; only a reader that left meanwhile asks for one that is gone.
             self.counters.add(Count::StaleKeys, 1);
             return;
         };
         let bytes_before = room.log().bytes();
-        let reader = ConnAddress { shard: from, conn };
-        let page = room.page(cursor, form, reader, bytes_max as usize, &mut self.scratch);
+        let ConnAddress { shard: from, conn } = own.reader;
+        let page = room.page(cursor, form, own, bytes_max as usize, &mut self.scratch);
         #[cfg(feature = "planted-bugs")]
         let page = self.planted_foreign(place.at, cursor, form, page);
         let Some(room) = self.rooms.room_mut(place.at) else { return };

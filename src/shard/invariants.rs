@@ -1,5 +1,7 @@
 //! What must hold after every step, checked by the simulation and by debug builds of the runtime.
 
+use std::collections::BTreeSet;
+
 use super::row::{Flags, Stage};
 use super::{Count, Shard};
 use crate::base::ConnKey;
@@ -13,7 +15,7 @@ impl Shard {
     /// I3 unsent bytes are the bytes of what is pending;
     /// I4 no outbox is larger than `Limits::outbox_bytes_max` of any rules it was filled under;
     /// I5 a room with something pending stands in a queue, unless nobody is seated;
-    /// I6 who is behind has a cursor, and only who is behind;
+    /// I6 who is behind has a cursor, and only who is behind, and who waits for an inbox stands in the list of those;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
     /// I8 the bytes of all logs are accounted for, and the keys all rooms remember;
     /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say.
@@ -68,6 +70,7 @@ impl Shard {
     fn check_rows(&self) -> Result<(), String> {
         let (mut sessions, mut behind_readers, mut cursor) = (0, 0, 0);
         let (mut pending, mut heads_bytes, mut counted) = (0, 0, 0);
+        let waiting: BTreeSet<_> = self.flush.pulls_to_retry.iter().copied().collect();
         while let Some(index) = self.connections.next_index(cursor) {
             cursor = index + 1;
             let row = self.connections.at(index);
@@ -94,6 +97,10 @@ impl Shard {
             }
             let Some(work) = &row.work else { continue };
             behind_readers += work.behind.len();
+            let key = row.key(index);
+            if let Some(behind) = work.behind.iter().find(|b| b.waits && !waiting.contains(&(key, b.room))) {
+                return Err(format!("I6 row {index}: {behind:?} waits, and stands in no list"));
+            }
             if work.outbox.len() > self.outbox_bytes_ever_max {
                 return Err(format!("I4 row {index}: {} bytes in the outbox", work.outbox.len()));
             }

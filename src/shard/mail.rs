@@ -35,6 +35,8 @@ pub enum Mail {
         conn: ConnKey,
         form: Form,
         cursor: Offset,
+        /// It joined here: what it said itself from here on it does not get.
+        own_from: Offset,
         bytes_max: u32,
     },
     AskPresence {

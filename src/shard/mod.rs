@@ -57,6 +57,8 @@ mod marks;
 #[cfg(test)]
 mod memory_tests;
 mod news;
+#[cfg(test)]
+mod own_tests;
 mod patrol;
 mod people;
 mod rates;
@@ -70,6 +72,8 @@ mod rules;
 mod seat;
 mod seats;
 mod sessions;
+#[cfg(test)]
+mod slow_tests;
 mod tally;
 mod tickets;
 #[cfg(test)]
@@ -81,8 +85,8 @@ mod users_tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::base::{ClassId, ConnKey, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
-use crate::room::Rooms;
+use crate::base::{ClassId, ConnAddress, ConnKey, HomePlace, Limits, LocalPlace, Now, RoomClass, Seed, ShardId};
+use crate::room::{Own, Rooms};
 use crate::wire::{CloseReason, Inflater, Press};
 
 pub use ask::{
@@ -417,8 +421,9 @@ impl Shard {
             Mail::TakenOver { conn, id, taken } => self.on_taken_over(now, conn, id, taken),
             Mail::GiveBack(taken) => self.give_back_session(taken),
             Mail::Publish(publish) => self.on_publish(now, from, *publish),
-            Mail::Pull { room, conn, form, cursor, bytes_max } => {
-                self.on_pull(from, room, conn, form, cursor, bytes_max)
+            Mail::Pull { room, conn, form, cursor, own_from, bytes_max } => {
+                let own = Own { reader: ConnAddress { shard: from, conn }, from: own_from };
+                self.on_pull(own, room, form, cursor, bytes_max)
             }
             Mail::AskHistory(ask) => self.on_ask_history(now, from, *ask),
             Mail::AskPresence { room, conn, id } => self.on_ask_presence(from, room, conn, id),

@@ -9,8 +9,9 @@
 
 use std::hash::BuildHasher;
 
+use super::row::Stage;
 use super::{ClassCount, Count, Shard};
-use crate::base::{ClassId, ConnKey, Epoch, Meter, Now, Rate, Seed, Verdict};
+use crate::base::{ConnKey, Meter, Now, Rate, Seed, Verdict};
 use crate::wire::{CloseReason, Event, Refusal};
 
 /// Virtual times of what is limited.
@@ -38,12 +39,15 @@ impl Rates {
 
 impl Shard {
     /// At the home: whether this user may publish into this room now; else how long to wait.
-    pub(super) fn may_publish(&mut self, now: Now, class: ClassId, room: Epoch, user: &str) -> Result<(), u32> {
+    /// A room that nobody sits in may have another life with each message: it is known by its name.
+    pub(super) fn may_publish(&mut self, now: Now, at: u32, user: &str) -> Result<(), u32> {
+        let Some(room) = self.rooms.room_mut(at) else { return Ok(()) };
+        let (class, name) = (room.class(), room.name().as_str());
         let rate = self.config.rules.classes.class(class).publish_rate;
         if rate.per_minute == 0 {
             return Ok(());
         }
-        let (key, keys_max) = (self.seed.state().hash_one((room.0, user)), self.limits().rate_keys_max);
+        let (key, keys_max) = (self.seed.state().hash_one((name, user)), self.limits().rate_keys_max);
         let verdict = self.rates.publishes.admit(now, key, rate, 1, keys_max);
         let outcome = self.judge(verdict);
         self.counters.add_of(class, ClassCount::TooOften, u64::from(outcome.is_err()));
@@ -104,6 +108,10 @@ impl Shard {
 
     /// It was told once more.
     pub(super) fn strike(&mut self, now: Now, conn: ConnKey) {
+        if self.stage_of(conn) != Some(Stage::Open) {
+            // Who says goodbye already is not cut off in the middle of it.
+            return;
+        }
         let strikes = self.limits().strikes_per_minute;
         // Of 0 a minute nothing is limited.
         let rate = Rate { per_minute: strikes, burst: strikes };

@@ -33,6 +33,10 @@ impl Shard {
         room.home_place = Some(HomePlace { at: joined.home_at, epoch: joined.epoch });
         room.delivery = joined.delivery;
         let name = room.name.clone();
+        self.tell_before_seat(now, joined.conn, &name, joined.start.cursor);
+        if self.connections.row(joined.conn).is_none() {
+            return;
+        }
         self.note_hears_from(place.room, joined.conn, joined.start.cursor);
         if let Some(id) = joined.id {
             let event = Event::Joined {
@@ -57,12 +61,19 @@ impl Shard {
             // The answer was one too many for its outbox.
             return;
         }
-        let cursor = joined.start.cursor;
-        if cursor != joined.head.next() || !self.sits_at_the_head(place, joined.conn, cursor) {
+        let (cursor, own_from) = (joined.start.cursor, joined.head.next());
+        if cursor != own_from || !self.sits_at_the_head(place, joined.conn, cursor) {
             self.seats.room_mut(place.room).seats[place.seat as usize].set_behind();
             self.flush.behind_readers += 1;
             if let Some(work) = self.work_mut(joined.conn) {
-                work.behind.push(Behind { room: place.room, cursor, pulling: false, slow: false });
+                work.behind.push(Behind {
+                    room: place.room,
+                    cursor,
+                    own_from,
+                    pulling: false,
+                    waits: false,
+                    slow: false,
+                });
             }
             self.catch_up(now, joined.conn);
         }

@@ -121,7 +121,11 @@ impl SeatRefs {
 pub(crate) struct Behind {
     pub(crate) room: u32,
     pub(crate) cursor: Offset,
+    /// Behind its join: from here on an ack stood for its own copy. What lies before is history, its own words included.
+    pub(crate) own_from: Offset,
     pub(crate) pulling: bool,
+    /// The home's inbox was full: it stands in the list of those who try again at the tick.
+    pub(crate) waits: bool,
     /// It fell behind because it was slow (what it misses is then its own doing).
     pub(crate) slow: bool,
 }
@@ -156,6 +160,11 @@ impl Work {
     /// What it holds, itself included; messages that come in fragments are not in it.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>() + self.head.capacity() + self.outbox.capacity() + self.behind.capacity() * size_of::<Behind>()
+    }
+
+    /// Its cursor in this room, if it pulls there.
+    pub(crate) fn behind_in(&mut self, room: u32) -> Option<&mut Behind> {
+        self.behind.iter_mut().find(|behind| behind.room == room)
     }
 
     /// Whether it can be given back.

@@ -31,6 +31,11 @@ impl Pending {
         self.frames[encoding.index()].as_ref()
     }
 
+    /// It stands for something that was overtaken or dropped on its way.
+    pub(crate) fn is_hole(&self) -> bool {
+        self.frames.iter().all(Option::is_none)
+    }
+
     pub(crate) fn has_deflated(&self) -> bool {
         self.frames.iter().flatten().any(SharedFrame::has_deflated)
     }

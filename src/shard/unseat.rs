@@ -5,16 +5,17 @@
 //!  Rules with other default grants ─► a round over the rows: those whose token has no `rooms`, so many seats a tick
 //! ```
 //!
-//! Promises: who loses a seat has word of it (`removed`), and before it what was said until then; nothing is heard of the
+//! Promises: who loses a seat has word of it (`removed`), and before it what was said until then, or a gap where that is
+//! too much for it; nothing is heard of the
 //! room afterwards; a change that concerns a million seats is no hole of seconds. Must never: take a seat that is granted
 //! now, whatever held when the round began.
 
 use super::grants::GrantTable;
 use super::row::{SeatRef, Stage};
 use super::{Count, Shard};
-use crate::base::ConnKey;
+use crate::base::{ConnKey, Delivery, HomePlace, Offset};
 use crate::room::Parting;
-use crate::wire::{Event, RemovedWhy, Verb};
+use crate::wire::{Event, GapWhy, RemovedWhy, Verb};
 
 /// Ticks for one round over the rows, where few lose a seat: half a second with a tick of 100 ms.
 const ROUND_TICKS: usize = 5;
@@ -42,6 +43,23 @@ impl Shard {
         }
     }
 
+    /// What a slow reader is owed and will not be given any more.
+    fn tell_left_out(&mut self, conn: ConnKey, place: SeatRef) {
+        let room = self.seats.room(place.room);
+        let seat = room.seats[place.seat as usize];
+        let behind =
+            || self.connections.row(conn)?.work.as_ref()?.behind.iter().find(|b| b.room == place.room).copied();
+        let from = if seat.is_live() { Some(room.cursor(place.seat)) } else { behind().map(|behind| behind.cursor) };
+        let (Some(from), Some(HomePlace { epoch, .. })) = (from, room.home_place) else { return };
+        let to = Offset(room.next_offset().0 - 1);
+        if room.delivery != Delivery::Reliable || from > to {
+            return;
+        }
+        let room = room.name.clone();
+        self.counters.add(Count::Gaps, 1);
+        self.answer(conn, &Event::Gap { room: &room, epoch, from, to, why: GapWhy::Slow });
+    }
+
     /// How many seats were taken.
     pub(super) fn leave_what_is_not_granted(&mut self, conn: ConnKey) -> u64 {
         let Some(row) = self.connections.row(conn) else { return 0 };
@@ -55,6 +73,7 @@ impl Shard {
             let may = |verb| grants.allows(verb, name.as_str(), identity.user());
             if !may(Verb::Join) {
                 self.collect_owed(conn, place, self.limits().outbox_soft_bytes_max);
+                self.tell_left_out(conn, place);
                 self.give_up_seat(conn, at, Parting::OnPurpose);
                 self.answer(conn, &Event::Removed { room: &name, why: RemovedWhy::Grants });
                 self.counters.add(Count::Unseated, 1);

@@ -55,6 +55,25 @@ fn who_joins_a_room_of_values_is_sent_the_last_of_each_and_then_every_change() {
     running.stop().unwrap();
 }
 
+/// Regression: a value was never sent to the connection that had set it, however often it joined.
+#[test]
+fn who_has_set_a_value_and_joins_is_sent_it_like_all_others() {
+    let of_values = |class: &mut throng::base::RoomClass| class.delivery = Delivery::Latest;
+    let (running, _handed) = serve_by(2, small(), |rules| class(rules, "ticker:*", of_values), |_| {});
+    let mut ann = Person::comes(running.address(), "ann");
+    value(&mut ann, "ibm", 1);
+    ann.join("ticker:1");
+    assert_eq!(ann.hear()["data"], 1);
+    // The answer is her receipt while she sits there.
+    value(&mut ann, "ibm", 2);
+    assert_eq!(ann.heard_by_now(), [Value::Null; 0]);
+    ann.ask(json!({"type": "leave", "room": "ticker:1"}));
+    ann.join("ticker:1");
+    assert_eq!(ann.hear()["data"], 2);
+    assert_eq!(ann.heard_by_now(), [Value::Null; 0]);
+    running.stop().unwrap();
+}
+
 /// Ann hears nothing while values are set over and over; then she misses those in between, never the last ones.
 #[test]
 fn a_slow_reader_of_values_misses_what_was_overtaken_and_never_the_last() {

@@ -57,3 +57,29 @@ fn pages_from_both_ends_meet_and_hold_everything_once() {
     assert_eq!((&nowhere["epoch"], offset(&nowhere), offsets(&nowhere)), (&Value::Null, 0, vec![]));
     running.stop().unwrap();
 }
+
+/// Regression: what was published with an `id` was never in the history of any later join of the same connection.
+#[test]
+fn own_words_from_before_a_join_are_part_of_its_history() {
+    let (running, _handed) = serve(2, small());
+    let mut ann = Person::comes(running.address(), "ann");
+    let mut bob = Person::comes(running.address(), "bob");
+    // Of two shards both may be the room's home.
+    for room in ["hall", "yard", "attic", "cellar"] {
+        ann.publish(room, 1);
+        bob.publish(room, 2);
+        // While she sits there the answer is her receipt.
+        let joined = ann.seated(json!({"type": "join", "room": room, "history": 50}));
+        assert_eq!([ann.hear(), ann.hear()].map(|message| offset(&message)), [1, 2], "{room}: {joined}");
+        ann.publish(room, 3);
+        bob.publish(room, 4);
+        assert_eq!(offset(&ann.hear()), 4, "{room}");
+        ann.ask(json!({"type": "leave", "room": room}));
+        ann.publish(room, 5);
+        let since = json!({"epoch": joined["epoch"], "offset": 1});
+        ann.seated(json!({"type": "join", "room": room, "since": since}));
+        assert_eq!([(); 4].map(|()| offset(&ann.hear())), [2, 3, 4, 5], "{room}: all later ones");
+        assert_eq!(ann.heard_by_now(), [Value::Null; 0], "{room}");
+    }
+    running.stop().unwrap();
+}

@@ -1,8 +1,8 @@
 //! Attacks on the signature and on the key it is verified with.
 
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use throng::base::Limits;
 use throng::wire::token::{Algorithm, Algorithms, TokenRules, TokenVerifier, VerifyingKey};
@@ -133,6 +133,9 @@ pub(crate) fn forged_signatures(server: &Server) -> Vec<Attack> {
     ]
 }
 
+/// An Ed25519 key as `ssh-keygen` writes it, without its kind and its comment.
+const OPENSSH: &str = "AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea";
+
 /// Little-endian: s + L, with L = 2^252 + 27742317777372353535851937790883648493.
 fn add_order_of_ed25519(s: &mut [u8]) {
     let mut order = [0; 32];
@@ -150,6 +153,9 @@ pub(crate) fn weak_keys() -> Vec<Attack> {
         VerifyingKey::from_secret(algorithm, secret).map(drop).map_err(|bad| bad.to_string())
     };
     let x = base64url(&[9; 32]);
+    let key = der(Ed25519KeyPair::generate().unwrap().public_key());
+    let (key_pem, set) = (pem(&key), json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": x}]}).to_string());
+    let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
     let point = |x: &[u8], y: &[u8]| json!({"kty": "EC", "crv": "P-256", "x": base64url(x), "y": base64url(y)});
     vec![
         Attack {
@@ -172,9 +178,54 @@ pub(crate) fn weak_keys() -> Vec<Attack> {
         },
         Attack {
             section: "2.1",
-            name: "a PEM file given as a secret, refused when it is loaded",
+            name: "a PEM file given as a secret, bare, behind other text or in UTF-16, refused when it is loaded",
             answer: "is a PEM file",
-            tries: vec![secret(Algorithm::Hs256, pem(&[7; 100]).as_bytes())],
+            tries: vec![
+                secret(Algorithm::Hs256, key_pem.as_bytes()),
+                secret(Algorithm::Hs256, format!("Bag Attributes\n    localKeyID: 01\n{key_pem}").as_bytes()),
+                secret(Algorithm::Hs256, format!("# the issuer's key\n{key_pem}").as_bytes()),
+                secret(Algorithm::Hs256, &utf16(&key_pem)),
+            ],
+        },
+        Attack {
+            section: "2.1",
+            name: "anything behind a byte order mark given as a secret, refused when it is loaded",
+            answer: "begins with a byte order mark",
+            tries: vec![
+                secret(Algorithm::Hs256, ["\u{feff}", &key_pem].concat().as_bytes()),
+                secret(Algorithm::Hs256, ["\u{feff}", &set].concat().as_bytes()),
+                secret(Algorithm::Hs256, &utf16(&["\u{feff}", &key_pem].concat())),
+            ],
+        },
+        Attack {
+            section: "2.1",
+            name: "a public key in DER given as a secret, bare or in base64 without its lines, refused when it is loaded",
+            answer: "is a key or a certificate in DER",
+            tries: vec![
+                secret(Algorithm::Hs256, &key),
+                secret(Algorithm::Hs256, STANDARD.encode(&key).as_bytes()),
+                secret(Algorithm::Hs256, base64url(&key).as_bytes()),
+            ],
+        },
+        Attack {
+            section: "2.1",
+            name: "a line of OpenSSH given as a secret, refused when it is loaded",
+            answer: "is a public key of OpenSSH",
+            tries: vec![
+                secret(Algorithm::Hs256, format!("ssh-ed25519 {OPENSSH} ann@example\n").as_bytes()),
+                secret(Algorithm::Hs256, format!("no-pty ssh-ed25519 {OPENSSH}").as_bytes()),
+                secret(Algorithm::Hs256, OPENSSH.as_bytes()),
+            ],
+        },
+        Attack {
+            section: "2.1",
+            name: "a JWK or a set of them given as a secret, refused when it is loaded",
+            answer: "is JSON, as a JWK is",
+            tries: vec![
+                secret(Algorithm::Hs256, set.as_bytes()),
+                secret(Algorithm::Hs256, format!("[{set},]").as_bytes()),
+                secret(Algorithm::Hs256, &utf16(&set)),
+            ],
         },
         Attack {
             section: "2.5",

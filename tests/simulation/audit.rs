@@ -118,6 +118,9 @@ impl World {
                 self.clients[number].has_all_answers().map_err(|error| format!("client {number}: {error}"))?;
             }
         }
+        for room in [fleeting::LATEST, fleeting::EPHEMERAL] {
+            self.people_are_known(room).map_err(|error| format!("room {room}: {error}"))?;
+        }
         for room in self.rooms_compared() {
             self.compare_room(room).map_err(|error| format!("room {room} (home {}): {error}", self.home_of(room)))?;
         }
@@ -230,8 +233,8 @@ impl World {
         let keeps_all_reads = limits.receipts_max.min(limits.members_max) >= self.weather.users;
         for number in 0..self.clients.len() {
             let client = &self.clients[number];
-            let told = client.views.get(&room).filter(|view| view.seated && !view.left_silently);
-            let Some(view) = told.filter(|_| self.is_alive(number) && client.is_open()) else { continue };
+            let told = client.company_of(room);
+            let Some(known) = told.filter(|_| self.is_alive(number) && client.is_open()) else { continue };
             // Who may not know any more who is there is not told so.
             let may = |paper| {
                 let reaches = self.deeds.reaches(client.shard, paper, client.came_since);
@@ -240,11 +243,11 @@ impl World {
             if !client.papers.iter().all(may) {
                 continue;
             }
-            let company = view.company.is_true(home);
+            let company = known.is_true(home);
             company.map_err(|error| format!("client {number}: {error}"))?;
             if keeps_all_reads {
                 let said = client.said_read.get(&room).copied().unwrap_or_default();
-                let done = view.company.knows_what_was_done((&client.name, said), &reads, dropped);
+                let done = known.knows_what_was_done((&client.name, said), &reads, dropped);
                 done.map_err(|error| format!("client {number}: {error}"))?;
             }
         }

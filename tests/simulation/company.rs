@@ -7,6 +7,7 @@ use throng::room::Room;
 use throng::wire::client::{Reply, ServerEvent};
 
 use crate::client::{Client, Surroundings};
+use crate::fleeting;
 use crate::reference::Reference;
 use crate::tally::Lived;
 
@@ -228,9 +229,16 @@ impl Client {
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
         around.tally.add(people_event(event), 1);
+        let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
+        if fleeting::is(room) {
+            let seat = self.fleeting.entry(room).or_default();
+            if !seat.seated {
+                return Err(format!("V5 {event:?}, and it does not sit there"));
+            }
+            return seat.company.hear(event, (&self.name, room), around.reference, keeps_all_reads);
+        }
         let view = self.views.entry(room).or_default();
         view.hears_of_people()?;
-        let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
         view.company.hear(event, (&self.name, room), around.reference, keeps_all_reads)
     }
 }

@@ -1,11 +1,12 @@
 //! What people and networks do to a world, drawn from its dice.
 
 use throng::base::{ConnKey, Encoding, Epoch, Offset, Position};
-use throng::wire::Refusal;
+use throng::wire::{HistoryFrom, Refusal};
 
-use crate::client::{Asked, Key, Stage, Surroundings, Words, check_room};
+use crate::client::{Asked, EVERYBODY, Key, PageWish, Stage, Surroundings, Words, check_room};
 use crate::fleeting::{EPHEMERAL, LATEST};
 use crate::frames;
+use crate::tally::Lived;
 use crate::tokens::{self, FORBIDDEN, Paper, Reach};
 use crate::view::Wish;
 use crate::world::{Happening, World};
@@ -198,7 +199,9 @@ impl World {
         if self.dice.chance(self.weather.goodbye) {
             let mut out = Vec::new();
             if self.clients[number].stage == Stage::Open {
-                self.clients[number].say_goodbye(&mut out, &mut self.dice);
+                let code = self.dice.pick(&[Some(1000), Some(1001), None]);
+                self.tally.add(Lived::WentForAWhile, u64::from(code == Some(1001)));
+                self.clients[number].say_goodbye(code, &mut out, &mut self.dice);
             }
             self.send(number, &out);
             return;
@@ -213,8 +216,12 @@ impl World {
 
     fn ask_something(&mut self, number: usize) {
         let room = if self.dice.chance(20) { FORBIDDEN } else { self.dice.below(self.weather.rooms) };
-        if self.dice.chance(80) {
+        if self.dice.chance(120) {
             self.ask_fleetingly(number);
+            return;
+        }
+        if self.dice.chance(25) {
+            self.ask_about_broadcasts(number);
             return;
         }
         if self.weather.letters && self.dice.chance(120) {
@@ -280,7 +287,10 @@ impl World {
                 client.ask(Asked::Read(room, offset), with_id, &mut out, &mut self.dice, pieces);
             }
             86 => client.ask(Asked::Unread(room), true, &mut out, &mut self.dice, pieces),
-            87..89 => client.ask(Asked::History(room), true, &mut out, &mut self.dice, pieces),
+            87..89 => {
+                let wish = self.page_wish(number, room);
+                self.clients[number].ask(Asked::History(room, wish), true, &mut out, &mut self.dice, pieces);
+            }
             89..91 => client.ask(Asked::Presence(room), true, &mut out, &mut self.dice, pieces),
             91..94 => client.ask(Asked::Ping, with_id, &mut out, &mut self.dice, pieces),
             94..97 => client.ping(&mut out, &mut self.dice),
@@ -289,27 +299,71 @@ impl World {
         self.send(number, &out);
     }
 
-    /// Something in a room without offsets: always with an answer, and never twice at once.
+    /// Something in a room without offsets: always with an answer, and no join or leave twice at once.
     fn ask_fleetingly(&mut self, number: usize) {
         let room = self.dice.pick(&[LATEST, EPHEMERAL]);
+        let page = self.page_wish(number, room);
         let client = &mut self.clients[number];
-        let seated = client.fleeting.get(&room).is_some_and(|seat| seat.seated);
-        let wish = Wish { since: None, history: 0, presence: false, ..Wish::default() };
+        let (seated, position) =
+            client.fleeting.get(&room).map_or((false, None), |seat| (seat.seated, seat.position()));
+        let is_asking = client.is_asking(room);
         let mut out = Vec::new();
-        match self.dice.below(10) {
-            0..2 if seated && !client.is_asking(room) => {
-                client.ask(Asked::Leave(room), true, &mut out, &mut self.dice, 1);
+        let asked = match self.dice.below(20) {
+            0..3 if seated && !is_asking => Asked::Leave(room),
+            0..8 if !seated && !is_asking => {
+                let since = position.filter(|_| self.dice.chance(500));
+                let history = if self.dice.chance(200) { 5 } else { 0 };
+                Asked::Join(room, Wish { since, history, presence: self.dice.chance(300), ..Wish::default() })
             }
-            0..5 if !seated && !client.is_asking(room) => {
-                client.ask(Asked::Join(room, wish), true, &mut out, &mut self.dice, 1);
+            8 | 9 => {
+                self.reference.types(room, &client.name);
+                Asked::Typing(room, self.dice.chance(700))
             }
+            10 => Asked::Read(room, Offset(1)),
+            11 => Asked::Unread(room),
+            12 => Asked::History(room, page),
+            13 => Asked::Presence(room),
             _ => {
                 self.uttered += 1;
                 let with_id = self.dice.chance(500);
                 client.utter(room, with_id, self.uttered, &mut out, &mut self.dice);
+                return self.send(number, &out);
             }
-        }
+        };
+        client.ask(asked, true, &mut out, &mut self.dice, 1);
         self.send(number, &out);
+    }
+
+    /// Sits down where the backend speaks to everybody, or gets up.
+    fn ask_about_broadcasts(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        if client.is_asking(EVERYBODY) {
+            return;
+        }
+        let seated = client.views.get(&EVERYBODY).is_some_and(|view| view.seated);
+        let plain = Wish { since: None, history: 0, presence: false, ..Wish::default() };
+        let asked = if seated { Asked::Leave(EVERYBODY) } else { Asked::Join(EVERYBODY, plain) };
+        // What it was owed by its seat when it gets up it may never hear.
+        client.misses_broadcasts |= seated;
+        let mut out = Vec::new();
+        client.ask(asked, true, &mut out, &mut self.dice, 1);
+        self.send(number, &out);
+    }
+
+    /// A page from either end, or on from where somebody is; now and then of another life of the room.
+    pub(crate) fn page_wish(&mut self, number: usize, room: usize) -> PageWish {
+        let known = self.clients[number].views.get(&room).and_then(|view| view.position());
+        let known = known.or_else(|| self.last_seen.get(&(self.clients[number].user, room)).copied());
+        let from = match (self.dice.below(6), known) {
+            (0, _) => HistoryFrom::Newest,
+            (1, _) => HistoryFrom::Before(Offset(self.dice.roll() % 60)),
+            (3.., Some(known)) => HistoryFrom::After {
+                epoch: Some(known.epoch),
+                offset: Offset(self.dice.between(0, known.offset.0 as usize + 2) as u64),
+            },
+            _ => HistoryFrom::After { epoch: Some(Epoch(self.dice.roll())), offset: Offset(self.dice.roll() % 60) },
+        };
+        PageWish { from, limit: self.dice.below(30) as u32 }
     }
 
     /// Now and then something gets a key, and what has one is said again.

@@ -367,6 +367,7 @@ impl World {
                 room,
                 epoch: page.epoch.map(|epoch| epoch.0),
                 offset: message.offset,
+                own_from: Offset(0),
                 at_unix_ms: message.at_unix_ms,
                 user: &message.from.user,
                 event: message.event.as_deref(),
@@ -395,6 +396,9 @@ impl World {
                 return Err(format!("P1 {shards} shards told theirs of {tag}"));
             }
             for number in audience.iter().filter(|number| self.is_alive(**number) && self.clients[**number].is_open()) {
+                if *room == EVERYBODY && self.clients[*number].misses_broadcasts {
+                    continue;
+                }
                 if !self.clients[*number].announced.get(room).is_some_and(|heard| heard.contains(tag)) {
                     return Err(format!("A2 client {number} never heard {tag} of room {room}"));
                 }

@@ -3,14 +3,17 @@
 //! One keeps the last value of each key, the other keeps nothing. The reference here is as naive as the other one: each
 //! message has a number that rises with the moment it was sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use throng::base::{Classes, Delivery, Encoding, Limits, RoomClass};
-use throng::wire::client::CommandOut;
+use throng::base::{Classes, Delivery, Encoding, Limits, Position, RoomClass};
+use throng::wire::client::{CommandOut, Reply};
 use throng::wire::prove;
 
 use crate::client::{Asked, Client, envelope, room_name};
+use crate::company::Company;
 use crate::dice::Dice;
+use crate::tally::{Lived, Tally};
+use crate::view::Wish;
 
 /// The numbers of these rooms; all others are reliable.
 pub(crate) const LATEST: usize = 60;
@@ -36,24 +39,56 @@ pub(crate) fn classes(limits: &Limits, others: &RoomClass) -> Classes {
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     pub(crate) seated: bool,
+    /// As the answer to its newest join named it.
+    position: Option<Position>,
+    /// It was sent everything there was when it joined.
+    whole: bool,
     /// By publisher and key: the newest number heard.
     heard: BTreeMap<(usize, String), usize>,
     /// By key: what was heard last.
     last: BTreeMap<String, usize>,
+    /// By key: what it said itself of which no copy comes while it sits here, and by which command.
+    own: BTreeMap<String, BTreeMap<usize, u64>>,
+    /// What it had said so before it joined.
+    early: BTreeSet<usize>,
+    pub(crate) company: Company,
 }
 
 impl Seat {
-    pub(crate) fn joined(&mut self) {
-        *self = Self { seated: true, ..Self::default() };
+    /// F6: the answer says whether a position was of use, and nothing of what was read. What it said before that join is
+    /// like everybody's.
+    pub(crate) fn joined(&mut self, wish: &Wish, reply: &Reply<'_>, user: &str) -> Result<(), String> {
+        let mut own = std::mem::take(&mut self.own);
+        let early = own.values().flatten().filter(|(_, at)| **at < reply.id).map(|(number, _)| *number).collect();
+        own.values_mut().for_each(|said| said.retain(|_, at| *at > reply.id));
+        let whole = reply.recovered != Some(true);
+        *self = Self { seated: true, position: reply.position(), whole, own, early, ..Self::default() };
+        let recovers = wish.since.is_some() || wish.resumes;
+        if reply.recovered.is_some() != recovers || reply.read.is_some() || reply.position().is_none() {
+            return Err(format!("F6 {wish:?} was answered by {reply:?}"));
+        }
+        self.company.on_joined(reply, user, wish.presence)
     }
 
     pub(crate) fn left(&mut self) {
-        *self = Self::default();
+        // A join may be on its way already.
+        *self = Self { position: self.position, own: std::mem::take(&mut self.own), ..Self::default() };
+    }
+
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// F1: only in a room one sits in; F2: of one publisher and key nothing twice and nothing that was overtaken; F3: it has
-    /// no offset, and its key where values have one.
-    pub(crate) fn on_message(&mut self, room: usize, offset: u64, key: Option<&str>, json: &str) -> Result<(), String> {
+    /// no offset, and its key where values have one; F5: nothing of one's own for which the answer stands.
+    pub(crate) fn on_message(
+        &mut self,
+        (client, room): (usize, usize),
+        offset: u64,
+        key: Option<&str>,
+        json: &str,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         if !self.seated {
             return Err(format!("F1 heard {json} of {room}, where it does not sit"));
         }
@@ -62,12 +97,22 @@ impl Seat {
         }
         let (number, publisher) = said(json).ok_or_else(|| format!("F3 nobody says {json}"))?;
         let key = key.unwrap_or_default();
+        if publisher == client && self.own.get(key).is_some_and(|said| said.contains_key(&number)) {
+            return Err(format!("F5 heard {json} of {room}, which it said while it sat there"));
+        }
+        tally.add(Lived::OwnValues, u64::from(publisher == client && self.early.contains(&number)));
         let before = self.heard.insert((publisher, key.to_owned()), number);
         if before.is_some_and(|before| before >= number) {
             return Err(format!("F2 heard {json} of {room} after {before:?}"));
         }
         self.last.insert(key.to_owned(), number);
         Ok(())
+    }
+
+    /// Whether this may be the last value of the key, as far as it knows.
+    fn agrees(&self, key: &str, value: usize) -> bool {
+        let own = self.own.get(key).is_some_and(|said| said.contains_key(&value));
+        own || self.last.get(key).map_or(!self.whole, |last| *last == value)
     }
 }
 
@@ -81,28 +126,33 @@ impl Client {
     pub(crate) fn utter(&mut self, room: usize, with_id: bool, number: usize, out: &mut Vec<u8>, dice: &mut Dice) {
         let json = said_by(number, self.number);
         let key = (room == LATEST).then(|| dice.pick(&KEYS));
+        let echo = dice.pick(&[None, None, Some(true), Some(false)]);
+        if !echo.unwrap_or(!with_id) {
+            let own = &mut self.fleeting.entry(room).or_default().own;
+            own.entry(key.unwrap_or_default().to_owned()).or_default().insert(number, self.sequence + 1);
+        }
         let mut payload = Vec::new();
         prove(Encoding::Json, json.as_bytes(), 32).expect("JSON written here").write_as(self.encoding, &mut payload);
         let data = prove(self.encoding, &payload, 32).expect("it was proved as JSON");
-        let command = CommandOut::Publish { room: &room_name(room), data, event: None, echo: Some(true), key };
+        let command = CommandOut::Publish { room: &room_name(room), data, event: None, echo, key };
         let bytes = envelope(self.encoding, self.id(with_id), &command);
         self.send(&bytes, with_id.then_some(Asked::Fleeting(room)), out, dice, 1);
     }
 }
 
-/// F4: at quiet all who sit where the last value of each key is kept have the same.
+/// F4: at quiet all who sit where the last value of each key is kept have the same, whoever came when.
 pub(crate) fn agree<'a>(clients: impl Iterator<Item = &'a Client>) -> Result<(), String> {
-    let mut all: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for client in clients {
-        let Some(seat) = client.fleeting.get(&LATEST).filter(|seat| seat.seated) else { continue };
-        for (key, value) in &seat.last {
-            let (known, by) = *all.entry(key).or_insert((*value, client.number));
-            if known != *value {
-                return Err(format!(
-                    "F4 client {} has {value} as the last value of {key}, client {by} has {known}",
-                    client.number
-                ));
-            }
+    let seats: Vec<(usize, &Seat)> = clients
+        .filter_map(|client| Some((client.number, client.fleeting.get(&LATEST).filter(|seat| seat.seated)?)))
+        .collect();
+    for key in KEYS {
+        let heard: BTreeSet<usize> = seats.iter().filter_map(|(_, seat)| seat.last.get(key).copied()).collect();
+        let own = seats.iter().filter_map(|(_, seat)| seat.own.get(key)).flat_map(|said| said.keys().copied());
+        let may_be: BTreeSet<usize> = heard.iter().copied().chain(own).collect();
+        let agreed = may_be.iter().any(|value| seats.iter().all(|(_, seat)| seat.agrees(key, *value)));
+        if !heard.is_empty() && !agreed {
+            let told: Vec<_> = seats.iter().map(|(number, seat)| (number, seat.last.get(key), seat.whole)).collect();
+            return Err(format!("F4 of {key} all have another value: {told:?}"));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use throng::base::Encoding::{Json, MessagePack};
 use throng::base::Position;
 use throng::shard::Count;
 
-use crate::client::{Asked, Key, Stage, Surroundings, Words, inbox_of};
+use crate::client::{Asked, EVERYBODY, Key, Stage, Surroundings, Words, inbox_of};
 use crate::scene::{Scene, plainly};
 use crate::view::Wish;
 use crate::world::Happening::Read;
@@ -18,7 +18,7 @@ impl World {
     /// Every room whose people and messages are compared.
     pub(crate) fn rooms_compared(&self) -> Vec<usize> {
         let inboxes = (0..self.weather.users).filter(|_| self.weather.letters).map(inbox_of);
-        (0..self.weather.rooms).chain(inboxes).collect()
+        (0..self.weather.rooms).chain([EVERYBODY]).chain(inboxes).collect()
     }
 
     /// Somebody opens or closes the letter box, looks into it, or writes to somebody else.
@@ -33,7 +33,10 @@ impl World {
             }
             2 if sits => self.clients[number].ask(Asked::Leave(own), true, &mut out, &mut self.dice, 1),
             3 => self.clients[number].ask(Asked::Unread(own), true, &mut out, &mut self.dice, 1),
-            4 => self.clients[number].ask(Asked::History(own), true, &mut out, &mut self.dice, 1),
+            4 => {
+                let wish = self.page_wish(number, own);
+                self.clients[number].ask(Asked::History(own, wish), true, &mut out, &mut self.dice, 1);
+            }
             _ => {
                 let to = (user + 1 + self.dice.below(self.weather.users - 1)) % self.weather.users;
                 let words = Words {

@@ -1,9 +1,10 @@
 //! Pages of history, compared with what everybody heard.
 
-use throng::base::{Encoding, Offset};
+use throng::base::{Encoding, Epoch, Offset};
+use throng::wire::HistoryFrom;
 use throng::wire::client::{Reply, ServerEvent, read_event};
 
-use crate::client::{Client, Surroundings};
+use crate::client::{Client, PageWish, Surroundings};
 use crate::reference::Heard;
 use crate::tally::Lived;
 
@@ -12,6 +13,7 @@ impl Client {
     pub(crate) fn on_history(
         &self,
         room: usize,
+        wish: &PageWish,
         reply: &Reply<'_>,
         around: &mut Surroundings<'_>,
     ) -> Result<(), String> {
@@ -36,8 +38,12 @@ impl Client {
             let (user, event) = (message.from.user.as_ref(), message.event.as_deref());
             let at_unix_ms = message.at_unix_ms;
             // It is told to whoever asks, its publisher included.
-            let heard = Heard { room, epoch: Some(epoch.0), offset, at_unix_ms, user, event, json: &json };
+            let own_from = Offset(0);
+            let heard = Heard { room, epoch: Some(epoch.0), offset, own_from, at_unix_ms, user, event, json: &json };
             around.reference.heard(usize::MAX, &heard)?;
+        }
+        if let Some(epoch) = reply.epoch {
+            is_the_page_asked_for(wish, epoch, head, (first, before), around)?;
         }
         for read in reply.reads.iter().flatten() {
             around.tally.add(Lived::ReadPages, 1);
@@ -47,5 +53,41 @@ impl Client {
             around.reference.may_have_read(room, &read.user, read.offset)?;
         }
         Ok(())
+    }
+}
+
+/// H1: it begins, or ends, where it was asked for, as far as the log has it.
+fn is_the_page_asked_for(
+    wish: &PageWish,
+    epoch: Epoch,
+    head: Offset,
+    (first, last): (Option<Offset>, Option<Offset>),
+    around: &mut Surroundings<'_>,
+) -> Result<(), String> {
+    let kept = around.weather.limits.log_messages_max as u64;
+    let first_kept = Offset((head.0 + 1).saturating_sub(kept).max(1));
+    let (whole, is_empty) = (around.weather.plain_log() && wish.limit > 0, first.is_none());
+    let (from, to) = match wish.from {
+        HistoryFrom::Newest => (None, head),
+        HistoryFrom::Before(before) => (None, Offset(before.0.min(head.0 + 1).saturating_sub(1))),
+        HistoryFrom::After { epoch: life, offset } if life.is_none_or(|life| life == epoch) && offset <= head => {
+            around.tally.add(Lived::PagedOn, u64::from(!is_empty));
+            around.tally.add(Lived::PagedOverGaps, u64::from(first.is_some_and(|first| first > offset.next())));
+            (Some(offset.next()), head)
+        }
+        // Of another life: all there is.
+        HistoryFrom::After { .. } => (Some(Offset(1)), head),
+    };
+    let begins = from.is_none_or(|from| first.is_none_or(|first| first >= from));
+    let fits = begins && last.is_none_or(|last| last <= to);
+    let exact = match from {
+        Some(from) if from.max(first_kept) <= to => first == Some(from.max(first_kept)),
+        None if first_kept <= to => last == Some(to),
+        Some(_) | None => is_empty,
+    };
+    if fits && (exact || !whole) {
+        Ok(())
+    } else {
+        Err(format!("H1 {wish:?} of {first_kept:?}..={head:?} was answered by {first:?}..={last:?}"))
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Heard<'a> {
     pub(crate) room: usize,
     pub(crate) epoch: Option<u64>,
     pub(crate) offset: Offset,
+    /// From here on the reader gets none of its own of which it has the ack.
+    pub(crate) own_from: Offset,
     pub(crate) at_unix_ms: u64,
     pub(crate) user: &'a str,
     pub(crate) event: Option<&'a str>,
@@ -156,7 +158,7 @@ impl Reference {
     }
 
     /// R1: a message seen is a message sent, the same for every reader, at one place only, never at its publisher
-    /// who took the ack as receipt.
+    /// who sat there and took the ack as receipt.
     /// Gives the number of the post.
     pub(crate) fn heard(&mut self, client: usize, heard: &Heard<'_>) -> Result<usize, String> {
         let tag = tag_of(heard.json).ok_or_else(|| format!("R1 a payload nobody sent: {}", heard.json))?;
@@ -175,7 +177,7 @@ impl Reference {
         if post.refused {
             return Err(format!("R1 {post:?} was refused and came all the same"));
         }
-        if post.client == client && post.skip_own {
+        if post.client == client && post.skip_own && heard.offset >= heard.own_from {
             return Err(format!("R1 {post:?} came back to its publisher, who has the ack"));
         }
         if post.keyed.is_none() && *post.offset.get_or_insert(heard.offset) != heard.offset {

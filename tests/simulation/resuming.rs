@@ -3,7 +3,7 @@
 use throng::base::Encoding;
 use throng::wire::client::{CommandOut, ResumeOut};
 
-use crate::client::{Asked, Client, Sent, Stage, envelope, room_name};
+use crate::client::{Asked, Client, EVERYBODY, Sent, Stage, envelope, room_name};
 use crate::crowd::upgrade;
 use crate::dice::Dice;
 use crate::tokens::{Paper, Reach};
@@ -28,7 +28,22 @@ impl Client {
             presence: dice.chance(whim),
             resumes: true,
         };
-        let rooms = sat.take(rooms_max).map(|(room, view)| (*room, wish(view, dice))).collect();
+        let mut rooms: Vec<(usize, Wish)> = sat.map(|(room, view)| (*room, wish(view, dice))).collect();
+        for (room, seat) in self.fleeting.iter().filter(|(_, seat)| seat.seated) {
+            let since = seat.position().filter(|_| dice.chance(500));
+            rooms.push((*room, Wish { since, history: 0, presence: dice.chance(whim), resumes: true }));
+        }
+        for (room, wish) in &mut rooms {
+            if *room == EVERYBODY {
+                // What was said before it is told without a seat, or not at all.
+                wish.since = None;
+            }
+        }
+        rooms.truncate(rooms_max);
+        if let Some(first) = rooms.first().copied().filter(|_| rooms.len() < rooms_max && dice.chance(whim / 3)) {
+            // Some libraries are not careful.
+            rooms.push(first);
+        }
         Some(Memory { of: self.number, session, rooms })
     }
 

@@ -75,7 +75,7 @@ impl Scene {
     /// A close frame; what is sent after it lies behind it.
     pub(crate) fn says_goodbye(&mut self, who: usize) {
         let mut out = Vec::new();
-        self.world.clients[who].say_goodbye(&mut out, &mut self.world.dice);
+        self.world.clients[who].say_goodbye(Some(1000), &mut out, &mut self.world.dice);
         self.world.send(who, &out);
     }
 

@@ -8,7 +8,7 @@ use throng::shard::{Revocation, Rules};
 use throng::wire::token::{Algorithm, sign_hmac};
 use throng::wire::{Compression, Grants, TokenVerifier, Verb};
 
-use crate::client::is_inbox;
+use crate::client::{EVERYBODY, is_inbox};
 use crate::dice::Dice;
 use crate::fleeting;
 
@@ -54,6 +54,9 @@ impl Reach {
                 Verb::Presence => false,
             };
         }
+        if room == EVERYBODY {
+            return verb == Verb::Join && self == Self::All;
+        }
         match self {
             Self::All => room != FORBIDDEN,
             Self::Some { rooms, presence } => {
@@ -66,7 +69,11 @@ impl Reach {
     pub(crate) fn claim(self) -> Value {
         let everything = ["join", "publish", "presence", "history"];
         match self {
-            Self::All => json!([{ "match": "r:*", "can": everything }, { "match": "@*", "can": ["publish"] }]),
+            Self::All => json!([
+                { "match": "r:*", "can": everything },
+                { "match": "@*", "can": ["publish"] },
+                { "match": "@all", "can": ["join"] },
+            ]),
             Self::Some { rooms, presence } => {
                 let can = if presence { &everything[..] } else { &["join", "publish", "history"] };
                 let rooms = (0..8).filter(|room| rooms >> room & 1 == 1);

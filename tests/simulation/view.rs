@@ -35,6 +35,8 @@ pub(crate) struct View {
     awaits_gap: Option<GapWhy>,
     /// The newest that such a gap may say is missing.
     head_at_join: Offset,
+    /// It joined here: from here on an answer stands for its own words, and what lies before comes whoever said it.
+    own_from: Offset,
     left_at: u64,
     /// The newest command sent by the time the server took the seat away.
     removed_at: u64,
@@ -72,7 +74,7 @@ impl View {
         (self.seated, self.joined_silently, self.left_silently) = (true, false, false);
         self.presumed = false;
         self.epoch = Some(answer.epoch.0);
-        (self.awaits_gap, self.head_at_join) = (None, head);
+        (self.awaits_gap, self.head_at_join, self.own_from) = (None, head, head.next());
         if answer.recovered.is_some() != (wish.since.is_some() || wish.resumes) {
             return Err(format!("V1 {wish:?} was answered with recovered {:?}", answer.recovered));
         }
@@ -247,9 +249,16 @@ impl View {
             return Ok(());
         }
         for missed in self.high.0..offset.0 {
+            if missed < self.own_from.0 {
+                return Err(format!("it was never given {missed}, which was said before it joined"));
+            }
             reference.passed_over(client, room, epoch, Offset(missed))?;
         }
         Ok(())
+    }
+
+    pub(crate) fn own_from(&self) -> Offset {
+        self.own_from
     }
 
     /// The position of the newest message it has.

@@ -311,6 +311,17 @@ test("who joins the room of the backend's words hears each once", async () => {
   assert.equal(socket.of("join").find(({ room }) => room === "@ann").since, undefined, "or it would come again");
 });
 
+test("a broadcast that waited for its turn comes before the seat, and is heard", async () => {
+  const it = await connected();
+  const all = it.throng.join("@all");
+  const heard = listen(it, all);
+  // Its place lies before the one that the answer names; what is said next comes by the seat.
+  it.socket.message(7, "@all", { from: { user: "backend" } });
+  it.socket.seat(7);
+  it.socket.message(8, "@all", { from: { user: "backend" } });
+  assert.deepEqual([heard, all.position], [[7, 8], { epoch: EPOCH, offset: 8 }]);
+});
+
 test("a busy join is asked again after the time the server gave", async () => {
   const it = await connected();
   const lobby = it.throng.join("lobby");

@@ -59,7 +59,7 @@ pub(crate) fn write(feed: &mut Feed<'_>, what: u8, encoding: Encoding, out: &mut
         }
         _ => {
             let payload = payload(feed, encoding);
-            let event = (options & 4 != 0).then_some("e");
+            let event = (options & 4 != 0).then_some(if options & 2 == 0 { "e" } else { "cue" });
             let echo = (options & 8 != 0).then_some(options & 16 != 0);
             let (data, key) = (payload.as_data(), (options & 32 != 0).then_some("k"));
             let user = USERS[usize::from(options) % USERS.len()];

@@ -5,14 +5,22 @@ use throng::base::{Encoding, Limits, RoomName};
 use throng::wire::client::{CommandOut, ResumeOut, read_event, write_command};
 use throng::wire::{Command, Envelope, Rejected, decode, is_event_name, is_key};
 
+use super::command;
 use super::feed::Feed;
 
 const ID_MAX: u64 = (1 << 53) - 1;
 
 pub(crate) fn run(data: &[u8]) -> bool {
     let mut feed = Feed::new(data);
-    let encoding = if feed.flag() { Encoding::MessagePack } else { Encoding::Json };
-    let bytes = feed.rest();
+    let how = feed.byte();
+    let encoding = if how & 1 == 1 { Encoding::MessagePack } else { Encoding::Json };
+    let composed;
+    let bytes = if how & 128 == 0 {
+        feed.rest()
+    } else {
+        composed = compose(&mut feed, encoding);
+        &composed[..]
+    };
     // What a client makes of it is the client's affair, but it must not panic.
     let _understood = read_event(encoding, bytes).is_ok();
     let limits = Limits::default();
@@ -23,6 +31,17 @@ pub(crate) fn run(data: &[u8]) -> bool {
             false
         }
     }
+}
+
+/// What a client of ours would write, with some of its bytes changed.
+fn compose(feed: &mut Feed<'_>, encoding: Encoding) -> Vec<u8> {
+    let (what, mut out) = (6 + feed.byte() % 10, Vec::new());
+    command::write(feed, what, encoding, &mut out);
+    while !feed.is_empty() {
+        let at = feed.below(256).min(out.len() - 1);
+        out[at] = feed.byte();
+    }
+    out
 }
 
 fn check(encoding: Encoding, envelope: &Envelope<'_>, limits: &Limits) -> bool {

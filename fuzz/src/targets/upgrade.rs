@@ -6,6 +6,34 @@ use super::feed::Feed;
 
 const HEAD_BYTES_MAX: usize = 1_024;
 
+const REQUESTS: [&[u8]; 6] = [
+    b"GET /ws",
+    b"GET /echo",
+    b"GET /ws?ticket=0123456789abcdef",
+    b"GET /ws?token=a.b.c&ticket=0123456789abcdef",
+    b"POST /ws",
+    b"GET /%77s?a=%41",
+];
+const UPGRADES: &[u8] = b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+const LINES: [&[u8]; 15] = [
+    b"Sec-WebSocket-Protocol: throng.v1.json",
+    b"Sec-WebSocket-Protocol: throng.v1.msgpack",
+    b"Sec-WebSocket-Protocol: throng.v9.json, throng.token.a.b.c",
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    b"Sec-WebSocket-Extensions: x, permessage-deflate; server_max_window_bits=9",
+    b"Authorization: Bearer a.b.c",
+    b"Cookie: a=b; session=a.b.c",
+    b"Origin: null",
+    b"Origin: https://a.example:443",
+    b"X-Forwarded-For: 192.0.2.1, 2001:db8::1",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b"Connection: keep-alive, Upgrade",
+    b"Sec-WebSocket-Version: 8",
+    b"Host: b",
+];
+
 /// As bytes come in: the search goes on where it stopped.
 fn read(bytes: &[u8], cut: usize) -> Result<Option<Head>, HeadError> {
     let (mut came, mut looked) = (0, 0);
@@ -21,8 +49,15 @@ fn read(bytes: &[u8], cut: usize) -> Result<Option<Head>, HeadError> {
 
 pub(crate) fn run(data: &[u8]) -> bool {
     let mut feed = Feed::new(data);
-    let cut = feed.below(32) + 1;
-    let bytes = feed.rest();
+    let how = feed.byte();
+    let cut = usize::from(how % 32) + 1;
+    let composed;
+    let bytes = if how & 128 == 0 {
+        feed.rest()
+    } else {
+        composed = compose(&mut feed, how & 64 != 0);
+        &composed[..]
+    };
     let whole = read_head(bytes, 0, HEAD_BYTES_MAX);
     let parts = read(bytes, cut);
     // A long head may be refused before its end has come, or found in the very bytes that make it long enough.
@@ -43,6 +78,24 @@ pub(crate) fn run(data: &[u8]) -> bool {
         }
         Asked::Upgrade(upgrade) => check(&upgrade),
     }
+}
+
+/// A head made of lines, with or without those that every upgrade has (RFC 6455, section 4.1).
+fn compose(feed: &mut Feed<'_>, upgrades: bool) -> Vec<u8> {
+    let mut out = REQUESTS[feed.below(REQUESTS.len())].to_vec();
+    out.extend(b" HTTP/1.1\r\n");
+    if upgrades {
+        out.extend(UPGRADES);
+    }
+    while !feed.is_empty() {
+        match feed.below(LINES.len() + 1) {
+            known if known < LINES.len() => out.extend(LINES[known]),
+            _ => out.extend(feed.piece()),
+        }
+        out.extend(b"\r\n");
+    }
+    out.extend(b"\r\n");
+    out
 }
 
 fn check(upgrade: &Upgrade) -> bool {

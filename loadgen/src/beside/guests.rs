@@ -44,13 +44,27 @@ struct Account {
     typing_said: u64,
     receipts_said: u64,
     cut: u64,
+    turned_away: u64,
+    turned_away_by: Option<String>,
+    /// Now.
+    kept_out: u64,
     lived: Lived,
 }
 
 impl Account {
     fn new() -> Self {
         let (lived, coming) = (Lived::default(), Latencies::new());
-        Self { visits: 0, coming, typing_said: 0, receipts_said: 0, cut: 0, lived }
+        Self {
+            visits: 0,
+            coming,
+            typing_said: 0,
+            receipts_said: 0,
+            cut: 0,
+            turned_away: 0,
+            turned_away_by: None,
+            kept_out: 0,
+            lived,
+        }
     }
 }
 
@@ -95,6 +109,9 @@ impl Guests {
             corrupted: lived.corrupted - old.corrupted,
             gaps: lived.gaps - old.gaps,
             cut: now.cut - before.cut,
+            turned_away: now.turned_away - before.turned_away,
+            turned_away_by: now.turned_away_by.filter(|_| now.turned_away > before.turned_away),
+            kept_out: now.kept_out,
         })
     }
 
@@ -117,6 +134,9 @@ impl Drop for Guests {
 fn lock(account: &Mutex<Account>) -> MutexGuard<'_, Account> {
     account.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+/// Who has failed so often, one try after the other, is kept out.
+const TRIES_IN_VAIN: u32 = 5;
 
 /// One guest now.
 #[derive(Clone, Copy, Default)]
@@ -156,7 +176,9 @@ impl Party {
                 }
             }
             let lived = sum(self.company.members.iter().map(|member| member.lived));
-            lock(&self.account).lived = lived;
+            let kept_out = self.company.members.iter().filter(|member| member.failures >= TRIES_IN_VAIN).count();
+            let mut account = lock(&self.account);
+            (account.lived, account.kept_out) = (lived, kept_out as u64);
         }
         Ok(())
     }
@@ -181,8 +203,14 @@ impl Party {
                 account.visits += 1;
                 account.coming.record_ns(now_ns.saturating_sub(visit.began_ns));
             }
-            Happening::Lost { was, .. } => {
-                lock(&self.account).cut += u64::from(*was == Stage::Here);
+            Happening::Lost { lost, was } => {
+                let mut account = lock(&self.account);
+                account.cut += u64::from(*was == Stage::Here);
+                if *was == Stage::Coming && lost.for_good {
+                    account.turned_away += 1;
+                    account.turned_away_by.get_or_insert_with(|| lost.why.clone());
+                }
+                drop(account);
                 self.company.waits(n, BACKOFF_MS);
             }
             Happening::Acked(..) | Happening::Head(_) | Happening::Slot { .. } => {}

@@ -41,6 +41,14 @@ pub(crate) struct GuestReport {
     pub(crate) gaps: u64,
     /// Lost while they sat.
     pub(crate) cut: u64,
+    /// How often somebody was told not to come again, and what the first of them was told.
+    #[serde(default)]
+    pub(crate) turned_away: u64,
+    #[serde(default)]
+    pub(crate) turned_away_by: Option<String>,
+    /// Who had tried again and again by the end, and was not let in.
+    #[serde(default)]
+    pub(crate) kept_out: u64,
 }
 
 /// What readers that were slow in a phase lived through.
@@ -87,7 +95,12 @@ impl GuestReport {
     }
 
     pub(crate) fn missed(&self) -> Vec<String> {
-        sentences(&[(self.refused, "words of guests were refused")])
+        let by = self.turned_away_by.as_ref().map_or_else(String::new, |why| format!(" (first: {why})"));
+        sentences(&[
+            (self.refused, "words of guests were refused"),
+            (self.turned_away, &format!("times a guest was turned away{by}")),
+            (self.kept_out, "guests tried again and again and were not let in"),
+        ])
     }
 
     /// For people.
@@ -140,7 +153,9 @@ impl SlowReport {
                 (Some(unsent), Some(behind)) => {
                     format!("held for slow readers at most: {unsent:.0} bytes, {behind:.0} of them behind")
                 }
-                _ => "what the server held for slow readers is not known without --admin".to_owned(),
+                _ => {
+                    "what the server held for slow readers is not known: no answer of its /metrics (--admin)".to_owned()
+                }
             },
             format!(
                 "they read {} B/s: {} messages in time, {} afterwards, {} told missing by {} gaps; closed: {closed}",
@@ -165,11 +180,12 @@ fn sum(lives: impl Iterator<Item = Lived>) -> Lived {
     lives.fold(Lived::default(), |sum, one| Lived {
         heard: sum.heard + one.heard,
         twice: sum.twice + one.twice,
-        missing: sum.missing + one.missing,
+        // By offsets, which the server gives: any number may come.
+        missing: sum.missing.saturating_add(one.missing),
         foreign: sum.foreign + one.foreign,
         corrupted: sum.corrupted + one.corrupted,
         gaps: sum.gaps + one.gaps,
-        told_missing: sum.told_missing + one.told_missing,
+        told_missing: sum.told_missing.saturating_add(one.told_missing),
         tries: sum.tries + one.tries,
         put_off: sum.put_off + one.put_off,
         resumed: sum.resumed + one.resumed,
@@ -195,21 +211,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn accounts_that_a_lying_server_filled_are_added_up_all_the_same() {
+        let full = Lived { heard: 1, missing: u64::MAX, told_missing: u64::MAX, ..Lived::default() };
+        assert_eq!(sum([full, full].into_iter()), Lived { heard: 2, ..full });
+    }
+
+    #[test]
     fn what_is_broken_is_said_and_what_shows_nothing_is_not_enough() {
         let guests = GuestReport { visits: 3, heard: 9, ..GuestReport::default() };
         assert!(guests.is_enough() && guests.broken().is_empty() && guests.missed().is_empty());
-        assert!(!GuestReport { heard: 0, ..guests }.is_enough());
+        assert!(!GuestReport { heard: 0, ..guests.clone() }.is_enough());
         for (bad, word) in [
-            (GuestReport { missing: 1, ..guests }, "missing"),
-            (GuestReport { twice: 1, ..guests }, "twice"),
-            (GuestReport { foreign: 1, ..guests }, "other rooms"),
-            (GuestReport { corrupted: 1, ..guests }, "not what anybody sent"),
-            (GuestReport { gaps: 1, ..guests }, "gaps"),
-            (GuestReport { cut: 1, ..guests }, "cut off"),
+            (GuestReport { missing: 1, ..guests.clone() }, "missing"),
+            (GuestReport { twice: 1, ..guests.clone() }, "twice"),
+            (GuestReport { foreign: 1, ..guests.clone() }, "other rooms"),
+            (GuestReport { corrupted: 1, ..guests.clone() }, "not what anybody sent"),
+            (GuestReport { gaps: 1, ..guests.clone() }, "gaps"),
+            (GuestReport { cut: 1, ..guests.clone() }, "cut off"),
         ] {
             assert!(matches!(bad.broken().as_slice(), [one] if one.contains(word)), "{bad:?}");
         }
-        assert_eq!(GuestReport { refused: 2, ..guests }.missed(), ["2 words of guests were refused"]);
+        let turned_away_by = Some("HTTP/1.1 404 Not Found".to_owned());
+        let missed = GuestReport { refused: 2, turned_away: 3, turned_away_by, kept_out: 1, ..guests }.missed();
+        let away = "3 times a guest was turned away (first: HTTP/1.1 404 Not Found)";
+        let out = "1 guests tried again and again and were not let in";
+        assert_eq!(missed, ["2 words of guests were refused", away, out]);
         let slow = SlowReport::default();
         assert!(!slow.was_slow() && slow.broken().is_empty());
         assert!(SlowReport { gaps: 1, ..SlowReport::default() }.was_slow());

@@ -12,7 +12,7 @@ use throng::base::Offset;
 use super::{BACKOFF_MS, CONNECTING, STEP_NS, SlowReport, sum};
 use crate::company::{Company, Happening};
 use crate::member::Stage;
-use crate::sys;
+use crate::sys::{self, SECOND_NS};
 
 /// The thread they live on. Dropped, it ends by itself.
 pub(crate) struct Slow {
@@ -98,7 +98,8 @@ impl Readers {
             anyhow::ensure!(sys::monotonic_ns() < until_ns, "slow readers: not everybody was let in");
             self.company.step(Some(CONNECTING), STEP_NS, &mut happened)?;
             for (n, what) in happened.drain(..) {
-                if matches!(what, Happening::Lost { .. }) {
+                if let Happening::Lost { lost, .. } = what {
+                    anyhow::ensure!(!lost.for_good, "slow readers: the server turned one away: {}", lost.why);
                     self.company.waits(n, BACKOFF_MS);
                 }
             }
@@ -199,5 +200,4 @@ impl Readers {
     }
 }
 
-const SECOND_NS: u64 = 1_000_000_000;
 const GATHER_NS: u64 = 120_000_000_000;

@@ -6,7 +6,8 @@
 //! itself that nobody is there, and its memory is read.
 //! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
 
-pub(crate) mod scrape;
+mod counts;
+mod returned;
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
@@ -20,14 +21,15 @@ use serde::Serialize;
 use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
 use crate::dialect::Protocol;
+use crate::lengths::Lengths;
 use crate::orders::{Parted, Wire};
-use crate::payload::PAYLOAD_BYTES_MIN;
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::sys::{self, Epoll};
-use scrape::Counts;
+use counts::Counts;
+use returned::SETTLED_ROUND;
 
 #[derive(Args, Clone)]
 pub(crate) struct ChurnArgs {
@@ -119,10 +121,6 @@ pub(crate) struct Churned {
     rounds: Vec<Round>,
 }
 
-/// The round whose memory is the measure: by then pools and tables have the size they need.
-const SETTLED_ROUND: usize = 3;
-const MEMORY_SLACK_PERCENT: u64 = 2;
-const MEMORY_SLACK_BYTES: u64 = 1 << 20;
 const POLL_NS: u64 = 150_000_000;
 /// Counts are as of the last tick: two readings so far apart are of two ticks.
 const POLLS_APART_NS: u64 = 350_000_000;
@@ -192,7 +190,7 @@ impl ChurnArgs {
             hold: None,
             phase: Vec::new(),
             rest: 0.0,
-            payload: PAYLOAD_BYTES_MIN.into(),
+            payload: Lengths::SHORTEST,
             encoding: Wire::Msgpack,
             protocol: Protocol::Throng,
             join: None,
@@ -236,7 +234,7 @@ impl ChurnArgs {
 fn counts_at_rest(server: SocketAddr, admin: SocketAddr, sleeper: &mut Epoll) -> Result<Counts> {
     let mut before = Counts::read(admin)?;
     for _ in 0..POLLS_AT_REST {
-        scrape::knock(server)?;
+        counts::knock(server)?;
         sleep(sleeper, POLLS_APART_NS)?;
         let now = Counts::read(admin)?;
         if now == before && now.rows == 0 && now.rings > 0 {
@@ -353,23 +351,10 @@ impl Churned {
     }
 
     fn judge(&mut self) {
-        if let (Some(settled), Some(last)) = (self.rounds.get(SETTLED_ROUND - 1), self.rounds.last()) {
-            let (settled, last) = (settled.memory_after, last.memory_after);
-            if last > memory_max(settled) {
-                self.reasons.push(format!(
-                    "memory grew from {:.2} MiB after round {SETTLED_ROUND} to {:.2} MiB after round {}",
-                    mib(settled),
-                    mib(last),
-                    self.rounds.len()
-                ));
-            }
-        }
+        let after: Vec<u64> = self.rounds.iter().map(|round| round.memory_after).collect();
+        self.reasons.extend(returned::growth(&after));
         self.exit_code = if self.reasons.is_empty() { 0 } else { KEPT };
     }
-}
-
-fn memory_max(settled: u64) -> u64 {
-    settled + (settled * MEMORY_SLACK_PERCENT / 100).max(MEMORY_SLACK_BYTES)
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -18,7 +18,7 @@ use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Measured, Opened, Report, Server};
 use crate::stage::Stage;
-use crate::steady::{Gathering, Said, Steadiness};
+use crate::steady::Gathering;
 use crate::sys::{self, Epoll};
 use crate::timeline::Timeline;
 use crate::watch::Watch;
@@ -122,7 +122,8 @@ impl Standing {
         self.live.begin(stage, plan.origin_ns + start_ns, window_to_ns);
         let (from_ns, to_ns) = (window_from_ns - plan.origin_ns, window_to_ns - plan.origin_ns);
         let asked = stage.slo.asks_steadiness();
-        self.steady = asked.then(|| Gathering::new(from_ns, to_ns, self.server_memory(stage)));
+        let (memory, newest) = (self.server_memory(stage), self.watch.newest());
+        self.steady = asked.then(|| Gathering::new(from_ns, to_ns, memory, newest));
         let mut edges = Edges::new(self.server.as_ref().map(|server| server.process), window_from_ns, window_to_ns);
         let results = self.collect_timed(&mut edges, |report| match report {
             WorkerReport::Phase(result) => Some(*result),
@@ -134,16 +135,11 @@ impl Standing {
         let since = |ns: u64| (ns - plan.origin_ns) as f64 / 1e9;
         let window_s = (since(window_from_ns), since(window_to_ns));
         let (stage, spent) = (stage.clone(), edges.spent());
-        let steady = self.steady.take().map(|gathered| self.steadiness(gathered, &stage));
+        while self.steady.as_ref().is_some_and(|steady| steady.waits(sys::monotonic_ns() - plan.origin_ns)) {
+            self.rest(LOOK_S)?;
+        }
+        let steady = self.steady.take().map(|gathered| gathered.found(self.server_memory(&stage)));
         Ok(Measured { stage, window_s, spent, results, heartbeat_needed, slow: None, guests: None, steady })
-    }
-
-    fn steadiness(&self, gathered: Gathering, stage: &Stage) -> Steadiness {
-        let [first, last, all] = gathered.seconds();
-        let said = |name: &str, (from, to): (u64, u64)| self.timeline.said(name, from, to);
-        let resident = [first, last].map(|quarter| said("process_resident_memory_bytes", quarter));
-        let (closes, refusals) = (said("throng_closes_total", all), said("throng_refusals_total", all));
-        gathered.found(self.server_memory(stage), Said { resident, closes, refusals })
     }
 
     /// The server's memory, where this phase asks for it and it can be read.
@@ -295,10 +291,12 @@ impl Standing {
     fn look(&mut self, now_ns: u64) {
         if now_ns >= self.live.at_ns() {
             let at_ns = now_ns - self.plan.origin_ns;
-            let said = self.watch.look(at_ns, &mut self.timeline);
+            let (readings, said) = self.watch.look(at_ns, &mut self.timeline);
             said.iter().for_each(|sentence| self.live.say(sentence));
+            if let Some(steady) = &mut self.steady {
+                readings.into_iter().for_each(|reading| steady.take_reading(reading));
+            }
             if let (Some(steady), Some(server)) = (&mut self.steady, &self.server)
-                && self.plan.asks_memory()
                 && steady.wants_memory(at_ns)
                 && let Some(bytes) = server.process.memory_bytes()
             {

@@ -11,13 +11,13 @@ impl Probe {
         };
         let cores = self.server_cores_busy.map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}"));
         format!(
-            "{:>12.1}{}  {:>10.0} deliveries/s  p50 {:>8.2} ms  p99 {:>8.2} ms  join p99 {:>8.2} ms  server {cores} cores  generator {:.0} %  {}",
+            "{:>12.1}{}  {:>10.0} deliveries/s  p50 {:>8.2} ms  p99 {:>8.2} ms  open p99 {:>8.2} ms  server {cores} cores  generator {:.0} %  {}",
             self.value,
             if self.confirms { " again" } else { "      " },
             self.deliveries_per_s,
             self.p50_ms,
             self.p99_ms,
-            self.join_p99_ms,
+            self.open_p99_ms,
             self.generator_busiest_worker * 100.0,
             verdict.words()
         )

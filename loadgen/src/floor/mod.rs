@@ -21,6 +21,7 @@ use throng::base::{Encoding, Identity, Offset, RoomName};
 use throng::wire::envelope::{MessageOut, write_message};
 use throng::wire::prove;
 
+use crate::lengths::Lengths;
 use crate::mix::Random;
 use crate::orders::Wire;
 use crate::payload::{self, Marker};
@@ -132,7 +133,7 @@ pub(crate) fn run(args: &FloorArgs) -> Result<Floor> {
 pub(crate) fn frame(wire: Wire, payload_bytes: usize) -> Result<Vec<u8>> {
     let encoding = Encoding::from(wire);
     let marker = Marker { room: 7, publisher: 350, seq: 3, intended_ns: 9_000_000_000, late_us: 80 };
-    let mut writer = payload::Writer::new(encoding, &payload_bytes.into(), 1);
+    let mut writer = payload::Writer::new(encoding, &Lengths::fixed(payload_bytes).map_err(anyhow::Error::msg)?, 1);
     let data = prove(encoding, writer.write(&marker), 1).ok().context("a string is one complete value")?;
     let message = MessageOut {
         room: &RoomName::parse("load:00c0ffee:00000007")?,

@@ -5,6 +5,7 @@ mod bounds;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -29,10 +30,10 @@ pub(crate) use bounds::{Memory, mib};
 
 /// What the kernel may hold unread for somebody who is slow: so little that it is the server that has to.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
-/// Messages sent and heard in a second by one worker above which it paces its turns.
 /// Messages a second that a worker follows, and how often they are heard, at most.
 const FOLLOWED_PER_S: f64 = 1_000.0;
 const FOLLOWED_HEARD_PER_S: f64 = 50_000.0;
+/// Messages sent and heard in a second by one worker above which it paces its turns.
 const PACED_ABOVE_PER_S: f64 = 5_000.0;
 const PACE_NS: u64 = 1_000_000;
 
@@ -204,11 +205,6 @@ impl Plan {
         self.args.guests + self.slow_most()
     }
 
-    /// Whether some phase asks for the server's memory while it lasts.
-    pub(crate) fn asks_memory(&self) -> bool {
-        self.stages.iter().any(|stage| stage.slo.asks_memory())
-    }
-
     fn slow_most(&self) -> u32 {
         self.stages.iter().map(|stage| stage.slow).max().unwrap_or(0)
     }
@@ -217,7 +213,8 @@ impl Plan {
     pub(crate) fn company(&self, first: u32, count: u32, slow: bool) -> Result<Company> {
         let signer = Signer::new(&self.secret, &self.run, sys::unix_s() + self.args.token_ttl);
         let mut random = Random::new(self.seed ^ u64::from(first));
-        let (mut members, mut addresses) = (Vec::new(), Vec::new());
+        let doors: Vec<Arc<Door>> = self.doors.iter().cloned().map(Arc::new).collect();
+        let mut people = Vec::new();
         for number in first..first + count {
             let room = self.room_at(random.below(self.rooms as usize) as u32);
             let place = Place {
@@ -230,11 +227,9 @@ impl Plan {
             let mut member = Member::new(signer.sign(number).context("a token cannot be signed")?, Some(place));
             member.presence = self.args.presence == Switch::On;
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
-            members.push(member);
-            addresses.push(self.doors[room as usize % self.doors.len()].address);
+            people.push((member, Arc::clone(&doors[room as usize % doors.len()])));
         }
-        let Door { host, target, .. } = self.doors[0].clone();
-        Company::new((host, target), members, addresses, random.draw())
+        Company::new(people, random.draw())
     }
 
     /// Which workers come in together.
@@ -323,7 +318,7 @@ impl Plan {
             heartbeat_needed,
             lateness_ns_max: (self.args.lateness_p99_ms * 1e6) as u64,
             pace_ns: self.pace_ns(rate * share, self.heard_by(index)),
-            spread_every: self.spread_every(rate),
+            spread_every: self.spread_every(stage),
         }
     }
 
@@ -341,8 +336,8 @@ impl Plan {
 
     /// One message in so many is followed to the last who hears it: few enough to cost a worker next to nothing, and as
     /// many in all workers and phases, so that all weigh alike.
-    fn spread_every(&self, rate: f64) -> u32 {
-        let most = self.stages.iter().map(|stage| stage.rate).fold(rate, f64::max);
+    fn spread_every(&self, stage: &Stage) -> u32 {
+        let most = self.stages.iter().map(Stage::peak_rate).fold(stage.peak_rate(), f64::max);
         let times = (0..self.crowds.len()).map(|index| {
             let messages = most * self.share(index);
             (messages / FOLLOWED_PER_S).max(messages * self.heard_by(index) / FOLLOWED_HEARD_PER_S)

@@ -92,6 +92,21 @@ fn phases_multiply_the_rate_and_have_their_own_slo_or_the_runs() {
     assert!(plan.describe().contains("spike"));
 }
 
+/// By its mean rate a phase that rises had twice as many followed at its end as a worker may follow.
+#[test]
+fn what_is_followed_goes_by_the_busiest_moment_of_all_phases() {
+    let every = |phases: &str| {
+        let plan =
+            plan(&format!("--connections 1000 --room-size 50 --workers 1 --rate 1000 {phases}")).expect("a plan");
+        let every = plan.stages.iter().map(|stage| plan.phase(0, 0, stage, 0, false).spread_every);
+        every.collect::<Vec<_>>()
+    };
+    // 49,000 hearings a second, then 98,000.
+    assert_eq!(every("--duration 2"), [1]);
+    assert_eq!(every("--phase times=0..2,duration=2"), [2]);
+    assert_eq!(every("--phase times=1,duration=2 --phase times=2..0,duration=2"), [2, 2]);
+}
+
 #[test]
 fn what_cannot_be_is_said_before() {
     for bad in [

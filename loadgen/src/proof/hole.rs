@@ -3,11 +3,13 @@
 /// Holes noted in one phase; what comes after them is counted, not described.
 const HOLES_MAX: usize = 64;
 
-/// A member heard `before` next, and has not heard all from `from` on that others said. Offsets count from the room's base.
+/// When a member heard `before` next, something of what others said before it was missing. Offsets count from the room's base.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Hole {
     pub(super) member: u32,
-    pub(super) from: u32,
+    /// From here on, of a member that hears all of its room. None: it does not hear itself, and what it had under way itself may
+    /// have hidden the loss until now.
+    pub(super) from: Option<u32>,
     pub(super) before: u32,
     pub(super) at_ns: u64,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::loss::{Lost, Told};
+use super::loss::{Loss, Told};
 use super::{Fault, FaultCounts, Ledger, Membership, Publisher};
 
 /// How many offenders one judgement names.
@@ -16,7 +16,7 @@ pub(crate) struct Judgement {
     pub(crate) offenders: Vec<(Fault, u32, u32, u64)>,
     /// What was lost, as far as it can be told; in the order of rooms.
     #[serde(skip)]
-    pub(crate) losses: Vec<Lost>,
+    pub(crate) losses: Vec<Loss>,
     pub(crate) sent: u64,
     pub(crate) accepted: u64,
     pub(crate) refused: u64,
@@ -172,7 +172,8 @@ impl Ledger {
         for room in 0..self.crowd.rooms {
             let publishers = &mut self.publishers[range(room, self.crowd.publishers)];
             let accepted: u64 = publishers.iter().map(|publisher| u64::from(publisher.accepted())).sum();
-            self.rooms[room as usize].base += accepted;
+            let base = &mut self.rooms[room as usize].base;
+            *base = base.saturating_add(accepted);
             for publisher in publishers {
                 *publisher = Publisher { seq: publisher.seq, cut: publisher.cut, ..Publisher::default() };
             }

@@ -18,7 +18,7 @@ const NAMES_MAX: u64 = 50_000_000;
 
 /// A loss, as far as it can be told.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Lost {
+pub(crate) struct Loss {
     /// Over the run, as the connection is: the first one that did not hear it.
     pub(crate) room: u32,
     pub(crate) connection: u32,
@@ -28,10 +28,18 @@ pub(crate) struct Lost {
     pub(crate) message: Option<Message>,
     /// Where it stood; only of a single message.
     pub(crate) offset: Option<u64>,
-    /// Where nothing else is known: offsets of which at least one was left out, and when that was seen.
-    pub(crate) hole: Option<(u64, u64, u64)>,
+    /// Where nothing else is known.
+    pub(crate) seen: Option<SeenMissing>,
     /// The newest offset heard; none: nothing was.
     pub(crate) newest: Option<u64>,
+}
+
+/// That something was missing by then: of the offsets up to this one, or between both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SeenMissing {
+    pub(crate) from: Option<u64>,
+    pub(crate) to: u64,
+    pub(crate) at_ns: u64,
 }
 
 /// The message that was lost, or the first of those in a row.
@@ -45,16 +53,19 @@ pub(crate) struct Message {
     pub(crate) nth: Option<u32>,
 }
 
-impl Lost {
+impl Loss {
     /// For people.
     pub(crate) fn describe(&self) -> String {
         let many = self.count;
-        let mut text = match (self.message, self.offset, self.hole, self.newest) {
+        let mut text = match (self.message, self.offset, self.seen, self.newest) {
             (Some(_), Some(offset), ..) => format!("offset {offset}"),
             (Some(_), None, ..) if many == 1 => "by the sum at the end".to_owned(),
             (Some(message), ..) => format!("{many} in a row, to seq {}", message.seq + (many - 1)),
-            (None, _, Some((from, to, _)), _) => {
+            (None, _, Some(SeenMissing { from: Some(from), to, .. }), _) => {
                 format!("{many} by the count at the end; a hole at {from}..={to} was seen then")
+            }
+            (None, _, Some(SeenMissing { from: None, to, .. }), _) => {
+                format!("{many} by the count at the end; by offset {to} one was missing")
             }
             (None, _, None, Some(newest)) => {
                 format!("{many} by the count at the end; nothing came after offset {newest}")
@@ -71,7 +82,7 @@ impl Lost {
 /// Losses told so far.
 #[derive(Default)]
 pub(super) struct Told {
-    pub(super) losses: Vec<Lost>,
+    pub(super) losses: Vec<Loss>,
     names_tried: u64,
 }
 
@@ -96,15 +107,16 @@ impl Told {
         let can = mine.exact && self.names_tried <= NAMES_MAX;
         let missing = if can { said.find(sum, count) } else { None }.unwrap_or_default();
         let base = ledger.rooms[room as usize].base;
-        let plain = Lost {
+        let plain = Loss {
             room: crowd.first_room + room,
             connection: crowd.global(member),
             count,
             others: 0,
             message: None,
             offset: None,
-            hole: None,
-            newest: Some(base + u64::from(state.newest())).filter(|_| state.newest() > 0 && ledger.rules.positions),
+            seen: None,
+            newest: Some(base.saturating_add(u64::from(state.newest())))
+                .filter(|_| state.newest() > 0 && ledger.rules.positions),
         };
         let message = |one: &Missing| {
             let publisher = &publishers[one.place as usize];
@@ -119,29 +131,30 @@ impl Told {
         match &missing[..] {
             [] => {
                 let hole = ledger.holes.of(member);
-                let hole = hole.map(|Hole { from, before, at_ns, .. }| {
-                    (base + u64::from(from), base + u64::from(before - 1), at_ns)
+                let seen = hole.map(|Hole { from, before, at_ns, .. }| {
+                    let from = from.map(|from| base.saturating_add(u64::from(from)));
+                    SeenMissing { from, to: base.saturating_add(u64::from(before - 1)), at_ns }
                 });
-                self.losses.push(Lost { hole, ..plain });
+                self.losses.push(Loss { seen, ..plain });
             }
             [one] => {
                 let placed = mine.places.wrapping_sub(state.places());
                 let name = message_name(said.first + one.place, one.seq);
                 let offset = offset_of(placed, name, all as u32).filter(|_| ledger.rules.acks);
-                let offset = offset.map(|offset| base + u64::from(offset));
-                self.add(Lost { message: Some(message(one)), offset, ..plain });
+                let offset = offset.map(|offset| base.saturating_add(u64::from(offset)));
+                self.add(Loss { message: Some(message(one)), offset, ..plain });
             }
             [one, other] if one.place != other.place || one.seq.abs_diff(other.seq) > 1 => {
-                self.add(Lost { message: Some(message(one)), count: 1, ..plain });
-                self.add(Lost { message: Some(message(other)), count: 1, ..plain });
+                self.add(Loss { message: Some(message(one)), count: 1, ..plain });
+                self.add(Loss { message: Some(message(other)), count: 1, ..plain });
             }
-            [first, ..] => self.add(Lost { message: Some(message(first)), ..plain }),
+            [first, ..] => self.add(Loss { message: Some(message(first)), ..plain }),
         }
     }
 
     /// What several of a room did not hear is one loss.
-    fn add(&mut self, lost: Lost) {
-        let same = |other: &&mut Lost| (other.message, other.count) == (lost.message, lost.count);
+    fn add(&mut self, lost: Loss) {
+        let same = |other: &&mut Loss| (other.message, other.count) == (lost.message, lost.count);
         let of_room = self.losses.iter_mut().rev().take_while(|other| other.room == lost.room);
         match of_room.into_iter().find(same) {
             Some(told) => {

@@ -15,7 +15,9 @@ mod loss;
 mod membership;
 
 pub(crate) use judge::Judgement;
-pub(crate) use loss::{Lost, Message};
+#[cfg(test)]
+pub(crate) use loss::SeenMissing;
+pub(crate) use loss::{Loss, Message};
 pub(crate) use membership::{Membership, Seen};
 
 use std::collections::BTreeMap;
@@ -295,8 +297,9 @@ impl Ledger {
         let witnessed = place == (member % crowd.room_size + 1) % crowd.publishers;
         let name = message_name(marker.publisher, marker.seq);
         if self.jumps(member, relative) {
-            let heard = &self.members[member as usize];
-            self.holes.note(Hole { member, from: heard.newest() + 1, before: relative, at_ns: now_ns });
+            let own = self.own_accepted(member);
+            let from = own.is_none().then_some(self.members[member as usize].newest().saturating_add(1));
+            self.holes.note(Hole { member, from, before: relative, at_ns: now_ns });
         }
         let state = &mut self.members[member as usize];
         match state.receive(relative, name, witnessed.then_some(marker.seq)) {
@@ -310,21 +313,28 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether hearing `offset` next leaves out more than the member's own messages can account for.
+    /// Whether hearing `offset` next leaves out more than the member's own messages can account for. Those of them that have no
+    /// offset yet hide as many losses, until they have.
     fn jumps(&self, member: u32, offset: u32) -> bool {
         let heard = &self.members[member as usize];
-        if offset <= heard.newest() + 1 {
+        if u64::from(offset) <= u64::from(heard.newest()) + 1 {
             return false;
         }
-        let own = self.crowd.publisher_of(member).filter(|_| !self.rules.own_copy);
-        let own = own.map_or(0, |publisher| self.publishers[publisher as usize].accepted());
+        let own = self.own_accepted(member).unwrap_or(0);
         u64::from(offset - 1) > u64::from(heard.heard()) + u64::from(own)
+    }
+
+    /// What a member said itself and will not hear. None: it hears all that is said in its room.
+    fn own_accepted(&self, member: u32) -> Option<u32> {
+        let own = self.crowd.publisher_of(member).filter(|_| !self.rules.own_copy);
+        own.map(|publisher| self.publishers[publisher as usize].accepted())
     }
 
     /// The offset behind the newest that `member` heard.
     pub(crate) fn next_offset(&self, member: u32) -> u64 {
         let room = &self.rooms[(member / self.crowd.room_size) as usize];
-        room.base + u64::from(self.members[member as usize].newest()) + 1
+        // The server gives the offsets: any number may come.
+        room.base.saturating_add(u64::from(self.members[member as usize].newest()) + 1)
     }
 
     /// The connection ended while it should have lived.

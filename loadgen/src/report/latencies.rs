@@ -27,9 +27,12 @@ pub(crate) struct LatencyReport {
     /// Of one message in so many; 0: it was not measured.
     #[serde(default)]
     pub(crate) spread_every: u32,
-    /// How many of those did not reach everybody, so that they have none.
+    /// How many of those were not heard by everybody, so that they have none.
     #[serde(default)]
     pub(crate) spread_unfinished: u64,
+    /// How many were not followed, since a worker followed as many as it may.
+    #[serde(default)]
+    pub(crate) spread_skipped: u64,
     pub(crate) ack: Quantiles,
     /// The generator's own.
     pub(crate) lateness: Quantiles,
@@ -53,9 +56,21 @@ impl LatencyReport {
             spread: spread.quantiles(),
             spread_every: results.iter().map(|result| result.spread_every).max().unwrap_or(0),
             spread_unfinished: results.iter().map(|result| result.spread_unfinished).sum(),
+            spread_skipped: results.iter().map(|result| result.spread_skipped).sum(),
             ack: ack.quantiles(),
             lateness: merged(|result| &result.lateness).quantiles(),
         }
+    }
+}
+
+impl LatencyReport {
+    /// What the fan-out says nothing of, a sentence each.
+    pub(super) fn unfollowed(&self) -> Vec<String> {
+        let unfinished =
+            format!("{} messages were not followed to the end: not everybody heard them", self.spread_unfinished);
+        let skipped = format!("{} messages were not followed: too many others were under way", self.spread_skipped);
+        let counts = [(self.spread_unfinished, unfinished), (self.spread_skipped, skipped)];
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(_, sentence)| sentence).collect()
     }
 }
 

@@ -46,7 +46,9 @@ impl Limit {
         if phase.verdict == Verdict::ProofFailed {
             return Self::Promise { sentence: why };
         }
-        if let Some(limit) = &phase.generator.limit {
+        // What was missed in any case is not excused by the generator's own limit.
+        let excused = phase.verdict != Verdict::SloMissed;
+        if let Some(limit) = phase.generator.limit.as_ref().filter(|_| excused) {
             // It may have been anybody on this host who took its time.
             let crowded = phase.host.as_ref().filter(|host| host.idle <= IDLE_LEFT).map(|host| {
                 format!(

@@ -274,14 +274,15 @@ pub(crate) struct Report {
     pub(crate) calm: Option<Calm>,
     /// How asking the server for its `/metrics` went, where it was asked.
     #[serde(default)]
-    pub(crate) metrics: Option<watch::Asked>,
+    pub(crate) metrics: Option<watch::Scrapes>,
     /// From the run's origin on.
     #[serde(default)]
     pub(crate) timeline: Vec<Second>,
 }
 
-/// The form of a report's JSON; goes up when a field changes its meaning or goes.
-pub(crate) const SCHEMA: u32 = 1;
+/// The form of a report's JSON; goes up when a field changes its meaning or goes. 2: an SLO says `open.` where it said `join.`,
+/// and `steady.closes` are those sent away, no longer all.
+pub(crate) const SCHEMA: u32 = 2;
 /// A worker is saturated above this share of a core (waiting for one included).
 const SATURATED: f64 = 0.95;
 /// A rate is kept if this share of it was sent and accepted.

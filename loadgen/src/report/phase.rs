@@ -88,7 +88,7 @@ impl PhaseReport {
             heartbeat_needed: measured.heartbeat_needed,
             slow: measured.slow.clone(),
             guests: measured.guests.clone(),
-            steady: measured.steady,
+            steady: measured.steady.clone(),
         };
         phase.judge(asked, opened);
         phase
@@ -102,16 +102,17 @@ impl PhaseReport {
         if !broken.is_empty() {
             self.reasons.push(format!("the proof failed: {}", broken.join(", ")));
         }
-        let mut missed = self.missed(asked);
-        missed.extend(self.guests.iter().flat_map(GuestReport::missed));
-        let mut slo = self.stage.slo.judge(&Figures {
+        let slo = self.stage.slo.judge(&Figures {
             delivery: &self.latency.delivery,
             ack: &self.latency.ack,
-            join: &opened.latency,
+            open: &opened.latency,
             refused: self.proof.refused,
             steady: self.steady.as_ref(),
         });
-        missed.append(&mut slo.missed);
+        let missed: Vec<String> = self.rate_not_sent(asked).into_iter().chain(slo.missed).collect();
+        let mut in_any_case: Vec<String> = self.rate_not_taken().into_iter().collect();
+        in_any_case.extend(self.guests.iter().flat_map(GuestReport::missed));
+        in_any_case.extend(slo.missed_in_any_case);
         // In a hold everybody hears something, and that is what it is for.
         let needed = if asked.hold { 1 } else { DELIVERIES_MIN };
         let too_little = self.proof.expected < needed;
@@ -128,6 +129,8 @@ impl PhaseReport {
             Verdict::ProofFailed
         } else if too_little || beside.is_some() {
             Verdict::Unknown
+        } else if !in_any_case.is_empty() {
+            Verdict::SloMissed
         } else if !missed.is_empty() {
             if self.generator.limit.is_some() { Verdict::GeneratorLimited } else { Verdict::SloMissed }
         } else if slo.unknown.is_empty() {
@@ -136,8 +139,9 @@ impl PhaseReport {
             Verdict::Unknown
         };
         self.reasons.extend(beside.map(str::to_owned));
+        self.reasons.extend(in_any_case);
         self.reasons.extend(missed);
-        self.reasons.append(&mut slo.unknown);
+        self.reasons.extend(slo.unknown);
         if let Some(limit) = &self.generator.limit {
             self.reasons.push(format!("the generator was at its own limit: {limit}"));
         }
@@ -154,21 +158,21 @@ impl PhaseReport {
         idle.then_some("no guest came and heard anything: more --guests, a shorter --stay, or longer")
     }
 
-    /// The rate that was asked and did not hold.
-    fn missed(&self, asked: &Asked) -> Vec<String> {
-        let mut missed = Vec::new();
+    /// The rate that was asked and that we did not send.
+    fn rate_not_sent(&self, asked: &Asked) -> Option<String> {
         let Stage { rate, duration_s, .. } = self.stage;
         let measured = rate * duration_s;
         // Each worker rounds its share; Poisson arrivals scatter by the root of their number.
         let scatter = asked.workers as f64
             + 1.0
             + if self.stage.arrivals == Arrivals::Poisson { 4.0 * measured.sqrt() } else { 0.0 };
-        if self.rates.sent_per_s * duration_s + scatter < measured * RATE_KEPT {
-            missed.push(format!("the rate was not sent: {:.1} of {rate:.1} messages/s", self.rates.sent_per_s));
-        }
-        if (self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT {
-            missed.push(format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent));
-        }
-        missed
+        (self.rates.sent_per_s * duration_s + scatter < measured * RATE_KEPT)
+            .then(|| format!("the rate was not sent: {:.1} of {rate:.1} messages/s", self.rates.sent_per_s))
+    }
+
+    /// The rate that we sent and the server did not take.
+    fn rate_not_taken(&self) -> Option<String> {
+        ((self.proof.accepted as f64) < self.proof.sent as f64 * RATE_KEPT)
+            .then(|| format!("the server refused {} of {} messages", self.proof.refused, self.proof.sent))
     }
 }

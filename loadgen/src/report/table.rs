@@ -98,10 +98,7 @@ impl Report {
             "latency, ms", "count", "p50", "p90", "p99", "p99.9", "max"
         )?;
         self.kinds().iter().try_for_each(|(name, quantiles)| row(f, name, quantiles))?;
-        if self.latency.spread_unfinished > 0 {
-            writeln!(f, "  {} of the messages followed did not reach everybody", self.latency.spread_unfinished)?;
-        }
-        Ok(())
+        self.latency.unfollowed().iter().try_for_each(|sentence| writeln!(f, "  {sentence}"))
     }
 
     fn promises(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -63,6 +63,7 @@ fn good() -> PhaseResult {
         spread: Latencies::new(),
         spread_every: 1,
         spread_unfinished: 0,
+        spread_skipped: 0,
         ack: Latencies::new(),
         lateness: Latencies::new(),
         delivery,
@@ -134,7 +135,7 @@ fn what_held_passes() {
 #[test]
 fn every_kind_of_latency_that_was_measured_is_shown_and_no_other() {
     let mut result = good();
-    (result.spread_every, result.spread_unfinished) = (8, 2);
+    (result.spread_every, result.spread_unfinished, result.spread_skipped) = (8, 2, 5);
     (0..300).for_each(|_| result.spread.record_ns(7_000_000));
     let mut measured = phase("run", &asked(), result.clone());
     measured.results.push(result);
@@ -144,7 +145,12 @@ fn every_kind_of_latency_that_was_measured_is_shown_and_no_other() {
     let latency = &report.latency;
     assert_eq!((latency.spread.count, latency.spread_every, latency.spread_unfinished), (600, 8, 4), "workers added");
     let shown = report.to_string();
-    for there in ["fan-out: first to last, 1 in 8", "upgrade: request to 101", "4 of the messages followed"] {
+    for there in [
+        "fan-out: first to last, 1 in 8",
+        "upgrade: request to 101",
+        "4 messages were not followed to the end",
+        "10 messages were not followed: too many",
+    ] {
         assert!(shown.contains(there), "{there}: {shown}");
     }
     assert!(!shown.contains("ack from") && !shown.contains("connect from"), "not measured: {shown}");
@@ -255,9 +261,11 @@ fn a_busy_thread_and_a_host_without_idle_time_are_limits() {
     missed.host = Some(Host { cores: 2, idle: 0.01, stolen: 0.2 });
     assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }));
     missed.generator.limit = Some("its own sends were late".to_owned());
+    assert!(matches!(Limit::of(&missed), Limit::HostCpu { .. }), "the server's in any case, says the verdict");
+    missed.verdict = Verdict::GeneratorLimited;
     let Limit::Generator { sentence } = Limit::of(&missed) else { panic!("{:?}", Limit::of(&missed)) };
     assert!(sentence.ends_with("(this host was idle 1.0 % of the time, 20.0 % taken by other guests)"), "{sentence}");
-    missed.generator.limit = None;
+    (missed.generator.limit, missed.verdict) = (None, Verdict::SloMissed);
     missed.host = Some(Host { cores: 2, idle: 0.5, stolen: 0.0 });
     assert!(matches!(Limit::of(&missed), Limit::Slo { .. }));
 }
@@ -310,8 +318,14 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert_eq!((unknown.verdict, unknown.exit_code), (Verdict::Unknown, 2));
     let guests = GuestReport { guests: 2, visits: 4, heard: 9, ..GuestReport::default() };
     assert_eq!(judged(None, Some(guests.clone())).verdict, Verdict::Passed);
-    assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests })).verdict, Verdict::ProofFailed);
-    assert_eq!(judged(None, Some(GuestReport { refused: 1, ..guests })).verdict, Verdict::SloMissed);
+    assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests.clone() })).verdict, Verdict::ProofFailed);
+    for missed in [
+        GuestReport { refused: 1, ..guests.clone() },
+        GuestReport { turned_away: 1, ..guests.clone() },
+        GuestReport { kept_out: 1, ..guests.clone() },
+    ] {
+        assert_eq!(judged(None, Some(missed)).verdict, Verdict::SloMissed);
+    }
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
 }
 
@@ -323,16 +337,54 @@ fn a_soak_is_judged_by_its_end_beside_its_begin() {
         Report::new(asked.clone(), opened(), (0, 0.0), None, None, &[measured])
     };
     let steady = Steadiness { memory_bytes: Some((50 << 20, 51 << 20)), closes: Some(0), ..Steadiness::default() };
-    let held = judged(Some(steady));
+    let held = judged(Some(steady.clone()));
     assert_eq!((held.verdict, held.exit_code), (Verdict::Passed, 0), "{:?}", held.reasons);
     assert!(held.to_string().contains("server's memory 50.0 to 51.0 MiB"), "{held}");
-    let leaked = judged(Some(Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..steady }));
+    let leaked = judged(Some(Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..steady.clone() }));
     assert_eq!((leaked.verdict, leaked.exit_code), (Verdict::SloMissed, 1));
     assert!(leaked.reasons[0].starts_with("memory.growth is 20.0 %"), "{:?}", leaked.reasons);
     assert_eq!(judged(Some(Steadiness { closes: Some(1), ..steady })).exit_code, 1);
     let unread = judged(Some(Steadiness::default()));
     assert_eq!((unread.verdict, unread.exit_code), (Verdict::Unknown, 2));
     assert!(unread.reasons[0].contains("--server-pid"), "{:?}", unread.reasons);
+}
+
+/// A leak, and whoever was sent away or refused, passed for "the generator was the limit" where it had been late.
+#[test]
+fn what_lateness_cannot_explain_is_missed_however_late_the_generator_was() {
+    let slo = "p99<100ms,refused=0,memory.growth<10%,p99.growth<50%,server.closes=0".parse();
+    let asked = Asked { slo: slo.expect("an SLO"), ..asked() };
+    let calm = Steadiness {
+        memory_bytes: Some((50 << 20, 50 << 20)),
+        p99_ms: Some((10.0, 10.0)),
+        closes: Some(0),
+        ..Steadiness::default()
+    };
+    let judged = |steady: Steadiness, spoil: fn(&mut PhaseResult)| {
+        let mut result = good();
+        (0..1_000).for_each(|_| result.lateness.record_ns(50_000_000));
+        spoil(&mut result);
+        let measured = Measured { steady: Some(steady), ..phase("soak", &asked, result) };
+        Report::new(asked.clone(), opened(), (0, 0.0), None, None, &[measured])
+    };
+    let nothing: fn(&mut PhaseResult) = |_| ();
+    let late: fn(&mut PhaseResult) = |result| (0..20).for_each(|_| result.delivery.record_ns(500_000_000));
+    let refused: fn(&mut PhaseResult) = |result| {
+        (result.judgement.accepted, result.judgement.refused) = (900, 100);
+    };
+    assert_eq!(judged(calm.clone(), nothing).verdict, Verdict::Passed, "late, and all held");
+    let slower = Steadiness { p99_ms: Some((10.0, 90.0)), ..calm.clone() };
+    assert_eq!(judged(calm.clone(), late).exit_code, 3);
+    assert_eq!(judged(slower, nothing).exit_code, 3);
+    let leaked = Steadiness { memory_bytes: Some((50 << 20, 60 << 20)), ..calm.clone() };
+    let sent_away = Steadiness { closes: Some(1), ..calm.clone() };
+    for (steady, spoil) in [(leaked, nothing), (sent_away.clone(), nothing), (sent_away, late), (calm, refused)] {
+        let report = judged(steady, spoil);
+        assert_eq!((report.verdict, report.exit_code), (Verdict::SloMissed, 1), "{:?}", report.reasons);
+        assert!(!matches!(report.limit, Some(Limit::Generator { .. })), "{:?}", report.limit);
+        let last = report.reasons.last().expect("there are reasons");
+        assert!(last.starts_with("the generator was at its own limit"), "it is said all the same: {last}");
+    }
 }
 
 #[test]

@@ -66,18 +66,19 @@ impl Storm<'_> {
             report.not_resumed += lived.not_resumed;
             report.recovered += lived.recovered;
             report.heard += lived.heard;
-            report.missing += lived.missing;
+            report.missing = report.missing.saturating_add(lived.missing);
             report.twice += lived.twice;
             report.foreign += lived.foreign;
             report.corrupted += lived.corrupted;
             report.gaps += lived.gaps;
-            report.told_missing += lived.told_missing;
+            report.told_missing = report.told_missing.saturating_add(lived.told_missing);
             report.losses += self.losses[n];
             many_gaps += u64::from(lived.gaps > self.losses[n].max(1));
             let head = self.heads.get(n / self.args.room_size as usize).copied().flatten();
             match (head, member.position) {
                 (Some(head), Some(position)) if head.epoch == position.epoch => {
-                    report.missing += head.offset.0.saturating_sub(position.offset.0);
+                    let behind = head.offset.0.saturating_sub(position.offset.0);
+                    report.missing = report.missing.saturating_add(behind);
                 }
                 (Some(Position { .. }), _) => astray += 1,
                 (None, _) => {}

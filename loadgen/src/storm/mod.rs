@@ -12,6 +12,7 @@ mod leaving;
 mod report;
 
 use std::net::ToSocketAddrs;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use throng::base::Position;
@@ -20,12 +21,14 @@ use throng::wire::prove;
 
 use crate::args::Cores;
 use crate::company::{Company, Happened, Happening};
+use crate::lengths::Lengths;
 use crate::line::{Line, Weather};
 use crate::member::{ENCODING, Lost, Member, PUBLISH_FROM, Stage};
 use crate::mix::mix;
-use crate::payload::{Marker, PAYLOAD_BYTES_MIN, Writer};
+use crate::payload::{Marker, Writer};
 use crate::place::Place;
 use crate::proc::Process;
+use crate::reach::Door;
 use crate::sys;
 use crate::token::Signer;
 pub(crate) use args::{Cut, StormArgs};
@@ -113,7 +116,7 @@ impl<'a> Storm<'a> {
             room: format!("storm:{run}:{number}"),
             number,
             run: run.clone(),
-            payload: PAYLOAD_BYTES_MIN.into(),
+            payload: Lengths::SHORTEST,
             seed,
         };
         let rooms: Vec<Place> = (0..args.connections / args.room_size).map(room).collect();
@@ -124,19 +127,20 @@ impl<'a> Storm<'a> {
             seed,
         };
         let line = (args.cut == Cut::Line).then(|| Line::start(server, weather)).transpose()?;
-        let door = line.as_ref().map_or(server, |line| line.address);
-        let (mut members, mut doors) = (Vec::new(), Vec::new());
+        let asked_at = |address| Arc::new(Door { address, host: host.clone(), target: target.clone() });
+        let (open, door) = (asked_at(server), asked_at(line.as_ref().map_or(server, |line| line.address)));
+        let mut people = Vec::new();
         for n in 0..args.connections + args.publishers {
             let token = signer.sign(n).context("a token cannot be signed")?;
             let place = rooms.get((n / args.room_size) as usize).cloned();
-            doors.push(if place.is_some() { door } else { server });
-            members.push(Member::new(token, place));
+            let door = if place.is_some() { &door } else { &open };
+            people.push((Member::new(token, place), Arc::clone(door)));
         }
         Ok(Self {
             args,
-            losses: vec![0; members.len()],
-            lost_ns: vec![0; members.len()],
-            company: Company::new((host, target), members, doors, seed)?,
+            losses: vec![0; people.len()],
+            lost_ns: vec![0; people.len()],
+            company: Company::new(people, seed)?,
             heads: vec![None; rooms.len()],
             line,
             leaving: None,
@@ -144,7 +148,7 @@ impl<'a> Storm<'a> {
             back_ns: Vec::new(),
             talking: None,
             happened: Vec::new(),
-            payloads: Writer::new(ENCODING, &PAYLOAD_BYTES_MIN.into(), seed),
+            payloads: Writer::new(ENCODING, &Lengths::SHORTEST, seed),
             report: Stormed { connections: args.connections, rooms: rooms.len() as u32, ..Stormed::default() },
             rooms,
         })

@@ -1,17 +1,18 @@
-//! What the server's `/metrics` says of itself, once a second: of all shards together, and of each.
+//! What the server's `/metrics` says of itself, once a second: of all shards together, of each, and what it counts by name.
 //!
 //! Promises: asking a server that is slow to answer never delays the run: a thread of its own asks and waits. A second
-//! without an answer has no figures; the first failure is said, and none is ever a verdict. Pure but for [`Asking::start`].
+//! without an answer has no figures; the first failure is said, and none is a verdict by itself. Pure but for [`Asking::start`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-use crate::churn::scrape;
-use crate::sys;
+use super::counters::{Counters, Reading};
+use crate::scrape;
+use crate::sys::{self, SECOND_NS};
 
 /// Families kept; each summed over its labels.
 const KEPT: &[&str] = &[
@@ -57,7 +58,7 @@ pub(crate) struct Metrics {
 
 /// How asking went.
 #[derive(Clone, Default, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct Scrapes {
     pub(crate) address: String,
     pub(crate) times: u64,
     /// How often there was no answer, and why the first time.
@@ -66,7 +67,7 @@ pub(crate) struct Asked {
     pub(crate) why: Option<String>,
 }
 
-impl Asked {
+impl Scrapes {
     /// For people.
     pub(crate) fn sentence(&self) -> String {
         let Self { address, times, failed, .. } = self;
@@ -75,49 +76,68 @@ impl Asked {
     }
 }
 
-/// When it was asked, since the run's origin, and what came.
-type Answer = (u64, Result<Metrics, String>);
+/// One question: when it was put and answered, since the run's origin, and what came.
+struct Answer {
+    asked_ns: u64,
+    answered_ns: u64,
+    said: Result<(Metrics, Counters), String>,
+}
+
+/// What came since it was taken the last time.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// By the second that it is of.
+    pub(super) seconds: Vec<(u64, Metrics)>,
+    pub(super) readings: Vec<Reading>,
+    /// What is to be said of the first failure.
+    pub(super) failure: Option<String>,
+}
 
 /// The thread that asks, and what it found so far.
 pub(super) struct Asking {
     answers: Receiver<Answer>,
+    /// From before the first second; taken once.
+    first: Option<Reading>,
     before: Option<(u64, Metrics)>,
-    pub(super) asked: Asked,
+    pub(super) asked: Scrapes,
 }
 
 impl Asking {
     /// Errors: an address at which nobody answers now. The thread ends when nobody listens any more.
     pub(super) fn start(admin: SocketAddr, origin_ns: u64) -> Result<Self> {
-        read(admin).with_context(|| format!("--admin http://{admin}/metrics"))?;
         let (sender, answers) = channel();
+        let Answer { asked_ns, answered_ns, said } = ask_once(admin, origin_ns);
+        let (_, counters) = said.map_err(|why| anyhow!("--admin http://{admin}/metrics: {why}"))?;
         let ask = move || ask(admin, origin_ns, &sender);
         std::thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(ask)
             .context("starting the thread that scrapes")?;
-        Ok(Self::new(answers, admin.to_string()))
+        let first = Some(Reading { asked_ns, answered_ns, counters });
+        Ok(Self { first, ..Self::new(answers, admin.to_string()) })
     }
 
     fn new(answers: Receiver<Answer>, address: String) -> Self {
-        Self { answers, before: None, asked: Asked { address, ..Asked::default() } }
+        Self { answers, first: None, before: None, asked: Scrapes { address, ..Scrapes::default() } }
     }
 
-    /// What came since the last time, by the second that it is of; and what is to be said of the first failure.
-    pub(super) fn take(&mut self) -> (Vec<(u64, Metrics)>, Option<String>) {
-        let (mut found, mut said) = (Vec::new(), None);
+    /// What came since the last time.
+    pub(super) fn take(&mut self) -> Taken {
+        let mut taken = Taken { readings: self.first.take().into_iter().collect(), ..Taken::default() };
         let answers: Vec<Answer> = self.answers.try_iter().collect();
-        for (at_ns, answer) in answers {
+        for Answer { asked_ns, answered_ns, said } in answers {
             self.asked.times += 1;
-            match answer {
-                Ok(now) => {
-                    let before = self.before.replace((at_ns, now.clone()));
-                    let grown = now.grown(before.as_ref(), at_ns);
-                    found.push(((at_ns / SECOND_NS).saturating_sub(1), grown));
+            match said {
+                Ok((now, counters)) => {
+                    let before = self.before.replace((asked_ns, now.clone()));
+                    let grown = now.grown(before.as_ref(), asked_ns);
+                    taken.seconds.push(((asked_ns / SECOND_NS).saturating_sub(1), grown));
+                    taken.readings.push(Reading { asked_ns, answered_ns, counters });
                 }
                 Err(why) => {
                     self.asked.failed += 1;
                     if self.asked.why.is_none() {
-                        said = Some(format!(
+                        taken.failure = Some(format!(
                             "http://{}/metrics: {why} (said once; such seconds have no figures of the server)",
                             self.asked.address
                         ));
@@ -126,7 +146,7 @@ impl Asking {
                 }
             }
         }
-        (found, said)
+        taken
     }
 }
 
@@ -180,7 +200,7 @@ impl Metrics {
 }
 
 /// The value of a label in `a="1",b="2"}`.
-fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
     labels
         .trim_end_matches('}')
         .split(',')
@@ -202,21 +222,19 @@ fn ask(admin: SocketAddr, origin_ns: u64, sender: &Sender<Answer>) {
     loop {
         let now_ns = sys::monotonic_ns() - origin_ns;
         sys::rest_until(origin_ns + (now_ns / SECOND_NS + 1) * SECOND_NS);
-        let at_ns = sys::monotonic_ns() - origin_ns;
-        let answer = read(admin).map_err(|error| format!("{error:#}"));
-        if sender.send((at_ns, answer)).is_err() {
+        if sender.send(ask_once(admin, origin_ns)).is_err() {
             return;
         }
     }
 }
 
-fn read(admin: SocketAddr) -> Result<Metrics> {
-    let answer = scrape::ask(admin, "/metrics")?;
-    anyhow::ensure!(answer.starts_with("HTTP/1.1 200 "), "answered {:?}", answer.lines().next().unwrap_or(""));
-    Ok(Metrics::parse(&answer))
+fn ask_once(admin: SocketAddr, origin_ns: u64) -> Answer {
+    let asked_ns = sys::monotonic_ns() - origin_ns;
+    let answer = scrape::get(admin, "/metrics");
+    let answered_ns = sys::monotonic_ns() - origin_ns;
+    let said = answer.map(|answer| (Metrics::parse(&answer), Counters::parse(&answer)));
+    Answer { asked_ns, answered_ns, said: said.map_err(|error| format!("{error:#}")) }
 }
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -236,14 +254,18 @@ mod tests {
     }
 
     /// Asked at these seconds.
-    fn asked(answers: Vec<(u64, Result<Metrics, String>)>) -> (Vec<(u64, Metrics)>, Option<String>, Asked) {
+    fn asked(answers: Vec<(u64, Result<Metrics, String>)>) -> (Vec<(u64, Metrics)>, Option<String>, Scrapes) {
         let (sender, receiver) = channel();
         let mut asking = Asking::new(receiver, "127.0.0.1:1".to_owned());
         for (second, answer) in answers {
-            sender.send((second * SECOND_NS, answer)).expect("is heard");
+            let (asked_ns, answered_ns) = (second * SECOND_NS, second * SECOND_NS + 7);
+            let said = answer.map(|metrics| (metrics, Counters::default()));
+            sender.send(Answer { asked_ns, answered_ns, said }).expect("is heard");
         }
-        let (found, said) = asking.take();
-        (found, said, asking.asked)
+        let taken = asking.take();
+        let read: Vec<u64> = taken.readings.iter().map(|reading| reading.asked_ns / SECOND_NS - 1).collect();
+        assert_eq!(read, taken.seconds.iter().map(|(second, _)| *second).collect::<Vec<_>>());
+        (taken.seconds, taken.failure, asking.asked)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The server under test and the host, second by second: its threads' CPU time, what its `/metrics` says, and what the host
 //! of this virtual machine kept for others.
 
+mod counters;
 mod metrics;
 
 use std::collections::BTreeMap;
@@ -10,9 +11,11 @@ use anyhow::Result;
 
 use crate::edges::between;
 use crate::proc::{HostTicks, Process, host_ticks};
+use crate::sys::SECOND_NS;
 use crate::timeline::Timeline;
-use metrics::Asking;
-pub(crate) use metrics::{Asked, Metrics};
+pub(crate) use counters::{Counters, Named, Reading, moved};
+use metrics::{Asking, Taken};
+pub(crate) use metrics::{Metrics, Scrapes};
 
 /// Looks once a second, from outside and by the admin listener.
 pub(crate) struct Watch {
@@ -22,22 +25,30 @@ pub(crate) struct Watch {
     /// The host's clock at the last look, and the second that ended there.
     host: Option<(u64, HostTicks)>,
     asking: Option<Asking>,
+    /// What `/metrics` said last.
+    newest: Option<Reading>,
 }
 
 impl Watch {
     /// `origin_ns` is the run's zero of the monotonic clock.
     pub(crate) fn new(process: Option<Process>, admin: Option<SocketAddr>, origin_ns: u64) -> Result<Self> {
         let asking = admin.map(|admin| Asking::start(admin, origin_ns)).transpose()?;
-        Ok(Self { process, last: None, host: None, asking })
+        Ok(Self { process, last: None, host: None, asking, newest: None })
     }
 
     /// How asking for `/metrics` went so far, where it is asked.
-    pub(crate) fn asked(&self) -> Option<&Asked> {
+    pub(crate) fn asked(&self) -> Option<&Scrapes> {
         self.asking.as_ref().map(|asking| &asking.asked)
     }
 
-    /// Notes what passed since the last look as part of the second that ends at `now_ns`; gives what people should be told.
-    pub(crate) fn look(&mut self, now_ns: u64, timeline: &mut Timeline) -> Option<String> {
+    /// What the server's `/metrics` said last, as far as it was looked at.
+    pub(crate) fn newest(&self) -> Option<&Reading> {
+        self.newest.as_ref()
+    }
+
+    /// Notes what passed since the last look as part of the second that ends at `now_ns`; gives what the server counted
+    /// meanwhile, and what people should be told.
+    pub(crate) fn look(&mut self, now_ns: u64, timeline: &mut Timeline) -> (Vec<Reading>, Option<String>) {
         let second = (now_ns / SECOND_NS).saturating_sub(1);
         self.look_at_host(second, timeline);
         if let Some(process) = self.process
@@ -51,9 +62,10 @@ impl Watch {
             }
             self.last = Some((now_ns, cpu_ns, threads));
         }
-        let (found, said) = self.asking.as_mut()?.take();
-        found.into_iter().for_each(|(second, metrics)| timeline.take_metrics(second, metrics));
-        said
+        let Taken { seconds, readings, failure } = self.asking.as_mut().map(Asking::take).unwrap_or_default();
+        seconds.into_iter().for_each(|(second, metrics)| timeline.take_metrics(second, metrics));
+        self.newest = readings.last().cloned().or_else(|| self.newest.take());
+        (readings, failure)
     }
 
     /// Seconds that went by unseen stay unknown.
@@ -69,8 +81,6 @@ impl Watch {
         }
     }
 }
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -75,7 +75,7 @@ impl<const OTHER: bool> Worker<OTHER> {
     /// Takes bytes of the answer's head; gives where frames begin in `bytes` once it is whole.
     pub(super) fn on_head(&mut self, slot: u16, bytes: &[u8]) -> Result<Option<usize>> {
         let opening = self.openings.at(slot);
-        let before = opening.head.len();
+        let (before, member) = (opening.head.len(), opening.member);
         opening.head.extend_from_slice(bytes);
         let subprotocol = (!OTHER).then(|| upgrade::subprotocol(self.encoding));
         match upgrade::answer(&opening.head, subprotocol) {
@@ -89,7 +89,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             Answer::No(why) if OTHER => bail!("the server refused the upgrade: {why}"),
             Answer::No(why) => bail!(
                 "the server refused the upgrade: {why}. Is {} throng's address and the secret (--secret, --secret-file) its own?",
-                self.crew.doors[0].address
+                self.crew.door(member).0.address
             ),
         }
     }

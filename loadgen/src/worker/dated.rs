@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::orders::{Offender, Phase};
-use crate::proof::{Fault, Lost, Message};
+use crate::proof::{Fault, Loss, Message};
 use crate::schedule::Schedule;
 
 impl Phase {
@@ -17,7 +17,7 @@ impl Phase {
 }
 
 /// The earliest of the losses of a phase, at most `most`.
-pub(super) fn offenders(losses: &[Lost], phase: &Phase, publishers: u32, most: usize) -> Vec<Offender> {
+pub(super) fn offenders(losses: &[Loss], phase: &Phase, publishers: u32, most: usize) -> Vec<Offender> {
     let due = due(losses, phase, publishers);
     let mut offenders: Vec<Offender> = losses.iter().map(|lost| offender(lost, &due)).collect();
     offenders.sort_by_key(|offender| offender.at_ms.unwrap_or(u64::MAX));
@@ -34,7 +34,7 @@ fn turn(message: Message) -> Option<(u32, u32)> {
 }
 
 /// When those of the lost messages were due that are known.
-fn due(losses: &[Lost], phase: &Phase, publishers: u32) -> Due {
+fn due(losses: &[Loss], phase: &Phase, publishers: u32) -> Due {
     let messages = losses.iter().filter_map(|lost| lost.message);
     let mut due: Due = messages.filter_map(turn).map(|turn| (turn, 0)).collect();
     if due.is_empty() {
@@ -53,9 +53,9 @@ fn due(losses: &[Lost], phase: &Phase, publishers: u32) -> Due {
     due
 }
 
-fn offender(lost: &Lost, due: &Due) -> Offender {
+fn offender(lost: &Loss, due: &Due) -> Offender {
     let due_ns = lost.message.and_then(turn).and_then(|turn| due.get(&turn)).copied();
-    let at_ns = due_ns.or_else(|| lost.hole.map(|(.., at_ns)| at_ns));
+    let at_ns = due_ns.or_else(|| lost.seen.map(|seen| seen.at_ns));
     Offender {
         fault: Fault::Lost,
         room: lost.room,
@@ -70,6 +70,7 @@ fn offender(lost: &Lost, due: &Due) -> Offender {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proof::SeenMissing;
     use crate::schedule::{Arrivals, Slope};
 
     #[test]
@@ -92,21 +93,22 @@ mod tests {
             let sent: Vec<_> = std::iter::from_fn(|| schedule.take_due(u64::MAX)).collect();
             let of =
                 |publisher: u32, nth: usize| sent.iter().filter(|(_, by)| *by == publisher).nth(nth).map(|(at, _)| *at);
-            let plain = Lost {
+            let plain = Loss {
                 room: 3,
                 connection: 9,
                 count: 1,
                 others: 0,
                 message: None,
                 offset: None,
-                hole: None,
+                seen: None,
                 newest: None,
             };
             let lost = |local, nth| {
                 let message = Message { publisher: 40 + local, local, seq: 100 + nth, nth: Some(nth) };
-                Lost { message: Some(message), ..plain }
+                Loss { message: Some(message), ..plain }
             };
-            let seen = Lost { hole: Some((1, 2, 5_000_000_001)), ..plain };
+            let seen = SeenMissing { from: Some(1), to: 2, at_ns: 5_000_000_001 };
+            let seen = Loss { seen: Some(seen), ..plain };
             let losses = [plain, lost(2, 100), lost(1, 30), seen];
             let found = offenders(&losses, &phase, 4, 9);
             let expected = [Some(5_000_000_001), of(1, 30), of(2, 100), None];

@@ -188,7 +188,8 @@ impl<const OTHER: bool> Worker<OTHER> {
                 rest = after;
                 self.count_message(member, offset, &marker);
             }
-            offset += 1;
+            let Some(next) = offset.checked_add(1) else { break };
+            offset = next;
         }
         bytes.len() - rest.len()
     }

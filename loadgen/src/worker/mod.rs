@@ -32,7 +32,7 @@ use crate::proc::Process;
 use crate::proof::{Fault, Ledger};
 use crate::ramp::{Floor, Stopped};
 use crate::steps::Steps;
-use crate::sys::{self, Epoll};
+use crate::sys::{self, Epoll, SECOND_NS};
 use crate::token::Signer;
 use connection::{Connection, Stage};
 pub(crate) use known::Frames;
@@ -48,7 +48,6 @@ const READ_BYTES: usize = 256 << 10;
 /// Bounds on sending what is due, so that a worker that is behind goes on reading.
 const SENDS_PER_TURN: usize = 256;
 const SENDS_PER_READ: usize = 8;
-const SECOND_NS: u64 = 1_000_000_000;
 /// How many first offenders a worker names.
 const OFFENDERS_MAX: usize = 16;
 const LIMITS: FrameLimits = FrameLimits { message_bytes_max: 16 << 20, fragments_max: 1_024 };

@@ -67,16 +67,14 @@ impl<const OTHER: bool> Worker<OTHER> {
     }
 
     fn other_next(&mut self, member: u32, slot: u16, next: Next) -> Result<()> {
-        // Only an answer that is waited for has a time.
-        self.openings.at(slot).times.asked_ns = match next {
-            Next::Say(_) => self.now_ns,
-            Next::Wait | Next::Sit(None) => self.openings.at(slot).times.asked_ns,
-            Next::Sit(Some(_)) | Next::Refused(_) => 0,
-        };
+        // Only the answer to a join has a time, and only where it is waited for.
+        if matches!(next, Next::Join(_)) {
+            self.openings.at(slot).times.asked_ns = self.now_ns;
+        }
         let (text, sits) = match next {
             Next::Wait => return Ok(()),
             Next::Refused(why) => bail!("the server refused to let a connection in: {why}"),
-            Next::Say(text) => (Some(text), false),
+            Next::Say(text) | Next::Join(text) => (Some(text), false),
             Next::Sit(text) => (text, true),
         };
         if let Some(text) = text

@@ -9,14 +9,14 @@ use throng::wire::client::{CommandOut, write_command};
 use throng::wire::payload::prove;
 
 use super::spread::Spreads;
-use super::{SECOND_NS, Stage, Worker};
+use super::{Stage, Worker};
 use crate::latency::Latencies;
 use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
 use crate::payload::Marker;
 use crate::proc::Process;
 use crate::proof::Fault;
 use crate::schedule::Schedule;
-use crate::sys;
+use crate::sys::{self, SECOND_NS};
 
 /// After everything has arrived: time for a duplicate to show itself, more than two ticks.
 const LINGER_NS: u64 = 300_000_000;
@@ -297,15 +297,16 @@ impl<const OTHER: bool> Worker<OTHER> {
         offenders.extend(super::dated::offenders(&losses, &running.phase, publishers, super::OFFENDERS_MAX));
         let [from, to] = running.usage.map(|usage| usage.unwrap_or(Usage { at_ns: 0, cpu_ns: 0, waited_ns: 0 }));
         let spread_every = running.phase.spread_every;
-        let (spread, spread_unfinished) = running.spreads.end();
+        let followed = running.spreads.end();
         PhaseResult {
             judgement,
             offenders,
             delivery: running.logged.delivery,
             delivery_from_send: running.delivery_from_send,
-            spread,
+            spread: followed.measured,
             spread_every,
-            spread_unfinished,
+            spread_unfinished: followed.unfinished,
+            spread_skipped: followed.skipped,
             ack: running.logged.ack,
             lateness: running.logged.lateness,
             sent_in_window: running.sent_in_window,

@@ -3,10 +3,10 @@
 //! A room's members all sit at one worker, so both ends are read from one clock and the figure is exact for each message
 //! that is followed. "Heard" is when this worker took the bytes from the socket: its own way round its connections is in
 //! it. Which messages are followed is a matter of their numbers, one in `every` of each publisher, never of how they
-//! fared; one that does not reach everybody is counted as unfinished.
+//! fared; one that was not heard by everybody is counted as unfinished, one for which there was no room as skipped.
 //!
-//! Promises: bounded to [`FOLLOWED_MAX`] messages at a time; a message that is not followed costs an addition and a
-//! comparison.
+//! Promises: bounded to [`FOLLOWED_MAX`] messages at a time and a number for each publisher of whom one was skipped; a message
+//! that is not followed costs an addition and a comparison; nothing is followed from another than its first hearing.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,14 +30,27 @@ pub(super) struct Spreads {
     hearers: u32,
     /// By publisher and number.
     followed: HashMap<u64, Followed>,
+    /// By publisher: the newest of its messages that was skipped, and how many of all were.
+    newest_skipped: HashMap<u32, u32>,
+    skipped: u64,
     measured: Latencies,
+}
+
+/// What came of following.
+pub(super) struct Followings {
+    pub(super) measured: Latencies,
+    /// Followed, and not heard by everybody.
+    pub(super) unfinished: u64,
+    /// Not followed, since too many others were.
+    pub(super) skipped: u64,
 }
 
 impl Spreads {
     /// One message in `every` (a power of two) of those that `hearers` hear. Where that is one, there is no spread.
     pub(super) fn new(every: u32, hearers: u32) -> Self {
         let mask = every.max(1).next_power_of_two() - 1;
-        Self { mask, hearers, followed: HashMap::new(), measured: Latencies::new() }
+        let (followed, newest_skipped) = (HashMap::new(), HashMap::new());
+        Self { mask, hearers, followed, newest_skipped, skipped: 0, measured: Latencies::new() }
     }
 
     /// Somebody heard this message now, for the first time and in order.
@@ -59,17 +72,21 @@ impl Spreads {
                     self.measured.record_ns(now_ns.saturating_sub(entry.remove().first_ns));
                 }
             }
-            // Of one that came while there was no room the first hearing is not known: it never finishes.
-            Entry::Vacant(_) if is_full => {}
+            // Everybody hears a publisher's messages in order: somebody has heard those before a skipped one already, and
+            // what is not followed of them was skipped, too, or has been heard by everybody.
+            Entry::Vacant(_) if self.newest_skipped.get(&marker.publisher).is_some_and(|seq| marker.seq <= *seq) => {}
+            Entry::Vacant(_) if is_full => {
+                self.newest_skipped.insert(marker.publisher, marker.seq);
+                self.skipped += 1;
+            }
             Entry::Vacant(entry) => {
                 entry.insert(Followed { first_ns: now_ns, missing: self.hearers - 1 });
             }
         }
     }
 
-    /// What was measured, and how many were followed and did not reach everybody.
-    pub(super) fn end(self) -> (Latencies, u64) {
-        (self.measured, self.followed.len() as u64)
+    pub(super) fn end(self) -> Followings {
+        Followings { measured: self.measured, unfinished: self.followed.len() as u64, skipped: self.skipped }
     }
 }
 
@@ -95,7 +112,7 @@ mod tests {
         for (at_ms, seq) in [(100, 0), (104, 1), (110, 0), (111, 1), (130, 1), (160, 0)] {
             spreads.heard(at_ms * MS, &marker(7, seq));
         }
-        let (measured, unfinished) = spreads.end();
+        let Followings { measured, unfinished, skipped: 0 } = spreads.end() else { panic!("nothing was skipped") };
         let quantiles = measured.quantiles();
         assert_eq!((quantiles.count, unfinished), (2, 0));
         assert!((quantiles.p50_ms - 26.0).abs() < 0.1 && (quantiles.max_ms - 60.0).abs() < 0.1, "{quantiles:?}");
@@ -106,7 +123,7 @@ mod tests {
         let mut spreads = Spreads::new(1, 3);
         spreads.heard(MS, &marker(7, 0));
         spreads.heard(2 * MS, &marker(7, 0));
-        let (measured, unfinished) = spreads.end();
+        let Followings { measured, unfinished, skipped: 0 } = spreads.end() else { panic!("nothing was skipped") };
         assert!(measured.is_empty() && unfinished == 1);
     }
 
@@ -118,7 +135,7 @@ mod tests {
                 spreads.heard(at * MS, &marker(publisher, seq));
             }
         }
-        let (measured, unfinished) = spreads.end();
+        let Followings { measured, unfinished, skipped: 0 } = spreads.end() else { panic!("nothing was skipped") };
         assert_eq!((measured.quantiles().count, unfinished), (100, 0));
     }
 
@@ -126,21 +143,29 @@ mod tests {
     fn where_one_hears_a_message_nothing_is_followed() {
         let mut spreads = Spreads::new(1, 1);
         (0..10).for_each(|seq| spreads.heard(MS, &marker(7, seq)));
-        let (measured, unfinished) = spreads.end();
+        let Followings { measured, unfinished, skipped: 0 } = spreads.end() else { panic!("nothing was skipped") };
         assert!(measured.is_empty() && unfinished == 0);
     }
 
+    /// What was skipped began to be followed at a later hearing, never ended, and was told as not having reached everybody.
     #[test]
-    fn what_is_followed_is_bounded_and_no_figure_comes_of_half_a_message() {
-        let mut spreads = Spreads::new(1, 2);
+    fn what_is_followed_is_bounded_and_what_was_skipped_is_counted_once_and_never_followed_later() {
+        let mut spreads = Spreads::new(1, 3);
         let many = FOLLOWED_MAX as u32 + 10;
-        (0..many).for_each(|seq| spreads.heard(MS, &marker(7, seq)));
-        assert_eq!(spreads.followed.len(), FOLLOWED_MAX);
-        // The last ten were heard once while there was no room.
-        (0..many).for_each(|seq| spreads.heard(5 * MS, &marker(7, seq)));
-        let (measured, unfinished) = spreads.end();
+        let mut hear = |at_ms: u64, of: std::ops::Range<u32>| {
+            of.for_each(|seq| spreads.heard(at_ms * MS, &marker(7, seq)));
+        };
+        // The last ten are heard once while there is no room.
+        hear(1, 0..many);
+        // By two more, when there is room for them; and by then the publisher has gone on.
+        hear(3, 0..FOLLOWED_MAX as u32);
+        hear(5, 0..many);
+        hear(6, FOLLOWED_MAX as u32..many);
+        (0..3).for_each(|hearing| hear(7 + hearing, many..many + 5));
+        assert_eq!((spreads.followed.len(), spreads.newest_skipped.len()), (0, 1));
+        let Followings { measured, unfinished, skipped } = spreads.end();
         let quantiles = measured.quantiles();
-        assert_eq!((quantiles.count, unfinished), (FOLLOWED_MAX as u64, 10));
+        assert_eq!((quantiles.count, unfinished, skipped), (FOLLOWED_MAX as u64 + 5, 0, 10));
         assert!((quantiles.p50_ms - 4.0).abs() < 0.01 && quantiles.p50_ms == quantiles.max_ms, "{quantiles:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Built from the house's own wire, so that the prover meets real frames; it exists to be caught.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -57,10 +57,24 @@ pub(crate) enum Lie {
 /// One server; its threads end with the process of the test.
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
+    world: Arc<Mutex<World>>,
 }
+
+/// Whom it lets in; who is not is answered 404, and told so whenever it comes again.
+#[derive(Clone, Copy)]
+struct Door {
+    /// Only who asks for it by its own address, as a server of many sites does.
+    knows_its_name: bool,
+    /// Only so many connections, ever.
+    connections_max: usize,
+}
+
+const OPEN: Door = Door { knows_its_name: false, connections_max: usize::MAX };
 
 struct World {
     lie: Lie,
+    /// Bytes of the texts that were published.
+    lengths: BTreeSet<usize>,
     every: u64,
     rooms: HashMap<String, Room>,
     deliveries: u64,
@@ -100,25 +114,58 @@ impl Fake {
 
     /// Of so many deliveries one is lied about.
     pub(crate) fn lying(lie: Lie, every: u64) -> Self {
+        Self::behind(OPEN, lie, every)
+    }
+
+    /// Honest, and only to who names it in `Host`.
+    pub(crate) fn that_knows_its_name() -> Self {
+        Self::behind(Door { knows_its_name: true, ..OPEN }, Lie::Honest, 1)
+    }
+
+    /// Honest to the first so many; nobody else is let in.
+    pub(crate) fn of_at_most(connections_max: usize) -> Self {
+        Self::behind(Door { connections_max, ..OPEN }, Lie::Honest, 1)
+    }
+
+    /// How long the texts were that it was told to publish.
+    pub(crate) fn lengths(&self) -> BTreeSet<usize> {
+        lock(&self.world).lengths.clone()
+    }
+
+    pub(crate) fn publishes(&self) -> u64 {
+        lock(&self.world).publishes
+    }
+
+    fn behind(door: Door, lie: Lie, every: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
-        let world = Arc::new(Mutex::new(World { lie, every, rooms: HashMap::new(), deliveries: 0, publishes: 0 }));
+        let (rooms, lengths) = (HashMap::new(), BTreeSet::new());
+        let world = Arc::new(Mutex::new(World { lie, lengths, every, rooms, deliveries: 0, publishes: 0 }));
+        let theirs = Arc::clone(&world);
         let accept = move || {
             for (connection, stream) in listener.incoming().enumerate() {
-                let (stream, world) = (stream.expect("accepts"), world.clone());
-                let serve = move || serve(stream, connection, &world).unwrap_or_default();
+                let (stream, world) = (stream.expect("accepts"), theirs.clone());
+                let name = door.knows_its_name.then(|| address.to_string());
+                let is_known = connection < door.connections_max;
+                let lets_in = move |host: Option<&str>| is_known && (name.is_none() || name.as_deref() == host);
+                let serve = move || serve(stream, connection, lets_in, &world).unwrap_or_default();
                 thread::Builder::new().spawn(serve).expect("a thread starts");
             }
         };
         thread::Builder::new().spawn(accept).expect("a thread starts");
-        Self { address }
+        Self { address, world }
     }
 }
 
 /// `None`: the connection has ended, in whatever way.
-fn serve(mut stream: TcpStream, connection: usize, world: &Mutex<World>) -> Option<()> {
+fn serve(
+    mut stream: TcpStream,
+    connection: usize,
+    lets_in: impl Fn(Option<&str>) -> bool,
+    world: &Mutex<World>,
+) -> Option<()> {
     stream.set_nodelay(true).ok()?;
-    let (encoding, user, mut bytes) = shake_hands(&mut stream)?;
+    let (encoding, user, mut bytes) = shake_hands(&mut stream, lets_in)?;
     let lie = lock(world).lie;
     let limits = Limits { heartbeat_ms: 400, ..Limits::default() };
     say(
@@ -173,7 +220,10 @@ fn leave(world: &Mutex<World>, connection: usize) -> Option<()> {
     None
 }
 
-fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> {
+fn shake_hands(
+    stream: &mut TcpStream,
+    lets_in: impl Fn(Option<&str>) -> bool,
+) -> Option<(Encoding, Identity, Vec<u8>)> {
     let mut bytes = Vec::new();
     let head = loop {
         let mut more = [0; 4_096];
@@ -191,6 +241,10 @@ fn shake_hands(stream: &mut TcpStream) -> Option<(Encoding, Identity, Vec<u8>)> 
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").ok()?;
         return None;
     };
+    if !lets_in(upgrade.host.as_deref()) {
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").ok()?;
+        return None;
+    }
     let mut out = Vec::new();
     upgrade.write_accept(&mut out, false);
     let Carried::Token { token, .. } = &upgrade.token else { return None };
@@ -322,6 +376,7 @@ impl World {
         let unasked = id.is_none();
         let own_copy = echo.unwrap_or(unasked);
         let payload = data.to_payload();
+        self.lengths.insert(text_bytes(data.raw()));
         let said =
             MessageOut { room: &room.name, offset, at_unix_ms: 0, from: user, event: None, key: None, data: &payload };
         let mut kept = Vec::new();
@@ -343,6 +398,15 @@ impl World {
         }
         Some(())
     }
+}
+
+/// Bytes of a string that stands as MessagePack (`str 8` or `str 16`, as the prover writes it) or JSON.
+fn text_bytes(value: &[u8]) -> usize {
+    let beside = match value.first() {
+        Some(b'"' | 0xd9) => 2,
+        _ => 3,
+    };
+    value.len() - beside
 }
 
 impl Member {

@@ -68,7 +68,7 @@ fn the_seconds_of_a_run_add_up_to_it() {
     let seen = |key: &str| seconds.iter().filter(|second| !second["server"][key].is_null()).count();
     assert!(seen("cores") >= 1 && seen("metrics") >= 1, "{seconds:#?}");
     assert_eq!(report["about"]["commit"], "0123abc");
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
 }
 
 #[test]

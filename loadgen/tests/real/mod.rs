@@ -7,7 +7,8 @@ mod banner;
 #[path = "../../../tests/support/engine.rs"]
 mod engine;
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -55,6 +56,18 @@ impl Server {
         assert!(sent.expect("kill is there").success());
     }
 
+    /// Somebody puts this to its public door, hears the answer and goes.
+    pub(crate) fn is_asked(&self, request: &str) {
+        ask(self.address, request);
+    }
+
+    /// A number of its `/metrics`, by its whole name with labels.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let answer = ask(self.admin, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no {name} in {answer}"))
+    }
+
     /// The words that lead to it.
     pub(crate) fn url(&self) -> String {
         format!("--url ws://{}/ws", self.address)
@@ -67,6 +80,18 @@ impl Drop for Server {
         let _killed = self.process.kill();
         let _reaped = self.process.wait();
     }
+}
+
+fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(request.as_bytes()).expect("it takes a request");
+    let mut answer = vec![0; 4_096];
+    let length = stream.read(&mut answer).expect("it answers");
+    answer.truncate(length);
+    // A server that has said goodbye waits for ours. It may end by a reset.
+    let _told = stream.shutdown(Shutdown::Write);
+    let _length = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// The server's program lies beside the generator's.

@@ -37,14 +37,14 @@ enum Way {
 impl Fetcher {
     /// The rules must have passed [`JwksRules::check`].
     pub(super) fn new(rules: &JwksRules) -> Result<Self, String> {
-        let uri: Uri = rules.url.parse().map_err(|error| format!("{} is not a URL: {error}", rules.url))?;
+        let uri: Uri = rules.url.parse().map_err(|error| format!("{} is not a URL: {error}", rules.shown()))?;
         let builder = Client::builder(TokioExecutor::new());
         let client = if uri.scheme_str() == Some("https") {
             let connector = HttpsConnectorBuilder::new();
             let tls = match &rules.ca_file {
                 Some(path) => connector.with_tls_config(vouched_for_by(path)?),
                 None => connector.with_native_roots().map_err(|error| {
-                    let url = &rules.url;
+                    let url = rules.shown();
                     format!("this host has no certificates to check {url} with (install ca-certificates): {error}")
                 })?,
             };

@@ -2,13 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use super::source::together;
 use super::*;
 use crate::control::Value;
 use crate::wire::token::VerifyingKey;
@@ -100,20 +102,28 @@ impl Issuer {
 struct Watched {
     jwks: Jwks,
     unknown: Arc<AtomicU64>,
-    keys: Receiver<Vec<String>>,
+    news: Receiver<()>,
+}
+
+impl Watched {
+    /// Waits for keys, and gives their names.
+    fn hears(&self) -> Vec<String> {
+        self.news.recv().unwrap();
+        self.jwks.keys().iter().map(|key| key.kid().unwrap_or_default().to_owned()).collect()
+    }
 }
 
 fn watch(rules: &JwksRules) -> Watched {
     rules.check().unwrap();
     let unknown = Arc::new(AtomicU64::new(0));
-    let (count, (tell, keys)) = (Arc::clone(&unknown), channel());
-    let on_keys = move |keys: KeySet| {
-        let kids = keys.iter().map(|key| key.kid().unwrap_or_default().to_owned()).collect();
-        drop(tell.send(kids));
+    let (count, (tell, news)) = (Arc::clone(&unknown), channel());
+    let on_keys = move || {
+        // The test may be over.
+        let _told = tell.send(());
     };
     let count: UnknownKeys = Arc::new(move || count.load(Ordering::Relaxed));
-    let jwks = Jwks::start(std::slice::from_ref(rules), count, Arc::new(on_keys)).unwrap();
-    Watched { jwks, unknown, keys }
+    let jwks = Jwks::start(std::slice::from_ref(rules), None, count, Arc::new(on_keys)).unwrap();
+    Watched { jwks, unknown, news }
 }
 
 #[test]
@@ -123,7 +133,7 @@ fn keys_come_at_once_stay_when_a_fetch_fails_and_change_when_an_unknown_one_is_a
     assert!(watched.jwks.status().ready().unwrap_err().contains("still fetching"));
     assert_eq!(issuer.asked.recv().unwrap(), "GET /jwks.json HTTP/1.1");
     issuer.answers.send(set(&["a"])).unwrap();
-    assert_eq!(watched.keys.recv().unwrap(), ["a"]);
+    assert_eq!(watched.hears(), ["a"]);
     assert_eq!(watched.jwks.status().ready(), Ok(()));
 
     watched.unknown.fetch_add(1, Ordering::Relaxed);
@@ -142,10 +152,10 @@ fn keys_come_at_once_stay_when_a_fetch_fails_and_change_when_an_unknown_one_is_a
         issuer.answers.send(answer).unwrap();
     }
     issuer.asked.recv().unwrap();
-    assert!(watched.keys.try_recv().is_err(), "what was there stays");
+    assert!(watched.news.try_recv().is_err(), "what was there stays");
     assert_eq!(watched.jwks.status().ready(), Ok(()));
     issuer.answers.send(set(&["a", "b"])).unwrap();
-    assert_eq!(watched.keys.recv().unwrap(), ["a", "b"]);
+    assert_eq!(watched.hears(), ["a", "b"]);
     let counted = |name: &str| {
         let families = watched.jwks.status().families();
         families.iter().find(|family| family.name == name).unwrap().samples[0].value.clone()
@@ -188,7 +198,7 @@ fn keys_come_over_tls_from_who_is_vouched_for_and_from_nobody_else() {
     let body = format!(r#"{{"keys":[{}]}}"#, KEY.replace("KID", "a"));
     let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     issuer.answers.send(answer).unwrap();
-    assert_eq!(watched.keys.recv().unwrap(), ["a"]);
+    assert_eq!(watched.hears(), ["a"]);
     watched.jwks.stop();
 
     // Not vouched for by this one, nor by any authority of the system.
@@ -244,7 +254,7 @@ fn while_the_breaker_is_open_unknown_keys_make_nobody_knock() {
     }
     issuer.asked.recv().unwrap();
     issuer.answers.send(set(&["a"])).unwrap();
-    assert_eq!(watched.keys.recv().unwrap(), ["a"]);
+    assert_eq!(watched.hears(), ["a"]);
     assert_eq!(watched.jwks.status().families()[2].samples[0].value, Value::Number(3));
     watched.jwks.stop();
 }
@@ -259,7 +269,52 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
         assert!(rules(bad).check().is_err(), "{bad}");
     }
     assert_eq!(JwksRules { plain_http: true, ..rules("http://issuer.example/keys") }.check(), Ok(()));
-    assert!(JwksRules { refresh_s: 5, ..rules("https://issuer.example/") }.check().is_err());
+    let https = || rules("https://issuer.example/");
+    for bad in [
+        JwksRules { refresh_s: 5, ..https() },
+        // Times 1,000 it would be no time at all.
+        JwksRules { refresh_s: 1 << 61, ..https() },
+        JwksRules { refresh_s: u64::MAX, between_s: u64::MAX, ..https() },
+        JwksRules { backoff_max_s: 31_536_001, ..https() },
+        JwksRules { timeout_ms: 600_001, ..https() },
+        JwksRules { body_bytes_max: (16 << 20) + 1, ..https() },
+    ] {
+        assert!(bad.check().is_err(), "{bad:?}");
+    }
+    let (year_s, most) = (31_536_000, 16 << 20);
+    let longest =
+        JwksRules { refresh_s: year_s, between_s: year_s, backoff_max_s: year_s, timeout_ms: 600_000, ..https() };
+    assert_eq!(JwksRules { body_bytes_max: most, ..longest }.check(), Ok(()));
+}
+
+/// `/readyz` tells whoever asks, without a key, why there are no keys yet.
+#[test]
+fn what_stands_behind_the_path_of_an_address_is_asked_for_and_never_told() {
+    let issuer = Issuer::start();
+    let url = format!("{}?key=SECRET", issuer.rules().url);
+    let watched = watch(&JwksRules { url: url.clone(), ..issuer.rules() });
+    assert_eq!(issuer.asked.recv().unwrap(), "GET /jwks.json?key=SECRET HTTP/1.1");
+    issuer.answers.send("HTTP/1.1 403 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned()).unwrap();
+    let why = trouble(&watched);
+    assert!(why.contains("/jwks.json: it answered 403") && !why.contains("SECRET"), "{why}");
+    watched.jwks.stop();
+    for (url, told) in [
+        (&*url, issuer.rules().url.as_str()),
+        ("https://id.example?SECRET", "https://id.example"),
+        ("https://ann:SECRET@id.example/a#SECRET", "https://id.example/a"),
+        ("SECRET@id.example/a?b", "id.example/a"),
+        ("", ""),
+    ] {
+        assert_eq!(shown(url), told);
+    }
+    for bad in [&*url.replace("127.0.0.1", "id.example"), "ftp://a/?SECRET", "https://a b/?SECRET", "https:///?SECRET"]
+    {
+        let rules = JwksRules { url: bad.to_owned(), ..JwksRules::default() };
+        let why = rules.check().unwrap_err();
+        assert!(!why.contains("SECRET"), "{why}");
+        let why = JwksRules { refresh_s: 1, url: "https://a/?SECRET".to_owned(), ..rules }.check().unwrap_err();
+        assert!(why.contains("https://a/") && !why.contains("SECRET"), "{why}");
+    }
 }
 
 #[test]
@@ -286,16 +341,17 @@ fn a_name_is_the_address_s_that_is_listed_first_and_the_other_is_told_by_name() 
 #[test]
 fn a_key_whose_name_is_taken_is_counted() {
     let (one, two) = (Issuer::start(), Issuer::start());
-    let (tell, keys) = channel();
-    let on_keys: OnKeys = Arc::new(move |keys: KeySet| tell.send(keys.len()).unwrap());
-    let jwks = Jwks::start(&[one.rules(), two.rules()], Arc::new(|| 0), on_keys).unwrap();
+    let (tell, news) = channel();
+    let on_keys: OnKeys = Arc::new(move || tell.send(()).unwrap());
+    let jwks = Jwks::start(&[one.rules(), two.rules()], None, Arc::new(|| 0), on_keys).unwrap();
     let left_out = || jwks.status().families()[3].samples[0].value.clone();
     for (issuer, answer, has, leaves) in
         [(&one, set(&["a", "b"]), 2, 0), (&two, set(&["a", "c"]).replacen(KEY_X, OTHER_X, 1), 3, 1)]
     {
         issuer.asked.recv().unwrap();
         issuer.answers.send(answer).unwrap();
-        assert_eq!((keys.recv().unwrap(), left_out()), (has, Value::Number(leaves)));
+        news.recv().unwrap();
+        assert_eq!((jwks.keys().len(), left_out()), (has, Value::Number(leaves)));
     }
     jwks.stop();
 }

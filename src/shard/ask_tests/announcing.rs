@@ -21,21 +21,33 @@ fn times_heard(house: &mut House, who: Who) -> usize {
     house.hears(who).matches(r#""room":"@all","offset":1,"#).count()
 }
 
+/// Regression: it was told when its turn came, behind an answer that says where it stands: whoever keeps positions took it
+/// for one it had.
 #[test]
-fn who_sits_down_behind_a_broadcast_is_told_it_all_the_same() {
-    let (mut house, everybody) = crowded();
+fn who_sits_down_behind_a_broadcast_is_told_it_before_its_place() {
+    let (mut house, mut everybody) = crowded();
     let (home, ask) = announces(&mut house, Audience::Everybody, "@all");
     house.shards[home.index()].handle(house.now, ask);
     house.rests();
     let late = *everybody.last().unwrap();
     assert_eq!(times_heard(&mut house, late), 0, "its turn has not come");
     let heard = house.says(late, r#"{"type":"join","id":1,"room":"@all"}"#);
-    assert!(heard.contains(r#""type":"reply","id":1"#) && !heard.contains(r#""type":"message""#), "{heard}");
+    let places = [r#""room":"@all","offset":1,"at""#, r#""type":"reply","id":1"#].map(|text| heard.find(text));
+    assert!(places[0].is_some() && places[0] < places[1], "{places:?}");
+    assert_eq!(heard.matches(r#""type":"message""#).count(), 1);
+    // What is announced meanwhile it hears by its seat, behind that.
+    house.says(late, r#"{"type":"leave","id":2,"room":"@all"}"#);
+    house.says(late, r#"{"type":"join","id":3,"room":"@all"}"#);
+    house.answers_of(home, Question::Announce { to: Audience::Everybody, notice: Box::new(notice("@all", "2")) });
     house.tick();
+    let heard = house.hears(late);
+    assert_eq!(heard.matches(r#""type":"message""#).count(), 1, "{heard}");
+    assert!(heard.contains(r#""room":"@all","offset":2,"#), "{heard}");
+    everybody.retain(|who| *who != late);
     for who in everybody {
         assert_eq!(times_heard(&mut house, who), 1, "{who:?}");
     }
-    let answers = house.answers_to(AskId(house.asked));
+    let answers = house.answers_to(AskId(1));
     assert_eq!(reached(&answers), (20, 0), "{answers:?}");
 }
 
@@ -83,4 +95,26 @@ fn who_leaves_before_its_seat_was_served_is_told_with_the_others() {
     for who in everybody {
         assert_eq!(times_heard(&mut house, who), 1, "{who:?}");
     }
+}
+
+#[test]
+fn who_cannot_take_a_broadcast_when_it_sits_down_is_passed_over_for_good() {
+    let (mut house, everybody) = crowded();
+    let (home, ask) = announces(&mut house, Audience::Everybody, "@all");
+    house.shards[home.index()].handle(house.now, ask);
+    house.rests();
+    let late = *everybody.last().unwrap();
+    let soft = house.shards[home.index()].limits().outbox_soft_bytes_max;
+    let ping = "{\"type\":\"ping\",\"id\":1}".to_owned();
+    house.deaf.push(late);
+    // Answers pile up behind a socket that takes nothing.
+    while house.shards[home.index()].work_mut(late.1).unwrap().outbox.len() <= soft {
+        house.reads(late, &vec![&*ping; 1_000]);
+        house.rests();
+    }
+    house.says(late, r#"{"type":"join","id":2,"room":"@all"}"#);
+    (0..3).for_each(|_| house.tick());
+    let heard = house.hears_again(late);
+    assert!(heard.contains(r#""type":"reply","id":2"#) && !heard.contains(r#""type":"message""#));
+    assert_eq!(reached(&house.answers_to(AskId(1))), (19, 1));
 }

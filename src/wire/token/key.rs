@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
 use super::algorithm::Algorithm;
+use super::forms;
 
 /// One key the server trusts.
 pub struct VerifyingKey {
@@ -42,8 +43,16 @@ pub enum BadKey {
     ShortSecret { algorithm: &'static str, has: usize, needs: usize },
     #[error("the secret has hardly any different bytes: anybody could guess it. Make one with: openssl rand -hex 32")]
     PoorSecret,
-    #[error("the secret is a PEM file: a public key as an HMAC secret would let everybody who has it make tokens")]
-    PemAsSecret,
+    #[error(
+        "the secret is {0}: a public key as an HMAC secret would let everybody who has it make tokens. Give public keys as \
+         PEM (-----BEGIN PUBLIC KEY-----) or as a JWK set, by `keys` in [tokens]"
+    )]
+    PublicAsSecret(&'static str),
+    #[error(
+        "the secret begins with a byte order mark, as some editors and shells write it: save the file as plain text \
+         without one"
+    )]
+    MarkedSecret,
     #[error("this is a private key; the server needs the public one: openssl pkey -in KEY -pubout")]
     Private,
     #[error("this is a certificate; the server needs its public key: openssl x509 -in CERT -pubkey -noout")]
@@ -67,12 +76,11 @@ pub enum BadKey {
 impl VerifyingKey {
     pub const KID_BYTES_MAX: usize = 256;
 
-    /// A secret for HS256, HS384 or HS512, at least as long as the hash (RFC 7518, 3.2).
+    /// A secret for HS256, HS384 or HS512, at least as long as the hash (RFC 7518, 3.2), and nothing that is public by its
+    /// form.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Result<Self, BadKey> {
         let needs = algorithm.secret_bytes_min().ok_or_else(|| BadKey::NoSecret { algorithm: algorithm.name() })?;
-        if secret.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Err(BadKey::PemAsSecret);
-        }
+        forms::check_secret(secret)?;
         if secret.len() < needs {
             return Err(BadKey::ShortSecret { algorithm: algorithm.name(), has: secret.len(), needs });
         }
@@ -203,11 +211,6 @@ impl fmt::Debug for VerifyingKey {
         let mut shown = f.debug_struct("VerifyingKey");
         shown.field("algorithm", &self.algorithm).field("kid", &self.kid).finish_non_exhaustive()
     }
-}
-
-/// Whether these bytes are meant as PEM.
-pub fn is_pem(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().starts_with(b"-----BEGIN")
 }
 
 fn check_rsa_bits(bits: usize) -> Result<(), BadKey> {

@@ -11,6 +11,7 @@
 
 mod algorithm;
 mod claims;
+mod forms;
 mod json;
 mod jwk;
 mod key;
@@ -33,8 +34,9 @@ use super::grants::Grants;
 
 pub use algorithm::{Algorithm, Algorithms};
 pub use claims::JTI_BYTES_MAX;
+pub use forms::{is_pem, without_mark};
 pub use jwk::{BadJwks, Jwks, JwksFrom};
-pub use key::{BadKey, VerifyingKey, is_pem};
+pub use key::{BadKey, VerifyingKey};
 pub use refusal::BadToken;
 pub use rules::TokenRules;
 pub use set::{BadKeySet, KeySet};
@@ -194,7 +196,9 @@ impl TokenVerifier {
             Some(kid) => !self.keys.names(kid, header.algorithm) && (!had_any || self.keys_may_come),
             None => !had_any,
         };
-        match (is_unknown, self.keys_may_come && kid.is_some()) {
+        // Without a name it is to come where none of its algorithm is here yet; where there are some, none of them is meant.
+        let may_come = kid.is_some() || !self.keys.algorithms().contains(header.algorithm);
+        match (is_unknown, self.keys_may_come && may_come) {
             (false, _) => Err(BadToken::Signature),
             (true, true) => Err(BadToken::KeyToCome),
             (true, false) => Err(BadToken::UnknownKey),
@@ -213,7 +217,7 @@ impl TokenVerifier {
         // One from the future would outlive a revocation of everything issued before now.
         let issued_unix_s = claims::seconds(claims, "iat")?.unwrap_or(0);
         if issued_unix_s > unix_s.saturating_add(self.leeway_s) {
-            return Err(BadToken::BadClaim { claim: "iat", why: "lies in the future: is a clock wrong?" });
+            return Err(BadToken::Ahead { in_s: issued_unix_s - unix_s });
         }
         let life_max_s = self.rules.life_max_s;
         if expires_unix_s - unix_s.min(expires_unix_s) > life_max_s.saturating_add(self.leeway_s) {

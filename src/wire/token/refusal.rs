@@ -35,6 +35,9 @@ pub enum BadToken {
     Expired { ago_s: u64 },
     #[error("the token is not valid for another {in_s} s (`nbf`)")]
     NotYet { in_s: u64 },
+    /// Who waits until this server's clock is set, or the issuer's, need not log in again for it.
+    #[error("the token's `iat` lies in the future, by {in_s} s: is a clock wrong?")]
+    Ahead { in_s: u64 },
     #[error("the token is good for longer than {most_s} s (`tokens.life_max`)")]
     TooLongLived { most_s: u64 },
     #[error("a token in a URL may be good for {most_s} s at most: send it in the header or the subprotocol")]
@@ -49,7 +52,7 @@ impl BadToken {
         match self {
             Self::Expired { .. } => CloseReason::Expired,
             Self::Revoked => CloseReason::Revoked,
-            Self::KeyToCome | Self::NotYet { .. } => CloseReason::Busy,
+            Self::KeyToCome | Self::NotYet { .. } | Self::Ahead { .. } => CloseReason::Busy,
             Self::TooLong(_)
             | Self::Malformed
             | Self::Algorithm(_)

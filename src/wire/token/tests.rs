@@ -168,6 +168,23 @@ fn a_token_begins_leeway_seconds_before_its_nbf() {
     assert_eq!(verifier().verify(&token, NOW - 15).unwrap_err(), BadToken::NotYet { in_s: 10 });
 }
 
+/// A 4503 is final: a client would ask its people to log in again because a clock is wrong.
+#[test]
+fn a_server_whose_clock_is_behind_asks_to_come_again() {
+    let key = VerifyingKey::from_secret(Algorithm::Hs256, SECRET).unwrap();
+    let usual = TokenVerifier::new(KeySet::new([key.into()]).unwrap(), TokenRules::default(), &Limits::default());
+    let token = signed(&json!({"sub": "ann", "iat": NOW, "exp": NOW + 3_600}));
+    let begins = signed(&json!({"sub": "ann", "nbf": NOW, "exp": NOW + 3_600}));
+    for behind_s in [6, 3_600, 40 * 365 * 86_400, NOW] {
+        for token in [&token, &begins] {
+            let bad = usual.verify(token, NOW - behind_s).unwrap_err();
+            assert!(bad.close_reason().may_retry(), "{behind_s}: {bad}");
+        }
+        assert_eq!(usual.verify(&token, NOW - behind_s).unwrap_err(), BadToken::Ahead { in_s: behind_s });
+    }
+    assert!(usual.verify(&token, NOW - 5).is_ok(), "within the leeway");
+}
+
 #[test]
 fn a_time_is_a_number_and_nothing_that_looks_like_one() {
     for exp in [json!(NOW + 60), json!(NOW as f64 + 60.75)] {
@@ -252,6 +269,7 @@ fn refusals_fit_a_close_reason_and_secrets_are_not_printed() {
     all.extend([BadToken::MissingClaim("exp"), BadToken::Required, BadToken::Revoked]);
     all.extend([BadToken::TooLongLived { most_s: u64::MAX }, BadToken::TooLongForUrl { most_s: 253_402_300_799 }]);
     all.extend([BadToken::Expired { ago_s: u64::MAX }, BadToken::NotYet { in_s: u64::MAX }]);
+    all.push(BadToken::Ahead { in_s: u64::MAX });
     all.extend([json!("x"), json!(NOW * 1_000)].map(|exp| refusal(&json!({"sub": "ann", "exp": exp}))));
     all.extend(
         [json!(7), json!(NOW + 600)].map(|iat| refusal(&json!({"sub": "a", "exp": NOW + 60, "iat": iat, "aud": 1}))),

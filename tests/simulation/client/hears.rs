@@ -3,7 +3,7 @@
 use throng::base::{Encoding, Epoch, Offset, Presence};
 use throng::wire::client::{Reply, ServerEvent, read_event};
 use throng::wire::envelope::MessageIn;
-use throng::wire::{Refusal, Verb};
+use throng::wire::{GapWhy, Refusal, Verb};
 
 use super::{Asked, Client, EVERYBODY, RollCall, Sent, Surroundings, inbox_of, is_inbox, room_number};
 use crate::deeds::Since;
@@ -42,6 +42,7 @@ impl Client {
                 let room = room(&name)?;
                 around.tally.add(Lived::Gaps, 1);
                 let number = self.number;
+                self.misses_broadcasts |= room == EVERYBODY && why != GapWhy::Unknown;
                 self.view(room).on_gap(number, room, (epoch, from, to, why), around.reference)
             }
             ServerEvent::PresenceJoined { room: ref name, .. }
@@ -95,21 +96,30 @@ impl Client {
         let json = String::from_utf8(json).map_err(|_| "W5 a payload that is not UTF-8")?;
         if fleeting::is(room) {
             let seat = self.fleeting.entry(room).or_default();
-            return seat.on_message(room, message.offset.0, message.key.as_deref(), &json);
+            let (number, offset, key) = (self.number, message.offset.0, message.key.as_deref());
+            return seat.on_message((number, room), offset, key, &json, around.tally);
         }
-        let epoch = self.views.get(&room).and_then(|view| view.epoch);
+        let view = self.views.get(&room);
+        let (epoch, own_from) = view.map_or((None, Offset(0)), |view| (view.epoch, view.own_from()));
         let heard = Heard {
             room,
             epoch,
             offset: message.offset,
+            own_from,
             at_unix_ms: message.at_unix_ms,
             user: &message.from.user,
             event: message.event.as_deref(),
             json: &json,
         };
         let tag = around.reference.heard(self.number, &heard)?;
+        around.tally.add(Lived::OwnHistory, u64::from(message.from.user == self.name && message.offset < own_from));
         if room == EVERYBODY || room == inbox_of(self.user) && !around.weather.letters {
-            return self.on_announcement(room, tag, around);
+            self.on_announcement(room, tag, around)?;
+            // Who sits there hears it by its seat: behind what the answer to its join said, and in order.
+            return match self.views.get_mut(&room).filter(|view| view.seated) {
+                Some(view) => view.on_message(self.number, room, message.offset, around.reference),
+                None => Ok(()),
+            };
         }
         around.tally.add(if is_inbox(room) { Lived::Letters } else { Lived::Messages }, 1);
         self.views.entry(room).or_default().on_message(self.number, room, message.offset, around.reference)
@@ -183,6 +193,15 @@ impl Client {
                 view.stop_watching();
             }
         }
+        for (room, seat) in &mut self.fleeting {
+            let may = |verb| reaches.iter().any(|reach| reach.allows(verb, *room));
+            if seat.seated && !may(Verb::Join) {
+                return Err(format!("G4 sits in room {room} with {paper:?}"));
+            }
+            if !may(Verb::Presence) {
+                seat.company.stop_watching();
+            }
+        }
         self.warned = false;
         self.papers.push(paper);
         Ok(())
@@ -198,7 +217,7 @@ impl Client {
                 (*room, [Verb::Join].into_iter().chain(more).collect())
             }
             Asked::Publish(room, _) | Asked::Fleeting(room) => (*room, vec![Verb::Publish]),
-            Asked::History(room) => (*room, vec![Verb::History]),
+            Asked::History(room, _) => (*room, vec![Verb::History]),
             Asked::Presence(room) => (*room, vec![Verb::Presence]),
             Asked::Typing(room, _) => (*room, vec![Verb::Publish]),
             Asked::Unread(room) => (*room, vec![Verb::Join]),
@@ -230,20 +249,32 @@ impl Client {
             return Err(format!("G3 {asked:?} was carried out, and no token of {} allows it", self.name));
         }
         match asked {
-            Asked::Join(room, _) if told == Some(room) && fleeting::is(room) => {
-                self.fleeting.entry(room).or_default().joined();
-                Ok(())
+            Asked::Join(room, wish) if told == Some(room) && fleeting::is(room) => {
+                let name = self.name.clone();
+                self.fleeting.entry(room).or_default().joined(&wish, reply, &name)?;
+                let lists = wish.presence && around.weather.people.presence == Presence::Announced;
+                if lists { self.on_members(room, reply, around) } else { Ok(()) }
+            }
+            Asked::Presence(room) if told == Some(room) && fleeting::is(room) => {
+                if let Some(seat) = self.fleeting.get_mut(&room).filter(|seat| seat.seated) {
+                    seat.company.take_roll(reply)?;
+                }
+                self.on_members(room, reply, around)
+            }
+            Asked::Read(room, _) | Asked::Unread(room) | Asked::History(room, _) if fleeting::is(room) => {
+                Err(format!("F6 {asked:?} was answered by {reply:?}, and nothing there has an offset"))
             }
             Asked::Leave(room) if told == Some(room) && fleeting::is(room) => {
                 self.fleeting.entry(room).or_default().left();
                 Ok(())
             }
             Asked::Fleeting(room) if told == Some(room) && reply.position().is_none() => Ok(()),
-            Asked::History(room) if told == Some(room) => self.on_history(room, reply, around),
+            Asked::History(room, wish) if told == Some(room) => self.on_history(room, &wish, reply, around),
             Asked::Join(room, wish) if told == Some(room) => {
                 let (epoch, head): (Epoch, Offset) =
                     (reply.epoch.ok_or_else(missing)?, reply.offset.ok_or_else(missing)?);
                 around.tally.add(Lived::Joins, 1);
+                around.tally.add(Lived::SatInBroadcasts, u64::from(room == EVERYBODY));
                 let recovered = wish.resumes && reply.recovered == Some(true);
                 around.tally.add(Lived::Recovered, u64::from(recovered));
                 around.tally.add(Lived::UnknownGaps, u64::from(wish.resumes && wish.since.is_none()));
@@ -292,7 +323,7 @@ impl Client {
             | Asked::Typing(..)
             | Asked::Read(..)
             | Asked::Unread(_)
-            | Asked::History(_)
+            | Asked::History(..)
             | Asked::Fleeting(_)
             | Asked::Resume(_)
             | Asked::Wrong(_) => Err(missing()),
@@ -356,12 +387,22 @@ impl Client {
                 | Asked::Presence(_)
                 | Asked::Typing(..)
                 | Asked::Unread(_)
-                | Asked::History(_)
+                | Asked::History(..)
                 | Asked::Fleeting(_),
                 Refusal::Forbidden,
             ) => may_not,
-            // Its seat was taken on the way.
-            (Asked::Join(room, _) | Asked::Leave(room), Refusal::NotJoined) if fleeting::is(*room) => true,
+            // Its seat was taken on the way, or not given yet.
+            (
+                Asked::Join(room, _) | Asked::Leave(room) | Asked::Typing(room, _) | Asked::Read(room, _),
+                Refusal::NotJoined,
+            ) if fleeting::is(*room) => true,
+            (Asked::Join(room, _), Refusal::AlreadyJoined) if fleeting::is(*room) => true,
+            (Asked::Read(room, _) | Asked::Unread(room) | Asked::History(room, _), Refusal::Unsupported)
+                if fleeting::is(*room) =>
+            {
+                around.tally.add(Lived::FleetingRefused, 1);
+                true
+            }
             // Room for the answer is asked for with the first grant, before the others.
             _ if !may && refusal != Refusal::Busy => false,
             (Asked::Join(..), Refusal::Busy | Refusal::TooManyRooms) => true,
@@ -382,7 +423,7 @@ impl Client {
             (Asked::Leave(room), Refusal::NotJoined) => !self.view(*room).seated || self.view(*room).left_silently,
             (Asked::Publish(_, tag), Refusal::Busy) => return around.reference.refused(*tag),
             (
-                Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..) | Asked::History(_) | Asked::Fleeting(_),
+                Asked::Presence(_) | Asked::Unread(_) | Asked::Typing(..) | Asked::History(..) | Asked::Fleeting(_),
                 Refusal::Busy,
             ) => true,
             (Asked::Presence(_), Refusal::Unsupported) => people.presence == Presence::Off,

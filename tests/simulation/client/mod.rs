@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use throng::base::{Encoding, Now, Offset, Position, RoomName};
 use throng::wire::{
-    FrameKind, FrameLimits, Incoming, Inflater, Partial, Reader, Refusal, Role, write_close, write_frame,
+    FrameKind, FrameLimits, HistoryFrom, Incoming, Inflater, Partial, Reader, Refusal, Role, write_close, write_frame,
 };
 
+use crate::company::Company;
 use crate::deeds::{Deeds, Since};
 use crate::dice::Dice;
 use crate::fleeting::Seat;
@@ -31,7 +32,7 @@ pub(crate) enum Asked {
     Typing(usize, bool),
     Read(usize, Offset),
     Unread(usize),
-    History(usize),
+    History(usize, PageWish),
     /// Something said in a room without offsets.
     Fleeting(usize),
     Ping,
@@ -41,6 +42,13 @@ pub(crate) enum Asked {
     Refresh(Box<Paper>, Option<Refusal>),
     /// A command that must be refused with this.
     Wrong(Refusal),
+}
+
+/// Which page of a room's history, and how many messages at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageWish {
+    pub(crate) from: HistoryFrom,
+    pub(crate) limit: u32,
 }
 
 /// A command that waits for its answer.
@@ -130,6 +138,10 @@ pub(crate) struct Client {
     /// Somebody goes on with its session.
     pub(crate) succeeded: bool,
     pub(crate) said_goodbye: bool,
+    /// The code of its own close frame.
+    said_code: Option<u16>,
+    /// It was told of a gap where the backend speaks to everybody, or got up there: what it should have heard is not certain.
+    pub(crate) misses_broadcasts: bool,
     /// It was told its slot: the server leaves.
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
@@ -223,6 +235,8 @@ impl Client {
             greets: false,
             succeeded: false,
             said_goodbye: false,
+            said_code: None,
+            misses_broadcasts: false,
             told_slot: false,
             views: BTreeMap::new(),
             fleeting: BTreeMap::new(),
@@ -305,6 +319,13 @@ impl Client {
 
     pub(crate) fn view(&mut self, room: usize) -> &mut View {
         self.views.entry(room).or_default()
+    }
+
+    /// What it knows of the people of a room, if it sits there as far as it was told.
+    pub(crate) fn company_of(&self, room: usize) -> Option<&Company> {
+        let fleeting = self.fleeting.get(&room).filter(|seat| seat.seated).map(|seat| &seat.company);
+        let view = self.views.get(&room).filter(|view| view.seated && !view.left_silently);
+        fleeting.or_else(|| view.map(|view| &view.company))
     }
 
     /// Whether a join or leave of this room has no answer yet.
@@ -391,7 +412,8 @@ impl Client {
     /// W4: a connection ends for a reason it has given.
     fn on_close(&mut self, code: Option<u16>, out: &mut Vec<u8>, around: &mut Surroundings<'_>) -> Result<(), String> {
         let deserved = match code {
-            Some(1000) => self.stage == Stage::Leaving,
+            // With the code it gave, if it gave one.
+            Some(code @ (1000 | 1001)) => self.stage == Stage::Leaving && self.said_code.unwrap_or(1000) == code,
             Some(1002 | 1003 | 1007 | 1009) => self.misbehaved,
             Some(1012) => self.told_slot || self.greets && !self.welcomed,
             Some(1013) => self.greets && !self.welcomed,

@@ -1,10 +1,10 @@
 //! What a client sends, and what it notes about it.
 
-use throng::base::{Encoding, Epoch, Offset};
+use throng::base::Encoding;
 use throng::wire::client::{CommandOut, write_command};
-use throng::wire::{FrameKind, HistoryFrom, Refusal, prove, write_close, write_frame};
+use throng::wire::{FrameKind, Refusal, prove, write_close, write_frame};
 
-use super::{Asked, Client, Key, Sent, Stage, Surroundings, Words, is_inbox, room_name};
+use super::{Asked, Client, Key, PageWish, Sent, Stage, Surroundings, Words, is_inbox, room_name};
 use crate::dice::Dice;
 use crate::frames;
 use crate::tokens::{FORBIDDEN, Paper};
@@ -13,7 +13,7 @@ impl Client {
     /// Sends one command; returns the envelope's bytes as frames.
     pub(crate) fn ask(&mut self, asked: Asked, with_id: bool, out: &mut Vec<u8>, dice: &mut Dice, pieces: usize) {
         let wish = if let Asked::Join(_, wish) = &asked { Some(*wish) } else { None };
-        let mut command = |room: &str| match &asked {
+        let command = |room: &str| match &asked {
             Asked::Join(_, wish) => envelope(
                 self.encoding,
                 self.id(with_id),
@@ -32,13 +32,8 @@ impl Client {
             }
             Asked::Unread(_) => envelope(self.encoding, self.id(true), &CommandOut::Unread { room }),
             Asked::Ping => envelope(self.encoding, self.id(with_id), &CommandOut::Ping),
-            Asked::History(_) => {
-                let from = match dice.below(3) {
-                    0 => HistoryFrom::Newest,
-                    1 => HistoryFrom::Before(Offset(dice.roll() % 60)),
-                    _ => HistoryFrom::After { epoch: Some(Epoch(dice.roll())), offset: Offset(dice.roll() % 60) },
-                };
-                let history = CommandOut::History { room, from, messages_max: Some(dice.below(30) as u32) };
+            Asked::History(_, PageWish { from, limit }) => {
+                let history = CommandOut::History { room, from: *from, messages_max: Some(*limit) };
                 envelope(self.encoding, self.id(true), &history)
             }
             Asked::Publish(..) | Asked::Fleeting(_) | Asked::Refresh(..) | Asked::Resume(_) | Asked::Wrong(_) => {
@@ -49,7 +44,7 @@ impl Client {
             Asked::Join(room, _)
             | Asked::Leave(room)
             | Asked::Presence(room)
-            | Asked::History(room)
+            | Asked::History(room, _)
             | Asked::Fleeting(room)
             | Asked::Publish(room, _) => *room,
             Asked::Typing(room, _) | Asked::Read(room, _) | Asked::Unread(room) => *room,
@@ -119,10 +114,15 @@ impl Client {
         self.send(&bytes, Some(Asked::Wrong(refusal)), out, dice, 1);
     }
 
-    pub(crate) fn say_goodbye(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {
-        write_close(out, 1000, "bye", Some(dice.mask()));
+    /// With this code or none; with 1001 it means to be back, as a browser does that leaves a page.
+    pub(crate) fn say_goodbye(&mut self, code: Option<u16>, out: &mut Vec<u8>, dice: &mut Dice) {
+        match code {
+            Some(code) => write_close(out, code, "bye", Some(dice.mask())),
+            None => write_frame(out, FrameKind::Close, b"", Some(dice.mask())),
+        }
         self.stage = Stage::Leaving;
-        self.said_goodbye = true;
+        self.said_code = code;
+        self.said_goodbye = code != Some(1001);
     }
 
     pub(crate) fn ping(&mut self, out: &mut Vec<u8>, dice: &mut Dice) {

@@ -159,6 +159,7 @@ fn latencies(report: &Report) -> Markup {
                     }
                 }
             }
+            @for sentence in report.latency.unfollowed() { p { (sentence) } }
         }
     }
 }
@@ -233,7 +234,7 @@ fn costs(report: &Report) -> Markup {
                     tr {
                         td.left { "kernel" }
                         td.left {
-                            (figure(kernel.bytes_per_connection)) " B a connection taken on this host; free memory " (mib(kernel.before.memory_free)) " before, "
+                            (kernel.each_text()) "; free memory " (mib(kernel.before.memory_free)) " before, "
                             (mib(kernel.joined.memory_free)) " with everybody there, " (mib(kernel.held.memory_free)) " at the end (files " (mib(kernel.before.cached)) ", "
                             (mib(kernel.joined.cached)) ", " (mib(kernel.held.cached)) "); " (figure(kernel.joined.tcp_sockets as f64)) " TCP sockets, "
                             (mib(kernel.joined.tcp_bytes)) " in their queues"

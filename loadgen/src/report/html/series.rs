@@ -2,7 +2,6 @@
 
 use super::super::{PhaseReport, Report};
 use super::server;
-use crate::latency::Quantiles;
 use crate::timeline::{Second, ServerSecond};
 
 /// A line: name, colour, and (x, y) where there is something to show.
@@ -77,8 +76,8 @@ fn latency(report: &Report) -> Vec<Line> {
         line(report, "delivery max", GREY, |second| heard(second, second.delivery.max_ms)),
         line(report, "delivery p99", AMBER, |second| heard(second, second.delivery.p99_ms)),
         line(report, "delivery p50", BLUE, |second| heard(second, second.delivery.p50_ms)),
-        line(report, "p99 of answers to publishes", PURPLE, |second| known(&second.ack)),
-        line(report, "p99 of coming in", GREEN, |second| known(&second.opening)),
+        line(report, "p99 of answers to publishes", PURPLE, |second| second.ack.known_p99_ms()),
+        line(report, "p99 of coming in", GREEN, |second| second.opening.known_p99_ms()),
     ];
     for phase in &report.phases {
         if let Some(bound_ms) = phase.stage.slo.p99_bound_ms() {
@@ -103,10 +102,6 @@ fn percentiles(report: &Report) -> Vec<Line> {
         line("answer to a publish", PURPLE, &latency.ack_points, latency.ack.count),
         line("fan-out: first to last hearer", GREEN, &latency.spread_points, latency.spread.count),
     ]
-}
-
-fn known(quantiles: &Quantiles) -> Option<f64> {
-    (!quantiles.is_empty()).then_some(quantiles.p99_ms)
 }
 
 fn deliveries(report: &Report) -> Vec<Line> {

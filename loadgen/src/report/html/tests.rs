@@ -47,7 +47,7 @@ fn seen(second: u64) -> Second {
 fn the_servers_shards_stand_apart_and_what_never_happened_is_a_sentence() {
     let mut report = reports::passed();
     report.timeline = (0..4).map(seen).collect();
-    report.metrics = Some(crate::watch::Asked {
+    report.metrics = Some(crate::watch::Scrapes {
         address: "127.0.0.1:9".to_owned(),
         times: 6,
         failed: 2,
@@ -81,6 +81,27 @@ fn a_page_is_one_file_and_foreign_text_stays_text() {
     assert!(!page.contains("<script"), "{page}");
     let fetched = ["src=", "href=", "@import", "url("];
     assert!(fetched.iter().all(|word| !page.contains(word)), "nothing is fetched");
+}
+
+#[test]
+fn a_payload_of_many_lengths_is_shown_as_it_was_asked() {
+    let mut report = reports::passed();
+    assert!(page_of(&report).contains("deliveries/s out, 128 bytes each"));
+    report.asked.payload = Some("uniform:64-1024".parse().expect("lengths"));
+    assert!(page_of(&report).contains("out, uniform:64-1024 bytes (544 on average) each"), "{}", page_of(&report));
+    report.asked.payload = None;
+    assert!(page_of(&report).contains("deliveries/s out, 128 bytes each"), "an old report knows the mean only");
+}
+
+/// On a host on which others gave memory back it said "-412 B a connection taken".
+#[test]
+fn memory_that_others_gave_back_is_a_sentence() {
+    use crate::kernel::{KernelReading, KernelReport};
+    let reading = |memory_free| KernelReading { memory_free, ..KernelReading::default() };
+    let mut report = reports::passed();
+    report.host_kernel = Some(KernelReport::new(reading(1_000), reading(41_000), reading(41_000), 100));
+    let page = page_of(&report);
+    assert!(page.contains("what others gave back meanwhile") && !page.contains("-400"), "{page}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The figures of a report in sentences.
 
 use super::{figure, ms};
+use crate::lengths::Lengths;
 use crate::report::{Limit, Report, Verdict};
 use crate::shape::Sizes;
 
@@ -30,10 +31,10 @@ pub(super) fn asked(report: &Report) -> Vec<String> {
             asked.room_size
         ),
         format!(
-            "{} messages/s in, {} deliveries/s out, {} bytes each",
+            "{} messages/s in, {} deliveries/s out, {} each",
             figure(asked.rate_per_s),
             figure(asked.deliveries_per_s),
-            figure(f64::from(asked.payload_bytes))
+            asked.payload.as_ref().map_or_else(|| format!("{} bytes", asked.payload_bytes), Lengths::words)
         ),
         format!("for {} s", figure(asked.duration_s)),
     ];

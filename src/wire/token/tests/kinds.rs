@@ -215,7 +215,19 @@ fn a_key_that_is_fetched_may_still_come() {
     let none_yet = TokenVerifier::new(KeySet::default(), rules(), &Limits::default()).with_keys_to_come();
     assert_eq!(none_yet.verify(&token(Some("k"), "ES256"), NOW).unwrap_err(), BadToken::KeyToCome);
     assert!(BadToken::KeyToCome.close_reason().may_retry() && !BadToken::UnknownKey.close_reason().may_retry());
-    assert_eq!(none_yet.verify(&token(None, "ES256"), NOW).unwrap_err(), BadToken::UnknownKey);
+    assert_eq!(none_yet.verify(&token(None, "ES256"), NOW).unwrap_err(), BadToken::KeyToCome, "a token without a name");
+    let named = |name: &str| {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        VerifyingKey::from_der(&x509(pair.public_key())).unwrap().with_kid(name).unwrap().into()
+    };
+    let here = |names: &[&str]| {
+        let keys = KeySet::new(names.iter().map(|name| named(name))).unwrap();
+        TokenVerifier::new(keys, rules(), &Limits::default()).with_keys_to_come()
+    };
+    let refused = |names: &[&str], kid| here(names).verify(&token(kid, "ES256"), NOW).unwrap_err();
+    assert_eq!(refused(&["a"], None), BadToken::Signature, "the only one there is");
+    assert_eq!(refused(&["a", "b"], None), BadToken::UnknownKey, "keys are here, and nobody can say which is meant");
+    assert_eq!(refused(&["a", "b"], Some("c")), BadToken::KeyToCome);
     let es256 = Algorithms::of([Algorithm::Es256]);
     for alg in ["HS256", "RS256", "none"] {
         assert_eq!(none_yet.verify(&token(Some("k"), alg), NOW).unwrap_err(), BadToken::Algorithm(es256));
