@@ -201,7 +201,8 @@ fn a_joiner_hears_what_was_spread_before_its_encoding_had_readers() {
     scene.ends();
 }
 
-/// Regression: the skip was kept only for publishers who sat in the room when the message came.
+/// Regression: the skip was kept only for publishers who sat in the room when the message came; and then for what they had
+/// said before they joined as well.
 #[test]
 fn who_has_the_ack_gets_no_copy_even_if_it_takes_its_seat_while_the_message_is_pending() {
     let mut scene = Scene::with(2, |weather| weather.flush = Flush::Tick);
@@ -212,13 +213,14 @@ fn who_has_the_ack_gets_no_copy_even_if_it_takes_its_seat_while_the_message_is_p
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
     scene.mail(HERE);
-    // Message 1 waits for the tick; its publisher takes a seat that begins before it.
+    // Message 1 waits for the tick; its publisher takes a seat that begins before it, and says 2 behind its join.
     scene.asks(ann, Asked::Join(room, with_history(5)));
+    scene.says(ann, room);
     scene.turn(HERE, &[Read(ann)]);
     scene.mail(HOME);
     scene.mail(HERE);
     scene.comes_to_rest();
-    assert_eq!((scene.hears(ann), scene.hears(bob)), (lines("ack 1|joined 1"), lines("#1")));
+    assert_eq!((scene.hears(ann), scene.hears(bob)), (lines("ack 1|joined 1|ack 2|#1"), lines("#1|#2")));
     scene.ends();
 }
 
