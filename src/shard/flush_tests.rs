@@ -80,9 +80,9 @@ fn what_is_said_during_a_sweep_waits_until_the_room_has_rested() {
     assert_eq!(heard_by(&house, &people, "second"), SIX.len());
 }
 
-/// Regression (seed 1642): who was owed nothing but what had been overtaken was written nothing, by a write.
-#[test]
-fn who_is_owed_only_what_was_overtaken_is_not_written() {
+/// Somebody in a room of values who is owed three of so many bytes, the second of which was overtaken on its way here; writes
+/// have 1,024 bytes. The room's place at the first shard, and the length of a frame.
+fn of_three_the_second_overtaken(bytes: usize) -> (House, u32, usize) {
     let latest = class(|class| class.delivery = Delivery::Latest);
     let limits = Limits { outbox_soft_bytes_max: 1_024, ..Limits::default() };
     let mut house = House::with(limits, &[("w*", latest)]);
@@ -92,12 +92,20 @@ fn who_is_owed_only_what_was_overtaken_is_not_written() {
     let at = shard.seats.find(&room).unwrap();
     let (room, next) = (shard.seats.place(at), shard.seats.room(at).next_offset());
     let mut frame = Vec::new();
-    crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &[b'x'; 800], None);
-    // The second of three was overtaken on its way here, and the third does not fit the same write.
+    crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &vec![b'x'; bytes], None);
     for offset in [next, next.next().next()] {
         let frames = [0, 1].map(|_| Some(crate::wire::SharedFrame::from(&frame[..])));
         shard.on_deliver(Deliver { room, offset, frames, skip: None, accepted_mono_ms: now.mono_ms });
     }
+    (house, at, frame.len())
+}
+
+/// Regression (seed 1642): who was owed nothing but what had been overtaken was written nothing, by a write.
+#[test]
+fn who_is_owed_only_what_was_overtaken_is_not_written() {
+    // The third does not fit the same write.
+    let (mut house, at, frame_len) = of_three_the_second_overtaken(800);
+    let (now, shard) = (house.now, &mut house.shards[0]);
     // An answer took the first one along.
     shard.seats.room_mut(at).served(0, 1);
     let before = shard.counters().count(Count::Deliveries);
@@ -107,7 +115,7 @@ fn who_is_owed_only_what_was_overtaken_is_not_written() {
         lens.extend(batch.writes.iter().map(|write| write.len as usize));
         shard.finish_batch(now, &mut batch, &[]);
     }
-    assert_eq!((lens, shard.counters().count(Count::Deliveries) - before), (vec![frame.len()], 1));
+    assert_eq!((lens, shard.counters().count(Count::Deliveries) - before), (vec![frame_len], 1));
 }
 
 #[test]
@@ -228,21 +236,9 @@ fn a_class_says_when_its_rooms_are_written_whatever_the_server_does() {
 /// Regression: what had been overtaken on its way was taken for a message as old as the server.
 #[test]
 fn what_was_passed_over_is_no_sample_of_how_long_messages_wait() {
-    let latest = class(|class| class.delivery = Delivery::Latest);
-    let limits = Limits { outbox_soft_bytes_max: 1_024, ..Limits::default() };
-    let mut house = House::with(limits, &[("w*", latest)]);
-    let (bob, room) = (house.comes(0, "bob"), house.room_at(0, "w"));
-    house.joins(bob, &room);
-    let (now, shard) = (house.now, &mut house.shards[0]);
-    let at = shard.seats.find(&room).unwrap();
-    let (room, next) = (shard.seats.place(at), shard.seats.room(at).next_offset());
-    let mut frame = Vec::new();
-    crate::wire::write_frame(&mut frame, crate::wire::FrameKind::Text, &[b'x'; 1_200], None);
     // The first fills a write, so that the next one begins with what was overtaken.
-    for offset in [next, next.next().next()] {
-        let frames = [0, 1].map(|_| Some(crate::wire::SharedFrame::from(&frame[..])));
-        shard.on_deliver(Deliver { room, offset, frames, skip: None, accepted_mono_ms: now.mono_ms });
-    }
+    let (mut house, ..) = of_three_the_second_overtaken(1_200);
+    let (now, shard) = (house.now, &mut house.shards[0]);
     let mut batch = Batch::default();
     while shard.fill_batch(now, &mut batch) {
         shard.finish_batch(now, &mut batch, &[]);
