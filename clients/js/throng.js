@@ -194,7 +194,7 @@ export function msgpack({ encode, decode }) {
  * @template {Record<string, any>} Events
  */
 class Emitter {
-  /** @type {Map<keyof Events, Set<(detail: any) => void>>} */
+  /** @type {Map<keyof Events, Map<(detail: any) => void, boolean>>} Who listens, and whether to the next one only. */
   #listeners = new Map();
 
   /**
@@ -205,9 +205,7 @@ class Emitter {
    * @returns {() => void}
    */
   on(type, listener) {
-    const known = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, known.add(listener));
-    return () => this.off(type, listener);
+    return this.#listen(type, listener, false);
   }
 
   /**
@@ -218,15 +216,12 @@ class Emitter {
    * @returns {() => void}
    */
   once(type, listener) {
-    const stop = this.on(type, (detail) => {
-      stop();
-      listener(detail);
-    });
-    return stop;
+    return this.#listen(type, listener, true);
   }
 
   /**
    * @template {keyof Events} K
+   * Stops it, however it was begun.
    * @param {K} type
    * @param {(detail: Events[K]) => void} listener
    */
@@ -235,6 +230,17 @@ class Emitter {
   }
 
   /**
+  /**
+   * @param {keyof Events} type
+   * @param {(detail: any) => void} listener
+   * @param {boolean} once
+   */
+  #listen(type, listener, once) {
+    const known = this.#listeners.get(type) ?? new Map();
+    this.#listeners.set(type, known.set(listener, once && known.get(listener) !== false));
+    return () => this.off(type, listener);
+  }
+
    * Tells every listener. One that throws is reported to whoever hears uncaught errors, and stops nobody.
    * @internal
    * @template {keyof Events} K
@@ -244,7 +250,10 @@ class Emitter {
   emit(type, detail) {
     const listeners = this.#listeners.get(type);
     if (!listeners?.size) return;
-    for (const listener of [...listeners]) {
+    for (const [listener, once] of [...listeners]) {
+      // One before it may have stopped it.
+      if (!listeners.has(listener)) continue;
+      if (once) listeners.delete(listener);
       try {
         listener(detail);
       } catch (error) {
@@ -260,7 +269,8 @@ class Emitter {
 
 /**
  * One try, and the connection it became. What belongs to an older one is not heard any more.
- * @typedef {{socket: any, welcome: Welcome | null, welcomedAt: number, timer: any}} Link
+ * @typedef {{socket: any, welcome: Welcome | null, welcomedAt: number, timer: any}} Link `timer`: of the try; when it
+ *   stands, of the next try to refresh.
  */
 
 /**
@@ -303,6 +313,12 @@ export class Throng extends Emitter {
    * When the server wants us back, of `drain`.
    * @type {number | null}
    */
+  #onPageShow = (/** @type {{persisted?: boolean}} */ { persisted }) => {
+    // The page was kept and lives on: nobody else is to go on with its session, and the socket may not have lived.
+    if (!persisted) return;
+    this.#options.session.take();
+    this.#onNetwork();
+  };
   #slotAt = null;
   /** Whether the wait under way is for that. */
   #slotRuns = false;
@@ -397,6 +413,7 @@ export class Throng extends Emitter {
       this.#try();
     }
     return awaited.promise;
+        globalThis.addEventListener?.("pageshow", this.#onPageShow);
   }
 
   /** Ends the connection. What waits is rejected as `closed`; rooms are kept for another `connect`. */
@@ -583,15 +600,23 @@ export class Throng extends Emitter {
     const early = token && this.#options.carrier === "subprotocol";
     let socket;
     try {
-      if (!WebSocket)
-        throw new Error("there is no WebSocket here: give one in `runtime` (Node before 22: that of the package ws)");
+      if (!WebSocket) {
+        const none = "there is no WebSocket here: give one in `runtime` (Node before 22: that of the package ws)";
+        throw Object.assign(new Error(none), { final: true });
+      }
       socket = new WebSocket(
         url,
         early ? [this.#codec.subprotocol, `throng.token.${token}`] : [this.#codec.subprotocol],
       );
+    if (early && !TOKEN.test(token)) {
+      // A page of an error in its stead, say: the next one may be a token.
+      const reason = "what the callback gave is no token: it has characters that none has";
+      return this.#lost({ code: 0, reason });
+    }
     } catch (error) {
-      // An address or a token that cannot be written, every time.
-      return this.#lost({ code: 0, reason: sentence(error), cause: error }, true);
+      // An address that cannot be written: a callback may give another the next time.
+      const final = isFinal(error) || typeof this.#options.url !== "function";
+      return this.#lost({ code: 0, reason: sentence(error), cause: error }, final);
     }
     link.socket = socket;
     socket.binaryType = "arraybuffer";
@@ -829,6 +854,7 @@ export class Throng extends Emitter {
     this.#awaited?.reject(error);
     this.#awaited = null;
     // What we ended ourselves before it stood has no event: `close` was called by whoever would hear it.
+    globalThis.removeEventListener?.("pageshow", this.#onPageShow);
     if (stood || ended.code !== 1000) this.emit(stood ? "disconnect" : "connect_error", ended);
   }
 
@@ -972,25 +998,38 @@ class Outbox {
     const { max, full } = this.#options;
     if (this.#waiting.length >= max) {
       const code = max === 0 && !this.#options.isOpen() ? "not_connected" : "queue_full";
+  /**
+   * How far apart they are sent since the server said "too often": who sends all of them again is closed for flooding.
+   * Null: as fast as it goes.
+   * @type {number | null}
+   */
+  #paceMs = null;
       const error = new ThrongError(
         code,
         max === 0 ? "It cannot be sent now, and nothing may wait." : `More than ${max} messages wait to be sent.`,
       );
       if (max === 0 || full === "refuse_newest") return parcel.done(error);
-      this.#waiting.shift()?.done(error);
+      const oldest = this.#waiting.shift();
+      // What was sent once may have been done.
+      oldest?.done(oldest.lost ?? error);
     }
     parcel.patient = true;
     this.#waiting.push(parcel);
   }
 
   flush() {
-    while (this.#waiting.length > 0 && this.#maySend()) this.#send(/** @type {Parcel} */ (this.#waiting.shift()));
+    while (this.#waiting.length > 0 && this.#maySend()) {
+      const parcel = /** @type {Parcel} */ (this.#waiting.shift());
+      if (this.#paceMs !== null) this.#pauseFor(this.#paceMs);
+      this.#send(parcel);
+    }
+    if (this.#waiting.length === 0) this.#paceMs = null;
   }
 
   /** The connection is gone. */
   pause() {
     this.#options.runtime.clearTimeout(this.#pauseTimer);
-    this.#pauseTimer = null;
+    this.#pauseTimer = this.#paceMs = null;
   }
 
   /** @param {ThrongError} error */
@@ -1015,7 +1054,12 @@ class Outbox {
         return this.#putBack(parcel);
       }
       // What waited could not be told that it is too much at once: it waits a little longer, at its place.
-      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
+      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) {
+        const afterMs = error.retryAfterMs ?? RETRY_MS;
+        if (error.code === "too_often") this.#paceMs = afterMs;
+        this.#putBack(parcel);
+        return this.#pauseFor(afterMs);
+      }
       parcel.done(error, reply);
       this.flush();
     });
@@ -1030,12 +1074,8 @@ class Outbox {
     this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
   }
 
-  /**
-   * @param {Parcel} parcel
-   * @param {number} afterMs
-   */
-  #again(parcel, afterMs) {
-    this.#putBack(parcel);
+  /** @param {number} ms Unless it pauses already. */
+  #pauseFor(ms) {
     if (this.#pauseTimer !== null) return;
     const { runtime } = this.#options;
     this.#pauseTimer = runtime.setTimeout(
@@ -1043,7 +1083,7 @@ class Outbox {
         this.#pauseTimer = null;
         this.flush();
       },
-      later(runtime, afterMs),
+      later(runtime, ms),
     );
   }
 }
@@ -1098,15 +1138,17 @@ class Watch {
     }, ms);
   }
 
-  #question() {
+  /** @param {boolean} [again] */
+  #question(again = false) {
     const { runtime, answerMs, ask, dead } = this.#options;
     const askedAt = runtime.now();
     this.#asks = true;
     this.#timer = runtime.setTimeout(() => {
       if (this.#heardAt >= askedAt)
         return this.#listen(Math.max(0, this.#intervalMs - (runtime.now() - this.#heardAt)));
-      // A timer that comes far too late says that we slept, not that the server is dead.
-      if (runtime.now() - askedAt > 2 * answerMs) return this.#question();
+      // A timer that comes far too late says that we slept, not that the server is dead. One that always does is that of a
+      // tab nobody looks at.
+      if (!again && runtime.now() - askedAt > 2 * answerMs) return this.#question(true);
       dead();
     }, answerMs);
     ask();
@@ -1852,7 +1894,7 @@ function deferred() {
  */
 function storeOf(session) {
   if (typeof session === "object") return session;
-  const storage = session === "page" ? globalThis.sessionStorage : null;
+  const storage = session === "page" ? storageOfThisPage() : null;
   return {
     take() {
       const kept = storage?.getItem(STORED) ?? null;
@@ -1894,3 +1936,22 @@ function sentence(error) {
 function isFinal(error) {
   return typeof error === "object" && error !== null && /** @type {{final?: unknown}} */ (error).final === true;
 }
+/** What may stand in a subprotocol (RFC 9110, 5.6.2: a token). */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Until something is asked again that was refused without a time to wait. */
+const RETRY_MS = 1_000;
+/** The room of the backend's words to everybody. */
+const EVERYBODY = "@all";
+/** Messages that wait for a seat to show where it begins, and those remembered that were handed out without one. */
+const HELD_MAX = 100;
+/** Users of whom it is remembered how far they have read; beyond it half of them are forgotten. */
+const READS_MAX = 10_000;
+/** @returns {Storage | null} Browsers that are told to keep nothing throw at the mere question. */
+function storageOfThisPage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
+  }
+}
+
