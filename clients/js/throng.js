@@ -122,7 +122,8 @@
  * @property {Partial<Runtime>} [runtime]
  *
  * @typedef {Object} JoinOptions
- * @property {number} [history] The newest so many messages from before the join.
+ * @property {number} [history] The newest so many messages from before the join. Default: none; of the own inbox (`@` and
+ *   our name) the newest page.
  * @property {Position} [since] Everything after this position (a `room.position` that was kept); wins over `history`.
  * @property {boolean} [presence] Keep a list of who is here, and hear who types and who has read how far.
  *
@@ -194,7 +195,7 @@ export function msgpack({ encode, decode }) {
  * @template {Record<string, any>} Events
  */
 class Emitter {
-  /** @type {Map<keyof Events, Set<(detail: any) => void>>} */
+  /** @type {Map<keyof Events, Map<(detail: any) => void, boolean>>} Who listens, and whether to the next one only. */
   #listeners = new Map();
 
   /**
@@ -205,9 +206,7 @@ class Emitter {
    * @returns {() => void}
    */
   on(type, listener) {
-    const known = this.#listeners.get(type) ?? new Set();
-    this.#listeners.set(type, known.add(listener));
-    return () => this.off(type, listener);
+    return this.#listen(type, listener, false);
   }
 
   /**
@@ -218,20 +217,28 @@ class Emitter {
    * @returns {() => void}
    */
   once(type, listener) {
-    const stop = this.on(type, (detail) => {
-      stop();
-      listener(detail);
-    });
-    return stop;
+    return this.#listen(type, listener, true);
   }
 
   /**
+   * Stops it, however it was begun.
    * @template {keyof Events} K
    * @param {K} type
    * @param {(detail: Events[K]) => void} listener
    */
   off(type, listener) {
     this.#listeners.get(type)?.delete(listener);
+  }
+
+  /**
+   * @param {keyof Events} type
+   * @param {(detail: any) => void} listener
+   * @param {boolean} once
+   */
+  #listen(type, listener, once) {
+    const known = this.#listeners.get(type) ?? new Map();
+    this.#listeners.set(type, known.set(listener, once && known.get(listener) !== false));
+    return () => this.off(type, listener);
   }
 
   /**
@@ -244,7 +251,10 @@ class Emitter {
   emit(type, detail) {
     const listeners = this.#listeners.get(type);
     if (!listeners?.size) return;
-    for (const listener of [...listeners]) {
+    for (const [listener, once] of [...listeners]) {
+      // One before it may have stopped it.
+      if (!listeners.has(listener)) continue;
+      if (once) listeners.delete(listener);
       try {
         listener(detail);
       } catch (error) {
@@ -260,7 +270,8 @@ class Emitter {
 
 /**
  * One try, and the connection it became. What belongs to an older one is not heard any more.
- * @typedef {{socket: any, welcome: Welcome | null, welcomedAt: number, timer: any}} Link
+ * @typedef {{socket: any, welcome: Welcome | null, welcomedAt: number, timer: any}} Link `timer`: of the try; when it
+ *   stands, of the next try to refresh.
  */
 
 /**
@@ -279,6 +290,8 @@ export class Throng extends Emitter {
   #link = null;
   /** @type {Map<string, Room>} */
   #rooms = new Map();
+  /** How many of them wait because they were asked for too often. */
+  #line = { length: 0 };
   /** @type {Map<number, {done: Done, timer: any}>} Commands that wait for an answer. */
   #pending = new Map();
   /** Numbers commands over all connections. */
@@ -290,6 +303,8 @@ export class Throng extends Emitter {
   /** Doublings of the delay. */
   #doublings = 0;
   #everConnected = false;
+  /** Who we are, or were when there last was a connection. */
+  #user = "";
   /**
    * Of the last connection: what the next one may go on with.
    * @type {string | null}
@@ -297,6 +312,12 @@ export class Throng extends Emitter {
   #session = null;
   #onPageHide = () => {
     if (this.#session) this.#options.session.put(this.#session);
+  };
+  #onPageShow = (/** @type {{persisted?: boolean}} */ { persisted }) => {
+    // The page was kept and lives on: nobody else is to go on with its session, and the socket may not have lived.
+    if (!persisted) return;
+    this.#options.session.take();
+    this.#onNetwork();
   };
   #retryTimer = /** @type {any} */ (null);
   /**
@@ -392,6 +413,7 @@ export class Throng extends Emitter {
         globalThis.addEventListener?.("online", this.#onOnline);
         globalThis.addEventListener?.("offline", this.#onNetwork);
         globalThis.addEventListener?.("pagehide", this.#onPageHide);
+        globalThis.addEventListener?.("pageshow", this.#onPageShow);
         this.#session = this.#options.session.take();
       }
       this.#try();
@@ -401,8 +423,8 @@ export class Throng extends Emitter {
 
   /** Ends the connection. What waits is rejected as `closed`; rooms are kept for another `connect`. */
   close() {
-    if (this.#state === "closed" || this.#state === "idle") return;
-    const { socket, stood } = this.#drop(
+    if (this.#state === "closed") return;
+    const { socket, stood, tell } = this.#drop(
       new ThrongError(
         "disconnected",
         "The connection was closed before the answer came; it may have been done all the same.",
@@ -410,6 +432,7 @@ export class Throng extends Emitter {
     );
     socket?.close(1000);
     this.#end({ code: 1000, reason: "closed here", retryInMs: null, slot: false }, stood);
+    tell();
   }
 
   /**
@@ -430,9 +453,10 @@ export class Throng extends Emitter {
       runtime: this.#runtime,
       isOpen: () => this.#state === "open",
       answerMs: this.#options.requestTimeoutMs,
+      line: this.#line,
       ask: (type, fields, done, timeoutMs) => this.#ask(type, fields, done, timeoutMs),
       say: (type, fields) => this.#command(type, fields),
-      user: () => this.#link?.welcome?.user ?? "",
+      user: () => this.#user,
       publish: (data, how) => this.publish(name, data, how),
       forget: () => this.#rooms.get(name) === room && this.#rooms.delete(name),
       tell: (type, detail) => this.emit(type, detail),
@@ -460,6 +484,7 @@ export class Throng extends Emitter {
    * @returns {Promise<Receipt>}
    */
   publish(room, data, options = {}) {
+    this.#rooms.get(room)?.said();
     return this.#say("publish", { room }, data, options);
   }
 
@@ -581,17 +606,25 @@ export class Throng extends Emitter {
   #open(link, url, token) {
     const { WebSocket } = this.#runtime;
     const early = token && this.#options.carrier === "subprotocol";
+    if (early && !TOKEN.test(token)) {
+      // A page of an error in its stead, say: the next one may be a token.
+      const reason = "what the callback gave is no token: it has characters that none has";
+      return this.#lost({ code: 0, reason });
+    }
     let socket;
     try {
-      if (!WebSocket)
-        throw new Error("there is no WebSocket here: give one in `runtime` (Node before 22: that of the package ws)");
+      if (!WebSocket) {
+        const none = "there is no WebSocket here: give one in `runtime` (Node before 22: that of the package ws)";
+        throw Object.assign(new Error(none), { final: true });
+      }
       socket = new WebSocket(
         url,
         early ? [this.#codec.subprotocol, `throng.token.${token}`] : [this.#codec.subprotocol],
       );
     } catch (error) {
-      // An address or a token that cannot be written, every time.
-      return this.#lost({ code: 0, reason: sentence(error), cause: error }, true);
+      // An address that cannot be written: a callback may give another the next time.
+      const final = isFinal(error) || typeof this.#options.url !== "function";
+      return this.#lost({ code: 0, reason: sentence(error), cause: error }, final);
     }
     link.socket = socket;
     socket.binaryType = "arraybuffer";
@@ -666,7 +699,7 @@ export class Throng extends Emitter {
    * @param {any} envelope
    */
   #isSpokenToUs({ type, room }) {
-    return type === "message" && (room === "@all" || room === `@${this.#link?.welcome?.user}`);
+    return type === "message" && (room === EVERYBODY || room === `@${this.#user}`);
   }
 
   /**
@@ -676,6 +709,7 @@ export class Throng extends Emitter {
   #welcomed(link, welcome) {
     this.#runtime.clearTimeout(link.timer);
     link.welcome = welcome;
+    this.#user = welcome.user;
     link.welcomedAt = this.#runtime.now();
     this.#state = "open";
     this.#last = {};
@@ -686,6 +720,8 @@ export class Throng extends Emitter {
     this.#watch.start(welcome.heartbeat_ms);
     this.#comeBack(welcome);
     this.#outbox.flush();
+    // Who listens to frames may have closed.
+    if (this.#link !== link) return;
     this.#awaited?.resolve(welcome);
     this.#awaited = null;
     this.emit("connect", { welcome, again });
@@ -702,7 +738,8 @@ export class Throng extends Emitter {
     const rooms = [...this.#rooms.values()];
     const back = session ? rooms.filter((room) => room.position).slice(0, welcome.limits?.rooms) : [];
     if (session) this.#resume(session, back);
-    for (const room of rooms) if (!back.includes(room)) room.enter();
+    // Who listens to frames may have asked for one of them already, or closed.
+    for (const room of rooms) if (room.isOut && this.#state === "open") room.enter();
   }
 
   /**
@@ -735,15 +772,16 @@ export class Throng extends Emitter {
    */
   async #refresh(link, doublings = 0) {
     const again = (/** @type {ThrongError} */ error) => {
-      if (this.#link !== link) return;
-      this.emit("error", error);
       const delay = error.retryAfterMs ?? this.#delay(doublings);
-      this.#runtime.setTimeout(() => this.#link === link && this.#refresh(link, doublings + 1), delay);
+      this.#runtime.clearTimeout(link.timer);
+      link.timer = this.#runtime.setTimeout(() => this.#refresh(link, doublings + 1), delay);
+      this.emit("error", error);
     };
     let token;
     try {
       token = await this.#options.token({ why: "expiring" });
     } catch (error) {
+      if (this.#link !== link) return;
       const told = new ThrongError("token", `No new token: ${sentence(error)}`, { cause: error });
       return isFinal(error) ? this.emit("error", told) : again(told);
     }
@@ -780,15 +818,17 @@ export class Throng extends Emitter {
    */
   #lost(why, final = false) {
     const link = /** @type {Link} */ (this.#link);
-    const { stood } = this.#drop(
+    const { stood, tell } = this.#drop(
       new ThrongError(
         "disconnected",
         "The connection was lost before the answer came; it may have been done all the same.",
       ),
     );
     // By range, never by text: 4500 to 4999 do not come back.
-    if (final || (why.code >= 4500 && why.code <= 4999))
-      return this.#end({ ...why, retryInMs: null, slot: false }, stood);
+    if (final || (why.code >= 4500 && why.code <= 4999)) {
+      this.#end({ ...why, retryInMs: null, slot: false }, stood);
+      return tell();
+    }
     this.#last = { code: why.code, reason: why.reason };
     const now = this.#runtime.now();
     // One that falls as soon as it stands is as bad as one that never stood.
@@ -801,6 +841,7 @@ export class Throng extends Emitter {
     this.#slotRuns = slot;
     this.#retryTimer = this.#runtime.setTimeout(() => this.#try(), retryInMs);
     this.emit(stood ? "disconnect" : "connect_error", { ...why, retryInMs, slot });
+    tell();
   }
 
   /**
@@ -813,6 +854,7 @@ export class Throng extends Emitter {
     globalThis.removeEventListener?.("online", this.#onOnline);
     globalThis.removeEventListener?.("offline", this.#onNetwork);
     globalThis.removeEventListener?.("pagehide", this.#onPageHide);
+    globalThis.removeEventListener?.("pageshow", this.#onPageShow);
     // It is over, or goes on by another socket that is not to be robbed of it.
     this.#session = null;
     this.#state = "closed";
@@ -826,6 +868,7 @@ export class Throng extends Emitter {
       { cause: ended.cause },
     );
     this.#outbox.rejectAll(error);
+    for (const room of this.#rooms.values()) room.ended(error);
     this.#awaited?.reject(error);
     this.#awaited = null;
     // What we ended ourselves before it stood has no event: `close` was called by whoever would hear it.
@@ -833,7 +876,8 @@ export class Throng extends Emitter {
   }
 
   /**
-   * Lets go of the connection: nothing of it is heard any more, and who waits for an answer is told.
+   * Lets go of the connection: nothing of it is heard any more, and who waits for an answer is told. `tell` is to be called
+   * when it is settled what comes next: a listener may connect or close, and nothing may be done over what it did.
    * @param {ThrongError} error
    */
   #drop(error) {
@@ -843,10 +887,11 @@ export class Throng extends Emitter {
     this.#state = "waiting";
     this.#watch.stop();
     if (link) this.#runtime.clearTimeout(link.timer);
-    for (const room of this.#rooms.values()) room.lost();
+    const tellings = [...this.#rooms.values()].map((room) => room.lost());
     this.#outbox.pause();
     for (const id of [...this.#pending.keys()]) this.#settle(id, error);
-    return { socket: link?.socket ?? null, stood: Boolean(link?.welcome) };
+    const tell = () => tellings.forEach((tell) => tell());
+    return { socket: link?.socket ?? null, stood: Boolean(link?.welcome), tell };
   }
 
   /**
@@ -916,8 +961,9 @@ export class Throng extends Emitter {
 
   /** @param {string | Uint8Array} data */
   #write(data) {
-    this.emit("frame", { direction: "out", data });
     this.#link?.socket.send(data);
+    // Behind it: what a listener says now goes behind it, too.
+    this.emit("frame", { direction: "out", data });
   }
 
   /**
@@ -952,6 +998,12 @@ class Outbox {
   #waiting = [];
   #inFlight = 0;
   #pauseTimer = /** @type {any} */ (null);
+  /**
+   * How far apart they are sent since the server said "too often": who sends all of them again is closed for flooding.
+   * Null: as fast as it goes.
+   * @type {number | null}
+   */
+  #paceMs = null;
 
   /**
    * @param {{max: number, full: "refuse_newest" | "drop_oldest", inFlightMax: number, runtime: Runtime,
@@ -977,20 +1029,27 @@ class Outbox {
         max === 0 ? "It cannot be sent now, and nothing may wait." : `More than ${max} messages wait to be sent.`,
       );
       if (max === 0 || full === "refuse_newest") return parcel.done(error);
-      this.#waiting.shift()?.done(error);
+      const oldest = this.#waiting.shift();
+      // What was sent once may have been done.
+      oldest?.done(oldest.lost ?? error);
     }
     parcel.patient = true;
     this.#waiting.push(parcel);
   }
 
   flush() {
-    while (this.#waiting.length > 0 && this.#maySend()) this.#send(/** @type {Parcel} */ (this.#waiting.shift()));
+    while (this.#waiting.length > 0 && this.#maySend()) {
+      const parcel = /** @type {Parcel} */ (this.#waiting.shift());
+      if (this.#paceMs !== null) this.#pauseFor(this.#paceMs);
+      this.#send(parcel);
+    }
+    if (this.#waiting.length === 0) this.#paceMs = null;
   }
 
   /** The connection is gone. */
   pause() {
     this.#options.runtime.clearTimeout(this.#pauseTimer);
-    this.#pauseTimer = null;
+    this.#pauseTimer = this.#paceMs = null;
   }
 
   /** @param {ThrongError} error */
@@ -1015,7 +1074,12 @@ class Outbox {
         return this.#putBack(parcel);
       }
       // What waited could not be told that it is too much at once: it waits a little longer, at its place.
-      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) return this.#again(parcel, error.retryAfterMs ?? 0);
+      if ((error?.code === "busy" || error?.code === "too_often") && parcel.patient) {
+        const afterMs = error.retryAfterMs ?? RETRY_MS;
+        if (error.code === "too_often") this.#paceMs = afterMs;
+        this.#putBack(parcel);
+        return this.#pauseFor(afterMs);
+      }
       parcel.done(error, reply);
       this.flush();
     });
@@ -1030,12 +1094,8 @@ class Outbox {
     this.#waiting.splice(place < 0 ? this.#waiting.length : place, 0, parcel);
   }
 
-  /**
-   * @param {Parcel} parcel
-   * @param {number} afterMs
-   */
-  #again(parcel, afterMs) {
-    this.#putBack(parcel);
+  /** @param {number} ms Unless it pauses already. */
+  #pauseFor(ms) {
     if (this.#pauseTimer !== null) return;
     const { runtime } = this.#options;
     this.#pauseTimer = runtime.setTimeout(
@@ -1043,7 +1103,7 @@ class Outbox {
         this.#pauseTimer = null;
         this.flush();
       },
-      later(runtime, afterMs),
+      later(runtime, ms),
     );
   }
 }
@@ -1098,15 +1158,17 @@ class Watch {
     }, ms);
   }
 
-  #question() {
+  /** @param {boolean} [again] */
+  #question(again = false) {
     const { runtime, answerMs, ask, dead } = this.#options;
     const askedAt = runtime.now();
     this.#asks = true;
     this.#timer = runtime.setTimeout(() => {
       if (this.#heardAt >= askedAt)
         return this.#listen(Math.max(0, this.#intervalMs - (runtime.now() - this.#heardAt)));
-      // A timer that comes far too late says that we slept, not that the server is dead.
-      if (runtime.now() - askedAt > 2 * answerMs) return this.#question();
+      // A timer that comes far too late says that we slept, not that the server is dead. One that always does is that of a
+      // tab nobody looks at.
+      if (!again && runtime.now() - askedAt > 2 * answerMs) return this.#question(true);
       dead();
     }, answerMs);
     ask();
@@ -1119,6 +1181,7 @@ class Watch {
  * @property {Runtime} runtime
  * @property {() => boolean} isOpen
  * @property {number} answerMs
+ * @property {{length: number}} line
  * @property {(type: string, fields: Record<string, any>, done: Done, timeoutMs?: number | null) => void} ask
  * @property {(type: string, fields: Record<string, any>) => void} say
  * @property {() => string} user
@@ -1149,12 +1212,30 @@ export class Room extends Emitter {
    * @type {Position[]}
    */
   #receipts = [];
+  /**
+   * Spoken to us while a seat is asked for that may begin before it and bring it again at its place: kept until the seat
+   * shows where it begins.
+   * @type {Message[]}
+   */
+  #held = [];
+  /**
+   * Spoken to us and handed out without a seat. A seat that brings it again is not heard: it is known by offset and time,
+   * since nothing said of which epoch it was.
+   * @type {{offset: number, at: number}[]}
+   */
+  #aside = [];
   #people;
   #joinTimer = /** @type {any} */ (null);
   /** @type {{promise: Promise<JoinReply>, resolve: (r: JoinReply) => void, reject: (e: ThrongError) => void}} */
   #ready = deferred();
-  /** `ready` was rejected by the server. */
-  #wasRefused = false;
+  /**
+   * What became of `ready`; once it was refused a new one is made when a seat is asked for again.
+   * @type {"open" | "given" | "refused"}
+   */
+  #readiness = "open";
+  /** Whether there was a seat before. */
+  #hasSat = false;
+  #isInLine = false;
 
   /**
    * @internal
@@ -1170,13 +1251,13 @@ export class Room extends Emitter {
     this.#position = options.since ? { ...options.since } : null;
     this.#people = new People(name, Boolean(options.presence), core, {
       seated: () => this.#seat === "seated",
-      head: () => this.#position?.offset ?? 0,
       tell: (type, detail) => this.emit(type, detail),
     });
   }
 
   /**
-   * The first answer to the join; rejected when it was refused.
+   * The first answer to the join; rejected when it was refused, when the room was left, and when there will be no
+   * connection. Where a seat is asked for again after that, another one.
    * @returns {Promise<JoinReply>}
    */
   get ready() {
@@ -1228,7 +1309,7 @@ export class Room extends Emitter {
    * @returns {number}
    */
   get unread() {
-    return Math.max(0, Math.max(this.#head, this.#position?.offset ?? 0) - this.#people.readTo);
+    return Math.max(0, Math.max(this.#head, this.#had) - this.#people.readTo);
   }
 
   /**
@@ -1261,7 +1342,7 @@ export class Room extends Emitter {
    * then, and only what is new.
    * @param {number} [offset]
    */
-  read(offset = this.#position?.offset ?? 0) {
+  read(offset = this.#had) {
     this.#people.read(offset);
   }
 
@@ -1272,7 +1353,6 @@ export class Room extends Emitter {
    * @returns {Promise<Receipt>}
    */
   publish(data, options) {
-    this.#people.said();
     return this.#core.publish(data, options);
   }
 
@@ -1307,18 +1387,24 @@ export class Room extends Emitter {
    */
   leave() {
     const was = this.#seat;
-    this.lost();
+    const tell = this.lost();
     this.#seat = "left";
     this.#core.forget();
     this.#ready.reject(new ThrongError("left", "The room was left before the join was answered."));
+    // The seat will not bring it any more.
+    this.#release();
+    tell();
     if ((was !== "asked" && was !== "seated") || !this.#core.isOpen()) return Promise.resolve();
-    return new Promise((/** @type {(nothing: void) => void} */ resolve, reject) => {
+    const left = new Promise((/** @type {(nothing: void) => void} */ resolve, reject) => {
       // A connection that is lost has left, too; and so has who did not sit.
       const gone = ["not_joined", "disconnected"];
       this.#core.ask("leave", { room: this.name }, (error) =>
         error && !gone.includes(error.code) ? reject(error) : resolve(),
       );
     });
+    // Nobody has to wait for it: a late answer is no uncaught error.
+    left.catch(() => {});
+    return left;
   }
 
   /**
@@ -1326,6 +1412,7 @@ export class Room extends Emitter {
    * @internal
    */
   enter() {
+    if (this.#seat === "left") return;
     const { history, presence } = this.options;
     const from = this.#position ? { since: { ...this.#position } } : { history };
     this.#core.ask("join", { room: this.name, ...from, presence }, this.#sitDown(), null);
@@ -1347,6 +1434,8 @@ export class Room extends Emitter {
     const again = this.#position !== null;
     const { runtime, answerMs } = this.#core;
     this.#seat = "asked";
+    this.#leaveLine();
+    if (this.#readiness === "refused") [this.#ready, this.#readiness] = [deferred(), "open"];
     runtime.clearTimeout(this.#joinTimer);
     this.#joinTimer = runtime.setTimeout(
       () => this.emit("error", new ThrongError("timeout", "The join was not answered in time; it still may be.")),
@@ -1373,26 +1462,41 @@ export class Room extends Emitter {
    * @internal
    */
   enterAgain() {
-    if (this.#seat !== "out") return;
-    this.#core.runtime.clearTimeout(this.#joinTimer);
-    if (this.#wasRefused) this.#ready = deferred();
-    this.#wasRefused = false;
-    this.enter();
+    if (this.#seat === "out") this.enter();
   }
 
   /** @param {ThrongError} error */
   #refused(error) {
     if (error.code === "busy" || error.code === "too_often") {
       const { runtime } = this.#core;
-      this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, error.retryAfterMs ?? 0));
+      const afterMs = (error.retryAfterMs ?? RETRY_MS) * (error.code === "too_often" ? this.#standInLine() : 1);
+      this.#joinTimer = runtime.setTimeout(() => this.enter(), later(runtime, afterMs));
       return;
     }
     this.#seat = "out";
     // The next connection sits down again.
     if (error.code === "disconnected" || error.code === "not_connected") return;
-    this.#wasRefused = true;
+    this.#readiness = "refused";
     this.#ready.reject(error);
     this.emit("error", error);
+    // No seat will bring it.
+    this.#release();
+  }
+
+  /**
+   * Rooms that were asked for too often are asked for one after the other: who asks for all of them again is closed for
+   * flooding.
+   * @returns {number} The place in the line, from 1.
+   */
+  #standInLine() {
+    if (!this.#isInLine) this.#core.line.length += 1;
+    this.#isInLine = true;
+    return this.#core.line.length;
+  }
+
+  #leaveLine() {
+    if (this.#isInLine) this.#core.line.length -= 1;
+    this.#isInLine = false;
   }
 
   /**
@@ -1401,27 +1505,91 @@ export class Room extends Emitter {
    */
   #seated(reply, again) {
     this.#seat = "seated";
+    const isSameLife = !again || this.#position?.epoch === reply.epoch;
     this.#epoch = reply.epoch;
     if (!again) {
       // What is lost amid the history is asked for again: so the position begins before it.
-      const history = Math.min(this.options.history ?? 0, reply.offset);
+      const history = Math.min(this.#historyMax, reply.offset);
       this.#position = { epoch: reply.epoch, offset: reply.offset - history };
       this.#receipts = [];
     }
+    const before = this.#sortOut(reply, again);
     this.#head = reply.offset;
-    this.#people.enter(reply);
+    this.#people.enter(reply, isSameLife);
     this.#ready.resolve(reply);
+    this.#readiness = "given";
+    again = this.#hasSat;
+    this.#hasSat = true;
     this.emit("join", { reply, again });
+    this.#pass(before);
   }
 
   /**
-   * The connection is gone.
+   * Gives, of what is held, that which lies before the seat for certain. Of the rest the seat shows by the first that it
+   * brings: the server may give less history than was asked for.
+   * @param {JoinReply} reply
+   * @param {boolean} again
+   */
+  #sortOut(reply, again) {
+    // All of it comes at its place.
+    if (again && reply.recovered !== false) this.#held = [];
+    const begin = again ? 0 : (this.#position?.offset ?? 0);
+    const before = this.#takeHeld(({ offset }) => offset <= begin || offset > reply.offset);
+    if (this.#held.length > 0) {
+      // The log may have forgotten what we were told: then the seat brings nothing.
+      const { runtime, answerMs } = this.#core;
+      this.#joinTimer = runtime.setTimeout(() => this.#release(), answerMs);
+    }
+    return before;
+  }
+
+  /** How far everything was had, in the life of the room that we know of. */
+  get #had() {
+    if (!this.#position) return 0;
+    return this.#epoch === "" || this.#epoch === this.#position.epoch ? this.#position.offset : 0;
+  }
+
+  /** How many messages from before it a join without a position brings at most, as far as is known here. */
+  get #historyMax() {
+    // Who says nothing about it is given the newest page of the own inbox, as long as the server likes.
+    const isInbox = this.name === `@${this.#core.user()}` && this.name !== EVERYBODY;
+    return this.options.history ?? (isInbox ? Infinity : 0);
+  }
+
+  /**
+   * The connection, or the seat, is gone. Gives a function that tells what follows from that.
    * @internal
+   * @returns {() => void}
    */
   lost() {
     this.#core.runtime.clearTimeout(this.#joinTimer);
-    this.#people.lost();
+    this.#leaveLine();
+    const tellPeople = this.#people.lost();
     if (this.#seat !== "left") this.#seat = "out";
+    return () => {
+      // A seat that is taken from a position brings it.
+      if (!this.#position) this.#release();
+      tellPeople();
+    };
+  }
+
+  /**
+   * There will be no connection.
+   * @internal
+   * @param {ThrongError} error
+   */
+  ended(error) {
+    if (this.#readiness !== "open") return;
+    this.#readiness = "refused";
+    this.#ready.reject(error);
+  }
+
+  /**
+   * Something was said here, which ends our typing for everybody.
+   * @internal
+   */
+  said() {
+    this.#people.said();
   }
 
   /**
@@ -1432,23 +1600,27 @@ export class Room extends Emitter {
    */
   receive(envelope, isSpokenToUs) {
     if (this.#seat !== "seated") {
-      // The seat that is asked for will bring it again, where it begins before it.
-      const comesAgain = this.#seat === "asked" && (this.#position !== null || Boolean(this.options.history));
       // Of a seat that was left: the new one begins with its reply.
-      if (!isSpokenToUs || comesAgain) return;
-      // Another seat that began at the old position would bring it once more.
-      this.#position = null;
-      return this.#pass(envelope);
+      if (!isSpokenToUs) return;
+      const mayComeAgain = this.#seat === "asked" && (this.#position !== null || this.#historyMax > 0);
+      if (!mayComeAgain || envelope.offset === undefined) return this.#pass([envelope]);
+      this.#held.push(envelope);
+      // So many are not worth their order.
+      if (this.#held.length > HELD_MAX) this.#pass(this.#held.splice(0, 1));
+      return;
     }
     switch (envelope.type) {
       case "message":
         return this.#hear(envelope);
       case "gap":
         return this.#miss(envelope);
-      case "removed":
-        this.lost();
+      case "removed": {
+        const tell = this.lost();
         this.emit("removed", envelope);
-        return this.#core.tell("removed", envelope);
+        this.#core.tell("removed", envelope);
+        this.#release();
+        return tell();
+      }
       default:
         return this.#people.receive(envelope);
     }
@@ -1470,10 +1642,16 @@ export class Room extends Emitter {
   #hear(message) {
     if (message.offset === undefined) {
       // A room that keeps no order: there is nothing to be had twice.
-      const detail = { ...message, epoch: this.#epoch };
-      this.emit("message", detail);
-      this.#core.tell("message", detail);
-      return;
+      return this.#tell({ ...message, epoch: this.#epoch });
+    }
+    if (this.#held.length > 0) {
+      // The seat begins here: what lies before does not come again, and the rest does.
+      const before = this.#takeHeld(({ offset }) => offset < message.offset);
+      this.#held = [];
+      this.#core.runtime.clearTimeout(this.#joinTimer);
+      this.#pass(before);
+      // A listener may have left, or closed.
+      if (this.#seat !== "seated") return;
     }
     if (!this.#position || this.#position.epoch !== this.#epoch) this.#position = { epoch: this.#epoch, offset: 0 };
     const { epoch, offset } = this.#position;
@@ -1481,24 +1659,62 @@ export class Room extends Emitter {
     if (message.offset <= offset) return;
     this.#position = { epoch, offset: message.offset };
     this.#advance();
-    this.#pass({ ...message, epoch });
+    const known = this.#aside.findIndex(({ offset, at }) => offset === message.offset && at === message.at);
+    if (known >= 0) return void this.#aside.splice(known, 1);
+    this.#tell({ ...message, epoch });
+  }
+
+  /**
+   * Hands out what was spoken to us beside a seat.
+   * @param {Message[]} messages
+   */
+  #pass(messages) {
+    for (const message of messages) {
+      const { offset, at } = message;
+      if (offset !== undefined && this.#aside.push({ offset, at }) > HELD_MAX) this.#aside.shift();
+      this.#tell(message);
+    }
+  }
+
+  /** Hands out whatever is held: no seat will bring it, or none has. */
+  #release() {
+    this.#pass(this.#held.splice(0));
+  }
+
+  /**
+   * @param {(message: Message) => boolean} which
+   * @returns {Message[]} Those of what is held; they are not any more.
+   */
+  #takeHeld(which) {
+    const taken = this.#held.filter(which);
+    this.#held = this.#held.filter((message) => !taken.includes(message));
+    return taken;
   }
 
   /** @param {Message} message */
-  #pass(message) {
-    this.emit("message", message);
+  #tell(message) {
+    // Who has left listens by the connection only.
+    if (this.#seat !== "left") this.emit("message", message);
     this.#core.tell("message", message);
   }
 
   /** @param {Gap} gap */
   #miss(gap) {
     const { epoch, offset } = this.#position ?? { epoch: "", offset: 0 };
-    const same = epoch === gap.epoch;
+    // The server knows no such position: of another life of the room, or of this one and beyond its end.
+    const same = epoch === gap.epoch && gap.why !== "epoch";
     // All of it is known.
     if (same && gap.from <= gap.to && gap.to <= offset) return;
+    const before = this.#takeHeld((message) => message.offset <= gap.to && !(same && message.offset <= offset));
+    if (this.#epoch !== gap.epoch) {
+      this.#people.reborn();
+      this.#head = gap.to;
+    }
     this.#epoch = gap.epoch;
     this.#position = { epoch: gap.epoch, offset: same ? Math.max(offset, gap.to) : gap.to };
+    this.#receipts = this.#receipts.filter((receipt) => receipt.epoch === gap.epoch);
     this.#advance();
+    this.#pass(before);
     this.emit("gap", gap);
     this.#core.tell("gap", gap);
     // Beside a gap comings and goings may have been lost too.
@@ -1558,8 +1774,7 @@ class People {
    * @param {string} room
    * @param {boolean} watches
    * @param {Core} core
-   * @param {{seated: () => boolean, head: () => number,
-   *   tell: <K extends keyof RoomEvents>(type: K, detail: RoomEvents[K]) => void}} seat
+   * @param {{seated: () => boolean, tell: <K extends keyof RoomEvents>(type: K, detail: RoomEvents[K]) => void}} seat
    */
   constructor(room, watches, core, seat) {
     this.#room = room;
@@ -1596,13 +1811,14 @@ class People {
   /**
    * A new seat: everything begins anew.
    * @param {JoinReply} reply
+   * @param {boolean} isSameLife of the room, as far as we had a position in one
    */
-  enter(reply) {
-    this.lost();
+  enter(reply, isSameLife) {
+    this.lost()();
     this.#reads.clear();
     this.#keepsReads = reply.read !== undefined;
-    // Another life of the room counts its messages anew.
-    this.#readTo = Math.min(this.#readTo, reply.offset);
+    // Another life of the room counts its messages anew, and none of them has been read.
+    this.#readTo = isSameLife ? Math.min(this.#readTo, reply.offset) : 0;
     this.#readTold = reply.read ?? 0;
     if (reply.read) this.#reads.set(this.#core.user(), reply.read);
     if (this.#watches) this.#take(reply);
@@ -1610,14 +1826,27 @@ class People {
     if (this.#readTo > this.#readTold) this.read(this.#readTo);
   }
 
-  /** The seat is gone. */
+  /**
+   * The seat is gone. Gives a function that tells what follows from that.
+   * @returns {() => void}
+   */
   lost() {
     const { runtime } = this.#core;
     runtime.clearTimeout(this.#rollTimer);
     runtime.clearTimeout(this.#typingTimer);
     runtime.clearTimeout(this.#readTimer);
     this.#rollTimer = this.#readTimer = this.#typedAt = null;
-    this.#type([], 0);
+    const typed = this.#typing.length > 0 || this.#typingCount > 0;
+    [this.#typing, this.#typingCount] = [[], 0];
+    return () => typed && this.#seat.tell("typing", this.typists);
+  }
+
+  /** The room began anew while we sit in it: nothing of it has been read. */
+  reborn() {
+    this.#core.runtime.clearTimeout(this.#readTimer);
+    this.#readTimer = null;
+    this.#readTo = this.#readTold = 0;
+    this.#reads.clear();
   }
 
   /**
@@ -1685,6 +1914,7 @@ class People {
     this.#rollVersion = this.#version = version ?? 0;
     if (members && members.length < this.#count) this.#longest = members.length;
     for (const { user, offset } of reads ?? []) this.#reads.set(user, offset);
+    this.#forgetReads();
     this.#seat.tell("members", this.roll);
     if (reads?.length) this.#seat.tell("read", { reads });
   }
@@ -1728,8 +1958,13 @@ class People {
     }
     this.#seat.tell("members", this.roll);
     // Some were not told; those of the same moment may still come.
-    const wrong = () => this.#named && this.#members.size !== this.#count && !this.#isCut();
-    if (wrong()) this.#askRoll(ROLL_AGAIN_MS, wrong);
+    if (this.#isWrong()) this.#askRoll(ROLL_AGAIN_MS, () => this.#isWrong());
+  }
+
+  /** Whether the list cannot be right. Where it is cut short, it is only if it names more than are here. */
+  #isWrong() {
+    const { size } = this.#members;
+    return this.#named && (size > this.#count || (size < this.#count && !this.#isCut()));
   }
 
   /** @param {{count: number, version: number}} change So many are here; who came and went is not told. */
@@ -1737,7 +1972,8 @@ class People {
     if (!this.#isNext(version)) return;
     this.#count = count;
     this.#seat.tell("members", this.roll);
-    if (this.#named && !this.#isCut()) this.#askRoll(ROLL_AGAIN_MS, () => !this.#isCut());
+    const wanted = () => !this.#isCut() || this.#isWrong();
+    if (this.#named && wanted()) this.#askRoll(ROLL_AGAIN_MS, wanted);
   }
 
   /** Whether the server would not give the whole list. */
@@ -1761,7 +1997,10 @@ class People {
    * @param {number} count
    */
   #type(users, count) {
-    const same = count === this.#typingCount && users.every(({ user }, n) => user === this.#typing[n]?.user);
+    const same =
+      count === this.#typingCount &&
+      users.length === this.#typing.length &&
+      users.every(({ user }, n) => user === this.#typing[n].user);
     this.#typing = users;
     this.#typingCount = count;
     if (!same) this.#seat.tell("typing", this.typists);
@@ -1771,7 +2010,16 @@ class People {
   #read(told) {
     const reads = told.filter(({ user, offset }) => offset > (this.#reads.get(user) ?? 0));
     for (const { user, offset } of reads) this.#reads.set(user, offset);
+    this.#forgetReads();
     if (reads.length > 0) this.#seat.tell("read", { reads });
+  }
+
+  /** The server forgets those who have read least far, and does not say so; here, too, they are not kept for ever. */
+  #forgetReads() {
+    if (this.#reads.size <= READS_MAX) return;
+    const own = this.#core.user();
+    const furthest = [...this.#reads].sort(([one, a], [other, b]) => (one === own ? -1 : other === own ? 1 : b - a));
+    this.#reads = new Map(furthest.slice(0, READS_MAX / 2));
   }
 
   #askUnread() {
@@ -1819,6 +2067,16 @@ function fullRoll({ presence, members = [], count = 0, version = 0, reads }) {
 const LOST = 4900;
 /** The close code of a server that is being replaced. */
 const RESTART = 1012;
+/** What may stand in a subprotocol (RFC 9110, 5.6.2: a token). */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** Until something is asked again that was refused without a time to wait. */
+const RETRY_MS = 1_000;
+/** The room of the backend's words to everybody. */
+const EVERYBODY = "@all";
+/** Messages that wait for a seat to show where it begins, and those remembered that were handed out without one. */
+const HELD_MAX = 100;
+/** Users of whom it is remembered how far they have read; beyond it half of them are forgotten. */
+const READS_MAX = 10_000;
 /** Receipts kept of own messages between which somebody else's are missing still. */
 const RECEIPTS_MAX = 1_024;
 /** While somebody types it is said so often; the server forgets it a little later. */
@@ -1852,7 +2110,7 @@ function deferred() {
  */
 function storeOf(session) {
   if (typeof session === "object") return session;
-  const storage = session === "page" ? globalThis.sessionStorage : null;
+  const storage = session === "page" ? storageOfThisPage() : null;
   return {
     take() {
       const kept = storage?.getItem(STORED) ?? null;
@@ -1864,6 +2122,15 @@ function storeOf(session) {
 }
 
 const STORED = "throng.session";
+
+/** @returns {Storage | null} Browsers that are told to keep nothing throw at the mere question. */
+function storageOfThisPage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
+  }
+}
 
 function urlOfThisPage() {
   if (!globalThis.location?.href)

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connected, lostAndBack } from "./fake.js";
+import { connected, EPOCH, lostAndBack, OTHER_EPOCH } from "./fake.js";
 
 /** Ann in the lobby; ten messages were said before she came. */
 async function inTheLobby(more = {}) {
@@ -47,6 +47,26 @@ test("what is said ends our typing, and the next key begins anew", async () => {
     it.socket.of("typing").map(({ on }) => on),
     [true, true],
   );
+});
+
+test("what is said by the connection ends our typing, too", async () => {
+  const { it, lobby } = await inTheLobby();
+  lobby.typing();
+  it.throng.publish("lobby", "hello").catch(() => {});
+  lobby.typing();
+  assert.deepEqual(
+    it.socket.of("typing").map(({ on }) => on),
+    [true, true],
+  );
+});
+
+test("fewer who are named of as many who type is a change", async () => {
+  const { it, lobby } = await inTheLobby();
+  const told = [];
+  lobby.on("typing", ({ users, count }) => told.push(`${users.map(({ user }) => user)}/${count}`));
+  it.socket.say({ ...typing("bob", "cid"), count: 12 });
+  it.socket.say({ ...typing("bob"), count: 12 });
+  assert.deepEqual(told, ["bob,cid/12", "bob/12"]);
 });
 
 test("others who type are told of, ourselves are not, and nobody types for ever", async () => {
@@ -119,6 +139,53 @@ test("what was read while the connection was gone is told when it is back", asyn
     it.socket.of("read").map(({ offset }) => offset),
     [11],
   );
+});
+
+test("what was read of a room that began anew has not been read of the new one", async () => {
+  const { it, lobby } = await inTheLobby();
+  it.socket.message(11);
+  lobby.read();
+  await it.clock.advance(300);
+  const socket = await lostAndBack(it);
+  socket.seat(20, { epoch: OTHER_EPOCH, recovered: false, read: 0, unread: 20 });
+  // Before the gap says so, a position of the old life is no word about the new one.
+  lobby.read();
+  await it.clock.advance(300);
+  assert.deepEqual([socket.of("read"), lobby.readTo, lobby.unread], [[], 0, 20]);
+  socket.say({ type: "gap", room: "lobby", epoch: OTHER_EPOCH, from: 1, to: 19, why: "epoch" });
+  socket.message(20);
+  lobby.read();
+  await it.clock.advance(300);
+  assert.deepEqual(
+    socket.of("read").map(({ offset }) => offset),
+    [20],
+  );
+});
+
+test("a room that begins anew while we sit in it has nothing that was read", async () => {
+  const { it, lobby } = await inTheLobby({ reads: [{ user: "bob", offset: 9 }] });
+  lobby.read(10);
+  it.socket.say({ type: "gap", room: "lobby", epoch: OTHER_EPOCH, from: 1, to: 2, why: "epoch" });
+  await it.clock.advance(300);
+  assert.deepEqual([it.socket.of("read"), lobby.readTo, lobby.unread, lobby.readBy(1)], [[], 0, 2, []]);
+  it.socket.message(3);
+  assert.equal(lobby.unread, 3);
+});
+
+test("how much is unread is known while there is no connection, too", async () => {
+  const { it, lobby } = await inTheLobby();
+  it.socket.end(1006);
+  assert.deepEqual([lobby.readTo, lobby.unread], [4, 6]);
+  assert.equal(lobby.position.epoch, EPOCH);
+});
+
+test("of more readers than are remembered those who have read furthest are, and ourselves", async () => {
+  const { it, lobby } = await inTheLobby();
+  for (let n = 0; n < 110; n += 1)
+    it.socket.say(read(...Array.from({ length: 100 }, (_, m) => [`u${n}-${m}`, 100 + n])));
+  assert.ok(lobby.reads.length <= 10_000, `${lobby.reads.length}`);
+  assert.equal(lobby.readBy(209).length, 100);
+  assert.equal(lobby.readTo, 4);
 });
 
 test("a room that keeps no reads is not told of any", async () => {

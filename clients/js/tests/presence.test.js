@@ -148,6 +148,23 @@ test("a list that was cut short is not asked for again and again", async () => {
   assert.equal(it.socket.of("presence").length, 0);
 });
 
+test("a list that was cut short and names more than are here is asked for again", async () => {
+  const it = await connected();
+  const lobby = it.throng.join("lobby", { presence: true });
+  it.socket.seat(1, { ...roll(5, "ann", "bob"), count: 4 });
+  it.socket.say(change("joined", 6, 5, "cid"));
+  it.socket.say(change("joined", 7, 6, "dan"));
+  it.socket.say(change("joined", 8, 7, "eve"));
+  // Most of them went in one moment, and nobody says who.
+  it.socket.say({ type: "counted", room: "lobby", count: 3, version: 9 });
+  await it.clock.advance(2_000);
+  assert.equal(it.socket.of("presence").length, 1);
+  it.socket.reply("presence", { room: "lobby", ...roll(9, "ann", "eve"), count: 3 });
+  assert.equal(lobby.members.members.length, 2);
+  await it.clock.advance(20_000);
+  assert.equal(it.socket.of("presence").length, 1);
+});
+
 test("beside a gap the list is asked for, patiently, and a refusal is told", async () => {
   const { it, lobby } = await watching();
   const errors = [];

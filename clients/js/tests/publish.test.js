@@ -174,6 +174,38 @@ test("what waited is patient with busy and keeps its place; what was sent at onc
   assert.ok([...all, later].every(({ value }) => value));
 });
 
+test("what waited and came too often is sent one by one: who sends it all again is closed for flooding", async () => {
+  const it = world();
+  const all = [1, 2, 3, 4].map((n) => outcome(it.throng.publish("lobby", n)));
+  it.throng.connect();
+  await settle();
+  it.socket.welcome();
+  const [first, ...others] = it.socket.of("publish");
+  it.socket.say({ type: "reply", id: first.id, ...receipt(1) });
+  for (const { id } of others)
+    it.socket.say({ type: "error", id, code: "too_often", message: "wait", retry_after_ms: 1_000 });
+  await it.clock.advance(1_499);
+  assert.deepEqual(said(it.socket), [1, 2, 3, 4]);
+  await it.clock.advance(1);
+  assert.deepEqual(said(it.socket).slice(4), [2]);
+  it.socket.reply("publish", receipt(2));
+  await it.clock.advance(1_500);
+  assert.deepEqual(said(it.socket).slice(4), [2, 3]);
+  // One that was too early all the same keeps its place.
+  it.socket.refuse("publish", "too_often", { retry_after_ms: 2_000 });
+  await it.clock.advance(1_500);
+  assert.deepEqual(said(it.socket).slice(4), [2, 3, 3]);
+  it.socket.reply("publish", receipt(3));
+  await it.clock.advance(3_000);
+  it.socket.reply("publish", receipt(4));
+  await settle();
+  assert.deepEqual([said(it.socket).slice(4), all.every(({ value }) => value)], [[2, 3, 3, 4], true]);
+  // That is over with the queue.
+  await it.clock.advance(3_000);
+  for (const n of [5, 6]) it.throng.publish("lobby", n).catch(() => {});
+  assert.deepEqual(said(it.socket).slice(8), [5, 6]);
+});
+
 test("a pause ends with the connection that asked for it", async () => {
   const it = world();
   it.throng.publish("lobby", 1).catch(() => {});
@@ -254,6 +286,18 @@ test("what has a key and was never answered is told as uncertain when there will
   it.throng.close();
   await settle();
   assert.deepEqual([keyed.error.code, keyed.error.indeterminate], ["disconnected", true]);
+});
+
+test("what has a key, was sent once and is pushed out of the queue is told as uncertain", async () => {
+  const it = await connected({ queue: { max: 1, full: "drop_oldest" } });
+  const keyed = outcome(it.throng.publish("lobby", 1, { key: "k-1" }));
+  it.socket.end(1006);
+  const next = outcome(it.throng.publish("lobby", 2));
+  await settle();
+  assert.deepEqual([keyed.error.code, keyed.error.indeterminate], ["disconnected", true]);
+  const last = outcome(it.throng.publish("lobby", 3));
+  await settle();
+  assert.deepEqual([next.error.code, next.error.indeterminate, last], ["queue_full", false, {}]);
 });
 
 test("a receipt without an offset moves no position", async () => {

@@ -173,9 +173,27 @@ test("a store of one's own keeps the session over a reload", async () => {
   it.throng.close();
 });
 
+test("a page that was kept aside and is shown again keeps its session to itself, and asks whether the server is there", async () => {
+  const { addEventListener, removeEventListener } = globalThis;
+  const listeners = new Map();
+  globalThis.addEventListener = (type, run) => listeners.set(type, run);
+  globalThis.removeEventListener = (type) => listeners.delete(type);
+  const kept = [];
+  const session = { take: () => kept.pop() ?? null, put: (handle) => kept.push(handle) };
+  const it = await connected({ session });
+  listeners.get("pageshow")({ persisted: false });
+  listeners.get("pagehide")({ persisted: true });
+  assert.deepEqual([kept, it.socket.of("ping").length], [["0a0b0c"], 0]);
+  listeners.get("pageshow")({ persisted: true });
+  assert.deepEqual([kept, it.socket.of("ping").length], [[], 1]);
+  it.throng.close();
+  assert.equal(listeners.size, 0, "nobody listens any more");
+  Object.assign(globalThis, { addEventListener, removeEventListener });
+});
+
 test("a direct message is sent to a user, and its receipt counts in one's own inbox", async () => {
   const it = await connected();
-  const inbox = it.throng.join("@ann");
+  const inbox = it.throng.join("@ann", { history: 0 });
   it.socket.seat(4);
   const sent = outcome(it.throng.send("ann", { text: "to myself" }, { event: "note" }));
   const { id, ...envelope } = it.socket.of("send")[0];

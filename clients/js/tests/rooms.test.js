@@ -121,6 +121,15 @@ test("a room that begins anew while we sit in it", async () => {
   assert.deepEqual([heard, lobby.position], [["1-3 epoch", 4], { epoch: OTHER_EPOCH, offset: 4 }]);
 });
 
+test("a position that the room has never reached is not kept, even of the same epoch", async () => {
+  const { it, lobby, heard } = await seated();
+  const socket = await lostAndBack(it);
+  socket.seat(3, { recovered: false });
+  socket.say({ type: "gap", room: "lobby", epoch: EPOCH, from: 1, to: 1, why: "epoch" });
+  for (const offset of [2, 3, 4]) socket.message(offset);
+  assert.deepEqual([heard, lobby.position.offset], [["1-1 epoch", 2, 3, 4], 4]);
+});
+
 test("of a room that began anew nothing is taken for known, even if nobody says so", async () => {
   const { it, heard } = await seated();
   const socket = await lostAndBack(it);
@@ -196,12 +205,15 @@ test("a position that was kept is where a new client begins", async () => {
   const since = { epoch: EPOCH, offset: 30 };
   const lobby = it.throng.join("lobby", { since, history: 5 });
   const heard = listen(it, lobby);
+  const again = [];
+  lobby.on("join", (detail) => again.push(detail.again));
   assert.deepEqual([it.socket.of("join")[0].since, it.socket.of("join")[0].history], [since, undefined]);
   it.socket.seat(30, { recovered: true });
   lobby.publish("x");
   it.socket.reply("publish", { room: "lobby", epoch: EPOCH, offset: 31, level: "memory" });
   it.socket.message(32);
   assert.deepEqual([heard, since.offset, lobby.position.offset], [[32], 30, 32]);
+  assert.deepEqual(again, [false], "no connection was lost");
 });
 
 test("a refused join is told and asked again with the next connection only", async () => {
@@ -308,7 +320,12 @@ test("who joins the room of the backend's words hears each once", async () => {
   it.socket.message(3, "@ann");
   assert.deepEqual(toMe, [1, 2, 3]);
   const socket = await lostAndBack(it);
-  assert.equal(socket.of("join").find(({ room }) => room === "@ann").since, undefined, "or it would come again");
+  const { id, since } = socket.of("join").find(({ room }) => room === "@ann");
+  assert.equal(since.offset, 2);
+  socket.say({ type: "reply", id, room: "@ann", epoch: EPOCH, offset: 4, recovered: true });
+  // The third was heard, the fourth was not spoken to us.
+  for (const offset of [3, 4]) socket.message(offset, "@ann");
+  assert.deepEqual(toMe, [1, 2, 3, 4]);
 });
 
 test("a broadcast that waited for its turn comes before the seat, and is heard", async () => {
@@ -332,6 +349,27 @@ test("a busy join is asked again after the time the server gave", async () => {
   assert.equal(it.socket.of("join").length, 2);
   it.socket.seat(1);
   assert.equal(lobby.seated, true);
+});
+
+test("rooms that were asked for too often are asked for one after the other", async () => {
+  const it = await connected();
+  const refused = (room) => {
+    it.throng.join(room);
+    it.socket.refuse("join", "too_often", { retry_after_ms: 1_000 });
+  };
+  for (const room of ["a", "b", "c"]) refused(room);
+  const asked = () => it.socket.of("join").slice(3).map(({ room }) => room);
+  await it.clock.advance(1_500);
+  assert.deepEqual(asked(), ["a"]);
+  it.throng.leave("b").catch(() => {});
+  await it.clock.advance(2_999);
+  assert.deepEqual(asked(), ["a"]);
+  await it.clock.advance(1);
+  assert.deepEqual(asked(), ["a", "c"]);
+  // Nobody stands there any more.
+  refused("d");
+  await it.clock.advance(1_500);
+  assert.deepEqual(it.socket.of("join").at(-1).room, "d");
 });
 
 test("a join that is answered late counts: the seat was taken", async () => {

@@ -173,7 +173,9 @@ function showTyping({ users, count }) {
 /** Everybody's letter stands at the last message they have read. */
 function showReads(seat) {
   for (const readers of document.querySelectorAll(".readers")) readers.remove();
-  const rows = [...document.querySelectorAll("#messages .message")].reverse();
+  // Offsets of another room, or of this one before it began anew, say nothing here.
+  const isOfHere = (row) => row.dataset.epoch !== undefined && row.dataset.epoch === seat.position?.epoch;
+  const rows = [...document.querySelectorAll("#messages .message")].filter(isOfHere).reverse();
   for (const { user: reader, offset } of seat.reads) {
     const row = reader === user ? undefined : rows.find((row) => Number(row.dataset.offset) <= offset);
     if (!row) continue;
@@ -191,7 +193,7 @@ function readIfSeen(seat) {
   document.title = `${seat.unread > 0 ? `(${seat.unread}) ` : ""}${room} · ${user} · throng`;
 }
 
-function showMessage({ room: where, from, at, offset, event, data }) {
+function showMessage({ room: where, epoch, from, at, offset, event, data }) {
   const row = element("li", from.user === user ? "message mine" : "message");
   const head = element("div", "head");
   head.append(element("span", "name", displayName(from)), element("time", "hint", clock(at)));
@@ -200,8 +202,8 @@ function showMessage({ room: where, from, at, offset, event, data }) {
   const text = typeof data === "string" ? data : typeof data?.text === "string" ? data.text : JSON.stringify(data);
   const bubble = element("div", "bubble");
   bubble.append(head, element("div", "text", text));
-  row.title = `offset ${offset}`;
-  row.dataset.offset = offset;
+  if (offset !== undefined) row.title = `offset ${offset}`;
+  if (offset !== undefined && where === room && epoch) Object.assign(row.dataset, { epoch, offset });
   row.append(avatar(from.user), bubble);
   append(byId("messages"), row, MESSAGES_MAX);
 }
