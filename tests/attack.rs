@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::thread::scope;
 
 use raw::{Raw, Seen};
+use support::until::until;
 use support::{FAR_FUTURE, hear, open, say, serve, small, token};
 use throng::base::Limits;
 use throng::wire::CloseReason;
@@ -65,11 +66,10 @@ fn who_is_inside_loses_nothing_while_others_hammer_at_the_door() {
         let cells = running.counts().totals().cells;
         cells[throng::shard::Count::LEN + throng::wire::Refusal::ALL.len() + reason.index()]
     };
-    while ends(CloseReason::HandshakeTimeout) < SLOW as u64
-        || ends(CloseReason::HeadTooLong) + ends(CloseReason::HandshakesFull) < (BOMBERS * BOMBS_EACH) as u64
-    {
-        std::thread::yield_now();
-    }
+    until("all who attacked are counted", || {
+        let bombs = ends(CloseReason::HeadTooLong) + ends(CloseReason::HandshakesFull);
+        ends(CloseReason::HandshakeTimeout) >= SLOW as u64 && bombs >= (BOMBERS * BOMBS_EACH) as u64
+    });
     say(&mut people[0], r#"{"type":"presence","id":2,"room":"hall"}"#);
     assert!(hear(&mut people[0]).contains(r#""count":10"#), "nobody inside was sent away");
     running.stop().unwrap();

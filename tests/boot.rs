@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 
+use support::until::{PATIENCE, connect, until, until_some};
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve, try_serve_few};
 use throng::base::Limits;
 use throng::runtime::Given;
@@ -22,13 +23,13 @@ fn what_is_not_a_websocket_is_handed_over_with_what_was_read() {
     // More than one ring of each shard, one after the other and at once.
     let clients: Vec<TcpStream> = (0..60)
         .map(|number| {
-            let mut client = TcpStream::connect(running.address()).unwrap();
+            let mut client = connect(running.address());
             write!(client, "GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             client
         })
         .collect();
     for _ in &clients {
-        let Given { mut socket, read, client } = handed.recv().unwrap();
+        let Given { mut socket, read, client } = handed.recv_timeout(PATIENCE).unwrap();
         assert_eq!(client, None, "nobody here is a trusted proxy");
         let head = String::from_utf8(read.to_vec()).unwrap();
         let path = head.split(' ').nth(1).unwrap().to_owned();
@@ -61,9 +62,9 @@ fn people_on_different_shards_hear_each_other_and_a_stop_ends_everything() {
     }
     // Counts are as of the last tick.
     let counts = running.counts();
-    while counts.totals().runtime.sockets < 24 || counts.totals().runtime.sleeps == 0 {
-        std::thread::yield_now();
-    }
+    until("all are counted, and a shard has slept", || {
+        counts.totals().runtime.sockets >= 24 && counts.totals().runtime.sleeps > 0
+    });
     let totals = counts.totals();
     assert_eq!((totals.gauges.sessions, totals.runtime.accepted), (24, 24));
     assert!(totals.runtime.parcels > 0, "both shards had people");
@@ -84,26 +85,20 @@ fn people_on_different_shards_hear_each_other_and_a_stop_ends_everything() {
 fn a_full_shard_answers_503_and_a_place_that_is_left_is_given_again() {
     let (running, _handed) = serve(1, Limits { connections_per_shard_max: 10, ..small() });
     let mut people: Vec<_> = (0..10).map(|number| join(running.address(), &format!("user{number}"))).collect();
-    let mut late = TcpStream::connect(running.address()).unwrap();
+    let mut late = connect(running.address());
     let mut answer = String::new();
     late.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     for round in 0..30 {
         // Counts are as of the last tick: what is read must be news before it proves anything.
-        while running.counts().totals().runtime.sockets < 10 {
-            std::thread::yield_now();
-        }
+        until("it is full", || running.counts().totals().runtime.sockets >= 10);
         drop(people.remove(0));
-        while running.counts().totals().runtime.sockets > 9 {
-            std::thread::yield_now();
-        }
+        until("a place is left", || running.counts().totals().runtime.sockets <= 9);
         people.push(join(running.address(), &format!("late{round}")));
     }
     assert_eq!(running.counts().totals().runtime.rings, 2);
     drop(people);
-    while running.counts().totals().runtime.rings > 1 {
-        std::thread::yield_now();
-    }
+    until("the second ring is given back", || running.counts().totals().runtime.rings <= 1);
     running.stop().unwrap();
 }
 
@@ -117,7 +112,7 @@ fn a_bound_on_the_whole_process_is_reached_to_the_last_place_whatever_shard_the_
     let mut people: Vec<_> = (0..MAX).map(|number| join(address, &format!("user{number}"))).collect();
     let refused = || {
         let mut answer = String::new();
-        TcpStream::connect(address).unwrap().read_to_string(&mut answer).unwrap();
+        connect(address).read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     };
     refused();
@@ -147,9 +142,7 @@ fn new_rules_reach_every_shard_even_the_sleeping() {
     let new = sign_hs256(secret, &Claims { sub: "ann", exp: FAR_FUTURE, info: None, rooms: None }).unwrap();
     // With 24 visits nobody doubts that each of the shards was asked.
     for _ in 0..24 {
-        while !is_welcome(address, &new) {
-            std::thread::yield_now();
-        }
+        until("the new key is good", || is_welcome(address, &new));
     }
     assert!((0..24).all(|_| is_welcome(address, &new) && !is_welcome(address, &token("ann", FAR_FUTURE, None))));
     running.stop().unwrap();
@@ -161,8 +154,7 @@ fn is_welcome(address: SocketAddr, token: &str) -> bool {
 
 /// `None`: turned away.
 fn knock(address: SocketAddr, token: &str) -> Option<WebSocket<TcpStream>> {
-    let stream = TcpStream::connect(address).expect("connects");
-    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).ok()?;
+    let (mut socket, _) = tungstenite::client(format!("ws://{address}/ws?token={token}"), connect(address)).ok()?;
     assert!(hear(&mut socket).contains(r#""type":"welcome""#));
     Some(socket)
 }
@@ -206,13 +198,9 @@ fn io_uring_does_not_start_with_more_slots_than_the_process_may_have_files() {
 /// Like `join`, as often as it takes: who is answered 503 comes again.
 fn join_at_last(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
     let token = token(user, FAR_FUTURE, None);
-    loop {
-        if let Some(mut socket) = knock(address, &token) {
-            sit_down(&mut socket);
-            return socket;
-        }
-        std::thread::yield_now();
-    }
+    let mut socket = until_some("there is a place", || knock(address, &token));
+    sit_down(&mut socket);
+    socket
 }
 
 /// Opens a session and sits down in `hall`.

@@ -1,6 +1,7 @@
 //! Who is let in, and what the others are told, on real sockets.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,7 +26,7 @@ fn request(address: SocketAddr, query: &str) -> Request<()> {
 }
 
 fn connect(address: SocketAddr, request: Request<()>) -> WebSocket<TcpStream> {
-    tungstenite::client(request, TcpStream::connect(address).unwrap()).unwrap().0
+    tungstenite::client(request, support::until::connect(address)).unwrap().0
 }
 
 /// The close code and reason that end a completed upgrade.
@@ -41,7 +42,7 @@ fn closed(mut socket: WebSocket<TcpStream>) -> (u16, String) {
 
 /// Sends an upgrade with these header lines added.
 fn ask(address: SocketAddr, query: &str, extra: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let mut stream = support::until::connect(address);
     write!(
         stream,
         "GET /ws{query} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use raw::{Raw, Seen, request};
 use serde_json::json;
+use support::until::{PATIENCE, until, until_some};
 use support::{FAR_FUTURE, Handed, serve_by, small, token};
 use throng::base::{Classes, Identity, Limits, Nets, Now, Rate, RoomClass, ShardId};
 use throng::runtime::boot::Running;
@@ -143,9 +144,7 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             // It has a place, so it is answered; that it is there is seen by the tick's count.
             let mut slow = Raw::connect(running.address());
             slow.send(b"GET /ws HTTP/1.1\r\n");
-            while running.counts().totals().runtime.reads == 0 {
-                std::thread::yield_now();
-            }
+            until("it is read", || running.counts().totals().runtime.reads > 0);
             running.drain(Duration::from_secs(1));
             (Some(running), slow.verdict())
         }
@@ -162,20 +161,19 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
         CloseReason::HandshakeRate => with(
             Limits { handshakes_per_address_per_s: 1, handshake_ms: 1_000, uncounted: Nets::none(), ..small() },
             // One a second is let in, and told after another that it was too slow; the others at once.
-            &|at| loop {
-                let (_first, second) = (Raw::connect(at), Raw::connect(at));
-                let seen = second.verdict();
-                if !matches!(seen, Seen::Http(408, _)) {
-                    return seen;
-                }
+            &|at| {
+                until_some("somebody is one too many", || {
+                    let (_first, second) = (Raw::connect(at), Raw::connect(at));
+                    Some(second.verdict()).filter(|seen| !matches!(seen, Seen::Http(408, _)))
+                })
             },
         ),
         CloseReason::FailedTooOften => {
-            with(Limits { failures_per_address_per_minute: 1, uncounted: Nets::none(), ..small() }, &|at| loop {
-                let seen = Raw::ask(at, "/ws", &["Authorization: Bearer no.good.token"]).verdict();
-                if !matches!(seen, Seen::Http(401, _)) {
-                    return seen;
-                }
+            with(Limits { failures_per_address_per_minute: 1, uncounted: Nets::none(), ..small() }, &|at| {
+                until_some("an address has failed too often", || {
+                    let seen = Raw::ask(at, "/ws", &["Authorization: Bearer no.good.token"]).verdict();
+                    Some(seen).filter(|seen| !matches!(seen, Seen::Http(401, _)))
+                })
             })
         }
         CloseReason::HandshakeTimeout => with(Limits { handshake_ms: 1_000, ..small() }, &|at| {
@@ -203,7 +201,7 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
             let (running, handed) = serve(small());
             let mut raw = Raw::connect(running.address());
             raw.send(b"GET / HTTP/1.1\r\n\r\n");
-            drop(handed.recv().unwrap());
+            drop(handed.recv_timeout(PATIENCE).unwrap());
             (Some(running), raw.verdict())
         }
     }
@@ -239,14 +237,12 @@ fn slow() -> (Option<Running>, Seen) {
     carl.say(r#"{"type":"presence","id":2,"room":"a"}"#);
     assert!(carl.hear().contains(r#""count":1"#));
     let long = "x".repeat(500_000);
-    loop {
+    until("ann is sent away", || {
         bob.say(&format!(r#"{{"type":"publish","id":3,"room":"a","data":"{long}"}}"#));
         bob.hear();
         carl.say(r#"{"type":"presence","id":4,"room":"a"}"#);
-        if carl.hear().contains(r#""count":0"#) {
-            break;
-        }
-    }
+        carl.hear().contains(r#""count":0"#)
+    });
     (Some(running), ann.end())
 }
 
@@ -274,9 +270,7 @@ fn every_way_to_end_is_provoked_told_and_counted() {
         let Some(running) = running else { continue };
         // Counts are as of the last tick; a connection is counted when its socket is let go of.
         let counts = running.counts();
-        while closes(&counts.totals().cells, reason) == 0 {
-            std::thread::yield_now();
-        }
+        until("it is counted", || closes(&counts.totals().cells, reason) > 0);
         running.stop().unwrap();
     }
 }
@@ -306,9 +300,7 @@ fn refused(refusal: Refusal) -> String {
             heard = raw.hear();
         }
         let counts = running.counts();
-        while counts.totals().cells[Count::LEN + refusal.index()] == 0 {
-            std::thread::yield_now();
-        }
+        until("it is counted", || counts.totals().cells[Count::LEN + refusal.index()] > 0);
         // It lives.
         raw.say(r#"{"type":"ping","id":77}"#);
         assert_eq!(raw.hear(), r#"{"type":"reply","id":77}"#);

@@ -5,18 +5,21 @@
 mod banner;
 #[path = "support/engine.rs"]
 mod engine;
+#[path = "support/until.rs"]
+mod until;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
+use banner::Lines;
 use throng::control::NewKey;
 use throng::runtime::clock::Clock;
 use throng::wire::{Claims, sign_hs256};
 use tungstenite::{ClientRequestBuilder, Message, WebSocket};
+use until::{connect, until, until_some};
 
 const OLD: &str = "the secret that the server was started with";
 const NEW: &str = "the secret that a reload has brought to it";
@@ -26,7 +29,7 @@ fn a_good_reload_changes_keys_grants_limits_and_log_level_and_disconnects_nobody
     let folder = Folder::new("good");
     folder.write("secret", OLD);
     folder.write("throng.toml", &file("warn", "[]", 1));
-    let mut server = Server::start(&folder);
+    let server = Server::start(&folder);
     let mut ann = server.knock(OLD).expect("the old key is good");
     assert!(asks_to_join(&mut ann).contains("forbidden"), "nothing is granted");
     assert!(server.knock(NEW).is_none());
@@ -37,8 +40,8 @@ fn a_good_reload_changes_keys_grants_limits_and_log_level_and_disconnects_nobody
     let said = server.says("holds from now on");
     assert!(said.iter().any(|line| line.contains("server.shards") && line.contains("restart")), "{said:?}");
     // A shard takes new rules in with its next turn, and which shard one comes to is the kernel's choice.
-    while server.knock(NEW).is_none() || server.knock(OLD).is_some() {}
-    while asks_to_join(&mut ann).contains("forbidden") {}
+    until("the new key and only the new key is good", || server.knock(NEW).is_some() && server.knock(OLD).is_none());
+    until("the new grants hold", || !asks_to_join(&mut ann).contains("forbidden"));
     server.says("session opened");
 
     // Fewer grants: her seat is taken, with word of it, and she stays.
@@ -48,7 +51,7 @@ fn a_good_reload_changes_keys_grants_limits_and_log_level_and_disconnects_nobody
     assert_eq!(hear(&mut ann), r#"{"type":"removed","room":"hall","why":"grants"}"#);
     assert!(asks_to_join(&mut ann).contains("forbidden"));
     // A scrape may be a tick old.
-    while server.metric("throng_seats_taken_total") == 0 {}
+    until("it is counted", || server.metric("throng_seats_taken_total") > 0);
     assert_eq!(server.metric("throng_seats_taken_total"), 1);
     assert_eq!(
         (server.metric("throng_config_reloads_total"), server.metric("throng_config_reloads_refused_total")),
@@ -62,7 +65,7 @@ fn a_bad_reload_changes_nothing_and_is_told_and_counted() {
     let folder = Folder::new("bad");
     folder.write("secret", OLD);
     folder.write("throng.toml", &file("info", "[]", 1));
-    let mut server = Server::start(&folder);
+    let server = Server::start(&folder);
     let mut ann = server.knock(OLD).expect("the old key is good");
 
     // Each would change the key, too, if it were not refused.
@@ -108,7 +111,7 @@ fn a_reload_changes_keys_of_the_api_origins_and_the_keys_in_files() {
     folder.write("secret", OLD);
     folder.write("partner", "the secret of a partner before the reload");
     folder.write("throng.toml", &told(&first, "https://old.example"));
-    let mut server = Server::start(&folder);
+    let server = Server::start(&folder);
     assert_eq!((server.calls_with(&first), server.calls_with(&second)), (200, 401));
     assert!(server.knock_from("https://old.example") && !server.knock_from("https://new.example"));
     assert!(server.may_read("https://old.example") && !server.may_read("https://new.example"));
@@ -118,7 +121,7 @@ fn a_reload_changes_keys_of_the_api_origins_and_the_keys_in_files() {
     folder.write("throng.toml", &told(&second, "https://new.example"));
     server.hang_up();
     server.says("holds from now on");
-    while server.knock(NEW).is_none() {}
+    until("the new key is good", || server.knock(NEW).is_some());
     assert!(server.knock(OLD).is_some(), "the other key is as good as before");
     assert_eq!((server.calls_with(&first), server.calls_with(&second)), (401, 200));
     assert!(!server.knock_from("https://old.example") && server.knock_from("https://new.example"));
@@ -256,7 +259,7 @@ struct Server {
     address: SocketAddr,
     /// Where the metrics are.
     metrics: String,
-    log: Lines<BufReader<ChildStderr>>,
+    log: Lines,
 }
 
 impl Server {
@@ -271,7 +274,7 @@ impl Server {
             .expect("the binary was built");
         let (address, admin) = banner::serves_at(&mut process);
         let metrics = format!("http://{}/metrics", admin.expect("the file names a port for operators"));
-        let log = BufReader::new(process.stderr.take().unwrap()).lines();
+        let log = Lines::of(process.stderr.take().unwrap());
         Self { process, address, metrics, log }
     }
 
@@ -285,10 +288,10 @@ impl Server {
     }
 
     /// Reads the log up to a line with this in it.
-    fn says(&mut self, what: &str) -> Vec<String> {
+    fn says(&self, what: &str) -> Vec<String> {
         let mut said = Vec::new();
         while !said.last().is_some_and(|line: &String| line.contains(what)) {
-            said.push(self.log.next().unwrap_or_else(|| panic!("it ended without {what:?}: {said:?}")).unwrap());
+            said.push(self.log.next(what).unwrap_or_else(|| panic!("it ended without {what:?}: {said:?}")));
         }
         said
     }
@@ -296,8 +299,8 @@ impl Server {
     /// A session with a token of this key, if it is let in.
     fn knock(&self, secret: &str) -> Option<WebSocket<TcpStream>> {
         let token = token_of_ann(secret);
-        let stream = TcpStream::connect(self.address).unwrap();
-        let (mut socket, _) = tungstenite::client(format!("ws://{}/ws?token={token}", self.address), stream).ok()?;
+        let request = format!("ws://{}/ws?token={token}", self.address);
+        let (mut socket, _) = tungstenite::client(request, connect(self.address)).ok()?;
         assert!(hear(&mut socket).contains(r#""type":"welcome""#));
         Some(socket)
     }
@@ -307,7 +310,7 @@ impl Server {
         let uri = format!("ws://{}/ws", self.address).parse().unwrap();
         let bearer = format!("Bearer {}", token_of_ann(OLD));
         let request = ClientRequestBuilder::new(uri).with_header("Origin", origin).with_header("Authorization", bearer);
-        tungstenite::client(request, TcpStream::connect(self.address).unwrap()).is_ok()
+        tungstenite::client(request, connect(self.address)).is_ok()
     }
 
     /// Whether a page of this origin may read what the public routes answer.
@@ -331,7 +334,7 @@ impl Server {
 
     fn ends(mut self) {
         self.signal("-TERM");
-        assert_eq!(self.process.wait().unwrap().code(), Some(0));
+        assert_eq!(until_some("it has left", || self.process.try_wait().unwrap()).code(), Some(0));
     }
 }
 

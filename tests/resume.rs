@@ -106,8 +106,14 @@ fn who_is_cut_again_and_again_under_load_hears_everything_once_and_in_order() {
             while !(resumed && seated) {
                 let heard = hear(&mut next);
                 match heard["id"].as_u64() {
-                    Some(3) => resumed = heard["resumed"] == json!(true),
-                    Some(4) => seated = heard["recovered"] == json!(true),
+                    Some(3) => {
+                        assert_eq!(heard["resumed"], true, "{heard}");
+                        resumed = true;
+                    }
+                    Some(4) => {
+                        assert_eq!(heard["recovered"], true, "{heard}");
+                        seated = true;
+                    }
                     _ => {
                         assert!(seated, "before the room is answered nothing of it comes: {heard}");
                         position += 1;
@@ -224,6 +230,46 @@ fn the_next_server_does_not_know_the_session_and_says_that_the_room_forgot() {
     assert_ne!(heard[0]["epoch"], epoch);
     assert_eq!((&heard[1]["type"], &heard[1]["why"]), (&json!("gap"), &json!("epoch")), "{heard:?}");
     new.stop().unwrap();
+}
+
+/// They have come before it leaves: the door is closed behind them.
+#[test]
+fn who_resumes_while_the_server_leaves_has_its_rooms_and_its_session() {
+    let (running, _handed) = serve(2, small());
+    let address = running.address();
+    let (mut bob, _) = open(address, &of("bob"));
+    let mut people: Vec<_> = (0..8)
+        .map(|n| {
+            let user = of(&format!("user{n}"));
+            let (mut old, session) = open(address, &user);
+            let joined = join(&mut old, "a");
+            (old, session, joined, open(address, &user).0)
+        })
+        .collect();
+    // An hour: nobody's slot comes while this test runs.
+    running.drain(Duration::from_secs(3_600));
+    let is_told = |raw: &mut Raw| assert_eq!(hear(raw)["type"], "drain");
+    is_told(&mut bob);
+    people.iter_mut().flat_map(|(old, _, _, new)| [old, new]).for_each(is_told);
+    for (n, (old, session, joined, mut new)) in people.into_iter().enumerate() {
+        // Half open, or cut and then missing something.
+        let half_open = n % 2 == 0;
+        let old = Some(old).filter(|_| half_open);
+        let said = publish(&mut bob, "a", n as u64);
+        let rooms = json!([{"room": "a", "id": 4, "epoch": joined["epoch"], "offset": said - 1}]);
+        let heard = ask(&mut new, &resume(&session, &rooms));
+        assert_eq!(heard.last().unwrap()["resumed"], true, "{heard:?}");
+        let rest = (heard.len()..3).map(|_| hear(&mut new));
+        let heard: Vec<Value> = heard.iter().cloned().chain(rest).collect();
+        let find = |fits: &dyn Fn(&Value) -> bool| heard.iter().any(fits);
+        assert!(find(&|it| it["id"] == json!(4) && it["recovered"] == json!(true)), "{heard:?}");
+        assert!(find(&|it| it["offset"] == json!(said) && it["data"] == json!(n)), "{heard:?}");
+        if let Some(old) = old {
+            assert!(matches!(old.end(), Seen::Close(4502, _)));
+        }
+        assert_eq!(publish(&mut new, "b", 1), n as u64 + 1);
+    }
+    running.stop().unwrap();
 }
 
 #[test]

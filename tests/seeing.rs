@@ -4,28 +4,27 @@
 #[path = "support/http.rs"]
 mod http;
 #[path = "process/mod.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
 mod process;
 #[expect(dead_code, reason = "other tests use more of it")]
 mod support;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-#[cfg(feature = "planted-bugs")]
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::get;
 use process::{Server, free_address};
+use support::until::{PATIENCE, until, until_some};
 use support::{FAR_FUTURE, hear, open, say, serve, small, token, try_serve_few};
-use throng::base::Limits;
 #[cfg(feature = "planted-bugs")]
-use throng::base::{Nets, ShardId};
-use throng::control::Standing;
-#[cfg(feature = "planted-bugs")]
-use throng::control::{AdminRules, Control, ControlConfig};
-#[cfg(feature = "planted-bugs")]
+use throng::base::ShardId;
+use throng::base::{Limits, Nets};
+use throng::control::{AdminRules, Control, ControlConfig, HandOver, Look, Standing};
 use throng::wire::{Origins, Proxies};
 
 /// The names of all samples in a scrape.
@@ -73,16 +72,14 @@ fn a_scrape_counts_what_was_done_and_has_every_metric_of_the_dashboard() {
         ("throng_memory_bytes{table=\"seats\"}", 16.0),
     ];
     // Counts are as of each shard's last tick: what the one has told the other may still have to.
-    let scrape = loop {
+    let scrape = until_some("what was done is counted", || {
         let (status, scrape) = get(server.admin, "/metrics");
         assert_eq!(status, "200");
-        if counted.iter().all(|(sample, expected)| value(&scrape, sample) >= *expected)
+        let all = counted.iter().all(|(sample, expected)| value(&scrape, sample) >= *expected)
             && value(&scrape, "throng_refusals_total{code=\"unknown_command\"}") > 0.0
-            && value(&scrape, "websocket_message_latency_seconds_count") > 0.0
-        {
-            break scrape;
-        }
-    };
+            && value(&scrape, "websocket_message_latency_seconds_count") > 0.0;
+        all.then_some(scrape)
+    });
     for (sample, expected) in counted {
         assert_eq!(value(&scrape, sample), expected, "{sample}");
     }
@@ -131,9 +128,9 @@ fn a_full_server_and_one_that_leaves_are_not_ready_and_say_why() {
     assert_eq!(reasons(), [""; 0]);
     let ann = open(running.address(), &token("ann", FAR_FUTURE, None));
     let _bob = open(running.address(), &token("bob", FAR_FUTURE, None));
-    wait_for(|| reasons() == ["full"]);
+    until("it is full", || reasons() == ["full"]);
     drop(ann);
-    wait_for(|| reasons().is_empty());
+    until("there is a place again", || reasons().is_empty());
     running.drain(std::time::Duration::from_secs(1));
     assert_eq!(reasons(), ["draining"], "at once, before anybody is sent away");
     running.join().unwrap();
@@ -150,17 +147,53 @@ fn a_server_whose_shards_are_full_is_not_ready_until_a_reload_gives_them_room() 
     let places = || value(&get(server.admin, "/metrics").1, "throng_connections_max");
     assert!(is_ready() && places() == 2.0);
     let people = ["ann", "bob"].map(|user| open(server.address, &token(user, FAR_FUTURE, None)));
-    wait_for(|| !is_ready());
+    until("two have taken all places", || !is_ready());
     assert!(get(server.admin, "/readyz").1.contains("all 2 places are taken"));
     allow(3);
     server.signal("HUP");
-    wait_for(is_ready);
+    until("the reload has made room", is_ready);
     assert_eq!(places(), 3.0);
     let cid = open(server.address, &token("cid", FAR_FUTURE, None));
-    wait_for(|| !is_ready());
+    until("three have taken all places", || !is_ready());
     drop((people, cid));
-    wait_for(is_ready);
+    until("everybody has gone", is_ready);
     std::fs::remove_file(&file).unwrap();
+}
+
+/// The control plane alone, and where it answers operators.
+fn control(look: Look) -> (SocketAddr, Control, HandOver) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let (operators, proxies) = (listener.local_addr().unwrap(), Proxies { trusted: Nets::none(), protocol: false });
+    let config = ControlConfig {
+        scrape: Arc::new(Vec::new),
+        admin: Some(listener),
+        admin_on_public: false,
+        admin_rules: AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 },
+        front: Arc::new(move || (Origins::default(), proxies.clone())),
+        look,
+        watchdog: None,
+        dev: None,
+    };
+    let (control, handover, _desk) = Control::start(config).unwrap();
+    (operators, control, handover)
+}
+
+#[test]
+fn a_server_that_starts_lives_and_is_not_ready_until_its_shards_take_people() {
+    let (running, _handed) = serve(1, small());
+    let (counts, serves) = (running.counts(), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&serves);
+    let look = move || if seen.load(Ordering::Relaxed) { Standing::of(&counts) } else { Standing::starting() };
+    let (operators, control, handover) = control(Arc::new(look));
+    let (status, body) = get(operators, "/readyz");
+    let reason = r#"{"reason":"starting","message":"not all shards take connections yet"}"#;
+    assert_eq!((&*status, body), ("503", format!(r#"{{"ready":false,"reasons":[{reason}]}}"#)));
+    assert_eq!(get(operators, "/healthz").0, "200", "nobody shall kill it for that");
+    serves.store(true, Ordering::Relaxed);
+    assert_eq!(get(operators, "/readyz"), ("200".to_owned(), r#"{"ready":true,"reasons":[]}"#.to_owned()));
+    running.stop().unwrap();
+    drop(handover);
+    control.join();
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -169,23 +202,11 @@ fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {
     let (running, _handed) = serve(2, small());
     let counts = running.counts();
     assert!(Standing::of(&counts).stalled().is_empty());
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let operators = listener.local_addr().unwrap();
-    let (looked, proxies) = (running.counts(), Proxies { trusted: Nets::none(), protocol: false });
-    let config = ControlConfig {
-        scrape: Arc::new(Vec::new),
-        admin: Some(listener),
-        admin_on_public: false,
-        admin_rules: AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 },
-        front: Arc::new(move || (Origins::default(), proxies.clone())),
-        look: Arc::new(move || Standing::of(&looked)),
-        watchdog: None,
-        dev: None,
-    };
-    let (control, handover, _desk) = Control::start(config).unwrap();
+    let looked = running.counts();
+    let (operators, control, handover) = control(Arc::new(move || Standing::of(&looked)));
     assert_eq!(get(operators, "/healthz").0, "200");
     running.plant_stall(ShardId(1), true);
-    wait_for(|| !Standing::of(&counts).stalled().is_empty());
+    until("somebody stands still", || !Standing::of(&counts).stalled().is_empty());
     let stalled = Standing::of(&counts).stalled();
     // Only a machine that stands still itself could add the other.
     assert!(stalled.iter().any(|reason| reason.message.starts_with("shard 1 has not turned for ")), "{stalled:?}");
@@ -196,10 +217,10 @@ fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {
         assert!(status == "503" && body.starts_with(word) && body.contains("shard 1 has not turned for "), "{body}");
     }
     // A signal does not help a shard that turns in circles, and does it no harm.
-    wait_for(|| counts.totals().nudges > 0);
+    until("it is nudged", || counts.totals().nudges > 0);
     running.plant_stall(ShardId(1), false);
-    wait_for(|| Standing::of(&counts).stalled().is_empty());
-    wait_for(|| get(operators, "/healthz").0 == "200" && get(operators, "/readyz").0 == "200");
+    until("it turns again", || Standing::of(&counts).stalled().is_empty());
+    until("operators are told", || get(operators, "/healthz").0 == "200" && get(operators, "/readyz").0 == "200");
     running.stop().unwrap();
     drop(handover);
     control.join();
@@ -210,6 +231,7 @@ fn a_supervisor_hears_that_it_serves_that_it_lives_and_that_it_leaves() {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("notify-{}", std::process::id()));
     let _left_over = std::fs::remove_file(&path);
     let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
     let hear = || {
         let mut words = [0; 512];
         let length = supervisor.recv(&mut words).unwrap();
@@ -264,7 +286,7 @@ fn a_slow_turn_is_counted_and_logged_with_what_it_did() {
     let mut ann = open(running.address(), &token("ann", FAR_FUTURE, None));
     let text = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     // Of one tick only the first is told: until one of them has read something.
-    wait_for(|| {
+    until("a turn that read something is told as slow", || {
         say(&mut ann, r#"{"type":"ping","id":1}"#);
         assert!(hear(&mut ann).contains("reply"));
         text().lines().any(|line| line.contains("a slow turn") && line.contains(" reads=1 "))
@@ -282,18 +304,10 @@ fn a_slow_turn_is_counted_and_logged_with_what_it_did() {
 #[test]
 fn where_no_turn_is_to_be_told_as_slow_none_is_counted() {
     let server = Server::start(free_address(), &["--shards", "1", "THRONG_LIMITS_SLOW_TURN_MS=0"]);
-    let scrape = loop {
+    let scrape = until_some("it has ticked three times", || {
         let (_, scrape) = get(server.admin, "/metrics");
-        if value(&scrape, "throng_ticks_total") >= 3.0 {
-            break scrape;
-        }
-    };
+        (value(&scrape, "throng_ticks_total") >= 3.0).then_some(scrape)
+    });
     assert!(value(&scrape, "throng_turns_total") > 0.0);
     assert_eq!(value(&scrape, "throng_turns_slow_total"), 0.0);
-}
-
-fn wait_for(mut fact: impl FnMut() -> bool) {
-    while !fact() {
-        std::thread::yield_now();
-    }
 }

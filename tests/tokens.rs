@@ -1,6 +1,8 @@
 //! Tokens on real sockets: keys of another kind, one that is still to be fetched, in a URL, refreshed, at its end.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+#[path = "support/issuer.rs"]
+mod issuer;
 #[path = "support/raw.rs"]
 mod raw;
 #[expect(dead_code, reason = "other tests use more of it")]
@@ -12,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use issuer::{Issuer, turned};
 use raw::{Raw, Seen};
 use serde_json::{Value, json};
 use support::{SECRET, serve_by, small};
@@ -95,6 +98,25 @@ fn a_key_that_is_still_to_be_fetched_is_asked_to_come_again_and_let_in_when_it_i
     for token in &tokens {
         let mut raw = Raw::ask(running.address(), "/ws", &[OURS, token]).switched();
         assert!(raw.hear().contains(r#""user":"ann""#));
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_session_is_opened_by_a_token_of_each_algorithm_and_by_none_that_was_turned() {
+    let issuer = Issuer::new();
+    let keys = issuer.keys();
+    let adjust = |rules: &mut Rules| {
+        rules.verifier = Arc::new(TokenVerifier::new(keys, TokenRules::default(), &rules.limits));
+    };
+    let (running, _handed) = serve_by(2, small(), adjust, |_| {});
+    for algorithm in Algorithm::ALL {
+        let token = issuer.signs(algorithm, &claims(600));
+        let mut raw = Raw::ask(running.address(), "/ws", &[OURS, &bearer(&token)]).switched();
+        let welcome = raw.hear();
+        assert!(welcome.contains(r#""user":"ann""#), "{algorithm:?}: {welcome}");
+        let forged = Raw::ask(running.address(), "/ws", &[OURS, &bearer(&turned(&token))]).verdict();
+        assert!(matches!(forged, Seen::Close(4503, _)), "{algorithm:?}: {forged:?}");
     }
     running.stop().unwrap();
 }

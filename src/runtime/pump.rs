@@ -351,7 +351,7 @@ impl Pump {
     fn write(&mut self, mut now: Now) -> bool {
         let mut made = 0;
         while made < WRITES_PER_TURN && self.shard.fill_batch(now, &mut self.batch) {
-            made += self.batch.writes().iter().map(|write| 1 + write.len as usize / LONG_WRITE_BYTES).sum::<usize>();
+            made += self.batch.writes().iter().map(Write::cost).sum::<u32>();
             self.write_batch();
             // Later than the turn began: what the writing itself took is part of how long messages wait, and a room rests
             // since it was really written.
@@ -491,10 +491,8 @@ impl Pump {
 const ACCEPTS_PER_TURN: usize = 128;
 /// At 8 KiB each at most 8 MiB a turn.
 const READS_PER_TURN: usize = 1_024;
-/// A write of so many bytes counts as one more.
-const LONG_WRITE_BYTES: usize = 16_384;
 /// At less than 10 us each some 20 ms.
-const WRITES_PER_TURN: usize = 2_048;
+const WRITES_PER_TURN: u32 = 2_048;
 const PARCELS_PER_TURN: u64 = 64;
 /// Each may be a thousand messages.
 const ASKS_PER_TURN: usize = 16;

@@ -7,6 +7,8 @@ use crate::base::ConnKey;
 
 /// What an idle shard keeps of its arena.
 const ARENA_BYTES_KEPT: usize = 512 << 10;
+/// A write of so many bytes counts as one more.
+const LONG_WRITE_BYTES: u32 = 16 << 10;
 
 /// One write: `arena[start..start + len]` to `conn`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +16,13 @@ pub struct Write {
     pub conn: ConnKey,
     pub start: u32,
     pub len: u32,
+}
+
+impl Write {
+    /// What it takes, in short writes: a write of many pages costs as much as several small ones.
+    pub fn cost(&self) -> u32 {
+        1 + self.len / LONG_WRITE_BYTES
+    }
 }
 
 /// How a write ended that did not go out whole.

@@ -130,6 +130,11 @@ impl Errands {
         self.tells_bytes
     }
 
+    /// The same, added up again.
+    pub(super) fn bytes_recounted(&self) -> usize {
+        self.tells.iter().map(|errand| errand.bytes).sum()
+    }
+
     /// Whether an announcement waits, or is being told.
     pub(super) fn tells_somebody(&self) -> bool {
         !self.tells.is_empty()

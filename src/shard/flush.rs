@@ -432,8 +432,7 @@ impl Shard {
 
     pub(super) fn push_write(&mut self, batch: &mut Batch, write: Write) {
         batch.writes.push(write);
-        // A write of many pages costs as much as several small ones.
-        self.flush.spent = self.flush.spent.saturating_add(1 + write.len / 16_384);
+        self.flush.spent = self.flush.spent.saturating_add(write.cost());
     }
 
     fn on_stalled(&mut self, now: Now, conn: ConnKey, taken: u32, rest: &[u8]) {

@@ -18,10 +18,13 @@ impl Shard {
     /// I6 who is behind has a cursor, and only who is behind, and who waits for an inbox stands in the list of those;
     /// I7 sessions counted are rows with an identity; rows at rest own no work space;
     /// I8 the bytes of all logs are accounted for, and the keys all rooms remember;
-    /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say.
+    /// I9 handshakes under way, the bytes of their heads and who is counted by address are what the rows say;
+    /// I10 the sums that only gauges and limits read are what they sum up: seats, lent work spaces, what rooms keep of people
+    /// who need not sit there, bytes of announcements that wait.
     pub fn check(&self) -> Result<(), String> {
         self.check_rooms()?;
-        self.check_rows()
+        self.check_rows()?;
+        self.check_sums()
     }
 
     fn check_rooms(&self) -> Result<(), String> {
@@ -129,12 +132,35 @@ impl Shard {
         Ok(())
     }
 
+    fn check_sums(&self) -> Result<(), String> {
+        let seated: usize = self.seats.iter().map(|(_, room)| room.seats.len()).sum();
+        let (mut lent, mut cursor) = (0, 0);
+        while let Some(index) = self.connections.next_index(cursor) {
+            cursor = index + 1;
+            lent += usize::from(self.connections.at(index).work.is_some());
+        }
+        let outlasting = self.rooms.iter().map(|room| room.outlasting());
+        let (away, reads) = outlasting.fold((0, 0), |sum, one| (sum.0 + one.away, sum.1 + one.reads));
+        let kept = self.rooms.outlasting();
+        let sums = [
+            ("seats", seated, self.seated),
+            ("lent work spaces", lent, self.works_lent),
+            ("people away", away, kept.away),
+            ("read positions", reads, kept.reads),
+            ("bytes of announcements", self.errands.bytes_recounted(), self.errands.bytes()),
+        ];
+        match sums.into_iter().find(|(_, counted, kept)| counted != kept) {
+            Some((what, counted, kept)) => Err(format!("I10 {what}: counted {counted}, kept {kept}")),
+            None => Ok(()),
+        }
+    }
+
     /// What is home here, for comparison with seats on all shards and a reference model.
     pub fn homes(&self) -> impl Iterator<Item = &crate::room::Room> {
         self.rooms.iter()
     }
 
-    /// Seats of this shard in a room: (user, encoding index), for the same comparison.
+    /// The users of this shard's seats in a room, one for each seat, for the same comparison.
     pub fn seated(&self, room: &str) -> Vec<String> {
         let Some(at) = self.seats.find(room) else { return Vec::new() };
         let user = |conn: u32| {

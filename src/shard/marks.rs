@@ -2,7 +2,7 @@
 //!
 //! Beside the rows and not in them: a row is full, and many tokens carry neither. A ring's two lists are made when the
 //! first token with such a claim sits there: 4 bytes a connection for `iat`, 8 more for `jti`, and nothing for servers
-//! whose tokens have none. `docs/decisions/0007` has the sum.
+//! whose tokens have none. `docs/decisions/0019-tokens.md` has the sum.
 //!
 //! Promises: written at the beginning of each session, so that nobody is taken for who had the row before.
 

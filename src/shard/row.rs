@@ -203,7 +203,7 @@ pub(crate) struct Row {
     pub(crate) flags: Flags,
 }
 
-const _: () = assert!(size_of::<Row>() <= 64, "an idle connection costs its row: 112 bytes at the very most");
+const _: () = assert!(size_of::<Row>() <= 64, "an idle connection costs its row: docs/architecture.md says how much");
 
 /// Facts about a connection, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

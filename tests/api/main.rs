@@ -14,6 +14,7 @@ use std::path::Path;
 use crowd::Plan;
 use serde_json::{Value, json};
 use server::{Answer, Server, closed, hear, throng};
+use tungstenite::Message;
 
 #[test]
 fn the_document_is_what_the_code_says() {
@@ -201,7 +202,12 @@ fn vouches_and_revokes(tour: &Tour) {
     let revoked = tour.post("/revoke", "", &json!({"user": "lou"})).good();
     assert_eq!(revoked, json!({"remembered": true, "complete": true}));
     assert_eq!(closed(lou), 4500);
-    assert_eq!(tour.post("/revoke", "", &json!({"jti": "some-token"})).good()["remembered"], true);
+    let mut named = [tour.server.comes_by("nia", Some("phone")), tour.server.comes_by("nia", Some("laptop"))];
+    assert_eq!(tour.post("/revoke", "", &json!({"jti": "phone"})).good()["remembered"], true);
+    named[1].send(Message::text(r#"{"type":"ping","id":9}"#)).unwrap();
+    assert_eq!(hear(&mut named[1]), r#"{"type":"reply","id":9}"#, "her other token is as good as before");
+    let [phone, _laptop] = named;
+    assert_eq!(closed(phone), 4500);
     assert_eq!(tour.post("/revoke", "", &json!({"everybody": true})).good()["complete"], true);
     assert_eq!(closed(max), 4500);
     for wrong in [
@@ -259,6 +265,10 @@ fn a_call_that_is_made_again_is_done_once() {
     assert_eq!((refused.status, refused_again.replayed), (422, true), "a refusal is an answer, too");
     assert_eq!(call("/publish", &"k".repeat(129), &body).json()["code"], "idempotency_key");
     assert_eq!(server.get("/rooms/r/history").good()["offset"], 2);
+    let letter = |key: &str| call("/users/bob/messages", key, r#"{"data":"a letter"}"#);
+    let (first, again, other) = (letter("k4"), letter("k4"), letter("k5"));
+    assert_eq!((first.json()["offset"].as_u64(), again.replayed, &first.text), (Some(1), true, &again.text));
+    assert_eq!((other.json()["offset"].as_u64(), other.replayed), (Some(2), false));
 }
 
 #[test]
@@ -381,6 +391,14 @@ fn the_command_line_speaks_looks_and_sends_away() {
     assert_eq!(top["rooms"][0]["room"], "lobby");
     assert_eq!(run(&["kick", "--user", "ann", "--come-back"]), "closed 1 connection\n");
     assert_eq!(closed(ann), 4006);
+    let (seated, stays) = ([server.sits("bob", "cellar"), server.sits("cid", "cellar")], server.sits("dan", "attic"));
+    assert_eq!(run(&["kick", "--room", "cellar"]), "closed 2 connections\n");
+    assert_eq!(seated.map(closed), [4501, 4501]);
+    let known = server.get("/users/dan/connections").good();
+    let [one] = known["connections"].as_array().unwrap().as_slice() else { panic!("dan has stayed: {known}") };
+    let kicked = run(&["kick", "--connection", one["connection"].as_str().unwrap(), "--come-back", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&kicked).unwrap(), json!({"closed": 1, "complete": true}));
+    assert_eq!(closed(stays), 4006);
 
     let refused = server.verb(&["publish", "no room", "1"]);
     assert_eq!(refused.status.code(), Some(1));

@@ -1,14 +1,13 @@
 //! Plain requests on the public listener: a shard reads how they begin, and the control plane gets them whole.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
-use crate::server::{PATIENCE, Server};
+use crate::server::{Server, connect};
 
 /// Everything that comes back until the server closes; a reset would fail it.
 fn ask(address: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect(address);
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

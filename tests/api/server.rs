@@ -1,20 +1,24 @@
 //! A real server, operators who call its API, and people on its sockets.
 
 #[path = "../support/banner.rs"]
-mod banner;
+pub(crate) mod banner;
 #[path = "../support/engine.rs"]
 pub(crate) mod engine;
+#[path = "../support/until.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod until;
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use throng::control::NewKey;
 use throng::runtime::clock::Clock;
-use throng::wire::{Claims, sign_hs256};
+use throng::wire::token::{Algorithm, sign_hmac};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
+use until::PATIENCE;
+pub(crate) use until::{connect, until_some};
 use ureq::Agent;
 
 pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
@@ -103,10 +107,15 @@ impl Server {
 
     /// Somebody comes and is welcomed.
     pub(crate) fn comes(&self, user: &str) -> WebSocket<TcpStream> {
-        let claims = Claims { sub: user, exp: Clock::start().now().unix_ms / 1_000 + 3_600, info: None, rooms: None };
-        let token = sign_hs256(SECRET.as_bytes(), &claims).expect("good claims");
-        let stream = TcpStream::connect(self.public).expect("a listening server");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a time-out");
+        self.comes_by(user, None)
+    }
+
+    /// By a token of this name.
+    pub(crate) fn comes_by(&self, user: &str, jti: Option<&str>) -> WebSocket<TcpStream> {
+        let mut claims = json!({"sub": user, "exp": Clock::start().now().unix_ms / 1_000 + 3_600});
+        claims.as_object_mut().expect("claims are an object").extend(jti.map(|jti| ("jti".to_owned(), json!(jti))));
+        let token = sign_hmac(Algorithm::Hs256, None, SECRET.as_bytes(), &claims).expect("good claims");
+        let stream = connect(self.public);
         let mut request = format!("ws://{}/ws", self.public).into_client_request().expect("a good address");
         let bearer = format!("Bearer {token}").parse().expect("a token is plain");
         request.headers_mut().insert("authorization", bearer);
@@ -117,7 +126,7 @@ impl Server {
 
     /// Somebody comes with a ticket; what is heard first.
     pub(crate) fn comes_with_ticket(&self, ticket: &str) -> Result<String, tungstenite::Error> {
-        let stream = TcpStream::connect(self.public).expect("a listening server");
+        let stream = connect(self.public);
         let url = format!("ws://{}/ws?ticket={ticket}", self.public);
         let (mut socket, _) = tungstenite::client(url, stream).map_err(|error| match error {
             tungstenite::HandshakeError::Failure(error) => error,
@@ -162,20 +171,18 @@ pub(crate) fn throng() -> Command {
 
 /// The next message that is text; heartbeats are answered on the way.
 pub(crate) fn hear(socket: &mut WebSocket<TcpStream>) -> String {
-    loop {
-        if let Message::Text(text) = socket.read().expect("a message") {
-            return text.to_string();
-        }
-    }
+    until_some("a message comes", || match socket.read().expect("a message") {
+        Message::Text(text) => Some(text.to_string()),
+        _ => None,
+    })
 }
 
 /// The close code that ends it.
 pub(crate) fn closed(mut socket: WebSocket<TcpStream>) -> u16 {
-    loop {
-        if let Message::Close(Some(frame)) = socket.read().expect("a close frame") {
-            return frame.code.into();
-        }
-    }
+    until_some("it is closed", || match socket.read().expect("a close frame") {
+        Message::Close(frame) => frame.map(|frame| frame.code.into()),
+        _ => None,
+    })
 }
 
 fn read(mut response: ureq::http::Response<ureq::Body>) -> Answer {
@@ -192,5 +199,3 @@ fn read(mut response: ureq::http::Response<ureq::Body>) -> Answer {
 }
 
 const EVERYTHING: &str = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
-/// Nothing here takes this long; a machine that is very busy may.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

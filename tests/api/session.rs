@@ -5,12 +5,13 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
+use crate::server::banner::Lines;
 use crate::server::{engine, throng};
 
 /// One line that is typed, and what comes.
@@ -24,7 +25,7 @@ struct Typed {
 struct Shell {
     bash: Child,
     typing: ChildStdin,
-    screen: BufReader<ChildStdout>,
+    screen: Lines,
     folder: PathBuf,
     /// Instead of the ports of the page.
     ports: [(&'static str, String); 2],
@@ -111,7 +112,7 @@ impl Shell {
         let mut bash = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bash is there");
         let mut typing = bash.stdin.take().expect("stdin is piped");
         typing.write_all(b"exec 2>&1\n").expect("the shell listens");
-        let screen = BufReader::new(bash.stdout.take().expect("stdout is piped"));
+        let screen = Lines::of(bash.stdout.take().expect("stdout is piped"));
         Self { bash, typing, screen, folder, ports }
     }
 
@@ -121,14 +122,13 @@ impl Shell {
         writeln!(self.typing, "{real}\nprintf '%s\\n' '{DONE}'").expect("the shell listens");
         let mut output = String::new();
         loop {
-            let mut line = String::new();
-            let length = self.screen.read_line(&mut line).expect("the shell writes text");
-            assert!(length > 0, "the shell ended after {real}: {output}");
-            if let Some(unfinished) = line.strip_suffix(&format!("{DONE}\n")) {
+            let line = self.screen.next(&real).unwrap_or_else(|| panic!("the shell ended after {real}: {output}"));
+            if let Some(unfinished) = line.strip_suffix(DONE) {
                 assert_eq!(unfinished, "", "$ {real} ended in the middle of a line: {output}");
                 return Typed { line: typed.to_owned(), output };
             }
             output += &line;
+            output.push('\n');
         }
     }
 }

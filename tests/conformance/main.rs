@@ -18,9 +18,9 @@ mod support;
 mod unicode;
 
 use std::collections::BTreeSet;
-use std::net::TcpStream;
 
 use raw::Raw;
+use support::until::{PATIENCE, connect};
 use support::{serve, serve_by, small};
 use throng::base::Limits;
 use tungstenite::Message;
@@ -89,8 +89,7 @@ fn a_client_that_is_not_ours_gets_back_what_it_says() {
     let (running, _handed) = serve_by(2, small(), |rules| rules.echo = true, |_| {});
     let address = running.address();
     for _ in 0..4 {
-        let stream = TcpStream::connect(address).unwrap();
-        let (mut socket, answer) = tungstenite::client(format!("ws://{address}/echo"), stream).unwrap();
+        let (mut socket, answer) = tungstenite::client(format!("ws://{address}/echo"), connect(address)).unwrap();
         assert!(answer.headers().get("Sec-WebSocket-Protocol").is_none());
         for len in [0, 1, 125, 126, 65_535, 65_536, 1_000_000] {
             let letters: String = "aé😀".chars().cycle().take(len / 4).collect();
@@ -110,7 +109,7 @@ fn a_client_that_is_not_ours_gets_back_what_it_says() {
 fn where_nobody_mounted_it_the_socket_is_handed_over() {
     let (running, handed) = serve(1, small());
     let asking = Raw::ask(running.address(), "/echo", &[]);
-    let given = handed.recv().expect("somebody else answers");
+    let given = handed.recv_timeout(PATIENCE).expect("somebody else answers");
     assert!(given.read.starts_with(b"GET /echo HTTP/1.1\r\n"));
     drop((asking, given));
     running.stop().unwrap();

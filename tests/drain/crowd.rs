@@ -18,6 +18,7 @@ use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::process::SECRET;
 use crate::support::FAR_FUTURE;
+use crate::support::until::patient;
 
 /// How many, and how often each says something.
 #[derive(Clone, Copy)]
@@ -86,8 +87,15 @@ impl Crowd {
 
     /// Waits until this is true of everybody.
     pub(crate) fn wait_until(&self, what: &str, fact: impl Fn(&Sign) -> bool) {
-        while !self.present.lock().expect("nobody panics with it").iter().all(&fact) {
+        let began_ms = self.now();
+        loop {
+            let not_yet = self.present.lock().expect("nobody panics with it").iter().filter(|sign| !fact(sign)).count();
+            if not_yet == 0 {
+                return;
+            }
             assert!(!self.people.iter().any(JoinHandle::is_finished), "somebody gave up before {what}");
+            let waited_ms = self.now() - began_ms;
+            assert!(waited_ms < WAIT_MS_MAX, "waited {waited_ms} ms in vain until {what}: {not_yet} are not");
             std::thread::park_timeout(Duration::from_millis(20));
         }
     }
@@ -145,7 +153,7 @@ impl Person {
         let claims = Claims { sub: &format!("user{}", self.number), exp: FAR_FUTURE, info: None, rooms: None };
         let token = sign_hs256(SECRET.as_bytes(), &claims).expect("good claims");
         let mut socket = loop {
-            let stream = TcpStream::connect(self.address).expect("somebody always listens");
+            let stream = patient(TcpStream::connect(self.address).expect("somebody always listens"));
             match tungstenite::client(format!("ws://{}/ws?token={token}", self.address), stream) {
                 Ok((socket, _)) => break socket,
                 // A shard of the old server that came late to the news.
@@ -214,6 +222,8 @@ fn next(socket: &mut WebSocket<TcpStream>) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// No crowd takes this long; a large one on a slow machine takes minutes.
+const WAIT_MS_MAX: u64 = 600_000;
 /// A thread of a person needs little, and there may be thousands.
 const STACK_BYTES: usize = 256 << 10;
 /// So that everybody notices that the test is over.

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crowd::{Crowd, Plan};
 use figures::HandOver;
 use process::{Server, free_address};
+use support::until::{connect, patient, until};
 use support::{FAR_FUTURE, hear, open, say, serve_at, small, token};
 use throng::base::Limits;
 use tungstenite::Message;
@@ -85,6 +86,7 @@ fn operators_are_always_answered_and_by_the_next_server_as_soon_as_one_leaves() 
     let ann = open(address, &token("ann", FAR_FUTURE, None));
     let (over, looked) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _over = Raised(&over);
         let look = || {
             while !over.load(Ordering::Relaxed) {
                 is_ready(&admin);
@@ -92,24 +94,25 @@ fn operators_are_always_answered_and_by_the_next_server_as_soon_as_one_leaves() 
             }
         };
         let looker = std::thread::Builder::new().spawn_scoped(scope, look).unwrap();
-        wait_for(|| looked.load(Ordering::Relaxed) > 10);
+        until("it is looked at", || looked.load(Ordering::Relaxed) > 10);
         let new = start(&["--takeover"]);
         old.signal("TERM");
         // With both at the address the old one would answer every other time that it leaves.
         let mut in_a_row = 0;
-        while in_a_row < 40 {
+        until("the next server alone answers", || {
             in_a_row = if is_ready(&admin) { in_a_row + 1 } else { 0 };
-        }
+            in_a_row == 40
+        });
         // Only ann keeps the old one here.
         drop(ann);
         assert_eq!(old.ended().code(), Some(0));
         let before = looked.load(Ordering::Relaxed);
-        wait_for(|| looked.load(Ordering::Relaxed) > before + 10);
+        until("it is looked at again", || looked.load(Ordering::Relaxed) > before + 10);
         // Nobody takes over from this one: it goes on answering, and says why not to come.
         let bob = open(address, &token("bob", FAR_FUTURE, None));
         new.signal("TERM");
-        wait_for(|| !is_ready(&admin));
-        wait_for(|| !is_ready(&admin));
+        until("it says that it leaves", || !is_ready(&admin));
+        assert!(!is_ready(&admin), "and goes on saying so");
         over.store(true, Ordering::Relaxed);
         looker.join().unwrap();
         drop(bob);
@@ -117,9 +120,18 @@ fn operators_are_always_answered_and_by_the_next_server_as_soon_as_one_leaves() 
     });
 }
 
+/// Raises a flag when it goes, also by a panic: threads of a scope that go on until then would keep the panic waiting.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What `/readyz` says on a connection of its own, which must be taken and answered.
 fn is_ready(admin: &str) -> bool {
-    let mut stream = TcpStream::connect(admin).expect("somebody listens");
+    let mut stream = patient(TcpStream::connect(admin).expect("somebody listens"));
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").expect("nobody is reset");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("everybody is answered");
@@ -147,7 +159,7 @@ fn newcomers_are_never_reset_while_a_door_closes() {
             std::thread::Builder::new()
                 .spawn(move || {
                     while !over.load(Ordering::Relaxed) {
-                        let mut stream = TcpStream::connect(address).expect("nobody is refused");
+                        let mut stream = patient(TcpStream::connect(address).expect("nobody is refused"));
                         stream.write_all(head.as_bytes()).expect("nobody is reset");
                         let mut status = [0; 12];
                         stream.read_exact(&mut status).expect("everybody is answered");
@@ -158,11 +170,11 @@ fn newcomers_are_never_reset_while_a_door_closes() {
                 .unwrap()
         })
         .collect();
-    wait_for(|| served.load(Ordering::Relaxed) > 200);
+    until("newcomers are served", || served.load(Ordering::Relaxed) > 200);
     old.drain(Duration::from_secs(2));
     old.join().unwrap();
     let before = served.load(Ordering::Relaxed);
-    wait_for(|| served.load(Ordering::Relaxed) > before + 200);
+    until("they are served by the next", || served.load(Ordering::Relaxed) > before + 200);
     over.store(true, Ordering::Relaxed);
     for newcomer in newcomers {
         newcomer.join().unwrap();
@@ -172,13 +184,17 @@ fn newcomers_are_never_reset_while_a_door_closes() {
 
 #[test]
 fn whoever_does_not_go_is_cut_off_when_the_budget_is_spent() {
-    let (running, _handed) = support::serve(1, Limits { close_grace_ms: 600_000, ..small() });
+    // Ten years: only the budget ends what they hold.
+    let for_ever = Limits { close_grace_ms: 10 * 365 * 86_400_000, handshake_ms: 10 * 365 * 86_400_000, ..small() };
+    let (running, _handed) = support::serve(1, for_ever);
     let mut silent = open(running.address(), &token("ann", FAR_FUTURE, None));
-    let mut half = TcpStream::connect(running.address()).unwrap();
+    let mut half = connect(running.address());
     half.write_all(b"GET /ws HT").unwrap();
     running.drain(Duration::from_secs(1));
     // She never answers the close frame; he never finishes his request.
-    running.join().unwrap();
+    let leaving = std::thread::Builder::new().spawn(move || running.join()).unwrap();
+    until("the budget is spent", || leaving.is_finished());
+    leaving.join().unwrap().unwrap();
     assert!(hear(&mut silent).contains(r#""type":"drain""#));
     let goodbye = silent.read().unwrap();
     assert!(matches!(&goodbye, Message::Close(Some(frame)) if u16::from(frame.code) == 1012), "{goodbye:?}");
@@ -257,10 +273,4 @@ const BACK_WITHIN_MS: u64 = 3_000;
 fn number(name: &str) -> Option<usize> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not {text:?}")))
-}
-
-fn wait_for(mut fact: impl FnMut() -> bool) {
-    while !fact() {
-        std::thread::yield_now();
-    }
 }

@@ -1,10 +1,10 @@
 //! A server to which io_uring is forbidden as docker's default profile does it.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use crate::filter::{Otherwise, confine};
+use crate::process::banner::Lines;
 use crate::{Mortal, get, process, support, talk};
 
 /// `throng serve --dev` without io_uring; its stderr is kept.
@@ -24,14 +24,9 @@ fn serve_without_rings(more: &[&str]) -> Mortal {
 #[test]
 fn where_io_uring_is_forbidden_the_first_run_works_says_why_and_two_people_talk() {
     let mut server = serve_without_rings(&[]);
-    let mut banner = Vec::new();
-    for line in BufReader::new(server.0.stdout.take().unwrap()).lines() {
-        let line = line.unwrap();
-        let last = line.contains("THRONG_API_KEY=");
-        banner.push(line);
-        if last {
-            break;
-        }
+    let (lines, mut banner) = (Lines::of(server.0.stdout.take().unwrap()), Vec::new());
+    while !banner.last().is_some_and(|line: &String| line.contains("THRONG_API_KEY=")) {
+        banner.push(lines.next("a key for the API").unwrap_or_else(|| panic!("it ended: {banner:?}")));
     }
     let after = |word: &str| {
         let line =
@@ -79,10 +74,8 @@ fn who_insists_on_io_uring_is_told_why_it_cannot_be() {
 #[test]
 fn who_asks_for_epoll_is_not_warned() {
     let mut server = serve_without_rings(&["--engine", "epoll", "--drain-budget-ms", "0"]);
-    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap().contains("epoll, flush eager")));
-    // The rest of the banner must find a reader.
-    std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
+    let lines = Lines::of(server.0.stdout.take().unwrap());
+    assert!(std::iter::from_fn(|| lines.next("an engine")).any(|line| line.contains("epoll, flush eager")));
     process::signal(server.0.id(), "TERM");
     let (status, said) = server.ended();
     assert!(status.success() && !said.contains("WARN"), "{said}");

@@ -6,6 +6,7 @@ mod filter;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../process/mod.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
 mod process;
 mod profile;
 mod proxies;
@@ -14,12 +15,13 @@ mod proxies;
 mod support;
 mod unit;
 
-use std::io::Read;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use http::get;
+use process::banner::Lines;
+use support::until::until_some;
 use support::{engine, hear, say};
 use throng::runtime::engine::Engine;
 use tungstenite::WebSocket;
@@ -30,11 +32,10 @@ pub(crate) struct Mortal(pub(crate) Child);
 impl Mortal {
     /// How it ended, and what it said on stderr if that is kept; waits until it has.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
-        let mut said = String::new();
-        if let Some(mut stderr) = self.0.stderr.take() {
-            stderr.read_to_string(&mut said).unwrap();
-        }
-        (self.0.wait().unwrap(), said)
+        let said = self.0.stderr.take().map(Lines::of);
+        let status = until_some("the process has ended", || self.0.try_wait().unwrap());
+        let said = said.map(|lines| std::iter::from_fn(|| lines.next("the end")).collect::<Vec<_>>().join("\n"));
+        (status, said.unwrap_or_default())
     }
 }
 

@@ -1,7 +1,6 @@
 //! `tuning/container/seccomp.json`: what it says, and a server that lives under it on either engine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -11,6 +10,8 @@ use serde_json::Value;
 use throng::runtime::engine::{Engine, choose};
 
 use crate::filter::{Otherwise, confine};
+use crate::process::banner::Lines;
+use crate::support::until::until;
 use crate::support::{FAR_FUTURE, open, token};
 use crate::{Mortal, get, process, talk};
 
@@ -105,9 +106,7 @@ fn live_under_the_profile(engine: Engine) -> ExitStatus {
     assert!(String::from_utf8_lossy(&said.stdout).contains("ann"), "{said:?}");
     drop(issuer.accept().unwrap());
     process::signal(server.0.id(), "HUP");
-    while !reloaded(admin) {
-        std::thread::yield_now();
-    }
+    until("it has reloaded", || reloaded(admin));
     // An orderly end of one, an abrupt end of the other, and both engines' way to leave.
     ann.close(None).unwrap();
     socket2::SockRef::from(bob.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
@@ -122,7 +121,8 @@ fn reloaded(admin: SocketAddr) -> bool {
 
 /// Where the server listens, where operators look, and the key for the API, by its banner. `None`: it ended.
 fn addresses(server: &mut Mortal) -> Option<(SocketAddr, SocketAddr, String)> {
-    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let said = Lines::of(server.0.stdout.take().unwrap());
+    let mut lines = std::iter::from_fn(|| said.next("an address"));
     let mut address = |word: &str, scheme: &str, path: &str| -> Option<SocketAddr> {
         let url = lines.find_map(|line| line.trim().strip_prefix(word).map(|rest| rest.trim().to_owned()))?;
         url.strip_prefix(scheme)?.strip_suffix(path)?.parse().ok()
@@ -132,8 +132,6 @@ fn addresses(server: &mut Mortal) -> Option<(SocketAddr, SocketAddr, String)> {
         let (_, rest) = line.split_once("THRONG_API_KEY=")?;
         rest.split(' ').next().map(str::to_owned)
     })?;
-    // The rest of the banner must find a reader.
-    std::thread::Builder::new().spawn(move || lines.for_each(drop)).unwrap();
     Some((at, admin, key))
 }
 

@@ -14,6 +14,7 @@ use tungstenite::handshake::HandshakeError;
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::process::{Server, free_address};
+use crate::support::until::{PATIENCE, patient, until};
 use crate::support::{FAR_FUTURE, hear, token};
 use crate::{get, talk};
 
@@ -54,10 +55,10 @@ impl Proxy {
         let arguments = arguments.iter().map(|argument| argument.replace("FOLDER", &folder_name));
         let started = Command::new(find(program)).args(arguments).stdin(Stdio::null()).spawn();
         let mut proxy = Self { process: started.unwrap(), folder, address };
-        while TcpStream::connect(address).is_err() {
+        until(&format!("{program} listens"), || {
             assert!(proxy.process.try_wait().unwrap().is_none(), "{program} ended; its reason stands above");
-            std::thread::yield_now();
-        }
+            TcpStream::connect(address).is_ok()
+        });
         proxy
     }
 
@@ -67,7 +68,7 @@ impl Proxy {
         socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
         socket.connect(&self.address.into()).unwrap();
         let url = format!("ws://{}/ws?token={}", self.address, token(user, FAR_FUTURE, None));
-        match tungstenite::client(url, TcpStream::from(socket)) {
+        match tungstenite::client(url, patient(TcpStream::from(socket))) {
             Ok((mut socket, _)) => {
                 assert!(hear(&mut socket).contains(r#""type":"welcome""#));
                 Ok(socket)
@@ -152,9 +153,7 @@ fn through_nginx_people_are_who_they_are_and_everything_passes() {
     assert_eq!(get(proxy.address, "/ws?token=SECRETMARK").0, "502");
     let log = |name: &str| fs::read_to_string(proxy.folder.join(name)).unwrap();
     // A request is logged when its answer is out.
-    while !log("access.log").contains(" 502 ") {
-        std::thread::yield_now();
-    }
+    until("the last request is logged", || log("access.log").contains(" 502 "));
     let (access, error) = (log("access.log"), log("error.log"));
     assert!(access.contains("127.0.0.77") && access.contains(" 429 "), "{access}");
     assert!(!access.contains("token=") && !error.contains("token="), "{access}\n{error}");
@@ -184,21 +183,16 @@ fn through_haproxy_people_are_who_they_are_and_a_full_server_gets_nobody_more() 
 
 /// Waits until the last health check ended like this.
 fn until_checked(stats: &Path, result: &str) {
-    loop {
+    until(&format!("a health check ends with {result}"), || {
         // The proxy makes this socket after it has begun to listen.
-        let Ok(mut socket) = UnixStream::connect(stats) else {
-            std::thread::yield_now();
-            continue;
-        };
+        let Ok(mut socket) = UnixStream::connect(stats) else { return false };
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.write_all(b"show stat\n").unwrap();
         let mut table = String::new();
         socket.read_to_string(&mut table).unwrap();
         let server = table.lines().find(|line| line.starts_with("throng,throng1,")).expect("the server is known");
-        if server.split(',').any(|cell| cell.trim_start_matches("* ") == result) {
-            return;
-        }
-        std::thread::yield_now();
-    }
+        server.split(',').any(|cell| cell.trim_start_matches("* ") == result)
+    });
 }
 
 #[test]

@@ -9,8 +9,10 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub(crate) use address::free_address;
+use banner::Lines;
 
 use crate::support::engine;
+use crate::support::until::until_some;
 
 /// Killed when dropped.
 pub(crate) struct Server {
@@ -27,6 +29,17 @@ pub(crate) const SECRET: &str = "only for this test, 32 bytes long!";
 impl Server {
     /// Started and ready: its banner is there. `options` may give it variables, too, as `NAME=value`.
     pub(crate) fn start(address: SocketAddr, options: &[&str]) -> Self {
+        Self::ready(Self::command(address, options).spawn().expect("the server starts"), address)
+    }
+
+    /// The same, and what it logs.
+    pub(crate) fn start_heard(address: SocketAddr, options: &[&str]) -> (Self, Lines) {
+        let mut process = Self::command(address, options).stderr(Stdio::piped()).spawn().expect("the server starts");
+        let log = Lines::of(process.stderr.take().expect("stderr is piped"));
+        (Self::ready(process, address), log)
+    }
+
+    fn command(address: SocketAddr, options: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
         let everything = r#"[{"match":"*","can":["join","publish","presence","history"]}]"#;
         command
@@ -38,7 +51,10 @@ impl Server {
             .envs([("THRONG_TOKENS_LIFE_MAX_S", FOR_EVER_S), ("THRONG_TOKENS_QUERY_TOKEN_MAX_AGE_S", FOR_EVER_S)])
             .envs(options.iter().filter(|option| is_variable(option)).filter_map(|option| option.split_once('=')))
             .stdout(Stdio::piped());
-        let mut process = command.spawn().expect("the server starts");
+        command
+    }
+
+    fn ready(mut process: Child, address: SocketAddr) -> Self {
         let (_, admin) = banner::serves_at(&mut process);
         let admin = admin.expect("the banner says where operators look");
         Self { process, address, admin }
@@ -50,7 +66,7 @@ impl Server {
 
     /// How it ended; waits until it has.
     pub(crate) fn ended(mut self) -> ExitStatus {
-        self.process.wait().expect("it is a child of this process")
+        until_some("the server has ended", || self.process.try_wait().expect("it is a child of this process"))
     }
 }
 

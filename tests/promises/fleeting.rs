@@ -7,6 +7,7 @@ use throng::base::{Delivery, Limits};
 use throng::shard::{ClassCount, Count, Counters};
 
 use crate::person::{Person, class};
+use crate::support::until::until;
 use crate::support::{serve_by, small};
 
 fn value(person: &mut Person, key: &str, data: impl Into<Value>) {
@@ -87,13 +88,14 @@ fn a_slow_reader_of_values_misses_what_was_overtaken_and_never_the_last() {
     let mut bob = Person::comes(running.address(), "bob");
     let long = "x".repeat(40_000);
     let (mut round, mut rounds_behind) = (0, 0);
-    while rounds_behind < 20 {
+    until("ann has been behind for twenty rounds", || {
         round += 1;
         for key in 0..KEYS {
             value(&mut bob, &format!("k{key}"), json!([round, long]));
         }
         rounds_behind += u64::from(counts.totals().cells[Count::FellBehind.index()] > 0);
-    }
+        rounds_behind == 20
+    });
     let (mut last, mut heard) = (BTreeMap::new(), 0);
     while last.values().filter(|known| **known == round).count() as u64 != KEYS {
         let message = ann.hear();
@@ -129,13 +131,14 @@ fn an_ephemeral_message_is_for_those_who_are_there_and_a_slow_one_misses_it_unto
     };
     let long = "x".repeat(40_000);
     let mut said = 0;
-    while !dropped() {
+    until("something is not told to the slow one", || {
         said += 1;
         let answer = bob.publish("cursor:1", json!([said, long]));
         assert_eq!((&answer["level"], &answer["offset"]), (&json!("none"), &Value::Null), "{answer}");
         let message = ann.hear();
         assert_eq!((&message["data"][0], &message["offset"]), (&json!(said), &Value::Null), "who reads misses nothing");
-    }
+        dropped()
+    });
     // She reads again: what still comes is in order, no gap is told, and she hears what is said from now on. The answer that
     // `heard_by_now` waits for may have overtaken something.
     let mut heard = slow.heard_by_now();

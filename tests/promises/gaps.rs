@@ -5,6 +5,7 @@ use throng::base::Limits;
 use throng::shard::Count;
 
 use crate::person::{Person, offset};
+use crate::support::until::until;
 use crate::support::{serve, small};
 
 #[test]
@@ -50,9 +51,10 @@ fn a_reader_who_fell_behind_hears_each_offset_or_that_it_is_missing() {
     let mut bob = Person::comes(running.address(), "bob");
     let long = "x".repeat(40_000);
     let mut said = 0;
-    while count(Count::FellBehind) == 0 {
+    until("ann falls behind", || {
         said = offset(&bob.publish("hall", long.as_str()));
-    }
+        count(Count::FellBehind) > 0
+    });
     // The page that is on its way to her may hold as many as the log, and as many may be in the log when she goes on.
     for _ in 0..5 * KEPT {
         said = offset(&bob.publish("hall", long.as_str()));

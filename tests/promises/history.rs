@@ -33,6 +33,7 @@ fn pages_from_both_ends_meet_and_hold_everything_once() {
         assert!(page["gap"].is_null(), "{page}");
         let page = offsets(&page);
         let Some(first) = page.first() else { break };
+        assert!(*first < before, "{first} is not further back than {before}");
         (before, back) = (*first, [page, back].concat());
     }
     assert_eq!(back, (51..=250).collect::<Vec<_>>());
@@ -46,6 +47,7 @@ fn pages_from_both_ends_meet_and_hold_everything_once() {
         assert_eq!(page["gap"], gap);
         let page = offsets(&page);
         let Some(last) = page.last() else { break };
+        assert!(*last > since, "{last} does not go on from {since}");
         since = *last;
         on.extend(page);
     }

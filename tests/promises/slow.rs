@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{ScopedJoinHandle, yield_now};
+use std::thread::ScopedJoinHandle;
 
 use serde_json::{Value, json};
 use throng::base::Limits;
@@ -12,6 +12,7 @@ use throng::shard::Counters;
 use throng::wire::CloseReason;
 
 use crate::person::{Person, offset};
+use crate::support::until::until;
 use crate::support::{serve, small};
 
 /// So many read nothing, and so many a byte for each message that is said.
@@ -54,10 +55,10 @@ fn who_does_not_read_is_closed_within_bounds_and_nobody_else_loses_anything() {
         let reading: Vec<ScopedJoinHandle<'_, ()>> = reading.collect();
         let mut bob = Person::comes(address, "bob");
         let long = "x".repeat(PAYLOAD);
-        loop {
+        until("the slow ones are closed", || {
             said = offset(&bob.publish("hall", long.as_str()));
             if said == last.load(Ordering::Relaxed) {
-                break;
+                return true;
             }
             stalled[NEVER..].iter_mut().for_each(Stalled::sips);
             held_max = held_max.max(counts.totals().tables.work);
@@ -65,11 +66,12 @@ fn who_does_not_read_is_closed_within_bounds_and_nobody_else_loses_anything() {
             if bob.ask(json!({"type": "presence", "room": "hall"}))["count"] == READERS {
                 last.store(said + 1, Ordering::Relaxed);
             }
-            while heard.iter().any(|heard| heard.load(Ordering::Relaxed) + AHEAD < said) {
+            until("the readers have heard it", || {
                 assert!(!reading.iter().any(ScopedJoinHandle::is_finished), "a reader heard something else");
-                yield_now();
-            }
-        }
+                !heard.iter().any(|heard| heard.load(Ordering::Relaxed) + AHEAD < said)
+            });
+            false
+        });
     });
     assert!(heard.iter().all(|heard| heard.load(Ordering::Relaxed) == said));
     // A full outbox each, with the message that did not fit and its head; and what bob had under way.
@@ -81,9 +83,9 @@ fn who_does_not_read_is_closed_within_bounds_and_nobody_else_loses_anything() {
     for (n, one) in stalled.into_iter().enumerate() {
         one.catches_up_once_closed(address, n, said);
     }
-    while counts.totals().cells[Counters::CLOSES_AT + CloseReason::Slow.index()] < SLOW as u64 {
-        yield_now();
-    }
+    until("all who were slow are counted", || {
+        counts.totals().cells[Counters::CLOSES_AT + CloseReason::Slow.index()] >= SLOW as u64
+    });
     running.stop().unwrap();
 }
 

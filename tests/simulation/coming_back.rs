@@ -6,7 +6,7 @@ use throng::shard::Count;
 use throng::wire::CloseReason;
 
 use crate::scene::Scene;
-use crate::world::Happening::{Ended, Read, Tick};
+use crate::world::Happening::{Drain, Ended, Read, Tick};
 
 const HERE: usize = 0;
 const HOME: usize = 1;
@@ -106,6 +106,83 @@ fn a_session_is_resumed_once_and_not_after_its_window_and_positions_work_all_the
     assert!(scene.hears(late).contains(&"joined 1 recovered".to_owned()));
     assert!(scene.world.is_alive(second));
     scene.ends();
+}
+
+/// All leave, and everybody is sent away in their slots.
+fn leaves(mut scene: Scene, shards: &[usize]) {
+    shards.iter().for_each(|shard| scene.turn(*shard, &[Drain(2_000)]));
+    scene.world.weather.drain_ms = Some(2_000);
+    scene.world.pass_time(2_000);
+    scene.comes_to_rest();
+    scene.ends();
+}
+
+#[test]
+fn a_session_of_a_shard_that_leaves_goes_on_elsewhere_and_its_slot_is_nobodys() {
+    for half_open in [true, false] {
+        let (mut scene, room, ann, bob) = scene();
+        scene.turn(HERE, &[Drain(10_000)]);
+        assert_eq!(scene.hears(ann), ["drain 4500"]);
+        if !half_open {
+            scene.vanishes(HERE, ann);
+        }
+        // Where she comes nobody has heard of it yet.
+        let again = comes_back(&mut scene, ann, THERE);
+        assert_eq!(scene.hears(ann), if half_open { vec!["closed 4502"] } else { vec![] });
+        assert_eq!(scene.count(HERE, Count::TakenOver), u64::from(half_open));
+        scene.says(bob, room);
+        scene.world.pass_time(10_000);
+        scene.comes_to_rest();
+        let mut heard = scene.hears(again);
+        heard.sort();
+        assert_eq!(heard, ["#1", "done 1", "joined 0 recovered", "welcome"]);
+        assert!(scene.world.is_alive(again), "the slot was her old connection's");
+        assert!(scene.world.shards[HERE].is_drained());
+        leaves(scene, &[HOME, THERE]);
+    }
+}
+
+#[test]
+fn who_goes_on_at_a_shard_that_leaves_is_answered_and_hears_its_rooms_until_its_slot_and_not_behind_it() {
+    for slot_has_come in [false, true] {
+        let (mut scene, room, ann, bob) = scene();
+        scene.vanishes(HERE, ann);
+        scene.says(bob, room);
+        scene.comes_to_rest();
+        let memory = scene.world.clients[ann].memory(9, 0, &mut scene.world.dice).expect("a session");
+        let again = scene.comes(THERE, 0, Json);
+        scene.turn(THERE, &[Drain(2_000)]);
+        assert_eq!(scene.hears(again), ["drain 1000"]);
+        if slot_has_come {
+            scene.world.pass_time(1_000);
+            scene.turn(THERE, &[Tick]);
+        }
+        let mut out = Vec::new();
+        scene.world.clients[again].resume(&memory, &mut out, &mut scene.world.dice);
+        scene.world.send(again, &out);
+        scene.turn(THERE, &[Read(again)]);
+        scene.says(bob, room);
+        scene.comes_to_rest();
+        let mut heard = scene.hears(again);
+        heard.sort();
+        if slot_has_come {
+            assert_eq!(heard, ["closed 1012"]);
+            assert_eq!(scene.count(THERE, Count::Resumed), 0);
+            // So the session is still there, for whoever comes to a shard that stays.
+            let third = comes_back(&mut scene, ann, HERE);
+            assert_eq!(scene.count(HERE, Count::Resumed), 1);
+            assert!(scene.hears(third).contains(&"joined 2 recovered".to_owned()));
+        } else {
+            assert_eq!(heard, ["#1", "#2", "done 1", "joined 2 recovered"]);
+            scene.says(again, room);
+            scene.comes_to_rest();
+            assert_eq!(scene.hears(again), ["ack 3"]);
+            scene.world.pass_time(1_000);
+            scene.comes_to_rest();
+            assert_eq!(scene.hears(again), ["closed 1012"]);
+        }
+        leaves(scene, &[HERE, HOME]);
+    }
 }
 
 #[test]

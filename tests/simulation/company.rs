@@ -232,9 +232,7 @@ impl Client {
         let keeps_all_reads = around.weather.limits.receipts_max >= around.weather.users;
         if fleeting::is(room) {
             let seat = self.fleeting.entry(room).or_default();
-            if !seat.seated {
-                return Err(format!("V5 {event:?}, and it does not sit there"));
-            }
+            seat.hears_of_people()?;
             return seat.company.hear(event, (&self.name, room), around.reference, keeps_all_reads);
         }
         let view = self.views.entry(room).or_default();

@@ -109,6 +109,11 @@ impl Seat {
         Ok(())
     }
 
+    /// F7: news of people only in a room one sits in.
+    pub(crate) fn hears_of_people(&self) -> Result<(), String> {
+        if self.seated { Ok(()) } else { Err("F7 news of people of a room where it does not sit".into()) }
+    }
+
     /// Whether this may be the last value of the key, as far as it knows.
     fn agrees(&self, key: &str, value: usize) -> bool {
         let own = self.own.get(key).is_some_and(|said| said.contains_key(&value));

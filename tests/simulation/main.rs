@@ -97,6 +97,17 @@ const MUST_BE_LIVED: &[Lived] = &[
     Lived::Dropped,
     Lived::Inflated,
     Lived::InflatedByServer,
+    Lived::FellBehind,
+    Lived::CaughtUp,
+    Lived::Pages,
+    Lived::Slow,
+    Lived::Silent,
+    Lived::Expired,
+    Lived::Slots,
+    Lived::LeftUnread,
+    Lived::SessionsForgotten,
+    Lived::PeopleDropped,
+    Lived::ListsStale,
 ];
 
 #[test]

@@ -119,10 +119,10 @@ impl Reference {
         *highest = offset.max(*highest);
     }
 
-    /// R6: nobody is said to type who never did.
+    /// R9: nobody is said to type who never did.
     pub(crate) fn may_type(&self, room: usize, user: &str) -> Result<(), String> {
         let typed = self.typed.contains(&(room, user.to_owned()));
-        if typed { Ok(()) } else { Err(format!("R6 {user} is said to type in room {room}")) }
+        if typed { Ok(()) } else { Err(format!("R9 {user} is said to type in room {room}")) }
     }
 
     /// R7: nobody is said to have read more than they said.

@@ -124,7 +124,7 @@ impl World {
         Some(number)
     }
 
-    /// F1: a session that lives, or was lost a moment ago, is resumed. F2: by one only.
+    /// T1: a session that lives, or was lost a moment ago, is resumed. T2: by one only.
     pub(crate) fn is_rightly_resumed(&mut self, number: usize) -> Result<(), String> {
         let client = &mut self.clients[number];
         let (Some(of), Some(told)) = (client.resumes, client.resume_told.take()) else { return Ok(()) };
@@ -132,7 +132,7 @@ impl World {
         client.resumes = None;
         if told {
             let first = self.resumed.insert(of);
-            return if first { Ok(()) } else { Err(format!("F2 the session of client {of} was resumed twice")) };
+            return if first { Ok(()) } else { Err(format!("T2 the session of client {of} was resumed twice")) };
         }
         let rivals = self.clients.iter().filter(|client| client.resumes == Some(of)).count();
         let (old, limits) = (&self.clients[of], &self.weather.limits);
@@ -143,15 +143,15 @@ impl World {
             || [4006, 4501].iter().any(|code| self.deeds.may_have_kicked(old, *code))
             || old.papers.iter().any(|paper| self.deeds.has_revoked(old.shard, paper));
         if kept && lost && !sent_away && rivals == 0 && !self.resumed.contains(&of) {
-            return Err(format!("F1 client {number} was not let go on with the session of client {of}"));
+            return Err(format!("T1 client {number} was not let go on with the session of client {of}"));
         }
         Ok(())
     }
 
-    /// F3: whoever's session went on elsewhere has no connection any more.
+    /// T3: whoever's session went on elsewhere has no connection any more.
     pub(crate) fn nobody_lives_twice(&self) -> Result<(), String> {
         match self.resumed.iter().find(|old| self.is_alive(**old) && self.clients[**old].is_open()) {
-            Some(old) => Err(format!("F3 the session of client {old} went on elsewhere, and it is still served")),
+            Some(old) => Err(format!("T3 the session of client {old} went on elsewhere, and it is still served")),
             None => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! A data plane for a test, and clients that speak to it as a browser or a terminal would.
 
 pub(crate) mod engine;
+pub(crate) mod until;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use throng::runtime::{Give, Given};
 use throng::shard::{Flush, Rules, Shard, ShardConfig};
 use throng::wire::{Claims, Grants, TokenVerifier, sign_hs256};
 use tungstenite::{Message, WebSocket};
+use until::connect;
 
 pub(crate) const SECRET: &[u8] = b"only for this test, 32 bytes long!";
 pub(crate) const FAR_FUTURE: u64 = 4_000_000_000;
@@ -129,9 +131,8 @@ pub(crate) fn token(user: &str, exp: u64, rooms: Option<serde_json::Value>) -> S
 
 /// Opens a session by the query token.
 pub(crate) fn open(address: SocketAddr, token: &str) -> WebSocket<TcpStream> {
-    let stream = TcpStream::connect(address).expect("a listening server");
-    let (mut socket, _) =
-        tungstenite::client(format!("ws://{address}/ws?token={token}"), stream).expect("a good token is let in");
+    let request = format!("ws://{address}/ws?token={token}");
+    let (mut socket, _) = tungstenite::client(request, connect(address)).expect("a good token is let in");
     assert!(hear(&mut socket).contains(r#""type":"welcome""#));
     socket
 }

@@ -1,9 +1,12 @@
-//! A client that hides nothing and mends nothing: bytes on a socket, and frames as they come.
+//! A client that hides nothing and mends nothing: bytes on a socket, and frames as they come. The crate that has this has
+//! `support`, too.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use throng::wire::{FrameKind, write_frame};
+
+use crate::support::until::{PATIENCE, connect};
 
 /// A connection after its request.
 pub(crate) struct Raw {
@@ -32,7 +35,7 @@ pub(crate) fn request(target: &str, lines: &[&str]) -> String {
 
 impl Raw {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).expect("a listening server") }
+        Self { stream: connect(address) }
     }
 
     /// Connects and sends an upgrade.
@@ -108,7 +111,8 @@ impl Raw {
         }
         let mut body = Vec::new();
         // The server may reset what we sent too much of; what came until then is the answer.
-        let _ended = self.stream.read_to_end(&mut body);
+        let ended = self.stream.read_to_end(&mut body);
+        assert!(ended.map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock), "it neither goes on nor closes");
         Seen::Http(status, head + &String::from_utf8_lossy(&body))
     }
 
@@ -141,7 +145,12 @@ impl Raw {
 
     fn bytes(&mut self, len: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; len];
-        self.stream.read_exact(&mut bytes).ok().map(|()| bytes)
+        match self.stream.read_exact(&mut bytes) {
+            Ok(()) => Some(bytes),
+            // Not an end, and nobody may take it for one.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("{} s without a word", PATIENCE.as_secs()),
+            Err(_) => None,
+        }
     }
 }
 

@@ -262,7 +262,7 @@ impl Client {
                 self.on_members(room, reply, around)
             }
             Asked::Read(room, _) | Asked::Unread(room) | Asked::History(room, _) if fleeting::is(room) => {
-                Err(format!("F6 {asked:?} was answered by {reply:?}, and nothing there has an offset"))
+                Err(format!("C2 {asked:?} was answered by {reply:?}, and nothing there has an offset"))
             }
             Asked::Leave(room) if told == Some(room) && fleeting::is(room) => {
                 self.fleeting.entry(room).or_default().left();
