@@ -362,6 +362,11 @@ impl Shard {
         self.connections.len()
     }
 
+    /// Places of this shard that are taken, and how many it has.
+    pub fn places(&self) -> (usize, usize) {
+        (self.connections.len(), self.limits().connections_per_shard_max)
+    }
+
     pub fn id(&self) -> ShardId {
         self.config.id
     }

@@ -33,6 +33,19 @@ fn an_address_has_its_share_of_places_and_handshakes_and_gets_them_back() {
     assert!(house.comes_from(0, "2001:db8::3").is_ok());
 }
 
+/// Regression: whom the engine could not take in was told that the server is full and counted as one who vanished.
+#[test]
+fn who_was_told_that_the_server_is_full_is_counted_so() {
+    let mut house = House::new(1, strict(1, 0), |_| {});
+    let conn = house.comes_from(0, "203.0.113.5").unwrap();
+    house.shards[0].turn_back(conn);
+    house.settle();
+    assert_eq!(house.reason(0, conn), Some(CloseReason::Full));
+    let counted = |reason| house.shards[0].counters().closes(reason);
+    assert_eq!([CloseReason::Full, CloseReason::Gone].map(counted), [1, 0]);
+    assert!(house.comes_from(0, "203.0.113.5").is_ok(), "it has left nothing behind");
+}
+
 #[test]
 fn behind_a_trusted_proxy_whom_it_names_is_counted_and_behind_others_the_peer() {
     let trust = |rules: &mut Rules| {
