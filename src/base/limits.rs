@@ -31,8 +31,8 @@ pub struct Limits {
     pub inflated_per_tick_max: u64,
     /// Bytes of answers to single connections that one shard deflates between two ticks; what is more is sent as it is.
     pub answers_deflated_per_tick_max: usize,
-    /// Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not
-    /// complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
+    /// Handshakes from one address in a minute that come to nothing: bad tokens, first messages that are no `hello`,
+    /// requests or `hello`s that are not complete in time or are given up after more than an eighth of it. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
     /// `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.
     pub failures_per_address_per_minute: u32,
     /// Addresses that are not counted. Default: loopback, where many come from one address by nature: a proxy that is not

@@ -99,9 +99,10 @@ fn of_the_door() -> Vec<Setting> {
             "limits.failures_per_address_per_minute",
             |c| &mut c.limits.failures_per_address_per_minute,
             "Handshakes from one address in a minute that come to nothing: bad tokens, those that are not valid yet or \
-             whose key is still to be fetched, requests or `hello`s that are not complete in time. Beyond it a bad token \
-             is answered 429, and an unfinished handshake has an eighth of `handshake_ms`; good tokens come in as before. \
-             0: not limited. Counted like connections.",
+             whose key is still to be fetched, first messages that are no `hello`, requests or `hello`s that are not \
+             complete in time or are given up after more than an eighth of it. Beyond it a bad token is answered 429, \
+             and an unfinished handshake has an eighth of `handshake_ms`; good tokens come in as before. 0: not limited. \
+             Counted like connections.",
         )
         .within(0..=1 << 30)
         .live(),

@@ -418,11 +418,15 @@ impl CloseReason {
         self.may_retry()
     }
 
-    /// Whether a handshake that ends so came to nothing by the client's doing.
+    /// Whether a handshake that ends so came to nothing by the client's doing; what is no good `hello` is such an end, too.
     pub fn is_failed_handshake(self) -> bool {
         matches!(
             self,
-            Self::BadToken
+            Self::Protocol
+                | Self::WrongKind
+                | Self::NotUtf8
+                | Self::TooBig
+                | Self::BadToken
                 | Self::Expired
                 | Self::Revoked
                 | Self::NoHello
