@@ -73,13 +73,14 @@ pub struct Limits {
     /// How long a message stays in the log.
     pub log_age_ms: u64,
     /// Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and new
-    /// messages is forgotten first.
+    /// messages is forgotten first; those that nobody ever sat in, as long as they have more than a quarter of the places.
     pub idle_rooms_max: usize,
     /// Likewise of inboxes: rooms that begin with `@`.
     pub idle_inboxes_max: usize,
     /// Messages of one answer to `history`; more is cut down to it.
     pub history_page_max: usize,
-    /// Keys of publishes all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.
+    /// Keys of publishes all rooms of one shard remember; beyond it the oldest is forgotten, of the room itself where it has
+    /// more than its share, else of all.
     pub idempotency_keys_max: usize,
     /// Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not limited. Each
     /// shard counts for the connections that it has: who has several may have it as many times as there are shards.
@@ -90,7 +91,8 @@ pub struct Limits {
     pub bytes_per_user_per_minute: u32,
     /// Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
     pub strikes_per_minute: u32,
-    /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass uncounted.
+    /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers are counted by user, in
+    /// cells that others may share.
     pub rate_keys_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,

@@ -249,7 +249,8 @@ fn of_rooms() -> Vec<Setting> {
             "limits.idle_rooms_max",
             |c| &mut c.limits.idle_rooms_max,
             "Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and \
-             new messages is forgotten first.",
+             new messages is forgotten first. Rooms that nobody ever sat in have at most a quarter of them before they \
+             push out others.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -270,9 +271,10 @@ fn of_rooms() -> Vec<Setting> {
         setting(
             "limits.idempotency_keys_max",
             |c| &mut c.limits.idempotency_keys_max,
-            "Keys of `publish` all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.",
+            "Keys of `publish` all rooms of one shard remember; beyond it a room that has more than its share forgets its \
+             oldest with each new one, and for one that has less the oldest key of all rooms is forgotten.",
         )
-        .within(0..=1 << 30)
+        .within(1..=1 << 30)
         .live(),
         setting(
             "limits.joins_per_user_per_minute",
@@ -307,8 +309,8 @@ fn of_rooms() -> Vec<Setting> {
         setting(
             "limits.rate_keys_max",
             |c| &mut c.limits.rate_keys_max,
-            "Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass \
-             uncounted, which `throng_rates_uncounted_total` counts.",
+            "Users (and rooms) of which one shard knows how often they did something; beyond it newcomers are counted \
+             by user, in cells that others may share, which `throng_rates_uncounted_total` counts.",
         )
         .within(0..=1 << 30)
         .live(),

@@ -148,18 +148,24 @@ fn letters_wait_whatever_is_said_in_rooms_that_nobody_sits_in() {
     assert!(heard.contains(r#""data":"first""#), "{heard}");
 }
 
+/// Regression: newcomers passed without any limit, and who says a word in each of many rooms fills the table alone.
 #[test]
-fn too_many_rates_and_a_newcomer_passes_uncounted() {
+fn too_many_rates_and_a_newcomer_is_counted_by_its_user() {
     let once = class(|class| class.publish_rate = Rate { per_minute: 1, burst: 1 });
     let mut house = House::with(Limits { rate_keys_max: 2, ..Limits::default() }, &[("*", once)]);
     let room = rooms_at(&house, 1, 1).remove(0);
     let people: Vec<Who> = (0..4).map(|n| house.comes(0, &format!("u{n}"))).collect();
     let mut says_twice = |who: Who| [0, 1].map(|_| house.publishes(who, &room, "", "1").contains("too_often"));
     let told: Vec<[bool; 2]> = people.iter().map(|who| says_twice(*who)).collect();
-    assert_eq!(told, [[false, true], [false, true], [false, false], [false, false]]);
+    assert_eq!(told, [[false, true]; 4]);
     assert_eq!((house.count(Count::RatesUncounted), house.shards[1].gauges().rate_keys), (4, 2));
+    // Another room is no way round it, and who is in the table has its rate there.
+    let others = rooms_at(&house, 1, 3);
+    let says = |house: &mut House, who: Who, room: &str| house.publishes(who, room, "", "1").contains("too_often");
+    assert_eq!([1, 2].map(|n| says(&mut house, people[3], &others[n])), [true; 2]);
     house.passes(70_000);
-    assert_eq!(house.shards[1].gauges().rate_keys, 0);
+    assert_eq!((house.shards[1].gauges().rate_keys, house.shards[1].tables().rates), (0, 0));
+    assert!(!says(&mut house, people[3], &others[1]));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! all rooms together and their bytes are counted at each shard for the connections that it has: so a user has what the
 //! limit says wherever it connects, and never more than the limit times its connections, or times the shards if those are
 //! fewer. Promises: who is refused is told
-//! for how long; only who goes on again and again is closed; every table is bounded, and a full one lets people through.
+//! for how long; only who goes on again and again is closed; every table is bounded, and whoever finds one full is counted by
+//! its user in cells that others share: many rooms are no way round a rate.
 
 use std::hash::BuildHasher;
 
@@ -32,8 +33,17 @@ impl Rates {
 
     /// Keys in all tables.
     pub(crate) fn len(&self) -> usize {
+        self.meters().map(Meter::len).sum()
+    }
+
+    /// What they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.meters().map(Meter::bytes).sum()
+    }
+
+    fn meters(&self) -> impl Iterator<Item = &Meter> {
         let Self { publishes, joins, messages, bytes, strikes } = self;
-        [publishes, joins, messages, bytes, strikes].into_iter().map(Meter::len).sum()
+        [publishes, joins, messages, bytes, strikes].into_iter()
     }
 }
 
@@ -47,9 +57,17 @@ impl Shard {
         if rate.per_minute == 0 {
             return Ok(());
         }
-        let (key, keys_max) = (self.seed.state().hash_one((name, user)), self.limits().rate_keys_max);
-        let verdict = self.rates.publishes.admit(now, key, rate, 1, keys_max);
-        let outcome = self.judge(verdict);
+        let state = self.seed.state();
+        let (key, by_user, keys_max) =
+            (state.hash_one((name, user)), state.hash_one(user), self.limits().rate_keys_max);
+        let verdict = match self.rates.publishes.admit(now, key, rate, 1, keys_max) {
+            Verdict::Uncounted => {
+                self.counters.add(Count::RatesUncounted, 1);
+                self.rates.publishes.admit_in_crowd(now, by_user, rate, 1)
+            }
+            counted @ (Verdict::Passes | Verdict::Wait(_)) => counted,
+        };
+        let outcome = judge(verdict);
         self.counters.add_of(class, ClassCount::TooOften, u64::from(outcome.is_err()));
         outcome
     }
@@ -91,8 +109,15 @@ impl Shard {
         }
         let (key, keys_max) = (self.seed.state().hash_one(user), self.limits().rate_keys_max);
         let rate = Rate { per_minute, burst: per_minute };
-        let verdict = of(&mut self.rates).admit(now, key, rate, cost, keys_max);
-        self.judge(verdict)
+        let meter = of(&mut self.rates);
+        let verdict = match meter.admit(now, key, rate, cost, keys_max) {
+            Verdict::Uncounted => {
+                self.counters.add(Count::RatesUncounted, 1);
+                meter.admit_in_crowd(now, key, rate, cost)
+            }
+            counted @ (Verdict::Passes | Verdict::Wait(_)) => counted,
+        };
+        judge(verdict)
     }
 
     /// "Too often", and for how long. Whoever has heard it more often than anybody can who listens is sent away.
@@ -119,6 +144,7 @@ impl Shard {
         let keys_max = self.limits().rate_keys_max;
         match self.rates.strikes.admit(now, key, rate, 1, keys_max) {
             Verdict::Passes => {}
+            // Nobody is closed for what others did.
             Verdict::Uncounted => self.counters.add(Count::RatesUncounted, 1),
             Verdict::Wait(_) => {
                 self.counters.add(Count::StruckOut, 1);
@@ -132,16 +158,12 @@ impl Shard {
         let Rates { publishes, joins, messages, bytes, strikes } = &mut self.rates;
         [publishes, joins, messages, bytes, strikes].into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
     }
+}
 
-    fn judge(&mut self, verdict: Verdict) -> Result<(), u32> {
-        match verdict {
-            Verdict::Passes => Ok(()),
-            Verdict::Uncounted => {
-                self.counters.add(Count::RatesUncounted, 1);
-                Ok(())
-            }
-            Verdict::Wait(ms) => Err(ms),
-        }
+fn judge(verdict: Verdict) -> Result<(), u32> {
+    match verdict {
+        Verdict::Passes | Verdict::Uncounted => Ok(()),
+        Verdict::Wait(ms) => Err(ms),
     }
 }
 
