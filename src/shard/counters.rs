@@ -81,7 +81,7 @@ counts! {
     StruckOut "throng_strikes_exceeded" "Connections closed because they went on after having been refused as too_often",
     InflatedTooMuch "throng_inflated_too_much" "Connections closed because more was made of their deflated messages within a tick than may be",
     RatesUncounted "throng_rates_uncounted" "What was not counted by itself because the table of rates was full, but together with others of its cells",
-    Unseated "throng_seats_taken" "Seats taken because the token, or the default grants, do not grant the room any more",
+    Unseated "throng_seats_taken" "Seats taken because the token, the default grants or the class of the room do not grant it any more",
     UnknownKeys "throng_token_keys_unknown" "Tokens of a key that is fetched and not there yet",
     Revocations "throng_revocations" "Revocations taken in, each once per shard",
     RevocationsFull "throng_revocations_full" "Revocations that ended connections and could not be remembered",

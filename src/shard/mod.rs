@@ -149,8 +149,9 @@ pub struct Shard {
     grants: GrantTable,
     marks: Marks,
     revocations: Revocations,
-    /// After other default grants came.
+    /// After other default grants came, or (of everybody) classes whose rooms allow less.
     unseating: Round,
+    unseats_everybody: bool,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -229,6 +230,7 @@ impl Shard {
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
             unseating: Round::default(),
+            unseats_everybody: false,
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
