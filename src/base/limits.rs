@@ -89,7 +89,9 @@ pub struct Limits {
     pub publishes_per_user_per_minute: u32,
     /// Bytes of payloads one user may publish in a minute, likewise.
     pub bytes_per_user_per_minute: u32,
-    /// Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
+    /// Commands of whatever kind one user may send in a minute, and as many at once, those that are none included; likewise.
+    pub commands_per_user_per_minute: u32,
+    /// Refusals as `too_often`, `malformed`, `too_deep` or `too_long` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
     pub strikes_per_minute: u32,
     /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers are counted by user, in
     /// cells that others may share.
@@ -190,6 +192,7 @@ impl Default for Limits {
             joins_per_user_per_minute: 0,
             publishes_per_user_per_minute: 0,
             bytes_per_user_per_minute: 0,
+            commands_per_user_per_minute: 0,
             strikes_per_minute: 100,
             rate_keys_max: 65_536,
             members_max: 1_000,

@@ -299,10 +299,19 @@ fn of_rooms() -> Vec<Setting> {
         .within(0..=1 << 30)
         .live(),
         setting(
+            "limits.commands_per_user_per_minute",
+            |c| &mut c.limits.commands_per_user_per_minute,
+            "Commands of whatever kind one user may send in a minute, and as many at once, publishes, joins and what is no \
+             command included; they are counted before they are looked at. 0: not limited. Each shard counts for the \
+             connections that it has.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
             "limits.strikes_per_minute",
             |c| &mut c.limits.strikes_per_minute,
-            "Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. \
-             0: never.",
+            "Refusals as `too_often`, `malformed`, `too_deep` or `too_long` in a minute, and as many at once, beyond which \
+             a connection is closed with 4007. 0: never.",
         )
         .within(0..=1 << 30)
         .live(),

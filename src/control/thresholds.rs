@@ -39,6 +39,7 @@ const COUNTS: &[(&str, &str)] = &[
     ("throng_joins_too_often", "limits.joins_per_user_per_minute"),
     ("throng_messages_too_often", "limits.publishes_per_user_per_minute"),
     ("throng_bytes_too_often", "limits.bytes_per_user_per_minute"),
+    ("throng_commands_too_often", "limits.commands_per_user_per_minute"),
     ("throng_class_too_often", "the class of rooms"),
     ("throng_refreshes_too_often", "limits.tick_ms"),
     ("throng_strikes_exceeded", "limits.strikes_per_minute"),

@@ -215,6 +215,43 @@ fn what_a_connection_is_closed_for_and_refused_for_is_told_apart() {
     assert_eq!(told.map(|count| house.count(count)), [1, 2, 1, 0]);
 }
 
+/// Regression: whoever sent nothing but garbage, or only what is too deep or too long, was answered for ever.
+#[test]
+fn who_goes_on_with_what_cannot_be_taken_is_sent_away_and_who_is_only_denied_is_not() {
+    let short = class(|class| class.message_bytes_max = 5);
+    let say = |data: &str| format!(r#"{{"type":"publish","id":1,"room":"r","data":{data}}}"#);
+    let deep = say(&format!("{}{}", "[".repeat(40), "]".repeat(40)));
+    let table = [("nonsense", true), (&*deep, true), (&*say("123456"), true), (r#"{"type":"leave","room":"r"}"#, false)];
+    for (text, is_strike) in table {
+        let limits = Limits { strikes_per_minute: 3, ..Limits::default() };
+        let mut house = House::with(limits, &[("*", short.clone())]);
+        let ann = house.comes(0, "ann");
+        for _ in 0..3 {
+            assert!(house.says(ann, text).contains(r#""type":"error""#), "{text}");
+        }
+        assert_eq!(house.says(ann, text).contains("it went on"), is_strike, "{text}");
+        assert_eq!(house.count(Count::StruckOut), u64::from(is_strike));
+    }
+}
+
+/// Regression: what was neither publish nor join had no rate at all.
+#[test]
+fn commands_of_whatever_kind_have_a_rate_and_whoever_gave_an_id_hears_of_it() {
+    let limits = Limits { commands_per_user_per_minute: 6, ..Limits::default() };
+    let mut house = House::with(limits, &[]);
+    let (ann, bob) = (house.comes(0, "ann"), house.comes(0, "bob"));
+    let refused = |told: &str| told.contains("too_often");
+    for command in ["ping", "history", "presence", "unread", "leave", "nonsense"] {
+        assert!(!refused(&house.says(ann, &format!(r#"{{"type":"{command}","id":1,"room":"r"}}"#))), "{command}");
+    }
+    let told = house.says(ann, r#"{"type":"typing","id":7,"room":"r","on":true}"#);
+    assert!(refused(&told) && told.contains(r#""id":7"#) && told.contains(r#""retry_after_ms":10000"#), "{told}");
+    assert!(refused(&house.says(ann, "nonsense")) && !refused(&house.says(bob, r#"{"type":"ping","id":1}"#)));
+    house.passes(10_000);
+    assert!(house.says(ann, r#"{"type":"ping","id":8}"#).contains(r#""id":8"#));
+    assert_eq!(house.count(Count::CommandsTooOften), 2);
+}
+
 #[test]
 fn who_resumes_more_rooms_than_it_may_join_hears_of_each_and_has_one_strike() {
     let limits = Limits { joins_per_user_per_minute: 1, strikes_per_minute: 2, ..Limits::default() };

@@ -440,7 +440,7 @@ impl Shard {
             Mail::TooOften { conn, id, retry_after_ms } => self.refuse_too_often(now, conn, id, retry_after_ms),
             Mail::NoSeat { room, conn, ticket, id, refusal } => self.on_no_seat(room, conn, ticket, id, refusal),
             Mail::HistoryTold(told) => self.on_history_told(&told),
-            Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
+            Mail::Refused { conn, id, refusal } => self.refuse_command(now, conn, id, refusal, None),
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::AskUnread { room, conn, id, who } => self.on_ask_unread(from, room, conn, id, &who),

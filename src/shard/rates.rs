@@ -2,7 +2,7 @@
 //! what becomes of those who do not listen.
 //!
 //! What a user publishes into a room is counted at the room's home, over all its connections and shards. Joins, messages in
-//! all rooms together and their bytes are counted at each shard for the connections that it has: so a user has what the
+//! all rooms together, their bytes, and commands of whatever kind are counted at each shard for the connections that it has: so a user has what the
 //! limit says wherever it connects, and never more than the limit times its connections, or times the shards if those are
 //! fewer. Promises: who is refused is told
 //! for how long; only who goes on again and again is closed; every table is bounded, and whoever finds one full is counted by
@@ -22,13 +22,15 @@ pub(crate) struct Rates {
     joins: Meter,
     messages: Meter,
     bytes: Meter,
+    commands: Meter,
     strikes: Meter,
 }
 
 impl Rates {
     pub(crate) fn new(seed: &Seed) -> Self {
         let meter = || Meter::new(seed);
-        Self { publishes: meter(), joins: meter(), messages: meter(), bytes: meter(), strikes: meter() }
+        let (publishes, joins, messages, bytes) = (meter(), meter(), meter(), meter());
+        Self { publishes, joins, messages, bytes, commands: meter(), strikes: meter() }
     }
 
     /// Keys in all tables.
@@ -42,8 +44,8 @@ impl Rates {
     }
 
     fn meters(&self) -> impl Iterator<Item = &Meter> {
-        let Self { publishes, joins, messages, bytes, strikes } = self;
-        [publishes, joins, messages, bytes, strikes].into_iter()
+        let Self { publishes, joins, messages, bytes, commands, strikes } = self;
+        [publishes, joins, messages, bytes, commands, strikes].into_iter()
     }
 }
 
@@ -95,6 +97,18 @@ impl Shard {
         outcome
     }
 
+    /// Likewise, whether it may send one more command, whatever it is.
+    pub(super) fn may_command(&mut self, now: Now, conn: ConnKey) -> Result<(), u32> {
+        let per_minute = self.limits().commands_per_user_per_minute;
+        if per_minute == 0 {
+            return Ok(());
+        }
+        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
+        let outcome = self.spend(now, |rates| &mut rates.commands, per_minute, identity.user(), 1);
+        self.counters.add(Count::CommandsTooOften, u64::from(outcome.is_err()));
+        outcome
+    }
+
     /// Whether a user may have this much more of something of which it may have so much in a minute, and at once.
     fn spend(
         &mut self,
@@ -120,6 +134,21 @@ impl Shard {
         judge(verdict)
     }
 
+    /// "No" to a command, and a strike where it is one.
+    pub(super) fn refuse_command(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        id: Option<u64>,
+        refusal: Refusal,
+        detail: Option<&str>,
+    ) {
+        self.refuse(conn, id, refusal, detail);
+        if refusal.is_strike() {
+            self.strike(now, conn);
+        }
+    }
+
     /// "Too often", and for how long. Whoever has heard it more often than anybody can who listens is sent away.
     pub(super) fn refuse_too_often(&mut self, now: Now, conn: ConnKey, id: Option<u64>, retry_after_ms: u32) {
         self.tell_too_often(conn, id, retry_after_ms);
@@ -131,7 +160,7 @@ impl Shard {
         self.answer(conn, &Event::TooOften { id, retry_after_ms });
     }
 
-    /// It was told once more.
+    /// It was refused once more.
     pub(super) fn strike(&mut self, now: Now, conn: ConnKey) {
         if self.stage_of(conn) != Some(Stage::Open) {
             // Who says goodbye already is not cut off in the middle of it.
@@ -155,8 +184,9 @@ impl Shard {
 
     /// Gives back what the quiet took.
     pub(super) fn sweep_rates(&mut self, now: Now) {
-        let Rates { publishes, joins, messages, bytes, strikes } = &mut self.rates;
-        [publishes, joins, messages, bytes, strikes].into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
+        let Rates { publishes, joins, messages, bytes, commands, strikes } = &mut self.rates;
+        let all = [publishes, joins, messages, bytes, commands, strikes];
+        all.into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
     }
 }
 
