@@ -65,7 +65,7 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
         CloseReason::TooBig => {
             with(Limits { message_bytes_max: 100, ..small() }, &|at| after(at, FrameKind::Text, &[b'x'; 101]))
         }
-        CloseReason::Busy => with(Limits { grant_sets_max: 0, ..small() }, &|at| {
+        CloseReason::Busy => with(Limits { grant_sets_bytes_max: 0, ..small() }, &|at| {
             let mut raw = Raw::ask(at, "/ws", &[OURS]).switched();
             let own_grants = token("ann", FAR_FUTURE, Some(json!([{ "match": "a", "can": ["join"] }])));
             raw.say(&format!(r#"{{"type":"hello","token":"{own_grants}"}}"#));

@@ -146,8 +146,9 @@ pub struct Limits {
     pub connections_per_shard_max: usize,
     /// Rows (and direct descriptors) of one ring.
     pub slots_per_ring: u16,
-    /// Distinct sets of grants a shard keeps; beyond it a token with yet another set is refused as `busy`.
-    pub grant_sets_max: usize,
+    /// Bytes of the distinct sets of grants a shard keeps, each once and as long as somebody holds it; beyond it a token with
+    /// yet another set is refused as `busy`. A set of one pattern takes some 120.
+    pub grant_sets_bytes_max: usize,
     /// Bytes of one user's `info` claim.
     pub info_bytes_max: usize,
 }
@@ -217,7 +218,7 @@ impl Default for Limits {
             pending_messages_max: 4_096,
             connections_per_shard_max: 10_000_000,
             slots_per_ring: 19_000,
-            grant_sets_max: 65_536,
+            grant_sets_bytes_max: 64 << 20,
             info_bytes_max: 256,
         }
     }

@@ -487,11 +487,12 @@ fn of_shards() -> Vec<Setting> {
         )
         .within(1..=65_535),
         setting(
-            "limits.grant_sets_max",
-            |c| &mut c.limits.grant_sets_max,
-            "Distinct sets of grants a shard keeps; beyond it a token with yet another set is answered 503.",
+            "limits.grant_sets_bytes_max",
+            |c| &mut c.limits.grant_sets_bytes_max,
+            "Bytes of the distinct sets of grants a shard keeps, each once for all who hold it (one pattern takes some 120); \
+             beyond it a token with yet another set is answered 503.",
         )
-        .within(1..=1 << 30)
+        .within(1_024..=1 << 40)
         .live(),
     ]
 }

@@ -170,8 +170,10 @@ fn too_many_rates_and_a_newcomer_is_counted_by_its_user() {
 
 #[test]
 fn too_many_sets_of_grants_and_a_token_with_yet_another_is_to_come_again() {
-    let mut house = House::with(Limits { grant_sets_max: 2, ..Limits::default() }, &[]);
     let brings = |n: u32| format!(r#"[{{"match":"r{n}","can":["join"]}}]"#);
+    let of = Grants::from_claim(&serde_json::from_str(&brings(0)).unwrap()).unwrap();
+    let two = 2 * super::grants::bytes_of(&of);
+    let mut house = House::with(Limits { grant_sets_bytes_max: two, ..Limits::default() }, &[]);
     let comes = |house: &mut House, n: u32| {
         let bearer = format!("Authorization: Bearer {}\r\n", token("ann", None, Some(&brings(n))));
         let who = house.asks(0, &bearer, &[]);

@@ -258,7 +258,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         pending_messages_max: dice.between(3, 40),
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
-        grant_sets_max: dice.between(1, 6),
+        grant_sets_bytes_max: dice.between(1, 6) * 150,
         announced_max: dice.pick(&[1, 2, 100, 100]),
         typing_max: dice.pick(&[1, 100]),
         receipts_max: dice.pick(&[1, 50, 50]),
@@ -274,6 +274,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         publishes_per_user_per_minute: dice.pick(&[0, 0, 0, 60]),
         bytes_per_user_per_minute: dice.pick(&[0, 0, 0, 10_000]),
         strikes_per_minute: dice.pick(&[100, 5]),
+        commands_per_user_per_minute: dice.pick(&[0, 0, 0, 120]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

@@ -21,6 +21,9 @@ pub struct JwksRules {
     pub refresh_s: u64,
     /// The shortest time between two fetches, in seconds, however many tokens of unknown keys come.
     pub between_s: u64,
+    /// How long keys are trusted of which no fetch could say that they still are, in seconds, at most a year; then they are
+    /// given up until a fetch brings some. 0: for ever.
+    pub stale_max_s: u64,
     /// The longest time between two tries after failures, in seconds, at most a year; the first is 1 s, then it doubles.
     pub backoff_max_s: u64,
     /// Time for one fetch, in milliseconds, from the name's resolution to the last byte; at most ten minutes.
@@ -40,6 +43,7 @@ impl Default for JwksRules {
             issuer: None,
             refresh_s: 600,
             between_s: 30,
+            stale_max_s: 86_400,
             backoff_max_s: 300,
             timeout_ms: 5_000,
             body_bytes_max: 256 << 10,
@@ -78,11 +82,16 @@ impl JwksRules {
         }
         let bounds = [
             (self.refresh_s >= self.between_s, "refresh is shorter than the shortest interval between two fetches"),
+            (
+                self.stale_max_s == 0 || self.stale_max_s >= self.refresh_s,
+                "stale_max_s is shorter than refresh_s: keys would be given up before they are fetched again; 0 is never",
+            ),
             (self.between_s >= 1, "the shortest interval between two fetches must be at least 1 s"),
             (self.backoff_max_s >= 1, "the longest wait after failures must be at least 1 s"),
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),
             (self.body_bytes_max >= 1, "the bytes of a set must be above 0"),
             (self.refresh_s <= YEAR_S, "refresh_s is more than a year (31,536,000 s)"),
+            (self.stale_max_s <= YEAR_S, "stale_max_s is more than a year (31,536,000 s); 0 is never"),
             (self.backoff_max_s <= YEAR_S, "backoff_max_s is more than a year (31,536,000 s)"),
             (self.timeout_ms <= TIMEOUT_MS_MAX, "timeout_ms is more than ten minutes (600,000 ms)"),
             (self.body_bytes_max <= BODY_BYTES_MAX, "body_bytes_max is more than 16 MiB (16,777,216)"),
