@@ -334,8 +334,9 @@ fn refused(refusal: Refusal) -> String {
             ask(Limits { depth_max: 1, ..small() }, None, &[deep])
         }
         Refusal::Busy => {
-            let publish = r#"{"type":"publish","id":2,"room":"a","key":"k","data":1}"#;
-            ask(Limits { idempotency_keys_max: 0, ..small() }, None, &[publish])
+            let another_set = token("ann", FAR_FUTURE, Some(json!([{ "match": "a", "can": ["join"] }])));
+            let refresh = format!(r#"{{"type":"refresh","id":2,"token":"{another_set}"}}"#);
+            ask(Limits { grant_sets_bytes_max: 0, ..small() }, None, &[&refresh])
         }
         Refusal::TooOften => {
             let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;

@@ -189,7 +189,10 @@ mod tests {
     fn in_the_crowd_everybody_has_a_rate_and_who_shares_one_cell_with_the_busy_has_its_own() {
         let (mut meter, key) = (meter(), 7 << 32 | 7);
         let mut admits = |ms, key| meter.admit_in_crowd(at(ms), key, RATE, 1);
-        assert_eq!([0; 4].map(|_| admits(0, key)), [Verdict::Passes, Verdict::Passes, Verdict::Passes, Verdict::Wait(1_000)]);
+        assert_eq!(
+            [0; 4].map(|_| admits(0, key)),
+            [Verdict::Passes, Verdict::Passes, Verdict::Passes, Verdict::Wait(1_000)]
+        );
         for beside in [7 << 32 | 8, 8 << 32 | 7] {
             assert_eq!(admits(0, beside), Verdict::Passes);
         }

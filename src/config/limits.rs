@@ -83,7 +83,8 @@ fn of_the_door() -> Vec<Setting> {
             "limits.connections_per_address_max",
             |c| &mut c.limits.connections_per_address_max,
             "Connections from one address (IPv6: one /64) to the whole server; more are answered 429. 0: not \
-             limited. Each shard counts its share.",
+             limited. Each shard counts for itself, up to p + 3·√p, where p is the limit divided by the number of shards: \
+             so all of them together admit more than the limit (of 1,000 on 16 shards 84 each, 1,344 in all).",
         )
         .within(0..=1 << 30)
         .live(),
@@ -280,21 +281,22 @@ fn of_rooms() -> Vec<Setting> {
             "limits.joins_per_user_per_minute",
             |c| &mut c.limits.joins_per_user_per_minute,
             "Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not \
-             limited. Each shard counts for the connections that it has.",
+             limited. Each shard counts for the connections that it has: with connections to several shards a user has it \
+             as many times.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.publishes_per_user_per_minute",
             |c| &mut c.limits.publishes_per_user_per_minute,
-            "Messages one user may publish in a minute, in all rooms together; likewise.",
+            "Messages one user may publish in a minute, in all rooms together; likewise: by each shard for itself.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.bytes_per_user_per_minute",
             |c| &mut c.limits.bytes_per_user_per_minute,
-            "Bytes of payloads one user may publish in a minute, likewise.",
+            "Bytes of payloads one user may publish in a minute, likewise: by each shard for itself.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -302,8 +304,8 @@ fn of_rooms() -> Vec<Setting> {
             "limits.commands_per_user_per_minute",
             |c| &mut c.limits.commands_per_user_per_minute,
             "Commands of whatever kind one user may send in a minute, and as many at once, publishes, joins and what is no \
-             command included; they are counted before they are looked at. 0: not limited. Each shard counts for the \
-             connections that it has.",
+             command included; they are counted before they are looked at. 0: not limited. By each shard for itself, \
+             likewise.",
         )
         .within(0..=1 << 30)
         .live(),

@@ -190,7 +190,9 @@ mod tests {
         for what in [Shortage::Places, Shortage::Descriptors, Shortage::Engine] {
             let reasons = lacks(what).reasons();
             assert_eq!((reasons.len(), reasons[0].reason), (1, "full"), "{what:?}");
-            assert!(reasons[0].message.starts_with("shard 1 had no ") || reasons[0].message.starts_with("shard 1 has no "));
+            assert!(
+                reasons[0].message.starts_with("shard 1 had no ") || reasons[0].message.starts_with("shard 1 has no ")
+            );
         }
         let all = Standing { full: Some(10), ..lacks(Shortage::Places) };
         assert_eq!(words(&all), ["full"], "what holds for all is not said of each");

@@ -210,7 +210,7 @@ impl Room {
 
     /// Nothing is left for which it is kept when nobody sits here: no message, no key, nobody who may be back at once.
     pub(super) fn is_bare(&self) -> bool {
-        self.log.is_empty() && self.keys.is_none() && self.outlasting().away == 0
+        self.log.is_empty() && self.keys_held().count == 0 && self.outlasting().away == 0
     }
 
     /// Half of what the log holds is given up, unless a shard is still owed something of it.

@@ -86,10 +86,11 @@ impl Rooms {
 
     /// Whether what is accounted is what there is; for invariants.
     pub fn keys_are_right(&self) -> bool {
-        let held = self.rooms.iter().map(|(at, room)| (at as u32, room.keys_held())).filter(|(_, held)| held.count > 0);
+        let mut held =
+            self.rooms.iter().map(|(at, room)| (at as u32, room.keys_held())).filter(|(_, held)| held.count > 0);
         let right = |(at, held): (u32, KeysHeld)| self.keyed.by_oldest.contains(&(held.oldest_mono_ms, at));
         let (keyed, keys) = held.clone().fold((0, 0), |(rooms, keys), (_, held)| (rooms + 1, keys + held.count));
-        (keyed, keys) == (self.keyed.by_oldest.len(), self.keyed.count) && held.clone().all(right)
+        (keyed, keys) == (self.keyed.by_oldest.len(), self.keyed.count) && held.all(right)
     }
 }
 

@@ -278,7 +278,9 @@ impl Rooms {
     /// Stale entries go first and cost nobody anything; then a sixteenth of the longest alone, so that this is rare.
     fn make_room_for_idle(&mut self, kind: Kind, most: usize) {
         let rooms = &self.rooms;
-        Kind::ALL.into_iter().for_each(|kind| self.idle.of(kind).retain(|idle| !idle.is_stale(rooms)));
+        for bounded in Kind::ALL.into_iter().filter(|other| (*other == Kind::Inbox) == (kind == Kind::Inbox)) {
+            self.idle.of(bounded).retain(|idle| !idle.is_stale(rooms));
+        }
         if self.idle.bounded_with(kind) > most {
             let keep = most - most / 16;
             while self.idle.bounded_with(kind) > keep {

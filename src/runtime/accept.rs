@@ -222,7 +222,7 @@ impl Door {
             Ok(()) => self.totals.accepted += 1,
             Err((socket, reason)) => {
                 match reason.http_status() {
-                    _ if engine_is_full => self.totals.refused_engine += 1,
+                    Some(_) | None if engine_is_full => self.totals.refused_engine += 1,
                     Some(429) => self.totals.refused_address += 1,
                     Some(_) | None if reason == CloseReason::HandshakesFull => self.totals.refused_handshakes += 1,
                     Some(_) | None => self.totals.refused_full += 1,

@@ -221,8 +221,8 @@ fn who_goes_on_with_what_cannot_be_taken_is_sent_away_and_who_is_only_denied_is_
     let short = class(|class| class.message_bytes_max = 5);
     let say = |data: &str| format!(r#"{{"type":"publish","id":1,"room":"r","data":{data}}}"#);
     let deep = say(&format!("{}{}", "[".repeat(40), "]".repeat(40)));
-    let table = [("nonsense", true), (&*deep, true), (&*say("123456"), true), (r#"{"type":"leave","room":"r"}"#, false)];
-    for (text, is_strike) in table {
+    let (long, leave) = (say("123456"), r#"{"type":"leave","room":"r"}"#);
+    for (text, is_strike) in [("nonsense", true), (&*deep, true), (&*long, true), (leave, false)] {
         let limits = Limits { strikes_per_minute: 3, ..Limits::default() };
         let mut house = House::with(limits, &[("*", short.clone())]);
         let ann = house.comes(0, "ann");

@@ -67,6 +67,7 @@ impl GrantTable {
     }
 
     /// Sets besides the default one.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len() - 1
     }

@@ -64,7 +64,7 @@ struct Place {
 #[derive(Default)]
 pub(crate) struct Reference {
     /// All rooms together remember so few keys that one may be forgotten before it comes again.
-    pub(crate) keys_are_few: bool,
+    keys_are_few: bool,
     posts: Vec<Post>,
     said: BTreeMap<Place, usize>,
     /// Places a reader was not shown and that can only be its own unacknowledged words: proved at the end.
@@ -78,6 +78,10 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
+    pub(crate) fn new(keys_are_few: bool) -> Self {
+        Self { keys_are_few, ..Self::default() }
+    }
+
     /// The number the next post will carry in its payload.
     pub(crate) fn next_tag(&self) -> usize {
         self.posts.len()

@@ -274,7 +274,6 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         publishes_per_user_per_minute: dice.pick(&[0, 0, 0, 60]),
         bytes_per_user_per_minute: dice.pick(&[0, 0, 0, 10_000]),
         strikes_per_minute: dice.pick(&[100, 5]),
-        commands_per_user_per_minute: dice.pick(&[0, 0, 0, 120]),
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()), "the weather keeps to the rules of the house");

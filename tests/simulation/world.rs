@@ -109,7 +109,7 @@ impl World {
             sockets: BTreeMap::new(),
             by_key: BTreeMap::new(),
             stale: Vec::new(),
-            reference: Reference { keys_are_few, ..Reference::default() },
+            reference: Reference::new(keys_are_few),
             tally: Tally::default(),
             last_seen: BTreeMap::new(),
             uttered: 0,

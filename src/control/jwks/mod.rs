@@ -153,8 +153,12 @@ impl Keeper {
 
     fn give_up_stale(&self) {
         let source = self.status.source(self.place);
-        if let Some(after_s) = source.give_up_stale(source.now_ms(), self.rules.stale_max_s) {
-            tracing::error!(url = self.url(), after_s, "keys are given up: for too long no fetch said that they are good");
+        if let Some(after_s) = source.give_up_stale(source.now_ms(), self.rules.stale_ms()) {
+            tracing::error!(
+                url = self.url(),
+                after_s,
+                "keys are given up: for too long no fetch said that they are good"
+            );
             (self.on_keys)();
         }
     }

@@ -21,8 +21,8 @@ pub struct JwksRules {
     pub refresh_s: u64,
     /// The shortest time between two fetches, in seconds, however many tokens of unknown keys come.
     pub between_s: u64,
-    /// How long keys are trusted of which no fetch could say that they still are, in seconds, at most a year; then they are
-    /// given up until a fetch brings some. 0: for ever.
+    /// How long keys are trusted of which no fetch could say that they still are, in seconds, at most a year and never less
+    /// than twice `refresh_s`; then they are given up until a fetch brings some. 0: for ever.
     pub stale_max_s: u64,
     /// The longest time between two tries after failures, in seconds, at most a year; the first is 1 s, then it doubles.
     pub backoff_max_s: u64,
@@ -59,6 +59,11 @@ impl JwksRules {
         shown(&self.url)
     }
 
+    /// How old keys may become before they are given up, in milliseconds; `None`: as old as they like.
+    pub(super) fn stale_ms(&self) -> Option<u64> {
+        (self.stale_max_s > 0).then(|| self.stale_max_s.max(2 * self.refresh_s) * 1_000)
+    }
+
     /// Says what is wrong with these rules and what to do.
     pub fn check(&self) -> Result<(), String> {
         let shown = self.shown();
@@ -82,10 +87,6 @@ impl JwksRules {
         }
         let bounds = [
             (self.refresh_s >= self.between_s, "refresh is shorter than the shortest interval between two fetches"),
-            (
-                self.stale_max_s == 0 || self.stale_max_s >= self.refresh_s,
-                "stale_max_s is shorter than refresh_s: keys would be given up before they are fetched again; 0 is never",
-            ),
             (self.between_s >= 1, "the shortest interval between two fetches must be at least 1 s"),
             (self.backoff_max_s >= 1, "the longest wait after failures must be at least 1 s"),
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),

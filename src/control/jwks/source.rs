@@ -66,12 +66,12 @@ impl Source {
         self.clock.now().mono_ms
     }
 
-    /// Gives up keys of which no fetch has said for more than `stale_max_s` (0: never) that they still are good; tells after
-    /// how many seconds.
-    pub(super) fn give_up_stale(&self, now_ms: u64, stale_max_s: u64) -> Option<u64> {
+    /// Gives up keys of which no fetch has said for more than `stale_ms` (`None`: never) that they still are good; tells
+    /// after how many seconds.
+    pub(super) fn give_up_stale(&self, now_ms: u64, stale_ms: Option<u64>) -> Option<u64> {
         let mut newest = self.newest();
         let age_ms = newest.keys.as_ref().map(|_| now_ms.saturating_sub(newest.fetched_mono_ms))?;
-        if stale_max_s == 0 || age_ms <= stale_max_s.saturating_mul(1_000) {
+        if stale_ms.is_none_or(|stale_ms| age_ms <= stale_ms) {
             return None;
         }
         (newest.keys, newest.given_up_s) = (None, Some(age_ms / 1_000));

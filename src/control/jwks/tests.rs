@@ -192,11 +192,11 @@ fn keys_are_given_up_when_they_are_older_than_may_be_and_not_before() {
     let fetched_ms = source.now_ms();
     let age = || status.families()[4].clone();
     assert_eq!((age().name, &age().samples[0].value), ("throng_jwks_age_seconds", &Value::Number(0)));
-    assert_eq!(source.give_up_stale(fetched_ms + (1 << 40), 0), None, "never");
-    assert_eq!(source.give_up_stale(fetched_ms.saturating_sub(1_000) + 60_000, 60), None);
+    assert_eq!(source.give_up_stale(fetched_ms + (1 << 40), None), None, "never");
+    assert_eq!(source.give_up_stale(fetched_ms.saturating_sub(1_000) + 60_000, Some(60_000)), None);
     assert_eq!((status.ready(), status.together().0.len()), (Ok(()), 1));
-    assert_eq!(source.give_up_stale(fetched_ms + 61_000, 60), Some(61));
-    assert_eq!(source.give_up_stale(fetched_ms + 62_000, 60), None, "once");
+    assert_eq!(source.give_up_stale(fetched_ms + 61_000, Some(60_000)), Some(61));
+    assert_eq!(source.give_up_stale(fetched_ms + 62_000, Some(60_000)), None, "once");
     assert_eq!(status.together().0.len(), 0);
     assert!(status.ready().unwrap_err().contains("given up 61 s after"));
     source.take_keys(read.keys);
@@ -314,7 +314,6 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
         JwksRules { refresh_s: 1 << 61, ..https() },
         JwksRules { refresh_s: u64::MAX, between_s: u64::MAX, ..https() },
         JwksRules { backoff_max_s: 31_536_001, ..https() },
-        JwksRules { stale_max_s: 599, ..https() },
         JwksRules { stale_max_s: 31_536_001, ..https() },
         JwksRules { timeout_ms: 600_001, ..https() },
         JwksRules { body_bytes_max: (16 << 20) + 1, ..https() },
@@ -322,6 +321,8 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
         assert!(bad.check().is_err(), "{bad:?}");
     }
     let (year_s, most) = (31_536_000, 16 << 20);
+    let stale = |stale_max_s, refresh_s| JwksRules { stale_max_s, refresh_s, ..https() }.stale_ms();
+    assert_eq!([stale(0, 600), stale(1, 600), stale(86_400, 600)], [None, Some(1_200_000), Some(86_400_000)]);
     let longest = JwksRules { stale_max_s: year_s, ..https() };
     let longest =
         JwksRules { refresh_s: year_s, between_s: year_s, backoff_max_s: year_s, timeout_ms: 600_000, ..longest };

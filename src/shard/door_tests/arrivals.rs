@@ -274,7 +274,8 @@ fn who_begins_handshakes_and_does_not_go_on_has_less_time_for_the_next_ones() {
 #[test]
 fn a_handshake_that_is_given_up_late_came_to_nothing_and_one_that_is_given_up_at_once_did_not() {
     let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 2, ..Limits::default() };
-    let leave: [(&str, fn(&mut House, ConnKey)); 3] = [
+    type Leaves = fn(&mut House, ConnKey);
+    let leave: [(&str, Leaves); 3] = [
         ("its socket ends", |house, conn| house.vanishes(0, conn)),
         ("it says goodbye", |house, conn| house.receives(0, conn, b"\x88\x80\x01\x02\x03\x04")),
         ("it has half a head", |house, conn| {
@@ -293,7 +294,11 @@ fn a_handshake_that_is_given_up_late_came_to_nothing_and_one_that_is_given_up_at
             people.iter().for_each(|conn| leaves(&mut house, *conn));
             house.settle();
             let next = house.comes_from(0, "203.0.113.5").unwrap();
-            assert_eq!(house.shards[0].fails_too_often(house.now, next.index()), is_charged, "{how} after {after_ms} ms");
+            assert_eq!(
+                house.shards[0].fails_too_often(house.now, next.index()),
+                is_charged,
+                "{how} after {after_ms} ms"
+            );
         }
     }
 }
