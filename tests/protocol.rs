@@ -187,7 +187,7 @@ fn told(limits: &Limits) -> Vec<(&'static str, Vec<String>)> {
         ("keys", vec![]),
         ("word that the token ends", vec![seconds(limits.expiring_notice_ms)]),
         ("`refresh`", vec![format!("20 ticks ({})", seconds(20 * limits.tick_ms))]),
-        ("different sets of grants at a time", vec![grouped(limits.grant_sets_max)]),
+        ("different sets of grants at a time", vec![bytes(limits.grant_sets_bytes_max)]),
         ("a goodbye", vec![seconds(limits.close_grace_ms)]),
         ("revocations of tokens and users", vec![grouped(limits.revocations_max)]),
         ("`info`", vec![format!("{} bytes", limits.info_bytes_max)]),

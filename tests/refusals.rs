@@ -66,7 +66,7 @@ fn provoke(reason: CloseReason) -> (Option<Running>, Seen) {
         CloseReason::TooBig => {
             with(Limits { message_bytes_max: 100, ..small() }, &|at| after(at, FrameKind::Text, &[b'x'; 101]))
         }
-        CloseReason::Busy => with(Limits { grant_sets_max: 0, ..small() }, &|at| {
+        CloseReason::Busy => with(Limits { grant_sets_bytes_max: 0, ..small() }, &|at| {
             let mut raw = Raw::ask(at, "/ws", &[OURS]).switched();
             let own_grants = token("ann", FAR_FUTURE, Some(json!([{ "match": "a", "can": ["join"] }])));
             raw.say(&format!(r#"{{"type":"hello","token":"{own_grants}"}}"#));
@@ -326,8 +326,9 @@ fn refused(refusal: Refusal) -> String {
             ask(Limits { depth_max: 1, ..small() }, None, &[deep])
         }
         Refusal::Busy => {
-            let publish = r#"{"type":"publish","id":2,"room":"a","key":"k","data":1}"#;
-            ask(Limits { idempotency_keys_max: 0, ..small() }, None, &[publish])
+            let another_set = token("ann", FAR_FUTURE, Some(json!([{ "match": "a", "can": ["join"] }])));
+            let refresh = format!(r#"{{"type":"refresh","id":2,"token":"{another_set}"}}"#);
+            ask(Limits { grant_sets_bytes_max: 0, ..small() }, None, &[&refresh])
         }
         Refusal::TooOften => {
             let publish = r#"{"type":"publish","id":2,"room":"a","data":1}"#;

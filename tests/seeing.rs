@@ -11,7 +11,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,6 +134,28 @@ fn a_full_server_and_one_that_leaves_are_not_ready_and_say_why() {
     running.drain(std::time::Duration::from_secs(1));
     assert_eq!(reasons(), ["draining"], "at once, before anybody is sent away");
     running.join().unwrap();
+}
+
+/// Regression: only the places of all shards together were looked at, and the server said that it was ready while one of
+/// its shards turned its share of the newcomers away.
+#[test]
+fn a_server_with_one_full_shard_is_not_ready_and_names_it() {
+    let limits = Limits { connections_per_shard_max: 2, ..small() };
+    let (running, _handed) = try_serve_few("127.0.0.1:0".parse().unwrap(), 2, limits, 100).unwrap();
+    let counts = running.counts();
+    let reasons = || Standing::of(&counts).reasons();
+    assert!(reasons().is_empty());
+    // However the kernel deals three out over two shards: one has two of them at least.
+    let people = [0; 3].map(|_| TcpStream::connect(running.address()).unwrap());
+    wait_for(|| !reasons().is_empty());
+    let said = &reasons()[0];
+    assert!(
+        said.reason == "full" && said.message.starts_with("shard ") && said.message.contains("no place"),
+        "{said:?}"
+    );
+    drop(people);
+    wait_for(|| reasons().is_empty());
+    running.stop().unwrap();
 }
 
 /// Regression: the shard was full by a limit of its own, told every newcomer so, and the server said that it was ready.

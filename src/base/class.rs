@@ -272,6 +272,12 @@ impl Classes {
         self.0.patterns.is_empty()
     }
 
+    /// Whether people may do less than by `former` in some room, as far as can be said without looking at every name.
+    pub fn may_narrow(&self, former: &Self) -> bool {
+        let loses = |(now, before): (&RoomClass, &RoomClass)| before.can.iter().any(|verb| !now.can.has(verb));
+        !self.same_patterns(former) || self.0.classes.iter().zip(&former.0.classes).any(loses)
+    }
+
     /// Whether every room has the class it had.
     pub fn same_patterns(&self, other: &Self) -> bool {
         self.0.patterns == other.0.patterns

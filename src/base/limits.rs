@@ -31,8 +31,8 @@ pub struct Limits {
     pub inflated_per_tick_max: u64,
     /// Bytes of answers to single connections that one shard deflates between two ticks; what is more is sent as it is.
     pub answers_deflated_per_tick_max: usize,
-    /// Handshakes from one address in a minute that come to nothing: bad tokens, requests or `hello`s that are not
-    /// complete in time. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
+    /// Handshakes from one address in a minute that come to nothing: bad tokens, first messages that are no `hello`,
+    /// requests or `hello`s that are not complete in time or are given up after more than an eighth of it. Beyond it a bad token is answered 429, and an unfinished handshake has an eighth of
     /// `handshake_ms`; good tokens come in as before. 0: not limited. Counted like connections.
     pub failures_per_address_per_minute: u32,
     /// Addresses that are not counted. Default: loopback, where many come from one address by nature: a proxy that is not
@@ -73,13 +73,14 @@ pub struct Limits {
     /// How long a message stays in the log.
     pub log_age_ms: u64,
     /// Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and new
-    /// messages is forgotten first.
+    /// messages is forgotten first; those that nobody ever sat in, as long as they have more than a quarter of the places.
     pub idle_rooms_max: usize,
     /// Likewise of inboxes: rooms that begin with `@`.
     pub idle_inboxes_max: usize,
     /// Messages of one answer to `history`; more is cut down to it.
     pub history_page_max: usize,
-    /// Keys of publishes all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.
+    /// Keys of publishes all rooms of one shard remember; beyond it the oldest is forgotten, of the room itself where it has
+    /// more than its share, else of all.
     pub idempotency_keys_max: usize,
     /// Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not limited. Each
     /// shard counts for the connections that it has: who has several may have it as many times as there are shards.
@@ -88,9 +89,12 @@ pub struct Limits {
     pub publishes_per_user_per_minute: u32,
     /// Bytes of payloads one user may publish in a minute, likewise.
     pub bytes_per_user_per_minute: u32,
-    /// Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
+    /// Commands of whatever kind one user may send in a minute, and as many at once, those that are none included; likewise.
+    pub commands_per_user_per_minute: u32,
+    /// Refusals as `too_often`, `malformed`, `too_deep` or `too_long` in a minute, and as many at once, beyond which a connection is closed with 4007. 0: never.
     pub strikes_per_minute: u32,
-    /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass uncounted.
+    /// Users (and rooms) of which one shard knows how often they did something; beyond it newcomers are counted by user, in
+    /// cells that others may share.
     pub rate_keys_max: usize,
     /// Members listed in one answer; `count` is the true number all the same.
     pub members_max: usize,
@@ -142,8 +146,9 @@ pub struct Limits {
     pub connections_per_shard_max: usize,
     /// Rows (and direct descriptors) of one ring.
     pub slots_per_ring: u16,
-    /// Distinct sets of grants a shard keeps; beyond it a token with yet another set is refused as `busy`.
-    pub grant_sets_max: usize,
+    /// Bytes of the distinct sets of grants a shard keeps, each once and as long as somebody holds it; beyond it a token with
+    /// yet another set is refused as `busy`. A set of one pattern takes some 120.
+    pub grant_sets_bytes_max: usize,
     /// Bytes of one user's `info` claim.
     pub info_bytes_max: usize,
 }
@@ -188,6 +193,7 @@ impl Default for Limits {
             joins_per_user_per_minute: 0,
             publishes_per_user_per_minute: 0,
             bytes_per_user_per_minute: 0,
+            commands_per_user_per_minute: 0,
             strikes_per_minute: 100,
             rate_keys_max: 65_536,
             members_max: 1_000,
@@ -212,7 +218,7 @@ impl Default for Limits {
             pending_messages_max: 4_096,
             connections_per_shard_max: 10_000_000,
             slots_per_ring: 19_000,
-            grant_sets_max: 65_536,
+            grant_sets_bytes_max: 64 << 20,
             info_bytes_max: 256,
         }
     }

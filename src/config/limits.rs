@@ -83,7 +83,8 @@ fn of_the_door() -> Vec<Setting> {
             "limits.connections_per_address_max",
             |c| &mut c.limits.connections_per_address_max,
             "Connections from one address (IPv6: one /64) to the whole server; more are answered 429. 0: not \
-             limited. Each shard counts its share.",
+             limited. Each shard counts for itself, up to p + 3·√p, where p is the limit divided by the number of shards: \
+             so all of them together admit more than the limit (of 1,000 on 16 shards 84 each, 1,344 in all).",
         )
         .within(0..=1 << 30)
         .live(),
@@ -99,9 +100,10 @@ fn of_the_door() -> Vec<Setting> {
             "limits.failures_per_address_per_minute",
             |c| &mut c.limits.failures_per_address_per_minute,
             "Handshakes from one address in a minute that come to nothing: bad tokens, those that are not valid yet or \
-             whose key is still to be fetched, requests or `hello`s that are not complete in time. Beyond it a bad token \
-             is answered 429, and an unfinished handshake has an eighth of `handshake_ms`; good tokens come in as before. \
-             0: not limited. Counted like connections.",
+             whose key is still to be fetched, first messages that are no `hello`, requests or `hello`s that are not \
+             complete in time or are given up after more than an eighth of it. Beyond it a bad token is answered 429, \
+             and an unfinished handshake has an eighth of `handshake_ms`; good tokens come in as before. 0: not limited. \
+             Counted like connections.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -248,7 +250,8 @@ fn of_rooms() -> Vec<Setting> {
             "limits.idle_rooms_max",
             |c| &mut c.limits.idle_rooms_max,
             "Rooms without anybody in them whose log a shard keeps, inboxes aside; the one longest without people and \
-             new messages is forgotten first.",
+             new messages is forgotten first. Rooms that nobody ever sat in have at most a quarter of them before they \
+             push out others.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -269,45 +272,56 @@ fn of_rooms() -> Vec<Setting> {
         setting(
             "limits.idempotency_keys_max",
             |c| &mut c.limits.idempotency_keys_max,
-            "Keys of `publish` all rooms of one shard remember; beyond it a publish by a new key is refused as `busy`.",
+            "Keys of `publish` all rooms of one shard remember; beyond it a room that has more than its share forgets its \
+             oldest with each new one, and for one that has less the oldest key of all rooms is forgotten.",
         )
-        .within(0..=1 << 30)
+        .within(1..=1 << 30)
         .live(),
         setting(
             "limits.joins_per_user_per_minute",
             |c| &mut c.limits.joins_per_user_per_minute,
             "Rooms one user may join in a minute, and as many at once; more are refused as `too_often`. 0: not \
-             limited. Each shard counts for the connections that it has.",
+             limited. Each shard counts for the connections that it has: with connections to several shards a user has it \
+             as many times.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.publishes_per_user_per_minute",
             |c| &mut c.limits.publishes_per_user_per_minute,
-            "Messages one user may publish in a minute, in all rooms together; likewise.",
+            "Messages one user may publish in a minute, in all rooms together; likewise: by each shard for itself.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.bytes_per_user_per_minute",
             |c| &mut c.limits.bytes_per_user_per_minute,
-            "Bytes of payloads one user may publish in a minute, likewise.",
+            "Bytes of payloads one user may publish in a minute, likewise: by each shard for itself.",
+        )
+        .within(0..=1 << 30)
+        .live(),
+        setting(
+            "limits.commands_per_user_per_minute",
+            |c| &mut c.limits.commands_per_user_per_minute,
+            "Commands of whatever kind one user may send in a minute, and as many at once, publishes, joins and what is no \
+             command included; they are counted before they are looked at. 0: not limited. By each shard for itself, \
+             likewise.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.strikes_per_minute",
             |c| &mut c.limits.strikes_per_minute,
-            "Refusals as `too_often` in a minute, and as many at once, beyond which a connection is closed with 4007. \
-             0: never.",
+            "Refusals as `too_often`, `malformed`, `too_deep` or `too_long` in a minute, and as many at once, beyond which \
+             a connection is closed with 4007. 0: never.",
         )
         .within(0..=1 << 30)
         .live(),
         setting(
             "limits.rate_keys_max",
             |c| &mut c.limits.rate_keys_max,
-            "Users (and rooms) of which one shard knows how often they did something; beyond it newcomers pass \
-             uncounted, which `throng_rates_uncounted_total` counts.",
+            "Users (and rooms) of which one shard knows how often they did something; beyond it newcomers are counted \
+             by user, in cells that others may share, which `throng_rates_uncounted_total` counts.",
         )
         .within(0..=1 << 30)
         .live(),
@@ -475,11 +489,12 @@ fn of_shards() -> Vec<Setting> {
         )
         .within(1..=65_535),
         setting(
-            "limits.grant_sets_max",
-            |c| &mut c.limits.grant_sets_max,
-            "Distinct sets of grants a shard keeps; beyond it a token with yet another set is answered 503.",
+            "limits.grant_sets_bytes_max",
+            |c| &mut c.limits.grant_sets_bytes_max,
+            "Bytes of the distinct sets of grants a shard keeps, each once for all who hold it (one pattern takes some 120); \
+             beyond it a token with yet another set is answered 503.",
         )
-        .within(1..=1 << 30)
+        .within(1_024..=1 << 40)
         .live(),
     ]
 }

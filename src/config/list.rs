@@ -258,7 +258,8 @@ fn tokens() -> Vec<Setting> {
             "tokens.jwks",
             |c| &mut c.tokens.jwks,
             "Addresses of JWK sets: [{ url = \"https://id.example/jwks.json\", issuer = \"https://id.example\" }]; there \
-             are also `refresh_s` (600), `between_s` (30), `backoff_max_s` (300), `timeout_ms` (5_000), \
+             are also `refresh_s` (600), `between_s` (30), `stale_max_s` (86_400: how long keys are trusted when fetches \
+             fail; 0: for ever), `backoff_max_s` (300), `timeout_ms` (5_000), \
              `body_bytes_max` (262_144), `plain_http` (false) and `ca_file` (certificates that vouch for this address, \
              instead of the system's). In a variable JSON, or URLs with commas between.",
         )

@@ -147,7 +147,7 @@ Variables that begin with `THRONG_` and are read by nobody are warned of, not re
 
 ## While it runs
 
-SIGHUP reads the file and the secret files again. What has a *yes* under **reload** holds from then on; nobody is disconnected by it: a new key is asked of those who come, new default grants are asked at the next command and who sits in a room they do not grant any more is told `removed`, a lower limit takes nothing away and admits no more. Of other settings that were changed a log line says that they need a restart; their old values stay. A file, or a secret, with anything wrong in it is refused whole: an error is logged, `throng_config_reloads_refused_total` counts it, and everything stays as it was. The environment and the flags are those of the start.
+SIGHUP reads the file and the secret files again. What has a *yes* under **reload** holds from then on; nobody is disconnected by it: a new key is asked of those who come, new default grants, and what the class of a room lets people do (`can`), are asked at the next command, and who sits in a room they do not grant any more is told `removed`, a lower limit takes nothing away and admits no more. Of other settings that were changed a log line says that they need a restart; their old values stay. A file, or a secret, with anything wrong in it is refused whole: an error is logged, `throng_config_reloads_refused_total` counts it, and everything stays as it was. The environment and the flags are those of the start.
 ";
 
 const ROOMS_HEAD: &str = "

@@ -117,6 +117,7 @@ fn a_wrong_value_is_refused_in_a_sentence() {
             "[tokens]\njwks = [{ url = 'https://a', refresh_s = 31_536_001 }]",
             "JWKS https://a: refresh_s is more than a",
         ),
+        ("[tokens]\njwks = [{ url = 'https://a', stale_max_s = 31_536_001 }]", "stale_max_s is more than a year"),
         ("[tokens]\njwks = [{ url = 'https://a', backoff_max_s = 31_536_001 }]", "backoff_max_s is more than a year"),
         ("[tokens]\njwks = [{ url = 'https://a', timeout_ms = 600_001 }]", "timeout_ms is more than ten minutes"),
         ("[tokens]\njwks = [{ url = 'https://a', body_bytes_max = 16_777_217 }]", "body_bytes_max is more than 16 MiB"),

@@ -86,20 +86,20 @@ pub(super) fn render(families: Vec<Family>) -> Result<String, fmt::Error> {
 
 /// `/metrics`. `refused` counts sockets turned away before they came this far.
 pub(super) fn routes(scrape: Scrape, refused: Arc<AtomicU64>) -> Router {
-    Router::new().route("/metrics", get(serve).with_state(MetricsState { scrape, refused }))
+    Router::new().route("/metrics", get(serve).with_state(complete(scrape, refused)))
 }
 
-#[derive(Clone)]
-struct MetricsState {
-    scrape: Scrape,
-    refused: Arc<AtomicU64>,
+/// What is scraped, and what is counted here.
+pub(super) fn complete(scrape: Scrape, refused: Arc<AtomicU64>) -> Scrape {
+    Arc::new(move || {
+        let (mut families, refused) = (scrape(), refused.load(Ordering::Relaxed));
+        families.push(Family::single(HTTP_REFUSED.0, HTTP_REFUSED.1, Kind::Counter, refused));
+        families
+    })
 }
 
-async fn serve(State(state): State<MetricsState>) -> Response {
-    let mut families = (state.scrape)();
-    let refused = state.refused.load(Ordering::Relaxed);
-    families.push(Family::single(HTTP_REFUSED.0, HTTP_REFUSED.1, Kind::Counter, refused));
-    match render(families) {
+async fn serve(State(scrape): State<Scrape>) -> Response {
+    match render(scrape()) {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n").into_response(),
     }

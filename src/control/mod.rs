@@ -146,7 +146,7 @@ async fn serve(
     let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
     let admin = admin::router(operations, api::Api::new(desk, counts));
     let router = routes::public(&config, &admin);
-    tokio::spawn(thresholds::watch(Arc::clone(&config.scrape)));
+    tokio::spawn(thresholds::watch(metrics::complete(Arc::clone(&config.scrape), Arc::clone(&refused))));
     if let Some(watchdog) = config.watchdog {
         tokio::spawn(notify::feed(watchdog, Arc::clone(&config.look)));
     }

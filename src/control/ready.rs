@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
+use crate::runtime::Shortage;
 use crate::runtime::scrape::{Counts, silence_ms_max};
 
 /// A shard that has not taken a tick for so long, and for four ticks, stands still.
@@ -31,8 +32,10 @@ pub enum Life {
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub life: Life,
-    /// Places taken by connections, and how many there are.
-    pub places: (u64, u64),
+    /// How many places for connections there are, if newcomers find none of them.
+    pub full: Option<u64>,
+    /// What newcomers lack at each shard, in the order of shards.
+    pub shortages: Vec<Option<Shortage>>,
     /// Milliseconds since each shard took its last tick, in the order of shards.
     pub silent_ms: Vec<u64>,
     /// The tick, in milliseconds.
@@ -56,14 +59,16 @@ pub struct Reason {
 impl Standing {
     /// Nothing runs yet.
     pub fn starting() -> Self {
-        Self { life: Life::Starting, places: (0, 1), silent_ms: Vec::new(), tick_ms: 0, away: Vec::new() }
+        let (full, shortages, silent_ms, away) = (None, Vec::new(), Vec::new(), Vec::new());
+        Self { life: Life::Starting, full, shortages, silent_ms, tick_ms: 0, away }
     }
 
     /// What the shards left behind at their last tick.
     pub fn of(counts: &Counts) -> Self {
         let life = if counts.is_leaving() { Life::Draining } else { Life::Serving };
         let (silent_ms, tick_ms) = (counts.silent_ms().collect(), counts.tick_ms());
-        Self { life, places: counts.places(), silent_ms, tick_ms, away: Vec::new() }
+        let full = counts.is_full().then(|| counts.places().1);
+        Self { life, full, shortages: counts.shortages().collect(), silent_ms, tick_ms, away: Vec::new() }
     }
 
     /// Whether every shard has taken a tick within `patience_ms`, or within four ticks.
@@ -92,8 +97,14 @@ impl Standing {
             Life::Draining => say("draining", "it was asked to end and takes nobody new".to_owned()),
             Life::Serving => {}
         }
-        if self.places.0 >= self.places.1 {
-            say("full", format!("all {} places are taken", self.places.1));
+        if let Some(places) = self.full {
+            say("full", format!("all {places} places are taken"));
+        }
+        for (shard, shortage) in self.shortages.iter().enumerate() {
+            // Where all are taken they are taken at each shard, too.
+            if let Some(shortage) = shortage.filter(|what| self.full.is_none() || *what != Shortage::Places) {
+                say("full", shortage.sentence(shard));
+            }
         }
         for (name, why) in &self.away {
             say("dependency", format!("{name} is away: {why}"));
@@ -148,8 +159,8 @@ fn fresh(status: StatusCode, body: impl IntoResponse) -> Response {
 mod tests {
     use super::*;
 
-    fn serving(places: (u64, u64), silent_ms: &[u64]) -> Standing {
-        Standing { life: Life::Serving, places, silent_ms: silent_ms.to_vec(), tick_ms: 100, away: Vec::new() }
+    fn serving(silent_ms: &[u64]) -> Standing {
+        Standing { life: Life::Serving, silent_ms: silent_ms.to_vec(), tick_ms: 100, ..Standing::starting() }
     }
 
     fn words(standing: &Standing) -> Vec<&'static str> {
@@ -158,22 +169,39 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_word_and_its_sentence() {
-        let well = || serving((9, 10), &[0, STALLED_MS - 1]);
+        let well = || serving(&[0, STALLED_MS - 1]);
         assert_eq!(words(&well()), [""; 0]);
         assert_eq!(words(&Standing::starting()), ["starting"]);
         assert_eq!(words(&Standing { life: Life::Draining, ..well() }), ["draining"]);
-        assert_eq!(serving((10, 10), &[0]).reasons()[0].message, "all 10 places are taken");
+        let full = Standing { full: Some(10), ..well() };
+        assert_eq!(full.reasons()[0].message, "all 10 places are taken");
         let away = Standing { away: vec![("jwks", "no answer for 30 s".to_owned())], ..well() };
         assert_eq!(away.reasons()[0].message, "jwks is away: no answer for 30 s");
-        let still = serving((0, 10), &[7_200, 100]);
+        let still = serving(&[7_200, 100]);
         assert_eq!(words(&still), ["stalled"]);
         assert_eq!(still.stalled()[0].message, "shard 0 has not turned for 7 s");
+    }
+
+    /// Regression: only the places of the whole process were looked at, and one full shard of several turned its part of the
+    /// newcomers away while the server said that it was ready.
+    #[test]
+    fn one_shard_that_lacks_something_for_newcomers_is_enough_and_is_named() {
+        let lacks = |what| Standing { shortages: vec![None, Some(what)], ..serving(&[0, 0]) };
+        for what in [Shortage::Places, Shortage::Descriptors, Shortage::Engine] {
+            let reasons = lacks(what).reasons();
+            assert_eq!((reasons.len(), reasons[0].reason), (1, "full"), "{what:?}");
+            assert!(
+                reasons[0].message.starts_with("shard 1 had no ") || reasons[0].message.starts_with("shard 1 has no ")
+            );
+        }
+        let all = Standing { full: Some(10), ..lacks(Shortage::Places) };
+        assert_eq!(words(&all), ["full"], "what holds for all is not said of each");
     }
 
     /// Regression: with a tick of 8 s every shard stood still for three seconds of every eight.
     #[test]
     fn a_shard_is_not_silent_before_it_has_missed_some_ticks() {
-        let of = |tick_ms, silent_ms| Standing { tick_ms, ..serving((0, 10), &[silent_ms]) };
+        let of = |tick_ms, silent_ms| Standing { tick_ms, ..serving(&[silent_ms]) };
         for (tick_ms, bound_ms) in [(1, STALLED_MS), (1_250, STALLED_MS), (2_000, 8_000), (10_000, 40_000)] {
             assert!(of(tick_ms, bound_ms - 1).stalled().is_empty(), "a tick of {tick_ms} ms");
             assert_eq!(words(&of(tick_ms, bound_ms)), ["stalled"], "a tick of {tick_ms} ms");

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::metrics::{Family, Scrape, Value};
+use super::metrics::{Family, HTTP_REFUSED, Scrape, Value};
 use crate::wire::{CloseReason, Refusal};
 
 /// How long is looked back, and how often.
@@ -39,6 +39,7 @@ const COUNTS: &[(&str, &str)] = &[
     ("throng_joins_too_often", "limits.joins_per_user_per_minute"),
     ("throng_messages_too_often", "limits.publishes_per_user_per_minute"),
     ("throng_bytes_too_often", "limits.bytes_per_user_per_minute"),
+    ("throng_commands_too_often", "limits.commands_per_user_per_minute"),
     ("throng_class_too_often", "the class of rooms"),
     ("throng_refreshes_too_often", "limits.tick_ms"),
     ("throng_strikes_exceeded", "limits.strikes_per_minute"),
@@ -52,8 +53,19 @@ const COUNTS: &[(&str, &str)] = &[
     ("throng_presence_counted", "limits.announced_max"),
     ("throng_readers_fell_behind", "limits.outbox_hard_bytes_max, limits.pending_messages_max"),
     ("throng_gaps", "limits.log_messages_max, limits.log_bytes_max, limits.logs_bytes_max"),
+    ("throng_typing_dropped", "limits.outbox_soft_bytes_max"),
+    ("throng_presence_dropped", "limits.outbox_soft_bytes_max"),
+    ("throng_announcements_passed_over", "limits.outbox_soft_bytes_max"),
+    ("throng_class_dropped", "limits.outbox_soft_bytes_max, limits.letters_waiting_max"),
+    ("throng_pings_put_off", "limits.pings_per_tick"),
+    ("throng_send_budget_exhausted", "limits.sends_per_tick"),
+    ("throng_tickets_full", "limits.tickets_max"),
+    ("throng_io_refused_no_files", "the limit on open files"),
+    ("throng_io_hand_over_failed", "the limit on open files"),
+    ("throng_io_refused_engine", "the limits on open files and locked memory"),
+    (HTTP_REFUSED.0, "connections of the control plane"),
     ("throng_rates_uncounted", "limits.rate_keys_max"),
-    ("throng_grant_sets_full", "limits.grant_sets_max"),
+    ("throng_grant_sets_full", "limits.grant_sets_bytes_max"),
     ("throng_revocations_full", "limits.revocations_max"),
     ("throng_away_full", "limits.away_max"),
     ("throng_sessions_forgotten", "limits.sessions_kept_max, limits.sessions_kept_bytes_max"),
@@ -121,6 +133,7 @@ fn compare(before: &Reading, now: &Reading) -> Vec<Reached> {
 mod tests {
     use super::super::{Kind, Sample};
     use super::*;
+    use crate::runtime::scrape::RuntimeCounts;
     use crate::shard::{ClassCount, Count};
 
     fn closes(address_full: u64, bye: u64) -> Vec<Family> {
@@ -139,10 +152,30 @@ mod tests {
         assert_eq!(compare(&now, &now), []);
     }
 
+    /// Regression: what was dropped, put off or refused for want of a descriptor was counted, and the log said nothing.
+    #[test]
+    fn what_is_dropped_or_put_off_is_said_too() {
+        let names: Vec<&str> = COUNTS.iter().map(|(name, _)| *name).collect();
+        for name in [
+            "throng_pings_put_off",
+            "throng_send_budget_exhausted",
+            "throng_io_refused_no_files",
+            "throng_http_refused",
+            "throng_typing_dropped",
+            "throng_presence_dropped",
+            "throng_tickets_full",
+            "throng_commands_too_often",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+    }
+
     #[test]
     fn every_name_is_one_that_exists() {
         let of_classes = ClassCount::ALL.iter().map(|count| count.describe().0);
-        let counts: Vec<&str> = Count::ALL.iter().map(|count| count.describe().0).chain(of_classes).collect();
+        let of_runtime = RuntimeCounts::default().shown().map(|shown| shown.name).collect::<Vec<_>>();
+        let others = of_classes.chain(of_runtime).chain([HTTP_REFUSED.0]);
+        let counts: Vec<&str> = Count::ALL.iter().map(|count| count.describe().0).chain(others).collect();
         assert!(COUNTS.iter().all(|(name, _)| counts.contains(name)));
         let page = include_str!("../../docs/config.md");
         for (.., setting) in watched() {

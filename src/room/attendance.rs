@@ -59,6 +59,7 @@ impl Room {
             None if seats.is_empty() => {}
             None => {
                 self.idle_mark = 0;
+                self.visited = true;
                 self.attendance.reserve_exact(1);
                 self.attendance.push(Attendance { shard, local, seats, owed_from: None });
             }

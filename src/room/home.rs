@@ -4,7 +4,7 @@
 //! an accepted message reaches every shard that has seats.
 
 use super::attendance::Attendance;
-use super::keys::{KeyUse, Keys, Seen};
+use super::keys::{KeyUse, Keys, KeysHeld, Seen};
 use super::log::{Entry, Log};
 use super::people::People;
 use super::reads::Reads;
@@ -71,6 +71,8 @@ pub struct Room {
     pub(super) keeps_people: bool,
     /// Only where somebody published by a key.
     keys: Option<Box<Keys>>,
+    /// Somebody sat here once.
+    pub(super) visited: bool,
     /// When it stands in the table's alarms because something ends; 0: never.
     pub(super) alarm_mono_ms: u64,
     /// Stands in the queue of rooms with news.
@@ -93,6 +95,7 @@ impl Room {
             delivery: of.delivery,
             keeps_people: of.presence != Presence::Off || of.seats_max > 0,
             keys: None,
+            visited: false,
             alarm_mono_ms: 0,
             queued: false,
         }
@@ -158,6 +161,14 @@ impl Room {
         self.keys.take_if(|keys| keys.is_empty());
     }
 
+    /// Forgets the oldest key before its time.
+    pub fn forget_oldest_key(&mut self) {
+        if let Some(keys) = &mut self.keys {
+            keys.forget_oldest();
+        }
+        self.keys.take_if(|keys| keys.is_empty());
+    }
+
     /// The frame of one message for readers of this form, if it is still kept.
     pub fn frame(
         &mut self,
@@ -199,7 +210,7 @@ impl Room {
 
     /// Nothing is left for which it is kept when nobody sits here: no message, no key, nobody who may be back at once.
     pub(super) fn is_bare(&self) -> bool {
-        self.log.is_empty() && self.keys_len() == 0 && self.outlasting().away == 0
+        self.log.is_empty() && self.keys_held().count == 0 && self.outlasting().away == 0
     }
 
     /// Half of what the log holds is given up, unless a shard is still owed something of it.
@@ -248,8 +259,8 @@ impl Room {
     }
 
     /// Keys it remembers.
-    pub fn keys_len(&self) -> usize {
-        self.keys.as_ref().map_or(0, |keys| keys.len())
+    pub fn keys_held(&self) -> KeysHeld {
+        self.keys.as_ref().map_or_else(KeysHeld::default, |keys| keys.held())
     }
 
     pub fn class(&self) -> ClassId {

@@ -11,24 +11,66 @@ use slab::Slab;
 use super::home::Room;
 use crate::base::Limits;
 
-/// What waits in a room is letters to somebody, or not.
-#[derive(Clone, Copy, Debug)]
+/// What waits in a room is letters to somebody, or not; and whether anybody ever sat there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    Room,
+    Unvisited,
+    Visited,
     Inbox,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Room, Self::Inbox];
+    pub(super) const ALL: [Self; 3] = [Self::Unvisited, Self::Visited, Self::Inbox];
 
     pub(super) fn of(room: &Room) -> Self {
-        if room.name().as_str().starts_with('@') { Self::Inbox } else { Self::Room }
+        match room.name().as_str().starts_with('@') {
+            true => Self::Inbox,
+            false if room.visited => Self::Visited,
+            false => Self::Unvisited,
+        }
     }
 
     pub(super) fn idle_max(self, limits: &Limits) -> usize {
         match self {
-            Self::Room => limits.idle_rooms_max,
+            Self::Unvisited | Self::Visited => limits.idle_rooms_max,
             Self::Inbox => limits.idle_inboxes_max,
+        }
+    }
+}
+
+/// All empty rooms, by kind.
+#[derive(Default, Debug)]
+pub(super) struct AllIdle {
+    unvisited: IdleRooms,
+    visited: IdleRooms,
+    inboxes: IdleRooms,
+}
+
+impl AllIdle {
+    pub(super) fn of(&mut self, kind: Kind) -> &mut IdleRooms {
+        match kind {
+            Kind::Unvisited => &mut self.unvisited,
+            Kind::Visited => &mut self.visited,
+            Kind::Inbox => &mut self.inboxes,
+        }
+    }
+
+    /// How many count towards the bound of this kind.
+    pub(super) fn bounded_with(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Unvisited | Kind::Visited => self.unvisited.len() + self.visited.len(),
+            Kind::Inbox => self.inboxes.len(),
+        }
+    }
+
+    /// Of which kind one is to go, where those of this kind may be `most`. Anybody can say something in rooms nobody knows:
+    /// those do not push out what people sat by, beyond a part of the places.
+    pub(super) fn least_missed(&self, kind: Kind, most: usize) -> Kind {
+        match kind {
+            Kind::Inbox => Kind::Inbox,
+            Kind::Unvisited | Kind::Visited if self.unvisited.len() > most / UNVISITED_PARTS => Kind::Unvisited,
+            Kind::Unvisited | Kind::Visited if self.visited.len() == 0 => Kind::Unvisited,
+            Kind::Unvisited | Kind::Visited => Kind::Visited,
         }
     }
 }
@@ -88,6 +130,9 @@ impl IdleRooms {
         self.by_age.len()
     }
 }
+
+/// Rooms nobody ever sat in have this part of the places for themselves.
+const UNVISITED_PARTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

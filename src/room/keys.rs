@@ -1,7 +1,7 @@
 //! By which keys was published: so that a publish that is sent twice is one message.
 //!
 //! Promises: within the window of its room a key of a user means one message at one position, whoever asks again from
-//! wherever; another payload under the same key is told apart. Keys and payloads are known by hashes under the key of the
+//! wherever, unless all rooms together remember too many (`keyed`); another payload under the same key is told apart. Keys and payloads are known by hashes under the key of the
 //! process, which nobody outside can aim at.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,6 +25,14 @@ pub enum Seen {
     Before(Offset),
     /// Something else was said by this key.
     Otherwise,
+}
+
+/// How many keys a room remembers, and since when it knows the oldest of them.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct KeysHeld {
+    pub count: usize,
+    /// 0 where there is none.
+    pub oldest_mono_ms: u64,
 }
 
 /// The keys of one room.
@@ -76,6 +84,18 @@ impl Keys {
         if self.order.is_empty() {
             self.order = VecDeque::new();
         }
+    }
+
+    /// Forgets the oldest before its time.
+    pub fn forget_oldest(&mut self) {
+        if let Some((key, _)) = self.order.pop_front() {
+            self.known.remove(&key);
+        }
+    }
+
+    /// What is known of them from outside.
+    pub fn held(&self) -> KeysHeld {
+        KeysHeld { count: self.order.len(), oldest_mono_ms: self.order.front().map_or(0, |(_, at)| *at) }
     }
 
     pub fn len(&self) -> usize {

@@ -7,6 +7,7 @@
 mod attendance;
 mod home;
 mod idle;
+mod keyed;
 mod keys;
 mod log;
 mod news;
@@ -22,7 +23,7 @@ mod values;
 
 pub use attendance::{Attendance, SeatCounts};
 pub use home::{Appended, Own, Page, Post, Room};
-pub use keys::{KeyUse, Keys, Seen};
+pub use keys::{KeyUse, Keys, KeysHeld, Seen};
 pub use log::{Entry, Log};
 pub use news::{Doings, Dropped, News, Outlasting};
 pub use parting::{Gone, Parting};

@@ -9,23 +9,24 @@ use std::collections::BTreeSet;
 use slab::Slab;
 
 use super::home::Room;
-use super::idle::{Idle, IdleRooms, Kind};
+use super::idle::{AllIdle, Idle, Kind};
+use super::keyed::Keyed;
+use super::keys::KeysHeld;
 use super::news::Outlasting;
 use crate::base::{Classes, Epoch, HomePlace, Limits, Now, RoomName, Seed, SeededMap};
 
 /// Homes by name.
 #[derive(Debug)]
 pub struct Rooms {
-    rooms: Slab<Room>,
+    pub(super) rooms: Slab<Room>,
     by_name: SeededMap<RoomName, u32>,
-    /// Empty rooms, and those of them in which letters wait.
-    idle: IdleRooms,
-    idle_inboxes: IdleRooms,
+    /// Empty rooms.
+    idle: AllIdle,
     marks: u64,
     /// Bytes of all logs.
     bytes: usize,
     /// Keys all rooms remember.
-    keys: usize,
+    pub(super) keyed: Keyed,
     /// What all rooms keep of people who need not sit there.
     outlasting: Outlasting,
     /// When something ends in a room, and where: a room stands here once at most, and goes with it.
@@ -33,8 +34,7 @@ pub struct Rooms {
     seed: Seed,
     forgotten: u64,
     pushed_out: u64,
-    /// Where the sweep for old keys is, and where logs were cut last.
-    keys_swept: usize,
+    /// Where logs were cut last.
     cut: usize,
     /// Planted bug: a room that comes back is taken for its former self.
     #[cfg(feature = "planted-bugs")]
@@ -47,17 +47,15 @@ impl Rooms {
         Self {
             rooms: Slab::new(),
             by_name,
-            idle: IdleRooms::default(),
-            idle_inboxes: IdleRooms::default(),
+            idle: AllIdle::default(),
             marks: 0,
             bytes: 0,
-            keys: 0,
+            keyed: Keyed::default(),
             outlasting: Outlasting::default(),
             alarms: BTreeSet::new(),
             seed,
             forgotten: 0,
             pushed_out: 0,
-            keys_swept: 0,
             cut: 0,
             #[cfg(feature = "planted-bugs")]
             planted_epochs: false,
@@ -100,13 +98,6 @@ impl Rooms {
     pub fn account(&mut self, at: u32, bytes_before: usize) {
         if let Some(room) = self.rooms.get(at as usize) {
             self.bytes = self.bytes + room.log().bytes() - bytes_before;
-        }
-    }
-
-    /// Likewise, with the keys it remembered.
-    pub fn account_keys(&mut self, at: u32, keys_before: usize) {
-        if let Some(room) = self.rooms.get(at as usize) {
-            self.keys = self.keys + room.keys_len() - keys_before;
         }
     }
 
@@ -159,7 +150,12 @@ impl Rooms {
     /// Rooms that nobody sits in and that are no inboxes are forgotten first. Where even that is not enough, because many
     /// rooms have too little to give, a few logs lose half of what they hold, one after the other around the table.
     pub fn is_full(&mut self, limits: &Limits) -> bool {
-        while self.bytes > limits.logs_bytes_max && self.forget_longest_idle(Kind::Room) {}
+        while self.bytes > limits.logs_bytes_max {
+            let kind = self.idle.least_missed(Kind::Visited, limits.idle_rooms_max);
+            if !self.forget_longest_idle(kind) {
+                break;
+            }
+        }
         let overrun = limits.logs_bytes_max + limits.logs_bytes_max / OVERRUN_PARTS;
         for _ in 0..CUT_PER_CALL.min(self.rooms.capacity()) {
             if self.bytes <= overrun {
@@ -193,9 +189,9 @@ impl Rooms {
         room.set_idle_mark(self.marks);
         let kind = Kind::of(room);
         let idle = Idle { at, mark: self.marks, since_mono_ms: now.mono_ms };
-        self.idle_of(kind).push(idle);
+        self.idle.of(kind).push(idle);
         let most = kind.idle_max(limits);
-        if self.idle_of(kind).len() > most {
+        if self.idle.bounded_with(kind) > most {
             self.make_room_for_idle(kind, most);
         }
     }
@@ -208,43 +204,28 @@ impl Rooms {
     }
 
     fn sweep_idle(&mut self, kind: Kind, now: Now, classes: &Classes) {
-        for _ in 0..SWEPT_PER_CALL.min(self.idle_of(kind).len()) {
-            let Some(idle) = self.idle_of(kind).next_swept() else { return };
+        for _ in 0..SWEPT_PER_CALL.min(self.idle.of(kind).len()) {
+            let Some(idle) = self.idle.of(kind).next_swept() else { return };
             let at = idle.at;
             let Some(room) = self.rooms.get_mut(at as usize).filter(|room| room.idle_mark() == idle.mark) else {
-                self.idle_of(kind).remove(&idle);
+                self.idle.of(kind).remove(&idle);
                 continue;
             };
             let class = classes.class(room.class());
             if now.since(idle.since_mono_ms) <= class.log.age_ms {
                 continue;
             }
-            let (bytes_before, keys_before) = (room.log().bytes(), room.keys_len());
+            let (bytes_before, keys_before) = (room.log().bytes(), room.keys_held());
             room.log_mut().trim(now, class.log.age_ms);
             room.trim_keys(now, class.idempotency);
             let empty = room.is_bare();
             self.account(at, bytes_before);
             self.account_keys(at, keys_before);
             if empty {
-                self.idle_of(kind).remove(&idle);
+                self.idle.of(kind).remove(&idle);
                 self.forgotten += 1;
                 self.forget(at);
             }
-        }
-    }
-
-    /// Keys of all rooms count towards one bound: those that nobody asks for again must not stand in others' way.
-    fn sweep_keys(&mut self, now: Now, classes: &Classes) {
-        if self.keys == 0 {
-            return;
-        }
-        let places = self.rooms.capacity();
-        for _ in 0..SWEPT_PER_CALL.max(places / ROUND_CALLS).min(places) {
-            self.keys_swept = if self.keys_swept + 1 < places { self.keys_swept + 1 } else { 0 };
-            let Some(room) = self.rooms.get_mut(self.keys_swept).filter(|room| room.keys_len() > 0) else { continue };
-            let keys_before = room.keys_len();
-            room.trim_keys(now, classes.class(room.class()).idempotency);
-            self.account_keys(self.keys_swept as u32, keys_before);
         }
     }
 
@@ -259,11 +240,6 @@ impl Rooms {
     /// Bytes of frames all logs keep.
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Keys all rooms remember.
-    pub fn keys(&self) -> usize {
-        self.keys
     }
 
     /// What all rooms keep of people who need not sit there.
@@ -301,25 +277,29 @@ impl Rooms {
 
     /// Stale entries go first and cost nobody anything; then a sixteenth of the longest alone, so that this is rare.
     fn make_room_for_idle(&mut self, kind: Kind, most: usize) {
-        let (rooms, idle) = match kind {
-            Kind::Room => (&self.rooms, &mut self.idle),
-            Kind::Inbox => (&self.rooms, &mut self.idle_inboxes),
-        };
-        idle.retain(|idle| !idle.is_stale(rooms));
-        if idle.len() > most {
+        let rooms = &self.rooms;
+        for bounded in Kind::ALL.into_iter().filter(|other| (*other == Kind::Inbox) == (kind == Kind::Inbox)) {
+            self.idle.of(bounded).retain(|idle| !idle.is_stale(rooms));
+        }
+        if self.idle.bounded_with(kind) > most {
             let keep = most - most / 16;
-            while self.idle_of(kind).len() > keep && self.forget_longest_idle(kind) {}
+            while self.idle.bounded_with(kind) > keep {
+                let least_missed = self.idle.least_missed(kind, most);
+                if !self.forget_longest_idle(least_missed) {
+                    break;
+                }
+            }
         }
     }
 
     /// Forgets the room that nobody has sat or said anything in for longest, or one that is stale. False: there is none.
     fn forget_longest_idle(&mut self, kind: Kind) -> bool {
-        while let Some(idle) = self.idle_of(kind).pop() {
+        while let Some(idle) = self.idle.of(kind).pop() {
             let room = self.rooms.get(idle.at as usize).filter(|room| room.is_idle() && room.idle_mark() == idle.mark);
             let Some(room) = room else { return true };
             let said_mono_ms = room.log().newest_mono_ms().unwrap_or(0);
             if said_mono_ms > idle.since_mono_ms {
-                self.idle_of(kind).push(Idle { since_mono_ms: said_mono_ms, ..idle });
+                self.idle.of(kind).push(Idle { since_mono_ms: said_mono_ms, ..idle });
                 continue;
             }
             self.forgotten += 1;
@@ -328,13 +308,6 @@ impl Rooms {
             return true;
         }
         false
-    }
-
-    fn idle_of(&mut self, kind: Kind) -> &mut IdleRooms {
-        match kind {
-            Kind::Room => &mut self.idle,
-            Kind::Inbox => &mut self.idle_inboxes,
-        }
     }
 
     fn next_epoch(&mut self, name: &RoomName) -> Epoch {
@@ -349,7 +322,7 @@ impl Rooms {
     fn forget(&mut self, at: u32) {
         let room = self.rooms.remove(at as usize);
         self.bytes -= room.log().bytes();
-        self.keys -= room.keys_len();
+        self.keyed.change(at, room.keys_held(), KeysHeld::default());
         let gone = room.outlasting();
         (self.outlasting.away, self.outlasting.reads) =
             (self.outlasting.away - gone.away, self.outlasting.reads - gone.reads);
@@ -364,8 +337,6 @@ impl Rooms {
 
 /// Idle rooms of a kind looked at in a tick: all there may be in half a minute (inboxes: in two).
 const SWEPT_PER_CALL: usize = 64;
-/// Ticks in which the whole table is looked through for old keys: ten minutes of 100 ms.
-const ROUND_CALLS: usize = 6_000;
 /// Beyond the bound by this part of it, rooms give what they have though nothing is said in them.
 const OVERRUN_PARTS: usize = 8;
 /// Logs that are looked at for that, for one message.
@@ -465,6 +436,32 @@ mod tests {
         say_and_settle(&mut rooms, "@cid", 30, &limits);
         assert_eq!(rooms.open(&name("@ann"), &classes()).1.epoch(), epochs[0]);
         assert_ne!(rooms.open(&name("@bob"), &classes()).1.epoch(), epochs[1]);
+    }
+
+    /// Regression: whoever said something in as many rooms that nobody knows as may be kept pushed out everybody's.
+    #[test]
+    fn rooms_that_nobody_ever_sat_in_do_not_push_out_those_that_people_left() {
+        let (mut rooms, limits) = (rooms(), Limits { idle_rooms_max: 16, ..Limits::default() });
+        let seats = SeatCounts { by_encoding: [1, 0], ..SeatCounts::default() };
+        let left: Vec<(String, Epoch)> = (0..10)
+            .map(|n| {
+                let room = format!("left{n}");
+                let (at, home) = rooms.open(&name(&room), &classes());
+                home.set_seats(ShardId(0), LocalPlace::default(), seats);
+                let epoch = say_and_settle(&mut rooms, &room, n, &limits);
+                let home = rooms.room_mut(at).unwrap();
+                home.set_seats(ShardId(0), LocalPlace::default(), SeatCounts::default());
+                rooms.settle(Now { mono_ms: n, unix_ms: 0 }, at, &limits);
+                (room, epoch)
+            })
+            .collect();
+        for n in 0..100 {
+            say_and_settle(&mut rooms, &format!("made{n}"), 100 + n, &limits);
+        }
+        assert!(rooms.len() <= 16 && rooms.pushed_out() >= 94, "{} of them", rooms.len());
+        for (room, epoch) in left {
+            assert_eq!(rooms.open(&name(&room), &classes()).1.epoch(), epoch, "{room}");
+        }
     }
 
     /// Regression: a log that people sit by gave nothing, and everybody else's publish was refused.

@@ -83,8 +83,10 @@ pub fn is_shared(listener: &TcpListener) -> io::Result<bool> {
 pub struct DoorTotals {
     /// Connections that were seated.
     pub accepted: u64,
-    /// Answered 503: no row, or no room for it in the engine.
+    /// Answered 503: no place.
     pub refused_full: u64,
+    /// Answered 503: a place, and no room for it in the engine.
+    pub refused_engine: u64,
     /// Answered 503: too many handshakes under way.
     pub refused_handshakes: u64,
     /// Answered 429: too many connections or handshakes from one address.
@@ -206,8 +208,11 @@ impl Door {
         open: &mut impl FnMut(IpAddr) -> Result<ConnKey, CloseReason>,
         homeless: &mut Vec<ConnKey>,
     ) {
+        let mut engine_is_full = false;
         let seated = match open(peer.ip()) {
-            Ok(conn) => sockets.adopt(socket, conn).map_err(|(socket, _)| {
+            Ok(conn) => sockets.adopt(socket, conn).map_err(|(socket, error)| {
+                tracing::debug!(%peer, %error, "no room in the engine");
+                engine_is_full = true;
                 homeless.push(conn);
                 (socket, CloseReason::Full)
             }),
@@ -217,6 +222,7 @@ impl Door {
             Ok(()) => self.totals.accepted += 1,
             Err((socket, reason)) => {
                 match reason.http_status() {
+                    Some(_) | None if engine_is_full => self.totals.refused_engine += 1,
                     Some(429) => self.totals.refused_address += 1,
                     Some(_) | None if reason == CloseReason::HandshakesFull => self.totals.refused_handshakes += 1,
                     Some(_) | None => self.totals.refused_full += 1,

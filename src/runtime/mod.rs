@@ -6,7 +6,7 @@
 //!  engine, host                       ├─► accept                    the door
 //!                                     ├─► mailbox, asks             parcels between shards, the control plane's letters
 //!                                     ├─► notice, places, phase     what all shards are told, and share
-//!                                     └─► clock, turn, scrape
+//!                                     └─► clock, turn, shortage, scrape
 //! ```
 //!
 //! Which engine carries the sockets is known by `engine` (which chooses), `thread` (who sleeps how) and `sockets`; above
@@ -29,6 +29,7 @@ mod places;
 mod pump;
 pub mod ring_sockets;
 pub mod scrape;
+mod shortage;
 mod socket_ring;
 pub mod sockets;
 mod spare;
@@ -40,6 +41,7 @@ pub use asks::{Asks, Tell};
 pub use given::{Give, Given};
 pub use notice::RulesChange;
 pub use places::Places;
+pub use shortage::Shortage;
 pub use sys::{
     EventFd, Resource, ResourceLimit, end_when_nobody_reads, keep_no_spare_memory, refuse_huge_pages, resource_limit,
     set_resource_limit,

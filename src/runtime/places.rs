@@ -4,7 +4,9 @@
 //! a connection to. Touched only when a connection comes or goes, never by a message.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::shortage;
 
 /// The places of the process. A clone is a pointer.
 #[derive(Clone, Debug)]
@@ -14,11 +16,13 @@ pub struct Places(Arc<Shared>);
 struct Shared {
     taken: AtomicU64,
     max: AtomicU64,
+    /// Somebody found none, or they were all taken when somebody looked.
+    were_full: AtomicBool,
 }
 
 impl Places {
     pub fn new(max: u64) -> Self {
-        Self(Arc::new(Shared { taken: AtomicU64::new(0), max: AtomicU64::new(max) }))
+        Self(Arc::new(Shared { taken: AtomicU64::new(0), max: AtomicU64::new(max), were_full: AtomicBool::new(false) }))
     }
 
     /// From now on so many. Who is there beyond it stays; nobody comes in before enough have gone.
@@ -31,11 +35,23 @@ impl Places {
         (self.0.taken.load(Ordering::Relaxed), self.0.max.load(Ordering::Relaxed))
     }
 
+    /// Whether newcomers find none: so when all are taken, and from then on until a hundredth is free.
+    pub fn are_full(&self) -> bool {
+        let ((taken, max), were_full) = (self.taken(), &self.0.were_full);
+        let are_full = shortage::is_full(were_full.load(Ordering::Relaxed), taken, max);
+        were_full.store(are_full, Ordering::Relaxed);
+        are_full
+    }
+
     /// Takes one place. False: all are taken.
     pub fn take(&self) -> bool {
         let max = self.0.max.load(Ordering::Relaxed);
         let one_more = |taken: u64| (taken < max).then_some(taken + 1);
-        self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+        let took = self.0.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        if !took {
+            self.0.were_full.store(true, Ordering::Relaxed);
+        }
+        took
     }
 
     /// Gives back places that were taken.
@@ -59,6 +75,22 @@ mod tests {
         places.give_back(1);
         assert!(places.take() && !places.take());
         assert_eq!(places.taken(), (1, 1));
+    }
+
+    #[test]
+    fn who_was_told_that_no_place_is_left_is_told_so_until_a_hundredth_is_free() {
+        let places = Places::new(200);
+        let take = |count: u64| (0..count).filter(|_| places.take()).count() as u64;
+        assert_eq!(take(199), 199);
+        assert!(!places.are_full());
+        assert_eq!(take(2), 1);
+        places.give_back(1);
+        assert!(places.are_full(), "somebody was refused, and one place is free");
+        places.give_back(1);
+        assert!(!places.are_full());
+        assert!(take(1) == 1 && !places.are_full(), "it was not full since");
+        places.set_max(199);
+        assert!(places.are_full());
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::notice::Notices;
 use super::phase::Phase;
 use super::places::Places;
 use super::scrape::{RuntimeCounts, ShardCounts};
+use super::shortage::Shortages;
 use super::sockets::{Next, ReadEvent, SocketEvent, Sockets};
 use super::spare::Spare;
 use super::turn::{Part, Turn, TurnTimes};
@@ -81,6 +82,7 @@ pub(super) struct Pump {
     fates: Vec<(usize, Fate)>,
     effects: Vec<Effect>,
     homeless: Vec<ConnKey>,
+    shortages: Shortages,
     counts: RuntimeCounts,
     times: TurnTimes,
     spare: Spare,
@@ -125,6 +127,7 @@ impl Pump {
             fates: Vec::new(),
             effects: Vec::new(),
             homeless: Vec::new(),
+            shortages: Shortages::default(),
             counts: RuntimeCounts::default(),
             times: TurnTimes::default(),
             spare: Spare::default(),
@@ -156,7 +159,7 @@ impl Pump {
     /// Whether anything was done.
     pub(super) fn turn(&mut self) -> bool {
         #[cfg(feature = "planted-bugs")]
-        self.stall_if_planted();
+        self.shared.stall_if_planted();
         let mut turn = Turn::begin(self.clock, &self.counts);
         let now = self.clock.now();
         self.counts.turns += 1;
@@ -210,13 +213,6 @@ impl Pump {
         }
     }
 
-    #[cfg(feature = "planted-bugs")]
-    fn stall_if_planted(&self) {
-        while self.shared.stalls.load(std::sync::atomic::Ordering::Relaxed) {
-            std::thread::yield_now();
-        }
-    }
-
     /// Mail that is here is taken in, everybody is told; who cannot take that now sees the socket close all the same.
     pub(super) fn say_goodbye(&mut self) {
         let now = self.clock.now();
@@ -253,13 +249,16 @@ impl Pump {
         self.shard.handle(now, Input::Tick);
         self.sockets.drop_rings_above(self.shard.rings_wanted());
         self.spare.on_tick(now, &mut self.batch);
+        let (door, not_handed) = (self.door.totals(), self.counts.hand_over_failed);
+        let refused = (door.refused_no_files + not_handed, door.refused_engine);
+        self.shared.shortage.store(self.shortages.on_tick(now, self.shard.places(), refused));
         self.publish_counts();
         true
     }
 
     fn accept(&mut self, now: Now) -> bool {
         let busy = self.door.has_work();
-        let (shard, places, held) = (&mut self.shard, &self.places, &mut self.places_held);
+        let (shard, places, held, short) = (&mut self.shard, &self.places, &mut self.places_held, &mut self.shortages);
         let mut open = |peer| {
             if !places.take() {
                 shard.note_full();
@@ -267,11 +266,11 @@ impl Pump {
             }
             *held += 1;
             // A place that found no row is given back with those of the connections that went.
-            shard.open(now, peer)
+            shard.open(now, peer).inspect_err(|reason| short.note_refused(*reason))
         };
         self.door.turn(ACCEPTS_PER_TURN, &mut self.sockets, &mut open, &mut self.homeless);
         for conn in self.homeless.drain(..) {
-            self.shard.handle(now, Input::Ended { conn });
+            self.shard.turn_back(conn);
         }
         busy
     }
@@ -480,7 +479,8 @@ impl Pump {
         (counts.sockets, counts.rings) = (sockets.sockets, sockets.rings);
         (counts.overflows, counts.rearmed, counts.stale) = (sockets.overflows, sockets.rearmed, sockets.stale);
         (counts.accepted, counts.accept_failed) = (door.accepted, door.failed);
-        (counts.refused_full, counts.refused_no_files) = (door.refused_full, door.refused_no_files);
+        (counts.refused_full, counts.refused_engine) = (door.refused_full, door.refused_engine);
+        counts.refused_no_files = door.refused_no_files;
         (counts.refused_address, counts.refused_handshakes) = (door.refused_address, door.refused_handshakes);
         counts.inbox_parcels = self.mailbox.waiting() as u64;
         self.shared.store(counts, &self.times, &self.shard);

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use super::clock::Clock;
 use super::phase::Phase;
 use super::places::Places;
+use super::shortage::{SharedShortage, Shortage};
 use super::turn::{TURN_BUCKETS_US, TurnTimes};
 use crate::base::Now;
 use crate::shard::{Count, Counters, Gauges, Shard, Tables};
@@ -71,6 +72,7 @@ counters! {
     gauge inbox_parcels "throng_inbox_parcels" "Parcels of mail waiting in the inboxes of shards",
     total accepted "throng_io_accepted" "Connections taken in and given a place",
     total refused_full "throng_io_refused_full" "Connections answered 503 for want of a place",
+    total refused_engine "throng_io_refused_engine" "Connections answered 503 because the engine could not take them in: no ring, or no memory for one",
     total refused_handshakes "throng_io_refused_handshakes" "Connections answered 503 because too many handshakes were under way",
     total refused_address "throng_io_refused_address" "Connections answered 429 because of how many come from their address",
     total refused_no_files "throng_io_refused_no_files" "Connections answered 503 for want of a descriptor",
@@ -111,6 +113,8 @@ pub(super) struct ShardCounts {
     turn_sum_us: AtomicU64,
     /// When the shard last took a tick, by the clock all shards share.
     beat_mono_ms: AtomicU64,
+    /// What newcomers lack here, as of that tick.
+    pub(super) shortage: SharedShortage,
     /// The number of its thread; 0 before it runs.
     thread: AtomicI32,
     /// How often it was woken from outside because it had not turned.
@@ -130,6 +134,7 @@ impl Default for ShardCounts {
             turn_buckets: Default::default(),
             turn_sum_us: AtomicU64::new(0),
             beat_mono_ms: AtomicU64::new(0),
+            shortage: SharedShortage::default(),
             thread: AtomicI32::new(0),
             nudges: AtomicU64::new(0),
             #[cfg(feature = "planted-bugs")]
@@ -171,6 +176,14 @@ impl ShardCounts {
             ticks_stretched: cell(Count::TicksStretched),
             inbox_parcels: self.runtime.load().inbox_parcels,
             behind_readers: gauges.behind_readers,
+        }
+    }
+
+    /// Planted bug: the shard stands still.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn stall_if_planted(&self) {
+        while self.stalls.load(Ordering::Relaxed) {
+            std::thread::yield_now();
         }
     }
 
@@ -283,6 +296,11 @@ impl Counts {
         self.shards.iter().map(move |shard| now.since(shard.beat_mono_ms.load(Ordering::Relaxed)))
     }
 
+    /// What newcomers lack at each shard, in the order of shards.
+    pub fn shortages(&self) -> impl Iterator<Item = Option<Shortage>> {
+        self.shards.iter().map(|shard| shard.shortage.load())
+    }
+
     /// How often a shard takes a tick, in milliseconds.
     pub fn tick_ms(&self) -> u64 {
         self.tick_ms
@@ -291,6 +309,11 @@ impl Counts {
     /// Places taken in the whole process, and how many there are.
     pub fn places(&self) -> (u64, u64) {
         self.places.taken()
+    }
+
+    /// Whether newcomers find none of them: see [`Places::are_full`].
+    pub fn is_full(&self) -> bool {
+        self.places.are_full()
     }
 
     /// Whether the data plane was told to leave.

@@ -4,7 +4,7 @@
 //! both; what it has is read from the smaller. So an address is never counted too low, and too high only when *both* its
 //! cells are shared with busy others: with A addresses at their limit that is (A / 16,384)².
 //!
-//! A handshake that comes to nothing (a bad token, no end in time) is charged to its address a second time. Who is charged
+//! A handshake that comes to nothing (a bad token, no end in time, a late goodbye) is charged to its address a second time. Who is charged
 //! with too many is not shut out, since others may sit behind the same address: whoever brings a good token comes in; but
 //! who does not is told so shortly, and has less time (`patrol`).
 //!
@@ -12,7 +12,8 @@
 //! fill up and nothing to forget; who came is remembered by 4 bytes in its row. Must never know a time but the one it is
 //! given.
 
-use super::Shard;
+use super::patrol::HASTE;
+use super::{Shard, seconds};
 use crate::base::{ConnKey, Limits, Now};
 use crate::wire::CloseReason;
 use core::net::IpAddr;
@@ -143,6 +144,19 @@ impl Shard {
     /// A connection ends for `reason`: if that makes its handshake one that came to nothing, its address is charged.
     pub(super) fn charge_failure(&mut self, now: Now, conn: ConnKey, reason: CloseReason) {
         if reason.is_failed_handshake() {
+            self.charge_handshake(now, conn);
+        }
+    }
+
+    /// The peer goes by itself. Where that is a handshake under way which has held its place for longer than those may who
+    /// fail too often, it is one that came to nothing: else whoever leaves just before the end of its time could hold
+    /// places for ever.
+    pub(super) fn charge_late_leaver(&mut self, now: Now, conn: ConnKey) {
+        let Some(row) = self.connections.row(conn) else { return };
+        let held_ms = u64::from(seconds(now).saturating_sub(row.heard_mono_s)) * 1_000;
+        // Who has said hello waits for us.
+        let has_come = row.work.as_ref().is_some_and(|work| work.greeted.is_some());
+        if held_ms > self.limits().handshake_ms / HASTE && !has_come {
             self.charge_handshake(now, conn);
         }
     }

@@ -26,6 +26,11 @@ impl Shard {
         opened
     }
 
+    /// Somebody has a place, and the runtime could not take the socket in: it was told that the server is full.
+    pub fn turn_back(&mut self, conn: ConnKey) {
+        self.give_up(conn, CloseReason::Full);
+    }
+
     fn find_place(&mut self, now: Now, peer: IpAddr) -> Result<ConnKey, CloseReason> {
         if self.pending >= self.limits().handshakes_pending_max {
             return Err(CloseReason::HandshakesFull);

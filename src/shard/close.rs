@@ -69,6 +69,8 @@ impl Shard {
             }
             return;
         }
+        self.charge_late_leaver(now, conn);
+        let Some(row) = self.connections.row_mut(conn) else { return };
         row.heard_mono_s = seconds(now);
         let parting = goodbye_parting(code);
         if parting == Parting::SocketDied {
@@ -83,6 +85,7 @@ impl Shard {
     /// The peer closed its side or the socket broke. If it only closed its side, it may still read what it was
     /// answered in this very turn; if not, that write fails.
     pub(super) fn on_ended(&mut self, now: Now, conn: ConnKey) {
+        self.charge_late_leaver(now, conn);
         let Some(row) = self.connections.row_mut(conn) else { return };
         let answers_wait =
             row.has_outbox() && !row.flags.has(Flags::STALLED) && !matches!(row.stage, Stage::Opening | Stage::Parked);

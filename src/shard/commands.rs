@@ -171,14 +171,21 @@ impl Shard {
     fn on_message(&mut self, now: Now, conn: ConnKey, encoding: Encoding, message: &[u8]) {
         self.counters.add(Count::MessagesIn, 1);
         let rules = Arc::clone(&self.config.rules);
-        match decode(encoding, message, &rules.limits) {
-            Ok(envelope) => {
+        // Whatever it turns out to be.
+        let charged = self.may_command(now, conn);
+        match (decode(encoding, message, &rules.limits), charged) {
+            (decoded, Err(retry_after_ms)) => {
+                self.counters.no_command();
+                let id = decoded.map_or_else(|rejected| rejected.id, |envelope| envelope.id);
+                self.refuse_too_often(now, conn, id, retry_after_ms);
+            }
+            (Ok(envelope), Ok(())) => {
                 self.counters.commanded(&envelope.command);
                 self.on_command(now, conn, envelope);
             }
-            Err(Rejected { id, refusal, detail }) => {
+            (Err(Rejected { id, refusal, detail }), Ok(())) => {
                 self.counters.no_command();
-                self.refuse(conn, id, refusal, detail.as_deref());
+                self.refuse_command(now, conn, id, refusal, detail.as_deref());
             }
         }
     }

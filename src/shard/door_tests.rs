@@ -288,6 +288,7 @@ fn tickets_are_bounded_and_their_places_come_back_with_time() {
     let make = |house: &mut House| house.shards[0].make_ticket(house.now, verified("ann"));
     assert!((0..3).all(|_| make(&mut house).is_some()));
     assert_eq!(make(&mut house), None);
+    assert_eq!(house.shards[0].counters().count(Count::TicketsFull), 1);
     house.now = Now { mono_ms: now.mono_ms + 30_000, ..now };
     assert!(make(&mut house).is_some());
 }

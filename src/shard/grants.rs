@@ -17,6 +17,8 @@ struct Kept {
 pub(crate) struct GrantTable {
     kept: Slab<Kept>,
     by_value: SeededMap<Grants, u32>,
+    /// Of all sets but the default one.
+    bytes: usize,
 }
 
 impl GrantTable {
@@ -25,7 +27,7 @@ impl GrantTable {
     pub(crate) fn new(seed: &Seed, default_grants: Grants) -> Self {
         let mut kept = Slab::new();
         kept.insert(Kept { grants: default_grants, holders: 1 });
-        Self { kept, by_value: SeededMap::with_hasher(seed.state()) }
+        Self { kept, by_value: SeededMap::with_hasher(seed.state()), bytes: 0 }
     }
 
     /// What the default set is from now on, for those who hold it and those to come.
@@ -33,8 +35,8 @@ impl GrantTable {
         self.kept[Self::DEFAULT as usize].grants = grants;
     }
 
-    /// One more holder of this set; `None` when there are `max` different ones already.
-    pub(crate) fn take(&mut self, grants: Option<Grants>, max: usize) -> Option<u32> {
+    /// One more holder of this set; `None` when it is a new one and all would take more than `bytes_max` with it.
+    pub(crate) fn take(&mut self, grants: Option<Grants>, bytes_max: usize) -> Option<u32> {
         let Some(grants) = grants else {
             self.kept[Self::DEFAULT as usize].holders += 1;
             return Some(Self::DEFAULT);
@@ -43,9 +45,11 @@ impl GrantTable {
             self.kept[*at as usize].holders += 1;
             return Some(*at);
         }
-        if self.kept.len() > max {
+        let bytes = self.bytes + bytes_of(&grants);
+        if bytes > bytes_max {
             return None;
         }
+        self.bytes = bytes;
         let at = self.kept.insert(Kept { grants: grants.clone(), holders: 1 }) as u32;
         self.by_value.insert(grants, at);
         Some(at)
@@ -58,17 +62,19 @@ impl GrantTable {
         if kept.holders == 0 {
             let gone = self.kept.remove(at as usize);
             self.by_value.remove(&gone.grants);
+            self.bytes -= bytes_of(&gone.grants);
         }
     }
 
     /// Sets besides the default one.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.kept.len() - 1
     }
 
-    /// Of these, without what their patterns take.
+    /// What these take.
     pub(crate) fn bytes(&self) -> usize {
-        self.len() * (size_of::<Kept>() + size_of::<(Grants, u32)>())
+        self.bytes
     }
 
     pub(crate) fn grants(&self, at: u32) -> &Grants {
@@ -76,11 +82,16 @@ impl GrantTable {
     }
 }
 
+/// What one set takes, without what tables and allocator add.
+pub(super) fn bytes_of(grants: &Grants) -> usize {
+    size_of::<Kept>() + size_of::<(Grants, u32)>() + grants.bytes()
+}
+
 impl Shard {
-    /// What a token grants, kept for one holder more. `None`, and counted, where as many different sets are held as may
-    /// be: what nobody holds any more is not among them.
+    /// What a token grants, kept for one holder more. `None`, and counted, where different sets take as much as they may:
+    /// what nobody holds any more is not among them.
     pub(super) fn keep_grants(&mut self, verified: &Verified) -> Option<u32> {
-        let kept = self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_max);
+        let kept = self.grants.take(verified.grants.clone(), self.config.rules.limits.grant_sets_bytes_max);
         self.counters.add(Count::GrantSetsFull, u64::from(kept.is_none()));
         kept
     }
@@ -97,14 +108,17 @@ mod tests {
     fn equal_sets_are_kept_once_and_go_with_their_last_holder() {
         let mut table = GrantTable::new(&Seed::new([1, 2]), Grants::everything());
         let none = || Some(Grants::from_claim(&serde_json::json!([])).unwrap());
-        let (a, b) = (table.take(none(), 2).unwrap(), table.take(none(), 2).unwrap());
+        let each = bytes_of(&Grants::everything());
+        let (a, b) = (table.take(none(), each).unwrap(), table.take(none(), each).unwrap());
         assert_eq!(a, b);
         assert_ne!(a, GrantTable::DEFAULT);
-        assert_eq!(table.take(None, 2), Some(GrantTable::DEFAULT));
-        assert_eq!(table.take(Some(Grants::everything()), 1), None, "no room for another set");
+        assert_eq!(table.take(None, 0), Some(GrantTable::DEFAULT));
+        assert_eq!(table.take(Some(Grants::everything()), each), None, "no room for another set");
         table.give_back(a);
         assert!(!table.grants(b).allows(crate::wire::Verb::Join, "r", "ann"));
         table.give_back(b);
-        assert!(table.take(Some(Grants::everything()), 1).is_some(), "the last holder took the set along");
+        assert_eq!((table.len(), table.bytes()), (0, 0));
+        assert!(table.take(Some(Grants::everything()), each).is_some(), "the last holder took the set along");
+        assert_eq!(table.bytes(), each);
     }
 }

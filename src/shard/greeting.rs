@@ -48,7 +48,7 @@ impl Shard {
         let (mut violated, mut pong_at) = (None, None);
         while violated.is_none() && self.stage_of(conn) == Some(Stage::Greeting) && !self.is_greeted(conn) {
             match reader.next(&mut partial) {
-                Ok(Some(Incoming::Ping(payload))) => pong_at = self.pong_latest(conn, pong_at, payload),
+                Ok(Some(Incoming::Ping(payload))) => pong_at = self.pong_latest(now, conn, pong_at, payload),
                 Ok(Some(incoming)) => self.on_greeting(now, conn, encoding, &incoming),
                 Ok(None) => break,
                 Err(violation) => violated = Some(violation),
@@ -115,10 +115,11 @@ impl Shard {
 
     /// Of all pings of one read the latest is answered (RFC 6455, 5.5.3), in the place of the one before; tells where. Who
     /// goes on pinging and reads nothing ends: nobody knows who it is, so it is not lent more than a `hello` may be long.
-    fn pong_latest(&mut self, conn: ConnKey, before: Option<usize>, payload: &[u8]) -> Option<usize> {
+    fn pong_latest(&mut self, now: Now, conn: ConnKey, before: Option<usize>, payload: &[u8]) -> Option<usize> {
         let work = self.work_mut(conn)?;
         let at = before.unwrap_or(work.outbox.len());
         if at > UNREAD_BYTES_MAX {
+            self.charge_handshake(now, conn);
             self.give_up(conn, CloseReason::Slow);
             return None;
         }

@@ -126,7 +126,7 @@ impl Shard {
         let window = rules.classes.class(class).idempotency;
         // Where the last value of each key is kept, a value that is set twice is the same value.
         let wish = wish.filter(|_| room.delivery() == Delivery::Reliable);
-        let keys_before = room.keys_len();
+        let keys_before = room.keys_held();
         let seen = match wish {
             Some(_) if window.keys_max == 0 => return Err(Refusal::Unsupported.into()),
             Some(wish) => room.seen(now, wish, window),
@@ -141,21 +141,32 @@ impl Shard {
             }
             Seen::Otherwise => return Err(Refusal::KeyReused.into()),
         }
-        if wish.is_some() && self.rooms.keys() >= rules.limits.idempotency_keys_max {
-            self.counters.add(Count::KeysFull, 1);
-            return Err(Refusal::Busy.into());
-        }
         self.may_publish(now, at, publish.identity.user()).map_err(No::TooOften)?;
         let skip = publish.skip_own.then_some(ConnAddress { shard: from, conn: publish.conn });
         let (event, key) = (publish.event.as_deref(), publish.key.as_deref());
         let post = Post { from: &publish.identity, event, key, payload: &publish.payload, skip };
         let accepted = self.accept_at(now, at, &post)?;
+        if wish.is_some() {
+            self.make_room_for_key(now, at, rules.limits.idempotency_keys_max);
+        }
         if let (Some(wish), Some(room)) = (wish, self.rooms.room_mut(at)) {
-            let keys_before = room.keys_len();
+            let keys_before = room.keys_held();
             room.note_key(now, wish, accepted.offset, window);
             self.rooms.account_keys(at, keys_before);
         }
         Ok(Taken::Now(accepted))
+    }
+
+    /// Nobody's publish is refused because others use many keys: what is known longest is forgotten. Where the bound was
+    /// lowered, each new one makes room for two.
+    fn make_room_for_key(&mut self, now: Now, at: u32, keys_max: usize) {
+        for _ in 0..2 {
+            let Some(from) = self.rooms.make_room_for_key(at, keys_max) else { return };
+            self.counters.add(Count::KeysFull, 1);
+            if from != at {
+                self.settle_room(now, from);
+            }
+        }
     }
 
     /// Gives a message its position, or says why not. [`Shard::publish_accepted`] must follow.

@@ -207,7 +207,7 @@ fn a_session_that_is_nobodys_or_has_no_connection_makes_no_place() {
 fn a_hello_that_fails_loses_no_session() {
     let narrow = r#"[{"match":"r*","can":["join"]}]"#;
     for (was_live, shard) in [(true, 0), (true, 1), (false, 0), (false, 1)] {
-        let mut house = House::with(Limits { grant_sets_max: 0, ..Limits::default() }, &[]);
+        let mut house = House::with(Limits { grant_sets_bytes_max: 0, ..Limits::default() }, &[]);
         let (ann, session) = ann_with_session(&mut house, 0);
         if !was_live {
             house.ends(ann);

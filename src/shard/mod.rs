@@ -149,8 +149,9 @@ pub struct Shard {
     grants: GrantTable,
     marks: Marks,
     revocations: Revocations,
-    /// After other default grants came.
+    /// After other default grants came, or (of everybody) classes whose rooms allow less.
     unseating: Round,
+    unseats_everybody: bool,
     /// Work spaces nobody needs at the moment.
     #[expect(clippy::vec_box, reason = "they move in and out of rows as boxes")]
     spare_work: Vec<Box<Work>>,
@@ -229,6 +230,7 @@ impl Shard {
             marks: Marks::default(),
             revocations: Revocations::new(Seed::new(config.seed)),
             unseating: Round::default(),
+            unseats_everybody: false,
             spare_work: Vec::new(),
             outgoing: (0..config.shards).map(|_| Parcel::new()).collect(),
             outgoing_bytes: vec![0; usize::from(config.shards)],
@@ -362,6 +364,11 @@ impl Shard {
         self.connections.len()
     }
 
+    /// Places of this shard that are taken, and how many it has.
+    pub fn places(&self) -> (usize, usize) {
+        (self.connections.len(), self.limits().connections_per_shard_max)
+    }
+
     pub fn id(&self) -> ShardId {
         self.config.id
     }
@@ -433,7 +440,7 @@ impl Shard {
             Mail::TooOften { conn, id, retry_after_ms } => self.refuse_too_often(now, conn, id, retry_after_ms),
             Mail::NoSeat { room, conn, ticket, id, refusal } => self.on_no_seat(room, conn, ticket, id, refusal),
             Mail::HistoryTold(told) => self.on_history_told(&told),
-            Mail::Refused { conn, id, refusal } => self.refuse(conn, id, refusal, None),
+            Mail::Refused { conn, id, refusal } => self.refuse_command(now, conn, id, refusal, None),
             Mail::Page { room, conn, cursor, page } => self.on_page(now, room, conn, cursor, &page),
             Mail::Presence { room, conn, id, roll } => self.on_presence(&room, conn, id, &roll),
             Mail::AskUnread { room, conn, id, who } => self.on_ask_unread(from, room, conn, id, &who),

@@ -14,7 +14,7 @@ use super::{CloseHow, Count, Shard, seconds};
 const TICKS_PER_ROUND: usize = 20;
 
 /// Who fails too often has this part of the time for a handshake.
-const HASTE: u64 = 8;
+pub(super) const HASTE: u64 = 8;
 
 /// Where the sweep is.
 #[derive(Default, Debug)]

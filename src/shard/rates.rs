@@ -2,10 +2,11 @@
 //! what becomes of those who do not listen.
 //!
 //! What a user publishes into a room is counted at the room's home, over all its connections and shards. Joins, messages in
-//! all rooms together and their bytes are counted at each shard for the connections that it has: so a user has what the
+//! all rooms together, their bytes, and commands of whatever kind are counted at each shard for the connections that it has: so a user has what the
 //! limit says wherever it connects, and never more than the limit times its connections, or times the shards if those are
 //! fewer. Promises: who is refused is told
-//! for how long; only who goes on again and again is closed; every table is bounded, and a full one lets people through.
+//! for how long; only who goes on again and again is closed; every table is bounded, and whoever finds one full is counted by
+//! its user in cells that others share: many rooms are no way round a rate.
 
 use std::hash::BuildHasher;
 
@@ -21,19 +22,30 @@ pub(crate) struct Rates {
     joins: Meter,
     messages: Meter,
     bytes: Meter,
+    commands: Meter,
     strikes: Meter,
 }
 
 impl Rates {
     pub(crate) fn new(seed: &Seed) -> Self {
         let meter = || Meter::new(seed);
-        Self { publishes: meter(), joins: meter(), messages: meter(), bytes: meter(), strikes: meter() }
+        let (publishes, joins, messages, bytes) = (meter(), meter(), meter(), meter());
+        Self { publishes, joins, messages, bytes, commands: meter(), strikes: meter() }
     }
 
     /// Keys in all tables.
     pub(crate) fn len(&self) -> usize {
-        let Self { publishes, joins, messages, bytes, strikes } = self;
-        [publishes, joins, messages, bytes, strikes].into_iter().map(Meter::len).sum()
+        self.meters().map(Meter::len).sum()
+    }
+
+    /// What they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.meters().map(Meter::bytes).sum()
+    }
+
+    fn meters(&self) -> impl Iterator<Item = &Meter> {
+        let Self { publishes, joins, messages, bytes, commands, strikes } = self;
+        [publishes, joins, messages, bytes, commands, strikes].into_iter()
     }
 }
 
@@ -47,9 +59,17 @@ impl Shard {
         if rate.per_minute == 0 {
             return Ok(());
         }
-        let (key, keys_max) = (self.seed.state().hash_one((name, user)), self.limits().rate_keys_max);
-        let verdict = self.rates.publishes.admit(now, key, rate, 1, keys_max);
-        let outcome = self.judge(verdict);
+        let state = self.seed.state();
+        let (key, by_user, keys_max) =
+            (state.hash_one((name, user)), state.hash_one(user), self.limits().rate_keys_max);
+        let verdict = match self.rates.publishes.admit(now, key, rate, 1, keys_max) {
+            Verdict::Uncounted => {
+                self.counters.add(Count::RatesUncounted, 1);
+                self.rates.publishes.admit_in_crowd(now, by_user, rate, 1)
+            }
+            counted @ (Verdict::Passes | Verdict::Wait(_)) => counted,
+        };
+        let outcome = judge(verdict);
         self.counters.add_of(class, ClassCount::TooOften, u64::from(outcome.is_err()));
         outcome
     }
@@ -77,6 +97,18 @@ impl Shard {
         outcome
     }
 
+    /// Likewise, whether it may send one more command, whatever it is.
+    pub(super) fn may_command(&mut self, now: Now, conn: ConnKey) -> Result<(), u32> {
+        let per_minute = self.limits().commands_per_user_per_minute;
+        if per_minute == 0 {
+            return Ok(());
+        }
+        let Some(identity) = self.connections.row(conn).and_then(|row| row.identity.clone()) else { return Ok(()) };
+        let outcome = self.spend(now, |rates| &mut rates.commands, per_minute, identity.user(), 1);
+        self.counters.add(Count::CommandsTooOften, u64::from(outcome.is_err()));
+        outcome
+    }
+
     /// Whether a user may have this much more of something of which it may have so much in a minute, and at once.
     fn spend(
         &mut self,
@@ -91,8 +123,30 @@ impl Shard {
         }
         let (key, keys_max) = (self.seed.state().hash_one(user), self.limits().rate_keys_max);
         let rate = Rate { per_minute, burst: per_minute };
-        let verdict = of(&mut self.rates).admit(now, key, rate, cost, keys_max);
-        self.judge(verdict)
+        let meter = of(&mut self.rates);
+        let verdict = match meter.admit(now, key, rate, cost, keys_max) {
+            Verdict::Uncounted => {
+                self.counters.add(Count::RatesUncounted, 1);
+                meter.admit_in_crowd(now, key, rate, cost)
+            }
+            counted @ (Verdict::Passes | Verdict::Wait(_)) => counted,
+        };
+        judge(verdict)
+    }
+
+    /// "No" to a command, and a strike where it is one.
+    pub(super) fn refuse_command(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        id: Option<u64>,
+        refusal: Refusal,
+        detail: Option<&str>,
+    ) {
+        self.refuse(conn, id, refusal, detail);
+        if refusal.is_strike() {
+            self.strike(now, conn);
+        }
     }
 
     /// "Too often", and for how long. Whoever has heard it more often than anybody can who listens is sent away.
@@ -106,7 +160,7 @@ impl Shard {
         self.answer(conn, &Event::TooOften { id, retry_after_ms });
     }
 
-    /// It was told once more.
+    /// It was refused once more.
     pub(super) fn strike(&mut self, now: Now, conn: ConnKey) {
         if self.stage_of(conn) != Some(Stage::Open) {
             // Who says goodbye already is not cut off in the middle of it.
@@ -119,6 +173,7 @@ impl Shard {
         let keys_max = self.limits().rate_keys_max;
         match self.rates.strikes.admit(now, key, rate, 1, keys_max) {
             Verdict::Passes => {}
+            // Nobody is closed for what others did.
             Verdict::Uncounted => self.counters.add(Count::RatesUncounted, 1),
             Verdict::Wait(_) => {
                 self.counters.add(Count::StruckOut, 1);
@@ -129,19 +184,16 @@ impl Shard {
 
     /// Gives back what the quiet took.
     pub(super) fn sweep_rates(&mut self, now: Now) {
-        let Rates { publishes, joins, messages, bytes, strikes } = &mut self.rates;
-        [publishes, joins, messages, bytes, strikes].into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
+        let Rates { publishes, joins, messages, bytes, commands, strikes } = &mut self.rates;
+        let all = [publishes, joins, messages, bytes, commands, strikes];
+        all.into_iter().for_each(|meter| meter.sweep(now, SWEEP_MS));
     }
+}
 
-    fn judge(&mut self, verdict: Verdict) -> Result<(), u32> {
-        match verdict {
-            Verdict::Passes => Ok(()),
-            Verdict::Uncounted => {
-                self.counters.add(Count::RatesUncounted, 1);
-                Ok(())
-            }
-            Verdict::Wait(ms) => Err(ms),
-        }
+fn judge(verdict: Verdict) -> Result<(), u32> {
+    match verdict {
+        Verdict::Passes | Verdict::Uncounted => Ok(()),
+        Verdict::Wait(ms) => Err(ms),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an operator may change while the server runs, in one value.
 //!
 //! Promises: all of it changes at once, between two inputs; no connection is ended by a change; who loses a room because
-//! the default grants are narrower now has word of it (`shard/unseat`). Must never hold what was given out at birth:
+//! the default grants, or what its class allows, are narrower now has word of it (`shard/unseat`). Must never hold what was given out at birth:
 //! rings, the tick, the number of shards.
 
 use std::sync::Arc;
@@ -57,6 +57,10 @@ impl Shard {
         self.connections.set_max(rules.limits.connections_per_shard_max);
         if self.config.rules.default_grants != rules.default_grants {
             self.grants.set_default(rules.default_grants.clone());
+            self.unseating.begin();
+        }
+        if rules.classes.may_narrow(&self.config.rules.classes) {
+            self.unseats_everybody = true;
             self.unseating.begin();
         }
         let (_, outbox_bytes_max) = rules.limits.outbox_bytes_max();

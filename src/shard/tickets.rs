@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Mail, Shard};
+use super::{Count, Mail, Shard};
 use crate::base::{ConnKey, Now, Seed, SeededMap, ShardId};
 use crate::wire::Verified;
 
@@ -93,6 +93,7 @@ impl Shard {
         self.tickets.forget_old(now);
         // Used ones count until they are old: the list of their codes is bounded too.
         if self.tickets.made.len() >= self.limits().tickets_max {
+            self.counters.add(Count::TicketsFull, 1);
             return None;
         }
         let code = self.tickets.draw();

@@ -183,7 +183,7 @@ fn what_the_new_token_does_not_grant_is_left_with_word_of_it_and_what_it_grants_
 
 #[test]
 fn a_token_that_is_not_taken_changes_nothing() {
-    let mut house = House::new(Limits { grant_sets_max: 1, ..Limits::default() });
+    let mut house = House::new(Limits { grant_sets_bytes_max: 150, ..Limits::default() });
     let conn = house.comes(&ann(json!({"rooms": [{"match": "a", "can": ["join"]}]})));
     house.says(conn, r#"{"type":"join","id":1,"room":"a"}"#);
     let others = json!({"sub": "bob", "exp": UNIX_S + 600});
@@ -223,7 +223,7 @@ fn who_refreshes_too_often_waits_for_a_round_of_this_servers_ticks() {
 /// What the one too many is told names what is full; a set that nobody holds any more makes room.
 #[test]
 fn who_brings_one_set_of_grants_too_many_hears_so_and_unused_sets_make_room() {
-    let mut house = House::new(Limits { grant_sets_max: 1, ..Limits::default() });
+    let mut house = House::new(Limits { grant_sets_bytes_max: 150, ..Limits::default() });
     let of =
         |user: &str, room: &str| json!({"sub": user, "exp": UNIX_S + 600, "rooms": [{"match": room, "can": ["join"]}]});
     let (ann, bob) = (house.comes(&of("ann", "a")), house.comes(&json!({"sub": "bob", "exp": UNIX_S + 600})));

@@ -35,7 +35,7 @@ pub enum CloseReason {
     NoHello,
     /// An operator or a backend ended it; it may come back.
     Kicked,
-    /// It went on after having been refused as too often, again and again.
+    /// It went on after having been refused as too often, as malformed or as too much, again and again.
     Flooding,
     /// The token, its user or everything issued so early was revoked.
     Revoked,
@@ -208,7 +208,7 @@ impl CloseReason {
             Self::UserFull => "this user has as many connections as it may: close another one",
             Self::NoHello => "no hello{token} in time",
             Self::Kicked => "the server's operator ended this connection: come back",
-            Self::Flooding => "it went on after having been told that it is too often",
+            Self::Flooding => "it went on after having been refused again and again",
             Self::Revoked => "the token was revoked",
             Self::Banned => "the server's operator ended this connection: do not come back",
             Self::TakenOver => "this session goes on by another connection",
@@ -260,7 +260,7 @@ impl CloseReason {
                 "Come back, with backoff. It was ended by hand, or by your backend: nothing is wrong with the token."
             }
             Self::Flooding => {
-                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`; or inflate less: the reason says which. The operator's limits are `strikes_per_minute` and `inflated_per_tick_max`."
+                "Come back with backoff, and wait for `retry_after_ms` whenever something is refused as `too_often`; mend what is refused as `malformed`, `too_deep` or `too_long`; or inflate less: the reason says which. The operator's limits are `strikes_per_minute` and `inflated_per_tick_max`."
             }
             Self::Banned => {
                 "Do not come back by yourself. It was ended by hand, or by your backend, which knows why; the token is as good as before."
@@ -418,11 +418,15 @@ impl CloseReason {
         self.may_retry()
     }
 
-    /// Whether a handshake that ends so came to nothing by the client's doing.
+    /// Whether a handshake that ends so came to nothing by the client's doing; what is no good `hello` is such an end, too.
     pub fn is_failed_handshake(self) -> bool {
         matches!(
             self,
-            Self::BadToken
+            Self::Protocol
+                | Self::WrongKind
+                | Self::NotUtf8
+                | Self::TooBig
+                | Self::BadToken
                 | Self::Expired
                 | Self::Revoked
                 | Self::NoHello

@@ -77,6 +77,12 @@ impl Grants {
         self.0.iter().any(|grant| meant(&grant.pattern) && allows(grant))
     }
 
+    /// What the patterns take on the heap, once for all who share this set.
+    pub fn bytes(&self) -> usize {
+        let counts = 2 * size_of::<usize>();
+        counts + self.0.iter().map(|grant| size_of::<Grant>() + grant.pattern.len()).sum::<usize>()
+    }
+
     /// Patterns with what each allows, for people to read.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Vec<Verb>)> {
         self.0.iter().map(|grant| (&*grant.pattern, grant.can.iter().collect()))

@@ -125,7 +125,7 @@ impl Refusal {
             Self::TooDeep => "Nest less; `welcome` says how deep it may be.",
             Self::Busy => "Send the same command again after `retry_after_ms`.",
             Self::TooOften => {
-                "Wait for `retry_after_ms`, and publish or join less often: who goes on as before is closed with 4007. \
+                "Wait for `retry_after_ms`, and send, publish or join less often: who goes on as before is closed with 4007. \
                  The operator's limits are the rates of the room's class and of [limits]; of `refresh` it is one try in \
                  20 ticks."
             }
@@ -139,6 +139,12 @@ impl Refusal {
             }
             Self::OtherUser => "Refresh with a token of the same `sub`; for another user open another connection.",
         }
+    }
+
+    /// Whether it is a strike against the connection: what no client that listens is told again and again, because it was
+    /// told how long to wait, or how much may be sent, or cannot say what it means. Too many of them close it.
+    pub fn is_strike(self) -> bool {
+        matches!(self, Self::Malformed | Self::TooDeep | Self::TooLong | Self::TooOften)
     }
 
     /// Whether the same command may succeed later without anything being changed by the client.

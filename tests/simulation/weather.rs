@@ -258,7 +258,7 @@ fn draw_limits(dice: &mut Dice) -> Limits {
         pending_messages_max: dice.between(3, 40),
         connections_per_shard_max: dice.between(5, 20),
         slots_per_ring: 4,
-        grant_sets_max: dice.between(1, 6),
+        grant_sets_bytes_max: dice.between(1, 6) * 150,
         announced_max: dice.pick(&[1, 2, 100, 100]),
         typing_max: dice.pick(&[1, 100]),
         receipts_max: dice.pick(&[1, 50, 50]),

@@ -93,6 +93,7 @@ impl World {
             adjust(&mut config);
             Shard::new(config)
         });
+        let keys_are_few = weather.limits.idempotency_keys_max < Limits::default().idempotency_keys_max;
         Self {
             shards: shards.collect(),
             inboxes: (0..weather.shards).map(|_| VecDeque::new()).collect(),
@@ -108,7 +109,7 @@ impl World {
             sockets: BTreeMap::new(),
             by_key: BTreeMap::new(),
             stale: Vec::new(),
-            reference: Reference::default(),
+            reference: Reference::new(keys_are_few),
             tally: Tally::default(),
             last_seen: BTreeMap::new(),
             uttered: 0,

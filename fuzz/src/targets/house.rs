@@ -73,7 +73,7 @@ fn limits() -> Limits {
         pings_per_tick: 2,
         slots_per_ring: 4,
         connections_per_shard_max: 6,
-        grant_sets_max: 4,
+        grant_sets_bytes_max: 500,
         ..Limits::default()
     };
     assert_eq!(limits.check(), Ok(()));

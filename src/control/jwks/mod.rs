@@ -7,7 +7,8 @@
 //!
 //! Promises: a thread of its own, so that a slow issuer delays no answer of the control plane; bounded in bytes, keys, time
 //! and tries; what was fetched stays until something better comes: a failed fetch, or a set in which nothing is usable,
-//! changes nothing, nor does a reload for an address it lists again. Must never be on the way of a handshake.
+//! changes nothing, nor does a reload for an address it lists again. But not for ever: a key that its issuer has withdrawn
+//! is not trusted for as long as somebody can keep us from hearing of it. Must never be on the way of a handshake.
 
 mod fetch;
 mod rules;
@@ -34,7 +35,7 @@ pub use source::Status;
 
 /// How many tokens of unknown keys came so far; asked a few times a second.
 pub type UnknownKeys = Arc<dyn Fn() -> u64 + Send + Sync>;
-/// Told after each fetch that brought keys; which they are, [`Jwks::keys`] says. Called on the fetching thread; must not
+/// Told after each fetch that brought keys, and when some are given up; which they are, [`Jwks::keys`] says. Called on the fetching thread; must not
 /// wait long.
 pub type OnKeys = Arc<dyn Fn() + Send + Sync>;
 
@@ -140,12 +141,25 @@ impl Keeper {
                 let read = fetched.and_then(|text| self.read(&text));
                 self.take(read, &mut schedule, clock.now().mono_ms);
             }
+            self.give_up_stale();
             let wait_ms = schedule.wait_ms(clock.now().mono_ms).clamp(1, LOOK_MS);
             tokio::select! {
                 biased;
                 _ = stopped.changed() => return,
                 () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
             }
+        }
+    }
+
+    fn give_up_stale(&self) {
+        let source = self.status.source(self.place);
+        if let Some(after_s) = source.give_up_stale(source.now_ms(), self.rules.stale_ms()) {
+            tracing::error!(
+                url = self.url(),
+                after_s,
+                "keys are given up: for too long no fetch said that they are good"
+            );
+            (self.on_keys)();
         }
     }
 

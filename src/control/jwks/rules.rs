@@ -21,6 +21,9 @@ pub struct JwksRules {
     pub refresh_s: u64,
     /// The shortest time between two fetches, in seconds, however many tokens of unknown keys come.
     pub between_s: u64,
+    /// How long keys are trusted of which no fetch could say that they still are, in seconds, at most a year and never less
+    /// than twice `refresh_s`; then they are given up until a fetch brings some. 0: for ever.
+    pub stale_max_s: u64,
     /// The longest time between two tries after failures, in seconds, at most a year; the first is 1 s, then it doubles.
     pub backoff_max_s: u64,
     /// Time for one fetch, in milliseconds, from the name's resolution to the last byte; at most ten minutes.
@@ -40,6 +43,7 @@ impl Default for JwksRules {
             issuer: None,
             refresh_s: 600,
             between_s: 30,
+            stale_max_s: 86_400,
             backoff_max_s: 300,
             timeout_ms: 5_000,
             body_bytes_max: 256 << 10,
@@ -53,6 +57,11 @@ impl JwksRules {
     /// The address as it may be told: in logs, and by `/readyz` to whoever asks.
     pub fn shown(&self) -> String {
         shown(&self.url)
+    }
+
+    /// How old keys may become before they are given up, in milliseconds; `None`: as old as they like.
+    pub(super) fn stale_ms(&self) -> Option<u64> {
+        (self.stale_max_s > 0).then(|| self.stale_max_s.max(2 * self.refresh_s) * 1_000)
     }
 
     /// Says what is wrong with these rules and what to do.
@@ -83,6 +92,7 @@ impl JwksRules {
             (self.timeout_ms >= 1, "the time for a fetch must be above 0"),
             (self.body_bytes_max >= 1, "the bytes of a set must be above 0"),
             (self.refresh_s <= YEAR_S, "refresh_s is more than a year (31,536,000 s)"),
+            (self.stale_max_s <= YEAR_S, "stale_max_s is more than a year (31,536,000 s); 0 is never"),
             (self.backoff_max_s <= YEAR_S, "backoff_max_s is more than a year (31,536,000 s)"),
             (self.timeout_ms <= TIMEOUT_MS_MAX, "timeout_ms is more than ten minutes (600,000 ms)"),
             (self.body_bytes_max <= BODY_BYTES_MAX, "body_bytes_max is more than 16 MiB (16,777,216)"),

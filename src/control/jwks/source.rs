@@ -1,13 +1,14 @@
 //! What was fetched from one address, and how that went.
 //!
 //! Promises: it outlives the thread that fetched it: a reload that lists the same address for the same issuer goes on with
-//! it, so that keys are given up for better ones only. Must never hold its lock while it calls anybody.
+//! it, so that keys are given up for better ones only, or because nobody could say for too long that they still are good. Must never hold its lock while it calls anybody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::JwksRules;
 use crate::control::metrics::{Family, Kind};
+use crate::runtime::clock::Clock;
 use crate::wire::token::{BadKeySet, KeySet};
 
 /// One address.
@@ -19,6 +20,8 @@ pub(super) struct Source {
     issuer: Option<String>,
     fetches: AtomicU64,
     failures: AtomicU64,
+    /// It has one zero for as long as the source lives, whoever fetches.
+    clock: Clock,
     newest: Mutex<Newest>,
 }
 
@@ -26,6 +29,10 @@ pub(super) struct Source {
 struct Newest {
     /// Of the last fetch that brought some.
     keys: Option<KeySet>,
+    /// When that was.
+    fetched_mono_ms: u64,
+    /// Keys were there and were given up: after so many seconds.
+    given_up_s: Option<u64>,
     /// Why the last try failed; empty after a success.
     trouble: String,
 }
@@ -38,6 +45,7 @@ impl Source {
             issuer: rules.issuer.clone(),
             fetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            clock: Clock::start(),
             newest: Mutex::default(),
         }
     }
@@ -49,7 +57,31 @@ impl Source {
 
     pub(super) fn take_keys(&self, keys: KeySet) {
         self.fetches.fetch_add(1, Ordering::Relaxed);
-        *self.newest() = Newest { keys: Some(keys), trouble: String::new() };
+        let fetched_mono_ms = self.clock.now().mono_ms;
+        *self.newest() = Newest { keys: Some(keys), fetched_mono_ms, ..Newest::default() };
+    }
+
+    /// Milliseconds of its clock.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms
+    }
+
+    /// Gives up keys of which no fetch has said for more than `stale_ms` (`None`: never) that they still are good; tells
+    /// after how many seconds.
+    pub(super) fn give_up_stale(&self, now_ms: u64, stale_ms: Option<u64>) -> Option<u64> {
+        let mut newest = self.newest();
+        let age_ms = newest.keys.as_ref().map(|_| now_ms.saturating_sub(newest.fetched_mono_ms))?;
+        if stale_ms.is_none_or(|stale_ms| age_ms <= stale_ms) {
+            return None;
+        }
+        (newest.keys, newest.given_up_s) = (None, Some(age_ms / 1_000));
+        newest.given_up_s
+    }
+
+    /// Seconds since the keys that are used were fetched.
+    fn age_s(&self) -> u64 {
+        let newest = self.newest();
+        newest.keys.as_ref().map_or(0, |_| self.now_ms().saturating_sub(newest.fetched_mono_ms) / 1_000)
     }
 
     /// The keys before stay.
@@ -93,11 +125,14 @@ impl Status {
         together(&sets)
     }
 
-    /// Whether every address has given keys at least once; else why not, as a sentence.
+    /// Whether keys of every address are there; else why not, as a sentence.
     pub fn ready(&self) -> Result<(), String> {
         let missing = self.0.iter().map(|source| source.newest()).find(|newest| newest.keys.is_none());
         match missing.as_deref() {
             None => Ok(()),
+            Some(Newest { trouble, given_up_s: Some(given_up_s), .. }) => {
+                Err(format!("token keys were given up {given_up_s} s after they were fetched: {trouble}"))
+            }
             Some(Newest { trouble, .. }) if trouble.is_empty() => Err("no token keys yet: still fetching".to_owned()),
             Some(Newest { trouble, .. }) => Err(format!("no token keys yet: {trouble}")),
         }
@@ -127,6 +162,12 @@ impl Status {
                 "Keys from JWKS addresses that are not used: another address has the name, or there are too many",
                 Kind::Gauge,
                 left_out,
+            ),
+            Family::single(
+                "throng_jwks_age_seconds",
+                "How long ago the oldest key set that is in use was fetched",
+                Kind::Gauge,
+                self.0.iter().map(|source| source.age_s()).max().unwrap_or(0),
             ),
         ]
     }

@@ -165,6 +165,44 @@ fn keys_come_at_once_stay_when_a_fetch_fails_and_change_when_an_unknown_one_is_a
     watched.jwks.stop();
 }
 
+/// Regression: a key that its issuer had withdrawn was trusted for as long as fetches failed.
+#[test]
+fn keys_that_no_fetch_vouches_for_are_given_up_and_the_server_is_not_ready() {
+    let issuer = Issuer::start();
+    let watched = watch(&JwksRules { refresh_s: 1, stale_max_s: 1, ..issuer.rules() });
+    issuer.answers.send(set(&["a"])).unwrap();
+    for _ in 0..1_000 {
+        issuer.answers.send("HTTP/1.1 500 Oops\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned()).unwrap();
+    }
+    watched.news.recv().unwrap();
+    watched.news.recv().unwrap();
+    assert!(watched.jwks.keys().is_empty());
+    let why = watched.jwks.status().ready().unwrap_err();
+    assert!(why.starts_with("token keys were given up "), "{why}");
+    watched.jwks.stop();
+}
+
+#[test]
+fn keys_are_given_up_when_they_are_older_than_may_be_and_not_before() {
+    let rules = JwksRules { url: "https://id.example/".to_owned(), ..JwksRules::default() };
+    let status = Status::new(&[rules], None);
+    let source = status.source(0);
+    let read = KeysRead::read(format!("{{\"keys\":[{KEY}]}}").as_bytes(), JwksFrom::Url, None).unwrap();
+    source.take_keys(read.keys.clone());
+    let fetched_ms = source.now_ms();
+    let age = || status.families()[4].clone();
+    assert_eq!((age().name, &age().samples[0].value), ("throng_jwks_age_seconds", &Value::Number(0)));
+    assert_eq!(source.give_up_stale(fetched_ms + (1 << 40), None), None, "never");
+    assert_eq!(source.give_up_stale(fetched_ms.saturating_sub(1_000) + 60_000, Some(60_000)), None);
+    assert_eq!((status.ready(), status.together().0.len()), (Ok(()), 1));
+    assert_eq!(source.give_up_stale(fetched_ms + 61_000, Some(60_000)), Some(61));
+    assert_eq!(source.give_up_stale(fetched_ms + 62_000, Some(60_000)), None, "once");
+    assert_eq!(status.together().0.len(), 0);
+    assert!(status.ready().unwrap_err().contains("given up 61 s after"));
+    source.take_keys(read.keys);
+    assert_eq!((status.ready(), status.together().0.len()), (Ok(()), 1));
+}
+
 #[test]
 fn an_issuer_that_never_answers_is_given_up_and_holds_up_no_end() {
     let issuer = Issuer::start();
@@ -276,14 +314,18 @@ fn addresses_without_tls_are_taken_from_this_host_only_unless_said() {
         JwksRules { refresh_s: 1 << 61, ..https() },
         JwksRules { refresh_s: u64::MAX, between_s: u64::MAX, ..https() },
         JwksRules { backoff_max_s: 31_536_001, ..https() },
+        JwksRules { stale_max_s: 31_536_001, ..https() },
         JwksRules { timeout_ms: 600_001, ..https() },
         JwksRules { body_bytes_max: (16 << 20) + 1, ..https() },
     ] {
         assert!(bad.check().is_err(), "{bad:?}");
     }
     let (year_s, most) = (31_536_000, 16 << 20);
+    let stale = |stale_max_s, refresh_s| JwksRules { stale_max_s, refresh_s, ..https() }.stale_ms();
+    assert_eq!([stale(0, 600), stale(1, 600), stale(86_400, 600)], [None, Some(1_200_000), Some(86_400_000)]);
+    let longest = JwksRules { stale_max_s: year_s, ..https() };
     let longest =
-        JwksRules { refresh_s: year_s, between_s: year_s, backoff_max_s: year_s, timeout_ms: 600_000, ..https() };
+        JwksRules { refresh_s: year_s, between_s: year_s, backoff_max_s: year_s, timeout_ms: 600_000, ..longest };
     assert_eq!(JwksRules { body_bytes_max: most, ..longest }.check(), Ok(()));
 }
 

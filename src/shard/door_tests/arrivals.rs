@@ -33,6 +33,19 @@ fn an_address_has_its_share_of_places_and_handshakes_and_gets_them_back() {
     assert!(house.comes_from(0, "2001:db8::3").is_ok());
 }
 
+/// Regression: whom the engine could not take in was told that the server is full and counted as one who vanished.
+#[test]
+fn who_was_told_that_the_server_is_full_is_counted_so() {
+    let mut house = House::new(1, strict(1, 0), |_| {});
+    let conn = house.comes_from(0, "203.0.113.5").unwrap();
+    house.shards[0].turn_back(conn);
+    house.settle();
+    assert_eq!(house.reason(0, conn), Some(CloseReason::Full));
+    let counted = |reason| house.shards[0].counters().closes(reason);
+    assert_eq!([CloseReason::Full, CloseReason::Gone].map(counted), [1, 0]);
+    assert!(house.comes_from(0, "203.0.113.5").is_ok(), "it has left nothing behind");
+}
+
 #[test]
 fn behind_a_trusted_proxy_whom_it_names_is_counted_and_behind_others_the_peer() {
     let trust = |rules: &mut Rules| {
@@ -255,6 +268,56 @@ fn who_begins_handshakes_and_does_not_go_on_has_less_time_for_the_next_ones() {
     house.passes(5_000);
     assert_eq!(house.reason(0, again), Some(CloseReason::HandshakeTimeout), "an eighth of ten seconds");
     assert_eq!(house.reason(0, other), None);
+}
+
+/// Regression: who went away just before its time was over was never counted, and could hold places for ever.
+#[test]
+fn a_handshake_that_is_given_up_late_came_to_nothing_and_one_that_is_given_up_at_once_did_not() {
+    let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 2, ..Limits::default() };
+    type Leaves = fn(&mut House, ConnKey);
+    let leave: [(&str, Leaves); 3] = [
+        ("its socket ends", |house, conn| house.vanishes(0, conn)),
+        ("it says goodbye", |house, conn| house.receives(0, conn, b"\x88\x80\x01\x02\x03\x04")),
+        ("it has half a head", |house, conn| {
+            house.receives(0, conn, b"GET /ws HTTP/1.1\r\n");
+            house.vanishes(0, conn);
+        }),
+    ];
+    for (how, leaves) in leave {
+        for (after_ms, is_charged) in [(1_000, false), (9_000, true)] {
+            let mut house = House::new(1, limits.clone(), |_| {});
+            let people: Vec<ConnKey> = (0..3).map(|_| house.comes_from(0, "203.0.113.5").unwrap()).collect();
+            if how == "it says goodbye" {
+                people.iter().for_each(|conn| house.receives(0, *conn, &head("/ws", &[OURS])));
+            }
+            house.passes(after_ms);
+            people.iter().for_each(|conn| leaves(&mut house, *conn));
+            house.settle();
+            let next = house.comes_from(0, "203.0.113.5").unwrap();
+            assert_eq!(
+                house.shards[0].fails_too_often(house.now, next.index()),
+                is_charged,
+                "{how} after {after_ms} ms"
+            );
+        }
+    }
+}
+
+/// Regression: what was too long for a `hello`, of the wrong kind or no frame cost its address nothing.
+#[test]
+fn what_is_no_hello_is_a_handshake_that_came_to_nothing() {
+    let limits = Limits { uncounted: Nets::none(), failures_per_address_per_minute: 2, ..Limits::default() };
+    let long = text(&"x".repeat(5_000));
+    for first in [&long[..], b"\x82\x80\x01\x02\x03\x04", b"\xf1\x80\x01\x02\x03\x04", &text("nonsense")] {
+        let mut house = House::new(1, limits.clone(), |_| {});
+        for _ in 0..3 {
+            let conn = house.comes_from(0, "203.0.113.5").unwrap();
+            house.receives(0, conn, &[&head("/ws", &[OURS])[..], first].concat());
+            house.settle();
+        }
+        let next = house.comes_from(0, "203.0.113.5").unwrap();
+        assert!(house.shards[0].fails_too_often(house.now, next.index()), "{:?}", &first[..6]);
+    }
 }
 
 /// Whoever broke the framing is read on for the time of a goodbye: bounded in time, and in number by what bounds everybody.

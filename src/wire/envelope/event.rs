@@ -39,8 +39,8 @@ impl GapWhy {
 /// Why a seat was taken away without having been given up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum RemovedWhy {
-    /// The token that came by `refresh` or with a `resume`, or the default grants as they are now, do not grant the room
-    /// (any more).
+    /// The token that came by `refresh` or with a `resume`, or the default grants or the class of the room as they are now,
+    /// do not grant the room (any more).
     Grants,
     /// A resumed room could not be joined now: join it again a little later.
     Busy,

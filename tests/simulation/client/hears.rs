@@ -356,6 +356,7 @@ impl Client {
         let lived =
             [(Refusal::Busy, Lived::Busy), (Refusal::TooOften, Lived::TooOften), (Refusal::RoomFull, Lived::RoomFull)];
         lived.iter().filter(|(of, _)| *of == refusal).for_each(|(_, lived)| around.tally.add(*lived, 1));
+        self.struck |= refusal.is_strike();
         let Some(id) = id else {
             if refusal == Refusal::RoomFull {
                 self.views.values_mut().for_each(View::on_nameless_refusal);

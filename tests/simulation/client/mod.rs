@@ -142,6 +142,8 @@ pub(crate) struct Client {
     said_code: Option<u16>,
     /// It was told of a gap where the backend speaks to everybody, or got up there: what it should have heard is not certain.
     pub(crate) misses_broadcasts: bool,
+    /// It was refused something that is a strike.
+    struck: bool,
     /// It was told its slot: the server leaves.
     pub(crate) told_slot: bool,
     pub(crate) views: BTreeMap<usize, View>,
@@ -237,6 +239,7 @@ impl Client {
             said_goodbye: false,
             said_code: None,
             misses_broadcasts: false,
+            struck: false,
             told_slot: false,
             views: BTreeMap::new(),
             fleeting: BTreeMap::new(),
@@ -421,7 +424,7 @@ impl Client {
             Some(4001) => true,
             Some(4002) => true,
             Some(4003) => self.has_short_token() || !self.welcomed,
-            Some(4007) => around.weather.meters_joins() || around.weather.meters_publishes(),
+            Some(4007) => self.struck,
             Some(4004) => around.deeds.user_max_ever > 0,
             Some(code @ (4006 | 4501)) => around.deeds.may_have_kicked(self, code),
             Some(4500) => self.papers.last().is_some_and(|paper| around.deeds.has_revoked(self.shard, paper)),
