@@ -127,9 +127,9 @@ pub(crate) struct RunArgs {
     /// Default: one a second for each room; with --hold: one for each room in the whole time.
     #[arg(long, env = "THRONG_LOAD_RATE", value_parser = positive)]
     pub(crate) rate: Option<f64>,
-    /// Seconds measured.
-    #[arg(long, env = "THRONG_LOAD_DURATION", default_value = "10", value_parser = positive)]
-    pub(crate) duration: f64,
+    /// Seconds measured. Default: 10. A run with --hold or phases says there how long it takes, and refuses this beside them.
+    #[arg(long, env = "THRONG_LOAD_DURATION", value_parser = positive)]
+    pub(crate) duration: Option<f64>,
     /// Seconds of traffic before, proved but not measured. Default: 2; with --hold: 0.
     #[arg(long, env = "THRONG_LOAD_WARMUP", value_parser = not_negative)]
     pub(crate) warmup: Option<f64>,
@@ -354,7 +354,10 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             for option in command.get_arguments().filter(|option| option.get_long().is_some_and(|long| long != "help"))
             {
-                let variable = format!("THRONG_LOAD_{}", option.get_id().as_str().to_uppercase());
+                let key = option.get_id().as_str();
+                // What means something else there must not be set by what is meant for a run.
+                let own = command.get_name() == "storm" && ["rate", "publishers"].contains(&key);
+                let variable = format!("THRONG_LOAD_{}{}", if own { "STORM_" } else { "" }, key.to_uppercase());
                 assert_eq!(option.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
             }
         }

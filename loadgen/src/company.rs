@@ -8,8 +8,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use throng::base::{Offset, Position};
 
-use crate::member::{Lost, Member, News, Stage};
+use crate::latency::Latencies;
+use crate::member::{Lost, Member, News, Offence, Stage};
 use crate::mix::Random;
+use crate::orders::Offender;
+use crate::proof::Fault;
 use crate::reach::Door;
 use crate::sys::{self, Epoll};
 
@@ -52,16 +55,26 @@ pub(crate) struct Company {
     /// When anybody last learned something.
     pub(crate) learned_ns: u64,
     pub(crate) random: Random,
+    /// The first who met a fault.
+    pub(crate) offenders: Vec<Offender>,
+    /// The number of the first of them over the run, and the run's zero of the monotonic clock.
+    first: u32,
+    origin_ns: u64,
+    /// From when somebody was due until it began to connect, where all may at once: our own doing.
+    pub(crate) lateness: Latencies,
     news: Vec<News>,
     buffer: Vec<u8>,
 }
 
 /// Stays away until told otherwise.
 const NEVER: u64 = u64::MAX;
+/// How many of those who met a fault are named.
+const OFFENDERS_MAX: usize = 16;
 
 impl Company {
-    /// Everybody is due at once, each at a door of its own.
-    pub(crate) fn new(people: Vec<(Member, Arc<Door>)>, seed: u64) -> Result<Self> {
+    /// Everybody is due at once, each at a door of its own. The first is connection number `first` of the run, whose zero of the
+    /// monotonic clock is `origin_ns`.
+    pub(crate) fn new(people: Vec<(Member, Arc<Door>)>, seed: u64, first: u32, origin_ns: u64) -> Result<Self> {
         let (members, doors): (Vec<_>, Vec<_>) = people.into_iter().unzip();
         Ok(Self {
             epoll: Epoll::new(1_024)?,
@@ -74,6 +87,10 @@ impl Company {
             asleep: false,
             learned_ns: 0,
             random: Random::new(seed),
+            offenders: Vec::new(),
+            first,
+            origin_ns,
+            lateness: Latencies::new(),
             news: Vec::new(),
             buffer: vec![0; 64 << 10],
         })
@@ -94,6 +111,10 @@ impl Company {
         for n in 0..self.members.len() {
             let free = connecting_max.is_none_or(|max| self.coming < max);
             if free && self.members[n].stage == Stage::Away && self.due_ns[n] <= now_ns {
+                // Due from the beginning: that is no time.
+                if connecting_max.is_none() && self.due_ns[n] > 0 {
+                    self.lateness.record_ns(now_ns - self.due_ns[n]);
+                }
                 self.comes(n, happened)?;
             }
         }
@@ -146,27 +167,62 @@ impl Company {
             self.learned_ns = now_ns;
         }
         for news in std::mem::take(&mut self.news) {
-            happened.push((
-                n,
-                match news {
-                    News::Seated => {
-                        let member = &mut self.members[n];
-                        member.failures = 0;
-                        if member.stage == Stage::Coming {
-                            self.coming -= 1;
-                        }
-                        member.stage = Stage::Here;
-                        Happening::Seated
+            let what = match news {
+                News::Seated => {
+                    let member = &mut self.members[n];
+                    member.failures = 0;
+                    if member.stage == Stage::Coming {
+                        self.coming -= 1;
                     }
-                    News::Acked(id, position) => Happening::Acked(id, position),
-                    News::Head(offset) => Happening::Head(offset),
-                    News::Slot { ms } => Happening::Slot { ms },
-                },
-            ));
+                    member.stage = Stage::Here;
+                    Happening::Seated
+                }
+                News::Acked(id, position) => Happening::Acked(id, position),
+                News::Head(offset) => Happening::Head(offset),
+                News::Slot { ms } => Happening::Slot { ms },
+                News::Wronged(offence) => {
+                    self.note(n, &offence, "");
+                    continue;
+                }
+            };
+            happened.push((n, what));
         }
         if let Err(lost) = outcome {
             self.lose(n, lost, happened);
         }
+    }
+
+    /// `n` has not heard the newest message of its room, and it is over: what it is behind by counts as missing, once.
+    pub(crate) fn stays_behind(&mut self, n: usize, head: Offset) {
+        self.note_behind(n, head);
+        let member = &mut self.members[n];
+        let Some(position) = member.position.filter(|position| position.offset < head) else { return };
+        member.lived.missing = member.lived.missing.saturating_add(head.0 - position.offset.0);
+        member.position = Some(Position { offset: head, ..position });
+    }
+
+    /// Remembers that `n` is behind the newest message of its room, if it is.
+    pub(crate) fn note_behind(&mut self, n: usize, head: Offset) {
+        let heard = self.members[n].position.map_or(0, |position| position.offset.0);
+        if heard < head.0 {
+            self.note(n, &Offence::at(Fault::Lost, (heard + 1, head.0)), ", and nothing more came");
+        }
+    }
+
+    /// Remembers who met a fault, while there are few.
+    fn note(&mut self, n: usize, offence: &Offence, more: &str) {
+        if self.offenders.len() >= OFFENDERS_MAX {
+            return;
+        }
+        self.offenders.push(Offender {
+            fault: offence.fault,
+            room: self.members[n].place.as_ref().map_or(0, |place| place.number),
+            connection: self.first + n as u32,
+            publisher: offence.marker.map(|(publisher, _)| publisher),
+            seq: offence.marker.map(|(_, seq)| seq),
+            at_ms: Some(sys::monotonic_ns().saturating_sub(self.origin_ns) / 1_000_000),
+            detail: format!("{}{more}", offence.describe()),
+        });
     }
 
     /// The connection of `n` is over; it stays away.

@@ -139,6 +139,11 @@ pub(crate) fn process() -> Result<(Child, ChildStdin, ChildStdout)> {
     let mut child = Command::new(program)
         .arg("worker")
         .env_remove("THRONG_LOAD_LISTEN")
+        // Orders hold what it must know of them; two of a kind would be refused.
+        .env_remove("THRONG_LOAD_SECRET")
+        .env_remove("THRONG_LOAD_SECRET_FILE")
+        .env_remove("THRONG_LOAD_AGENT_KEY")
+        .env_remove("THRONG_LOAD_AGENT_KEY_FILE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

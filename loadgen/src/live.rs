@@ -9,6 +9,7 @@ use console::style;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::orders::Progress;
+use crate::say::tell;
 use crate::stage::Stage;
 use crate::sys::SECOND_NS;
 use crate::timeline::{Second, Timeline};
@@ -65,7 +66,7 @@ impl Live {
         match &self.panel {
             // A terminal that is gone has no reader.
             Some(panel) => panel.lines.println(sentence).unwrap_or_default(),
-            None => eprintln!("{sentence}"),
+            None => tell!("{sentence}"),
         }
     }
 
@@ -80,7 +81,7 @@ impl Live {
         let last = timeline.last();
         match &mut self.panel {
             Some(panel) => panel.show(now_ns, &totals, &before, last.as_ref()),
-            None => eprintln!("{}", line((now_ns - self.origin_ns) as f64 / 1e9, &totals, &before, last.as_ref())),
+            None => tell!("{}", line((now_ns - self.origin_ns) as f64 / 1e9, &totals, &before, last.as_ref())),
         }
     }
 }

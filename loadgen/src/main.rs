@@ -22,6 +22,7 @@ mod coordinator;
 mod crew;
 mod dialect;
 mod edges;
+mod effort;
 mod find;
 mod floor;
 mod kernel;
@@ -34,6 +35,7 @@ mod mix;
 mod nearest;
 mod needs;
 mod orders;
+mod outputs;
 mod payload;
 mod place;
 mod plan;
@@ -42,6 +44,7 @@ mod proof;
 mod ramp;
 mod reach;
 mod report;
+mod say;
 mod scenario;
 mod schedule;
 mod scrape;
@@ -59,14 +62,14 @@ mod token;
 mod watch;
 mod worker;
 
-use std::fmt::Display;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use anyhow::Result;
 
 use args::Command;
+use outputs::Outputs;
+use say::{answer, tell};
 use scenario::Wrong;
 
 #[global_allocator]
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
     let cli = match scenario::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(Wrong::Scenario(problems)) => {
-            problems.iter().for_each(|problem| eprintln!("throng-load: {problem}"));
+            problems.iter().for_each(|problem| tell!("throng-load: {problem}"));
             return ExitCode::from(SET_UP);
         }
         Err(Wrong::Clap(error)) => {
@@ -93,91 +96,75 @@ fn main() -> ExitCode {
     match command(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("throng-load: {error:#}");
+            tell!("throng-load: {error:#}");
             ExitCode::from(SET_UP)
         }
     }
 }
 
 fn command(command: Command) -> Result<u8> {
+    // Before the first connection: what is found must not be lost for a name with a slip in it.
+    let of_run = |args: &args::RunArgs| Outputs::checked(args.json.as_deref(), args.html.as_deref());
+    let only_json = |json: &Option<PathBuf>| Outputs::checked(json.as_deref(), None);
     match command {
         Command::Run(args) => {
-            let (json, html) = (args.json.clone(), args.html.clone());
+            let outputs = of_run(&args)?;
             let report = coordinator::run(*args)?;
-            if let Some(html) = &html {
-                report::write_html(html, &[&report])?;
-            }
-            publish(json.as_deref(), &report)?;
+            outputs.publish(&report, Some(&report))?;
             Ok(report.exit_code)
         }
         Command::Plan(args) => {
-            let json = args.json.clone();
+            let outputs = only_json(&args.json)?;
             let needs = needs::needs(*args)?;
-            publish(json.as_deref(), &needs)?;
+            outputs.publish(&needs, None)?;
             Ok(needs.exit_code)
         }
         Command::Find(args) => {
-            let (json, html) = (args.run.json.clone(), args.run.html.clone());
+            let outputs = of_run(&args.run)?;
             let found = find::find(*args)?;
-            if let (Some(html), Some(report)) = (&html, &found.report) {
-                report::write_html(html, &[report])?;
-            }
-            publish(json.as_deref(), &found)?;
+            outputs.publish(&found, found.page())?;
             Ok(found.exit_code)
         }
         Command::Report(args) => report::command(&args),
         Command::List => {
-            print!("{}", scenario::list());
+            answer!("{}", scenario::list().trim_end());
             Ok(0)
         }
         Command::Show { name } => {
-            print!("{}", scenario::show(&name).map_err(anyhow::Error::msg)?);
+            answer!("{}", scenario::show(&name).map_err(anyhow::Error::msg)?.trim_end());
             Ok(0)
         }
         Command::Bisect(args) => {
-            let (json, html) = (args.run.json.clone(), args.run.html.clone());
+            let outputs = of_run(&args.run)?;
             let found = bisect::bisect(*args)?;
-            if let (Some(html), Some(best)) = (&html, &found.best) {
-                report::write_html(html, &[best])?;
-            }
-            publish(json.as_deref(), &found)?;
+            outputs.publish(&found, found.page())?;
             Ok(found.exit_code)
         }
         Command::Churn(args) => {
+            let outputs = only_json(&args.json)?;
             let found = churn::churn(&args)?;
-            publish(args.json.as_deref(), &found)?;
+            outputs.publish(&found, None)?;
             Ok(found.exit_code)
         }
         Command::Floor(args) => {
+            let outputs = only_json(&args.json)?;
             let found = floor::run(&args)?;
-            publish(args.json.as_deref(), &found)?;
+            outputs.publish(&found, None)?;
             Ok(found.exit_code)
         }
         Command::Siege(args) => {
+            let outputs = only_json(&args.json)?;
             let found = siege::run(&args)?;
-            publish(args.json.as_deref(), &found)?;
+            outputs.publish(&found, None)?;
             Ok(0)
         }
         Command::Storm(args) => {
+            let outputs = only_json(&args.json)?;
             let stormed = storm::run(&args)?;
-            publish(args.json.as_deref(), &stormed)?;
+            outputs.publish(&stormed, None)?;
             Ok(stormed.exit_code)
         }
         Command::Sink(args) => floor::run_sink(&args).map(|()| 0),
         Command::Worker(args) => agent::command(&args).map(|()| 0),
     }
-}
-
-/// The table to standard output, JSON where it was asked for.
-fn publish(json: Option<&Path>, result: &(impl Serialize + Display)) -> Result<()> {
-    match json {
-        Some(path) if path == Path::new("-") => println!("{}", serde_json::to_string_pretty(result)?),
-        Some(path) => {
-            println!("{result}");
-            let text = serde_json::to_string_pretty(result)? + "\n";
-            std::fs::write(path, text).with_context(|| format!("--json {}", path.display()))?;
-        }
-        None => println!("{result}"),
-    }
-    Ok(())
 }

@@ -14,7 +14,9 @@ use throng::wire::envelope::HistoryFrom;
 use throng::wire::websocket::write_close;
 use throng::wire::{FrameKind, FrameLimits, Incoming, Partial, Reader, Role, write_frame};
 
+use crate::payload::Marker;
 use crate::place::{Place, Wrong, room_of};
+use crate::proof::Fault;
 use crate::reach::Door;
 use crate::worker::upgrade::{self, Answer};
 
@@ -74,6 +76,33 @@ pub(crate) enum News {
     Head(Option<Offset>),
     /// The server leaves, and it has this slot to come back in.
     Slot { ms: u64 },
+    /// Something that no server may do.
+    Wronged(Offence),
+}
+
+/// A fault as whoever met it knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Offence {
+    pub(crate) fault: Fault,
+    /// Who sent the message, and which of its own it was, where that is known.
+    pub(crate) marker: Option<(u32, u32)>,
+    /// The offsets it is about, both inclusive; none: it had none.
+    pub(crate) offsets: Option<(u64, u64)>,
+}
+
+impl Offence {
+    pub(crate) fn at(fault: Fault, offsets: (u64, u64)) -> Self {
+        Self { fault, marker: None, offsets: Some(offsets) }
+    }
+
+    /// For people.
+    pub(crate) fn describe(&self) -> String {
+        match self.offsets {
+            None => "no message".to_owned(),
+            Some((from, to)) if from == to => format!("offset {from}"),
+            Some((from, to)) => format!("offsets {from} to {to}"),
+        }
+    }
 }
 
 pub(crate) struct Member {
@@ -306,6 +335,12 @@ impl Member {
             && self.place.as_ref().is_none_or(|place| place.room != room)
         {
             self.lived.foreign += 1;
+            let offset = if let ServerEvent::Message(message) = event { Some(message.offset) } else { None };
+            news.push(News::Wronged(Offence {
+                fault: Fault::Foreign,
+                marker: None,
+                offsets: offset.map(|at| (at.0, at.0)),
+            }));
             return Ok(());
         }
         match event {
@@ -322,13 +357,17 @@ impl Member {
                 return Err(if refusal.retryable() { Lost::new(why) } else { Lost::for_good(why) });
             }
             ServerEvent::Message(message) => {
-                match self.place.as_ref().map_or(Ok(()), |place| place.verify(ENCODING, message)) {
-                    Ok(()) => self.said(message.offset),
+                match self.place.as_ref().map(|place| place.verify(ENCODING, message)).transpose() {
+                    Ok(marker) => self.said(message.offset, marker.as_ref(), news),
                     // What should have stood there is missing, then.
-                    Err(Wrong::Foreign) => self.lived.foreign += 1,
+                    Err(Wrong::Foreign) => {
+                        self.lived.foreign += 1;
+                        news.push(News::Wronged(Offence::at(Fault::Foreign, (message.offset.0, message.offset.0))));
+                    }
                     Err(Wrong::Corrupted) => {
                         self.lived.corrupted += 1;
-                        self.said(message.offset);
+                        news.push(News::Wronged(Offence::at(Fault::Corrupted, (message.offset.0, message.offset.0))));
+                        self.said(message.offset, None, news);
                     }
                 }
             }
@@ -340,7 +379,7 @@ impl Member {
                 self.awaits_gap = false;
                 self.position = Some(match self.position {
                     Some(Position { epoch: known, offset }) if known == *epoch => {
-                        self.misses(from.0.saturating_sub(offset.0.saturating_add(1)));
+                        self.misses(offset.0.saturating_add(1), from.0.saturating_sub(1), news);
                         Position { epoch: known, offset: offset.max(*to) }
                     }
                     Some(_) | None => Position { epoch: *epoch, offset: *to },
@@ -380,24 +419,30 @@ impl Member {
         }
     }
 
-    /// V: each offset once, in order, or told missing.
-    fn said(&mut self, Offset(offset): Offset) {
+    /// V: each offset once, in order, or told missing. `marker` says what it was, where that could be read.
+    fn said(&mut self, Offset(offset): Offset, marker: Option<&Marker>, news: &mut Vec<News>) {
         self.lived.heard += 1;
-        let Some(position) = self.position else { return self.misses(1) };
+        let Some(position) = self.position else { return self.misses(offset, offset, news) };
         if self.awaits_gap {
             // Something of a room that forgot, before the word that it did.
-            self.misses(1);
+            self.misses(offset, offset, news);
         } else if offset <= position.offset.0 {
             self.lived.twice += 1;
-            return;
+            let marker = marker.map(|marker| (marker.publisher, marker.seq));
+            return news.push(News::Wronged(Offence { marker, ..Offence::at(Fault::Duplicated, (offset, offset)) }));
         } else {
-            self.misses(offset - position.offset.0 - 1);
+            self.misses(position.offset.0 + 1, offset - 1, news);
         }
         self.position = Some(Position { offset: Offset(offset), ..position });
     }
 
-    fn misses(&mut self, count: u64) {
-        self.lived.missing = self.lived.missing.saturating_add(count);
+    /// Nothing came of these offsets, both inclusive (none, if the last is before the first), and nobody said why.
+    fn misses(&mut self, first: u64, last: u64, news: &mut Vec<News>) {
+        if first > last {
+            return;
+        }
+        self.lived.missing = self.lived.missing.saturating_add((last - first).saturating_add(1));
+        news.push(News::Wronged(Offence::at(Fault::Lost, (first, last))));
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {
@@ -425,68 +470,4 @@ const NORMAL: u16 = 1000;
 const MASK: [u8; 4] = [0x5a, 0xa5, 0x3c, 0xc3];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use throng::base::Epoch;
-    use throng::wire::GapWhy;
-
-    fn member(epoch: u64, offset: u64) -> Member {
-        let (room, run) = ("r".to_owned(), "00c0ffee".to_owned());
-        let place = Place { room, number: 0, run, payload: 64.into(), seed: 1 };
-        let mut member = Member::new(String::new(), Some(place));
-        member.position = Some(Position { epoch: Epoch(epoch), offset: Offset(offset) });
-        member
-    }
-
-    fn gap(epoch: u64, from: u64, to: u64) -> ServerEvent<'static> {
-        let why = GapWhy::Epoch;
-        ServerEvent::Gap { room: "r".into(), epoch: Epoch(epoch), from: Offset(from), to: Offset(to), why }
-    }
-
-    #[test]
-    fn what_is_passed_over_or_repeated_is_counted_and_what_is_told_is_not() {
-        let mut it = member(1, 3);
-        [4, 5, 8, 8].into_iter().for_each(|offset| it.said(Offset(offset)));
-        assert_eq!((it.lived.missing, it.lived.twice, it.lived.heard), (2, 1, 4));
-        assert!(it.hears(&gap(1, 9, 10), &mut Vec::new()).is_ok());
-        it.said(Offset(11));
-        assert_eq!((it.lived.missing, it.lived.gaps, it.lived.told_missing), (2, 1, 2));
-        assert!(it.hears(&gap(1, 14, 15), &mut Vec::new()).is_ok());
-        assert_eq!(it.lived.missing, 4, "a gap that begins too late hides two");
-    }
-
-    #[test]
-    fn offsets_at_the_end_of_all_numbers_are_counted_and_no_panic() {
-        let mut it = member(1, 3);
-        for _ in 0..2 {
-            assert!(it.hears(&gap(1, 0, u64::MAX), &mut Vec::new()).is_ok());
-            it.said(Offset(u64::MAX));
-            it.position = Some(Position { epoch: Epoch(1), offset: Offset(3) });
-            it.said(Offset(u64::MAX));
-        }
-        assert_eq!((it.lived.missing, it.lived.told_missing, it.lived.twice), (u64::MAX, u64::MAX, 2));
-    }
-
-    #[test]
-    fn what_is_told_of_another_room_counts_as_foreign_and_moves_nobody() {
-        let mut it = member(1, 3);
-        let typing = ServerEvent::Typing { room: "q".into(), users: Vec::new(), count: 1, ttl_ms: 1 };
-        let why = GapWhy::Slow;
-        let gap = ServerEvent::Gap { room: "q".into(), epoch: Epoch(1), from: Offset(4), to: Offset(9), why };
-        for event in [typing, gap] {
-            assert!(it.hears(&event, &mut Vec::new()).is_ok());
-        }
-        assert_eq!((it.lived.foreign, it.lived.typing, it.lived.gaps), (2, 0, 0));
-        assert_eq!(it.position, Some(Position { epoch: Epoch(1), offset: Offset(3) }));
-    }
-
-    #[test]
-    fn a_room_that_forgot_goes_on_where_its_gap_says() {
-        let mut it = member(1, 30);
-        it.awaits_gap = true;
-        assert!(it.hears(&gap(2, 1, 4), &mut Vec::new()).is_ok());
-        it.said(Offset(5));
-        assert_eq!((it.lived.missing, it.lived.twice, it.lived.gaps), (0, 0, 1));
-        assert_eq!(it.position, Some(Position { epoch: Epoch(2), offset: Offset(5) }));
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
 //! What coordinator and workers tell each other: one JSON object a line, orders down, reports up.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 use throng::base::Encoding;
 
 use crate::dialect::Dialect;
+use crate::effort::Usage;
 use crate::latency::Latencies;
 use crate::lengths::Lengths;
 use crate::proof::{Crowd, Fault, Judgement, Rules};
@@ -187,6 +190,9 @@ pub(crate) struct Ready {
     /// How long coming in took, and how often an opening had to be tried again.
     pub(crate) opening: Steps<Latencies>,
     pub(crate) retries: u64,
+    /// How late our own beginning was (from when somebody was due and a place was free), and what this process spent meanwhile.
+    pub(crate) lateness: Latencies,
+    pub(crate) spent: Usage,
     pub(crate) heartbeat_ms: u64,
     /// User memory of this worker, private and dirty; and before it had any connection.
     pub(crate) memory_bytes: u64,
@@ -207,6 +213,19 @@ pub(crate) struct Offender {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) at_ms: Option<u64>,
     pub(crate) detail: String,
+}
+
+impl Display for Offender {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<12} room {} connection {}", self.fault.name(), self.room, self.connection)?;
+        if let (Some(publisher), Some(seq)) = (self.publisher, self.seq) {
+            write!(f, " publisher {publisher} seq {seq}")?;
+        }
+        if let Some(at_ms) = self.at_ms {
+            write!(f, " at {:.3} s", at_ms as f64 / 1_000.0)?;
+        }
+        write!(f, ": {}", self.detail)
+    }
 }
 
 /// What one worker found in one phase.
@@ -234,6 +253,8 @@ pub(crate) struct PhaseResult {
     /// Time this process was ready to run and did not get a core.
     pub(crate) waited_for_cpu_ns: u64,
     pub(crate) window_ns: u64,
+    /// Messages that were due and not sent, since too many of their publisher's were unanswered.
+    pub(crate) held_back: u64,
     pub(crate) heartbeats_min: u64,
     pub(crate) heartbeats: u64,
     pub(crate) open: u64,

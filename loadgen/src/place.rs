@@ -8,7 +8,7 @@ use throng::wire::client::ServerEvent;
 use throng::wire::envelope::MessageIn;
 
 use crate::lengths::Lengths;
-use crate::payload;
+use crate::payload::{self, Marker};
 use crate::token;
 
 /// A room of one run.
@@ -34,8 +34,8 @@ pub(crate) enum Wrong {
 }
 
 impl Place {
-    /// Whether this is what somebody said here.
-    pub(crate) fn verify(&self, encoding: Encoding, message: &MessageIn<'_>) -> Result<(), Wrong> {
+    /// What this is, if somebody said it here.
+    pub(crate) fn verify(&self, encoding: Encoding, message: &MessageIn<'_>) -> Result<Marker, Wrong> {
         if message.room != self.room {
             return Err(Wrong::Foreign);
         }
@@ -45,7 +45,7 @@ impl Place {
             return Err(Wrong::Foreign);
         }
         let from = token::connection_of(&self.run, &message.from.user);
-        if from == Some(marker.publisher) { Ok(()) } else { Err(Wrong::Corrupted) }
+        if from == Some(marker.publisher) { Ok(marker) } else { Err(Wrong::Corrupted) }
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use throng::wire::websocket::{FrameLimits, Incoming, Partial, Reader, Role};
 
     use super::*;
-    use crate::payload::{Marker, Writer};
+    use crate::payload::Writer;
 
     /// What somebody in room 3 hears when the server says this under these names.
     fn verdict(room: &str, user: &str, marker: &Marker, flip: Option<usize>) -> Result<(), Wrong> {
@@ -101,7 +101,7 @@ mod tests {
         let Ok(Some(Incoming::Binary(envelope))) = reader.next(&mut partial) else { panic!("one whole frame") };
         let event = read_event(Encoding::MessagePack, envelope).expect("an event");
         let ServerEvent::Message(message) = event else { panic!("{event:?}") };
-        place.verify(Encoding::MessagePack, &message)
+        place.verify(Encoding::MessagePack, &message).map(|read| assert_eq!(read, *marker))
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! The prover against servers that keep the promises and servers that break one: the binary itself, by its exit code.
 
+#[path = "prover/bisecting.rs"]
+mod bisecting;
 mod fake;
 #[path = "prover/finding.rs"]
 mod finding;
+#[path = "prover/outputs.rs"]
+mod outputs;
 #[path = "prover/reports.rs"]
 mod reports;
 #[path = "prover/scenarios.rs"]
@@ -129,24 +133,69 @@ fn a_server_that_corrupts_is_caught() {
     caught(Lie::Misattributes, "--acks off", "corrupted");
 }
 
-/// Members of storms keep no ledger: they know what they hear by its room, its payload and its sender.
-fn stormed(lie: Lie, fault: Option<&str>) {
+/// A small storm at a server with this habit: its exit code and its report.
+fn storm(lie: Lie, options: &str) -> (Option<i32>, serde_json::Value) {
     let url = format!("ws://{}/ws", Fake::start(lie).address);
-    let small =
-        "--connections 60 --room-size 10 --rate 40 --duration 1 --settle 1 --within 300 --backoff-ms 50 --json -";
+    let small = "--connections 60 --room-size 10 --rate 40 --duration 1 --settle 1 --json -";
+    let calm = "--within 300 --backoff-ms 50 --lateness-p99-ms 60000";
     let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
         .args(["run", "reconnect-storm", "--url", &url, "--secret", SECRET])
         .args(small.split_whitespace())
+        .args(if options.is_empty() { calm } else { options }.split_whitespace())
         .output()
         .expect("the prover runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    assert_eq!(output.status.code(), Some(if fault.is_some() { 2 } else { 0 }), "{lie:?}: {said}\n{report:#}");
+    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+/// Members of storms keep no ledger: they know what they hear by its room, its payload and its sender.
+fn stormed(lie: Lie, fault: Option<&str>) {
+    let (code, report) = storm(lie, "");
+    assert_eq!(code, Some(if fault.is_some() { 2 } else { 0 }), "{lie:?}: {report:#}");
     for other in ["foreign", "corrupted"] {
         let found = report[other].as_u64().is_some_and(|count| count > 0);
         assert_eq!(found, fault == Some(other), "{lie:?} {other}: {report:#}");
     }
     assert_eq!(report["back"], 60, "{lie:?}: {report:#}");
+}
+
+/// A storm in which nothing was ever acknowledged owed nothing, and held.
+#[test]
+fn a_storm_notices_publishes_that_nobody_answers() {
+    let (code, report) = storm(Lie::NeverAcks, "");
+    assert_eq!((code, &report["verdict"]), (Some(2), &"proof_failed".into()), "{report:#}");
+    assert_eq!(report["acknowledged"], 0, "{report:#}");
+    assert!(report["unanswered"].as_u64().is_some_and(|count| count > 100), "{report:#}");
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("were neither acknowledged nor refused"), "{reasons}");
+    // One in a hundred of publishers that stayed.
+    let (code, report) = storm(Lie::WithholdsAck, "");
+    assert_eq!(code, Some(2), "{report:#}");
+    assert!(report["unanswered"].as_u64().is_some_and(|count| count > 0), "{report:#}");
+}
+
+#[test]
+fn a_storm_names_the_first_who_met_a_fault() {
+    let (_, report) = storm(Lie::Duplicates, "");
+    let first = &report["offenders"][0];
+    assert_eq!(first["fault"], "duplicated", "{report:#}");
+    for known in ["room", "connection", "publisher", "seq", "at_ms"] {
+        assert!(first[known].is_u64(), "{known} in {first:#}");
+    }
+}
+
+/// Nobody is back after a moment: whose fault that is says how late the generator was itself, which was never measured. Nor was
+/// it noticed who came back too late, and yet before the end.
+#[test]
+fn a_storm_that_is_not_over_in_time_is_the_generators_only_where_it_was_late() {
+    for (late_ms, code, verdict) in [("60000", 2, "proof_failed"), ("0.0000001", 3, "generator_limited")] {
+        let options = format!("--within 0.3 --backoff-ms 3000 --lateness-p99-ms {late_ms}");
+        let (got, report) = storm(Lie::Honest, &options);
+        assert_eq!((got, report["verdict"].as_str()), (Some(code), Some(verdict)), "{report:#}");
+        assert!(report["late"].as_u64().is_some_and(|late| late > 0), "{report:#}");
+        assert!(report["effort"]["lateness"]["count"].as_u64().is_some_and(|count| count > 0), "{report:#}");
+        assert_eq!(report["effort"]["limit"].is_string(), code == 3, "{report:#}");
+    }
 }
 
 #[test]
@@ -180,6 +229,38 @@ fn guests_notice_leaks_and_corruptions() {
         let guests = &report["phases"][0]["guests"];
         assert!(guests[fault].as_u64().is_some_and(|count| count > 0), "{lie:?}: {guests:#}");
         assert!(report["reasons"].to_string().contains(word), "{lie:?}: {:#}", report["reasons"]);
+    }
+}
+
+/// Who heard nothing more, and went, passed: nobody had asked how far the others were. Most go again, or most are there at the end.
+#[test]
+fn guests_who_hear_nothing_more_fail_a_run() {
+    for stay in [1, 20] {
+        let chat = format!(
+            "--connections 64 --room-size 16 --rate 100 --duration 3 --warmup 0 --settle 1 --guests 60 --stay {stay} --think 0.5 \
+             --lateness-p99-ms 60000 --slo p99<60s --json -"
+        );
+        let ask = |lie: Lie| {
+            let url = format!("ws://{}/ws", Fake::start(lie).address);
+            let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
+                .args(["run", "chat", "--url", &url, "--secret", SECRET])
+                .args(chat.split_whitespace())
+                .output()
+                .expect("the prover runs");
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            (output.status.code(), report)
+        };
+        let (code, report) = ask(Lie::MutesLater);
+        let guests = &report["phases"][0]["guests"];
+        assert_eq!(code, Some(2), "stay {stay}: {guests:#} {:#}", report["reasons"]);
+        assert!(guests["missing"].as_u64().is_some_and(|missing| missing > 0), "stay {stay}: {guests:#}");
+        assert_eq!((&guests["unknown"], &guests["unanswered"]), (&0.into(), &0.into()), "stay {stay}: {guests:#}");
+        let first = &guests["offenders"][0];
+        assert_eq!(first["fault"], "lost", "stay {stay}: {guests:#}");
+        assert!(first["connection"].as_u64().is_some_and(|connection| connection >= 50), "behind the crowd: {first:#}");
+        assert!(report["proof"]["faults"].as_object().is_some_and(serde_json::Map::is_empty), "the crowd heard all");
+        let (code, report) = ask(Lie::Honest);
+        assert_eq!(code, Some(0), "stay {stay}: {:#} {:#}", report["phases"][0]["guests"], report["reasons"]);
     }
 }
 
@@ -261,21 +342,4 @@ fn what_cannot_be_set_up_is_said_in_a_sentence() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("4503") && said.contains("--secret"), "{said}");
-}
-
-#[test]
-fn bisecting_finds_a_rate_that_holds_and_offers_twice_as_much() {
-    let server = Fake::start(Lie::Honest);
-    let url = format!("ws://{}/ws", server.address);
-    let options = "--connections 20 --room-size 10 --duration 1 --warmup 0 --from 20 --to 40 --steps 1 --slo-p99-ms 60000 --lateness-p99-ms 60000 --keep 10 --json -";
-    let output = Command::new(env!("CARGO_BIN_EXE_throng-load"))
-        .args(["bisect", "--url", &url, "--secret", SECRET])
-        .args(options.split_whitespace())
-        .output()
-        .expect("the prover runs");
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(output.status.code(), Some(0), "{found:#}");
-    assert_eq!(found["best"]["asked"]["rate_per_s"], 30.0);
-    assert_eq!(found["overload"]["asked"]["rate_per_s"], 60.0);
-    assert_eq!(found["probes"].as_array().map(Vec::len), Some(3));
 }

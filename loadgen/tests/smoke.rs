@@ -125,6 +125,8 @@ fn chat() {
         assert!(guests[figure].as_u64().is_some_and(|count| count > 0), "{figure} in {guests:#}");
     }
     assert_eq!((&guests["missing"], &guests["twice"], &guests["gaps"]), (&0.into(), &0.into(), &0.into()));
+    // Each asked for the newest message of its room before it went, and was told.
+    assert_eq!((&guests["unknown"], &guests["unanswered"]), (&0.into(), &0.into()), "{guests:#}");
 }
 
 /// They fall behind and are told all of it when they wake. The rooms' logs are long: a prover that gets no core for seconds is
@@ -157,6 +159,8 @@ fn reconnect_storm() {
     let server = Server::anywhere();
     let report = stormed("reconnect-storm", &format!("--rate 5 --duration 1 {}", server.url()));
     assert_eq!((&report["back"], &report["resumed"]), (&60.into(), &60.into()), "{report:#}");
+    assert!(report["recovered"].as_u64().is_some_and(|recovered| recovered > 0), "{report:#}");
+    assert_eq!((&report["unanswered"], &report["verdict"]), (&0.into(), &"passed".into()), "{report:#}");
 }
 
 fn lossy() {

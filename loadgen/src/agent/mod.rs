@@ -19,7 +19,7 @@ pub(crate) use reach::{Agent, Reached, reach};
 pub(crate) use serve::{WorkerArgs, command};
 
 /// The form of the handshake and of what follows it.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const PROGRAM: &str = concat!("throng-load ", env!("CARGO_PKG_VERSION"));
 /// Bytes of the longest line of a handshake.
 const LINE_BYTES_MAX: u64 = 16 << 10;

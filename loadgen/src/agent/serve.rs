@@ -17,6 +17,7 @@ use super::{Key, PROGRAM, Role, VERSION, Word, hear, nonce, say};
 use crate::crew;
 use crate::orders::{Order, WorkerReport};
 use crate::reach::secret_of;
+use crate::say::{answer, tell};
 use crate::sys;
 
 #[derive(Args, Clone)]
@@ -64,14 +65,14 @@ pub(crate) fn command(args: &WorkerArgs) -> Result<()> {
         (given, file) => Some(secret_of(given.as_deref(), file.as_deref())?),
     };
     let listener = TcpListener::bind(listen).with_context(|| format!("--listen {listen}"))?;
-    println!("agent listens at {}", listener.local_addr()?);
+    answer!("agent listens at {}", listener.local_addr()?);
     let lent = Arc::new(Lent { key, secret, connections: AtomicUsize::new(0) });
     loop {
         let Ok((stream, peer)) = listener.accept() else { continue };
         let lent = Arc::clone(&lent);
         let serve = move || {
             if let Err(error) = lent.serve(&stream, peer) {
-                eprintln!("agent: {peer}: {error:#}");
+                tell!("agent: {peer}: {error:#}");
             }
             // Who has gone already needs no goodbye.
             stream.shutdown(Shutdown::Both).unwrap_or_default();
@@ -146,9 +147,9 @@ impl Lent {
                 | Word::Time { .. } => bail!("spoke out of turn"),
             }
         }
-        eprintln!("agent: {peer}: a worker begins");
+        tell!("agent: {peer}: a worker begins");
         self.lend(stream, reader)?;
-        eprintln!("agent: {peer}: its worker has ended");
+        tell!("agent: {peer}: its worker has ended");
         Ok(())
     }
 

@@ -14,9 +14,10 @@ pub(crate) use slow::Slow;
 
 use crate::latency::Quantiles;
 use crate::member::Lived;
+use crate::orders::Offender;
 
 /// What guests lived through.
-#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct GuestReport {
     pub(crate) guests: u32,
     pub(crate) visits: u64,
@@ -49,10 +50,19 @@ pub(crate) struct GuestReport {
     /// Who had tried again and again by the end, and was not let in.
     #[serde(default)]
     pub(crate) kept_out: u64,
+    /// How often somebody asked for the newest message of its room, before its goodbye or at the end of a phase, and was told
+    /// that it is not for it; and was not answered.
+    #[serde(default)]
+    pub(crate) unknown: u64,
+    #[serde(default)]
+    pub(crate) unanswered: u64,
+    /// The first who met a fault.
+    #[serde(default)]
+    pub(crate) offenders: Vec<Offender>,
 }
 
 /// What readers that were slow in a phase lived through.
-#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct SlowReport {
     pub(crate) connections: u32,
     pub(crate) bytes_per_s: u32,
@@ -79,6 +89,9 @@ pub(crate) struct SlowReport {
     pub(crate) readers_behind_max: Option<f64>,
     /// Of everybody else's deliveries in the phase before, for comparison.
     pub(crate) p99_before_ms: Option<f64>,
+    /// The first who met a fault.
+    #[serde(default)]
+    pub(crate) offenders: Vec<Offender>,
 }
 
 impl GuestReport {
@@ -91,6 +104,7 @@ impl GuestReport {
             (self.corrupted, "messages to guests were not what anybody sent"),
             (self.gaps, "gaps were told to guests who read at once"),
             (self.cut, "guests were cut off"),
+            (self.unanswered, "times a guest asked for the newest message of its room and was not answered"),
         ])
     }
 
@@ -123,9 +137,18 @@ impl GuestReport {
         ]
     }
 
-    /// Whether guests did what guests are for.
-    pub(crate) fn is_enough(&self) -> bool {
-        self.visits > 0 && self.heard > 0
+    /// Why they show nothing of the server, if they do not.
+    pub(crate) fn shows_nothing(&self) -> Option<String> {
+        if self.visits == 0 || self.heard == 0 {
+            return Some("no guest came and heard anything: more --guests, a shorter --stay, or longer".to_owned());
+        }
+        (self.unknown > 0).then(|| {
+            format!(
+                "{} times the server did not tell a guest the newest message of its room, so that nobody knows whether it heard \
+                 all of them: it needs the grant `history`",
+                self.unknown
+            )
+        })
     }
 }
 
@@ -164,8 +187,23 @@ impl SlowReport {
         ]
     }
 
+    /// Why they show nothing of the server, if they do not.
+    pub(crate) fn shows_nothing(&self) -> Option<String> {
+        if !self.was_slow() {
+            let nothing = "the server never held anything back for the slow readers: a higher --rate, a larger --payload, or longer";
+            return Some(nothing.to_owned());
+        }
+        (self.unknown > 0).then(|| {
+            format!(
+                "the server did not tell {} slow readers the newest message of their room, so that nobody knows whether they \
+                 were up to date when they read again: they need the grant `history`",
+                self.unknown
+            )
+        })
+    }
+
     /// Whether anybody was slow as the server sees it.
-    pub(crate) fn was_slow(&self) -> bool {
+    fn was_slow(&self) -> bool {
         let held = |value: Option<f64>| value.is_some_and(|value| value > 0.0);
         self.gaps > 0 || !self.closed.is_empty() || held(self.unsent_bytes_max) || held(self.readers_behind_max)
     }
@@ -219,8 +257,11 @@ mod tests {
     #[test]
     fn what_is_broken_is_said_and_what_shows_nothing_is_not_enough() {
         let guests = GuestReport { visits: 3, heard: 9, ..GuestReport::default() };
-        assert!(guests.is_enough() && guests.broken().is_empty() && guests.missed().is_empty());
-        assert!(!GuestReport { heard: 0, ..guests.clone() }.is_enough());
+        assert!(guests.shows_nothing().is_none() && guests.broken().is_empty() && guests.missed().is_empty());
+        let nobody = GuestReport { heard: 0, ..guests.clone() };
+        assert!(nobody.shows_nothing().is_some_and(|why| why.contains("no guest came")));
+        let untold = GuestReport { unknown: 2, ..guests.clone() };
+        assert!(untold.shows_nothing().is_some_and(|why| why.starts_with("2 times") && why.contains("history")));
         for (bad, word) in [
             (GuestReport { missing: 1, ..guests.clone() }, "missing"),
             (GuestReport { twice: 1, ..guests.clone() }, "twice"),
@@ -228,6 +269,7 @@ mod tests {
             (GuestReport { corrupted: 1, ..guests.clone() }, "not what anybody sent"),
             (GuestReport { gaps: 1, ..guests.clone() }, "gaps"),
             (GuestReport { cut: 1, ..guests.clone() }, "cut off"),
+            (GuestReport { unanswered: 1, ..guests.clone() }, "not answered"),
         ] {
             assert!(matches!(bad.broken().as_slice(), [one] if one.contains(word)), "{bad:?}");
         }
@@ -241,6 +283,10 @@ mod tests {
         assert!(SlowReport { gaps: 1, ..SlowReport::default() }.was_slow());
         assert!(SlowReport { closed: [(4001, 1)].into(), ..SlowReport::default() }.was_slow());
         assert!(SlowReport { unsent_bytes_max: Some(9.0), ..SlowReport::default() }.was_slow());
+        // Whoever was not told where the others are counted as up to date.
+        let untold = SlowReport { gaps: 1, unknown: 3, ..SlowReport::default() };
+        assert!(untold.shows_nothing().is_some_and(|why| why.contains("did not tell 3 slow readers")));
+        assert!(SlowReport { unknown: 0, ..untold }.shows_nothing().is_none());
         for bad in [
             SlowReport { not_back: 1, ..SlowReport::default() },
             SlowReport { foreign: 1, ..SlowReport::default() },

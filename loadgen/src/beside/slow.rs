@@ -194,7 +194,14 @@ impl Readers {
         (self.report.gaps, self.report.told_missing) = (all.gaps, all.told_missing);
         (self.report.missing, self.report.twice) = (all.missing, all.twice);
         (self.report.foreign, self.report.corrupted) = (all.foreign, all.corrupted);
-        self.report.not_back = self.behind().count() as u64;
+        let behind: Vec<usize> = self.behind().collect();
+        for n in &behind {
+            if let Head::Known(head) = self.heads[*n] {
+                self.company.note_behind(*n, head);
+            }
+        }
+        self.report.not_back = behind.len() as u64;
+        self.report.offenders = std::mem::take(&mut self.company.offenders);
         self.report.unknown = self.heads.iter().filter(|head| matches!(head, Head::Unknown)).count() as u64;
         self.report
     }

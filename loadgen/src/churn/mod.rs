@@ -4,32 +4,36 @@
 //! close frame, half by a reset. With `--talk` everybody types, says one thing by a key and has read it before: rooms
 //! with logs, keys and read positions come and go too, and the promises are proved meanwhile. Then the server must say
 //! itself that nobody is there, and its memory is read.
-//! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2.
+//! Promises: a round is never begun before the last one has returned; one that does not return ends the run with 2, and one in
+//! which the generator itself was too late for everybody to have said something with 3.
 
 mod counts;
+mod outcome;
 mod returned;
+mod round;
 
-use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde::Serialize;
 
 use crate::args::{Cores, RunArgs, Switch};
 use crate::coordinator::Standing;
 use crate::dialect::Protocol;
 use crate::lengths::Lengths;
-use crate::orders::{Parted, Wire};
+use crate::orders::Wire;
 use crate::plan::Plan;
 use crate::proc::Process;
+use crate::say::tell;
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
 use crate::sys::{self, Epoll};
 use counts::Counts;
+pub(crate) use outcome::Churned;
 use returned::SETTLED_ROUND;
+use round::{Round, Said};
 
 #[derive(Args, Clone)]
 pub(crate) struct ChurnArgs {
@@ -75,6 +79,9 @@ pub(crate) struct ChurnArgs {
     /// Cores the workers are pinned to, in turn: `1`, `0,1`, `2-5`.
     #[arg(long, env = "THRONG_LOAD_PIN", value_parser = crate::args::cores)]
     pub(crate) pin: Option<Cores>,
+    /// The generator is on time if 99 of 100 of its doings (to connect, to send) are at most so many milliseconds late.
+    #[arg(long, env = "THRONG_LOAD_LATENESS_P99_MS", default_value = "10", value_parser = crate::args::positive)]
+    pub(crate) lateness_p99_ms: f64,
     /// Seconds after which what has not returned counts as kept; and how long goodbyes wait for their answers.
     #[arg(long, env = "THRONG_LOAD_SETTLE", default_value = "30", value_parser = crate::args::positive)]
     pub(crate) settle: f64,
@@ -86,48 +93,10 @@ pub(crate) struct ChurnArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
-/// One crowd that came and went.
-#[derive(Clone, Debug, Serialize)]
-struct Round {
-    connections: u32,
-    open_s: f64,
-    tried_again: u64,
-    /// Messages said and heard, and faults of the proof.
-    said: u64,
-    heard: u64,
-    faults: u64,
-    parted: Parted,
-    /// From the last goodbye or reset until the server said that nobody was there.
-    return_s: f64,
-    /// Private dirty bytes: with everybody there, and after.
-    memory_joined: u64,
-    memory_after: u64,
-    #[serde(flatten)]
-    counts: Counts,
-}
-
-/// What all rounds came to.
-#[derive(Debug, Serialize)]
-pub(crate) struct Churned {
-    pub(crate) exit_code: u8,
-    /// Each a sentence: what did not return.
-    reasons: Vec<String>,
-    memory_before: u64,
-    before: Counts,
-    /// What may be kept for the logs of empty rooms: rooms, and members each of them has had.
-    rooms_kept: u64,
-    room_size: u64,
-    connections: u64,
-    rounds: Vec<Round>,
-}
-
 const POLL_NS: u64 = 150_000_000;
 /// Counts are as of the last tick: two readings so far apart are of two ticks.
 const POLLS_APART_NS: u64 = 350_000_000;
 const POLLS_AT_REST: u32 = 30;
-/// The exit code of a broken promise.
-const KEPT: u8 = 2;
-
 /// Runs all rounds, or until something does not return.
 pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
     let rounds = args.total.div_ceil(args.at_once) as usize;
@@ -149,21 +118,12 @@ pub(crate) fn churn(args: &ChurnArgs) -> Result<Churned> {
     let mut sleeper = Epoll::new(1)?;
     let before = counts_at_rest(server, args.admin, &mut sleeper)?;
     let mut churn = Churn { args, process, before, sleeper };
-    let mut churned = Churned {
-        exit_code: 0,
-        reasons: Vec::new(),
-        memory_before: churn.memory()?,
-        before,
-        rooms_kept: args.rooms_kept,
-        room_size: u64::from(args.room_size),
-        connections: 0,
-        rounds: Vec::new(),
-    };
-    eprintln!("{}", Round::TITLES);
-    while churned.connections < u64::from(args.total) && churned.reasons.is_empty() {
-        let rest = u64::from(args.total) - churned.connections;
+    let mut churned = Churned::new(churn.memory()?, before, args.rooms_kept, args.room_size);
+    tell!("{}", Round::TITLES);
+    while churned.connections() < u64::from(args.total) && churned.holds() {
+        let rest = u64::from(args.total) - churned.connections();
         let round = churn.round(rest.min(u64::from(args.at_once)) as u32)?;
-        eprintln!("{:>5} {round}", churned.rounds.len() + 1);
+        tell!("{:>5} {round}", churned.rounds_done() + 1);
         churned.take(round);
     }
     churned.judge();
@@ -185,7 +145,7 @@ impl ChurnArgs {
             slow_read: 0,
             // Everybody has one turn.
             rate: (self.talk > 0.0).then(|| f64::from(connections) / self.talk),
-            duration: if self.talk > 0.0 { self.talk } else { 1.0 },
+            duration: Some(if self.talk > 0.0 { self.talk } else { 1.0 }),
             warmup: Some(0.0),
             hold: None,
             phase: Vec::new(),
@@ -219,7 +179,7 @@ impl ChurnArgs {
             seed: None,
             slo: None,
             slo_p99_ms: None,
-            lateness_p99_ms: 10.0,
+            lateness_p99_ms: self.lateness_p99_ms,
             settle: self.settle,
             server_pid: None,
             admin: None,
@@ -268,14 +228,11 @@ impl Churn<'_> {
         let plan = Plan::new(self.args.round(connections))?;
         let mut crowd = Standing::open_whole(Rc::new(plan))?;
         let (open_s, tried_again) = (crowd.opened().seconds, crowd.opened().retries);
-        let (mut said, mut heard, mut faults) = (0, 0, 0);
+        let coming = crowd.opened().effort.clone().unwrap_or_default();
+        let mut said = Said::default();
         if self.args.talk > 0.0 {
             let stage = crowd.plan().stages[0].clone();
-            for result in crowd.measure(&stage)?.results {
-                said += result.judgement.sent;
-                heard += result.judgement.received;
-                faults += result.judgement.faults.values().sum::<u64>();
-            }
+            said = Said::of(&crowd.measure(&stage)?.results, self.args.lateness_p99_ms);
         }
         let memory_joined = self.memory()?;
         let parted = crowd.part()?;
@@ -289,9 +246,9 @@ impl Churn<'_> {
             connections,
             open_s,
             tried_again,
+            coming,
+            asked_to_talk: self.args.talk > 0.0,
             said,
-            heard,
-            faults,
             parted,
             return_s,
             memory_joined,
@@ -314,170 +271,5 @@ impl Churn<'_> {
 
     fn memory(&self) -> Result<u64> {
         self.process.memory_bytes().context("the server's memory cannot be read; run as the same user")
-    }
-}
-
-impl Churned {
-    fn take(&mut self, round: Round) {
-        let number = self.rounds.len() + 1;
-        let mut wrong = |sentence: String| self.reasons.push(format!("round {number}: {sentence}"));
-        let (counts, before, parted) = (&round.counts, &self.before, &round.parted);
-        for (what, now, first) in [
-            ("rows", counts.rows, 0),
-            ("sockets", counts.sockets, before.sockets),
-            ("rings", counts.rings, before.rings),
-            ("rooms", counts.rooms, before.rooms + self.rooms_kept),
-            ("keys of publishes", counts.keys, before.keys + counts.rooms * self.room_size),
-            ("read positions", counts.receipts, before.receipts + counts.rooms * self.room_size),
-            ("completions that outgrew their queue", counts.overflows, before.overflows),
-            ("completions for a slot's former owner", counts.stale, before.stale),
-        ] {
-            if now > first {
-                wrong(format!("{now} {what}, at most {first} may be left"));
-            }
-        }
-        if round.faults > 0 {
-            wrong(format!("{} faults while everybody talked: a message was lost, doubled or misplaced", round.faults));
-        }
-        if parted.answered < parted.goodbyes {
-            wrong(format!("{} of {} goodbyes were answered", parted.answered, parted.goodbyes));
-        }
-        if parted.goodbyes + parted.reset < u64::from(round.connections) {
-            let gone = u64::from(round.connections) - parted.goodbyes - parted.reset;
-            wrong(format!("{gone} connections ended before they were closed"));
-        }
-        self.connections += u64::from(round.connections);
-        self.rounds.push(round);
-    }
-
-    fn judge(&mut self) {
-        let after: Vec<u64> = self.rounds.iter().map(|round| round.memory_after).collect();
-        self.reasons.extend(returned::growth(&after));
-        self.exit_code = if self.reasons.is_empty() { 0 } else { KEPT };
-    }
-}
-
-fn mib(bytes: u64) -> f64 {
-    bytes as f64 / f64::from(1 << 20)
-}
-
-impl Round {
-    const TITLES: &'static str = "round  connections   open s  again     said      heard  goodbyes  answered    reset  back s  joined MiB   after MiB  rows  sockets  rings  rooms   keys  reads";
-}
-
-impl Display for Round {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (parted, counts) = (&self.parted, &self.counts);
-        write!(
-            f,
-            "{:>12} {:>8.1} {:>6} {:>8} {:>10} {:>9} {:>9} {:>8} {:>7.1} {:>11.2} {:>11.2} {:>5} {:>8} {:>6} {:>6} {:>6} {:>6}",
-            self.connections,
-            self.open_s,
-            self.tried_again,
-            self.said,
-            self.heard,
-            parted.goodbyes,
-            parted.answered,
-            parted.reset,
-            self.return_s,
-            mib(self.memory_joined),
-            mib(self.memory_after),
-            counts.rows,
-            counts.sockets,
-            counts.rings,
-            counts.rooms,
-            counts.keys,
-            counts.receipts
-        )
-    }
-}
-
-impl Display for Churned {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let before = &self.before;
-        writeln!(
-            f,
-            "before: {:.2} MiB private dirty, {} sockets, {} rings, {} rooms",
-            mib(self.memory_before),
-            before.sockets,
-            before.rings,
-            before.rooms
-        )?;
-        writeln!(f, "{}", Round::TITLES)?;
-        for (number, round) in (1..).zip(&self.rounds) {
-            writeln!(f, "{number:>5} {round}")?;
-        }
-        let verdict = if self.reasons.is_empty() { "everything returned" } else { "not everything returned" };
-        writeln!(f, "\n{} connections came and went: {verdict} (exit {})", self.connections, self.exit_code)?;
-        self.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NONE: Counts =
-        Counts { rows: 0, sockets: 0, rings: 1, rooms: 0, keys: 0, receipts: 0, overflows: 0, stale: 0 };
-
-    fn after(rounds: &[Round]) -> Churned {
-        let mut churned = Churned {
-            exit_code: 0,
-            reasons: Vec::new(),
-            memory_before: 4 << 20,
-            before: NONE,
-            rooms_kept: 3,
-            room_size: 10,
-            connections: 0,
-            rounds: Vec::new(),
-        };
-        rounds.iter().for_each(|round| churned.take(round.clone()));
-        churned.judge();
-        churned
-    }
-
-    fn good() -> Round {
-        Round {
-            connections: 100,
-            open_s: 0.1,
-            tried_again: 0,
-            said: 100,
-            heard: 1_000,
-            faults: 0,
-            parted: Parted { goodbyes: 50, answered: 50, reset: 50 },
-            return_s: 0.1,
-            memory_joined: 12 << 20,
-            memory_after: 10 << 20,
-            counts: Counts { rooms: 3, keys: 30, receipts: 30, ..NONE },
-        }
-    }
-
-    #[test]
-    fn what_returned_passes_and_memory_may_move_a_little() {
-        let last = Round { memory_after: 11 << 20, ..good() };
-        let churned = after(&[good(), good(), good(), last]);
-        assert_eq!((churned.exit_code, churned.connections), (0, 400), "{:?}", churned.reasons);
-    }
-
-    #[test]
-    fn each_thing_that_does_not_return_is_named() {
-        for (bad, word) in [
-            (Round { memory_after: (11 << 20) + 1, ..good() }, "memory"),
-            (Round { counts: Counts { rows: 1, ..NONE }, ..good() }, "rows"),
-            (Round { counts: Counts { sockets: 1, ..NONE }, ..good() }, "sockets"),
-            (Round { counts: Counts { rings: 2, ..NONE }, ..good() }, "rings"),
-            (Round { counts: Counts { rooms: 4, ..NONE }, ..good() }, "rooms"),
-            (Round { counts: Counts { rooms: 1, keys: 11, ..NONE }, ..good() }, "keys"),
-            (Round { counts: Counts { receipts: 1, ..NONE }, ..good() }, "read positions"),
-            (Round { faults: 2, ..good() }, "2 faults"),
-            (Round { counts: Counts { overflows: 1, ..NONE }, ..good() }, "outgrew"),
-            (Round { counts: Counts { stale: 1, ..NONE }, ..good() }, "former owner"),
-            (Round { parted: Parted { goodbyes: 50, answered: 49, reset: 50 }, ..good() }, "49 of 50"),
-            (Round { parted: Parted { goodbyes: 50, answered: 50, reset: 49 }, ..good() }, "1 connections"),
-        ] {
-            let churned = after(&[good(), good(), good(), bad]);
-            assert_eq!(churned.exit_code, 2, "{word}");
-            assert!(churned.reasons.len() == 1 && churned.reasons[0].contains(word), "{word}: {:?}", churned.reasons);
-        }
     }
 }

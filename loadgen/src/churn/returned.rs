@@ -1,7 +1,7 @@
 //! Whether the memory of a server returned after each round. What is left differs from round to round with the rooms that are
 //! kept and the pages the allocator has not given back yet, so medians of several rounds are compared where there are several.
 
-use super::mib;
+use super::round::mib;
 
 /// The first round whose memory is a measure: by then pools and tables have the size they need.
 pub(super) const SETTLED_ROUND: usize = 3;
@@ -24,6 +24,20 @@ pub(super) fn growth(after: &[u64]) -> Option<String> {
         let settled = whose(SETTLED_ROUND, SETTLED_ROUND + rounds - 1);
         let end = whose(after.len() - rounds + 1, after.len());
         format!("memory grew from {:.2} MiB {settled} to {:.2} MiB {end}", mib(first), mib(last))
+    })
+}
+
+/// A sentence if more is kept after the first rounds, with nobody there, than the whole first crowd took while it was there:
+/// what each of them left is what later ones are held against.
+pub(super) fn settled_too_high(after: &[u64], first_joined: u64) -> Option<String> {
+    let settled = *after.get(SETTLED_ROUND - 1)?;
+    let most = first_joined + (first_joined * SLACK_PERCENT / 100).max(SLACK_BYTES);
+    (settled > most).then(|| {
+        format!(
+            "memory after round {SETTLED_ROUND} was {:.2} MiB with nobody there, more than the first crowd took while it was there ({:.2} MiB)",
+            mib(settled),
+            mib(first_joined)
+        )
     })
 }
 

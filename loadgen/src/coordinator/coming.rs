@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use super::{Standing, Watched};
 use crate::about::About;
 use crate::crew::Worker;
+use crate::effort::{Effort, Usage};
 use crate::kernel::KernelReading;
 use crate::latency::Latencies;
 use crate::live::Live;
@@ -15,6 +16,7 @@ use crate::orders::{Order, Ready, WorkerReport};
 use crate::plan::Plan;
 use crate::ramp::{self, Stopped};
 use crate::report::Opened;
+use crate::say::tell;
 use crate::steps::Steps;
 use crate::sys::{self, Epoll};
 use crate::timeline::Timeline;
@@ -94,7 +96,7 @@ impl Standing {
             let crew = self.plan.crew(index, wave, others_sit);
             let worker = Worker::start(&self.plan, crew, &self.epoll)?;
             if let Some(agent) = worker.agent() {
-                eprintln!("agent  {}", agent.describe());
+                tell!("agent  {}", agent.describe());
             }
             self.timeline.joins(index, sys::monotonic_ns() - self.plan.origin_ns);
             self.workers.push(worker);
@@ -132,10 +134,7 @@ impl Standing {
             self.timeline.leaves(worker.number);
             worker.dismiss()?;
         }
-        eprintln!(
-            "ramp   {} of {} connections sit: {stopped}",
-            self.plan.args.connections, self.plan.connections_asked
-        );
+        tell!("ramp   {} of {} connections sit: {stopped}", self.plan.args.connections, self.plan.connections_asked);
         Ok(())
     }
 
@@ -145,6 +144,10 @@ impl Standing {
         let steps = steps.quantiles();
         let seated = self.plan.args.connections;
         let connections = f64::from(seated);
+        let mut lateness = Latencies::new();
+        ready.iter().for_each(|worker| lateness.add(&worker.lateness));
+        let spent: Vec<Usage> = ready.iter().map(|worker| worker.spent).collect();
+        let effort = Effort::new("its own connecting was", &lateness, &spent, self.plan.args.lateness_p99_ms);
         let heartbeat_ms = ready.iter().map(|worker| worker.heartbeat_ms).max().unwrap_or(0);
         self.opened = Opened {
             seconds,
@@ -152,6 +155,7 @@ impl Standing {
             retries: ready.iter().map(|worker| worker.retries).sum(),
             latency: steps.whole,
             steps,
+            effort: Some(effort),
             heartbeat_ms,
             heartbeat_round_ms: self.plan.heartbeat_round_ms().max(heartbeat_ms),
             seated,

@@ -17,6 +17,7 @@ use crate::orders::{Order, Parted, WorkerReport};
 use crate::plan::Plan;
 use crate::proc::Process;
 use crate::report::{Asked, Measured, Opened, Report, Server};
+use crate::say::tell;
 use crate::stage::Stage;
 use crate::steady::Gathering;
 use crate::sys::{self, Epoll};
@@ -32,7 +33,7 @@ const LOOK_S: f64 = 0.02;
 /// One crowd, one phase after the other.
 pub(crate) fn run(args: RunArgs) -> Result<Report> {
     let plan = Rc::new(Plan::new(args)?);
-    eprint!("plan\n{}", plan.describe());
+    tell!("plan\n{}", plan.describe().trim_end());
     let mut crowd = Standing::open(plan)?;
     // Those of whoever came in.
     let stages = crowd.plan.stages.clone();
@@ -100,6 +101,10 @@ impl Standing {
         let slow = if stage.slow > 0 { Some(self.seat_slow(stage.slow)?) } else { None };
         let mut measured = self.measure_crowd(stage)?;
         measured.slow = slow.map(|slow| self.wake_slow(slow, measured.window_s)).transpose()?;
+        self.guests.iter().for_each(Guests::call);
+        while self.guests.as_ref().is_some_and(Guests::are_looking) {
+            self.rest(LOOK_S)?;
+        }
         measured.guests = self.guests.as_mut().map(Guests::reckon).transpose()?;
         Ok(measured)
     }
@@ -155,7 +160,8 @@ impl Standing {
         let habits = Habits { stay_s: args.stay, think_s: args.think };
         let company = self.plan.company(self.next_beside, args.guests, false)?;
         self.next_beside += args.guests;
-        self.guests = Some(Guests::start(company, habits)?);
+        let settle_ns = (self.plan.args.settle * 1e9) as u64;
+        self.guests = Some(Guests::start(company, habits, settle_ns)?);
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::args::{Publishers, RunArgs, positive};
 use crate::coordinator::Standing;
 use crate::plan::Plan;
 use crate::report::{Limit, Report, Verdict};
+use crate::say::tell;
 use search::{Search, Step};
 
 /// What is looked for.
@@ -67,6 +68,16 @@ pub(crate) struct Found {
     pub(crate) probes: Vec<Probe>,
     /// The last repeat at the value found.
     pub(crate) report: Option<Report>,
+    /// Where nothing was found: the lowest value's that did not hold, or the last one's.
+    #[serde(skip)]
+    instead: Option<Report>,
+}
+
+impl Found {
+    /// What a page is made of.
+    pub(crate) fn page(&self) -> Option<&Report> {
+        self.report.as_ref().or(self.instead.as_ref())
+    }
 }
 
 /// One figure over the repeats.
@@ -105,10 +116,10 @@ pub(crate) fn find(args: FindArgs) -> Result<Found> {
     );
     ensure!(args.run.phase.is_empty(), "find measures one phase at a time: without --phase");
     let plan = Plan::new(args.run.clone())?;
-    eprint!("plan (looking for the largest {})\n{}", args.what.words(), plan.describe());
+    tell!("plan (looking for the largest {})\n{}", args.what.words(), plan.describe().trim_end());
     let from = args.from.unwrap_or_else(|| args.what.begin(&plan));
     ensure!(args.to.is_none_or(|to| to >= from), "--to must not be below --from {from}");
-    let mut finder = Finder { args: &args, plan, crowd: None, probes: Vec::new(), failed: None };
+    let mut finder = Finder { args: &args, plan, crowd: None, probes: Vec::new(), failed: None, last: None };
     let mut search = Search::new(from, args.to, args.precision / 100.0, args.what.grain(&finder.plan));
     let mut confirmed = Vec::new();
     while let Step::Try { value, confirms } = search.step(args.repeats) {
@@ -193,6 +204,7 @@ struct Failed {
     value: f64,
     exit_code: u8,
     limit: Limit,
+    report: Option<Report>,
 }
 
 /// By the one phase of a probe, with what was said of connecting.
@@ -200,9 +212,13 @@ fn limit_of(report: &mut Report) -> Limit {
     if let Some(stopped) = &report.opened.stopped {
         return Limit::of_ramp(stopped);
     }
-    let reasons = report.reasons.clone();
+    let (reasons, verdict) = (report.reasons.clone(), report.verdict);
+    let of_ramp = report.opened.limit().filter(|_| verdict == Verdict::GeneratorLimited).cloned();
     report.phases.first_mut().map_or(Limit::NotReached, |phase| {
-        phase.reasons = reasons;
+        (phase.reasons, phase.verdict) = (reasons, verdict);
+        if phase.generator.limit.is_none() {
+            phase.generator.limit = of_ramp;
+        }
         Limit::of(phase)
     })
 }
@@ -214,6 +230,8 @@ struct Finder<'a> {
     crowd: Option<Standing>,
     probes: Vec<Probe>,
     failed: Option<Failed>,
+    /// What was measured last.
+    last: Option<Report>,
 }
 
 impl Finder<'_> {
@@ -224,8 +242,13 @@ impl Finder<'_> {
             Ok(mut report) => {
                 let missed = self.missed_connecting(&report, value);
                 if let (Some(missed), Verdict::Passed) = (&missed, report.verdict) {
-                    report.verdict = Verdict::SloMissed;
+                    let limit =
+                        report.opened.limit().map(|limit| format!("the generator was at its own limit: {limit}"));
+                    let ours = limit.is_some();
+                    report.verdict = if ours { Verdict::GeneratorLimited } else { Verdict::SloMissed };
+                    report.exit_code = report.verdict.exit_code();
                     report.reasons.push(missed.clone());
+                    report.reasons.extend(limit);
                 }
                 (Probe::of(value, confirms, &report), limit_of(&mut report), Some(report))
             }
@@ -236,13 +259,14 @@ impl Finder<'_> {
                 (Probe::failed(value, confirms, sentence.clone()), Limit::SetUp { sentence }, None)
             }
         };
-        eprintln!("probe  {}", probe.line());
+        tell!("probe  {}", probe.line());
         // Where there was too little to judge, nothing was a limit.
         let failed = !matches!(probe.verdict, Some(Verdict::Passed | Verdict::Unknown));
         if failed && self.failed.as_ref().is_none_or(|lowest| value <= lowest.value) {
             let exit_code = probe.verdict.map_or(crate::SET_UP, Verdict::exit_code);
-            self.failed = Some(Failed { value, exit_code, limit });
+            self.failed = Some(Failed { value, exit_code, limit, report: report.clone() });
         }
+        self.last = report.clone().or_else(|| self.last.take());
         self.probes.push(probe);
         Ok(report)
     }
@@ -279,16 +303,32 @@ impl Finder<'_> {
     }
 
     fn found(self, slo: String, value: Option<f64>, confirmed: Vec<Report>) -> Found {
-        let nothing = Failed { value: 0.0, exit_code: Verdict::Unknown.exit_code(), limit: Limit::NotReached };
-        let Failed { exit_code: failed_with, limit, .. } = self.failed.unwrap_or(nothing);
+        let exit_code = Verdict::Unknown.exit_code();
+        let nothing = Failed { value: 0.0, exit_code, limit: Limit::NotReached, report: None };
+        let Failed { exit_code: failed_with, limit, report: lowest, value: lowest_value } =
+            self.failed.unwrap_or(nothing);
+        let words = self.args.what.words();
+        let search = [
+            value.map_or_else(
+                || format!("find: {words}: nothing tried held with {slo}"),
+                |value| format!("find: {words}: {value:.1} held with {slo}, each of {} times more", confirmed.len()),
+            ),
+            match (limit == Limit::NotReached, value) {
+                (true, None) => "find: there was too little to judge".to_owned(),
+                (true, Some(_)) => format!("find: its limit: {limit}"),
+                (false, _) => format!("find: the limit at {lowest_value:.1}, the lowest that did not hold: {limit}"),
+            },
+        ];
         let exit_code = match (&value, &limit) {
             (Some(_), Limit::Generator { .. }) => Verdict::GeneratorLimited.exit_code(),
             (Some(_), _) => 0,
             (None, _) => failed_with,
         };
         let measured = if confirmed.is_empty() { Vec::new() } else { spreads(&confirmed) };
-        let report = confirmed.into_iter().next_back();
-        Found { exit_code, what: self.args.what, slo, value, measured, limit, probes: self.probes, report }
+        let told = |report: Report| Report { search: search.to_vec(), ..report };
+        let report = confirmed.into_iter().next_back().map(told);
+        let instead = lowest.or(self.last).filter(|_| report.is_none()).map(told);
+        Found { exit_code, what: self.args.what, slo, value, measured, limit, probes: self.probes, report, instead }
     }
 }
 

@@ -3,13 +3,14 @@
 //! Promises: every socket is read until it is short, whenever it has something; the count printed at the end is of all
 //! bytes of all sockets, each read to its end.
 
-use std::io::{self, Read, StdinLock, Write};
+use std::io::{self, Read, StdinLock};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::say::answer;
 use crate::sys::{self, Epoll};
 
 #[derive(Args, Clone)]
@@ -33,10 +34,9 @@ pub(crate) fn run(args: &SinkArgs) -> Result<()> {
     }
     sys::raise_file_limit().context("raising the limit of open files")?;
     let mut sink = Sink::new()?;
-    println!("{}", sink.listener.local_addr()?);
-    io::stdout().flush()?;
+    answer!("{}", sink.listener.local_addr()?);
     sink.drain()?;
-    println!("{}", sink.bytes);
+    answer!("{}", sink.bytes);
     Ok(())
 }
 

@@ -30,6 +30,8 @@ pub(crate) use bounds::{Memory, mib};
 
 /// What the kernel may hold unread for somebody who is slow: so little that it is the server that has to.
 const SLOW_RECEIVE_BYTES: usize = 4_096;
+/// How long a run is that says nothing of it.
+const DURATION_S: f64 = 10.0;
 /// Messages a second that a worker follows, and how often they are heard, at most.
 const FOLLOWED_PER_S: f64 = 1_000.0;
 const FOLLOWED_HEARD_PER_S: f64 = 50_000.0;
@@ -113,7 +115,7 @@ impl Plan {
         args.connections = shape::connections(&crowds);
         let rooms = crowds.iter().map(|crowd| crowd.rooms).sum();
         let publishers = crowds.iter().map(|crowd| crowd.rooms * crowd.publishers).sum();
-        let duration_s = args.hold.unwrap_or(args.duration);
+        let duration_s = args.hold.or(args.duration).unwrap_or(DURATION_S);
         let warmup_s = args.warmup.unwrap_or(if hold { 0.0 } else { 2.0 });
         // In a hold every room has a message, also where smaller rooms have a smaller share of them.
         let share = |crowd: &Crowd| f64::from(crowd.connections()) / f64::from(args.connections);
@@ -229,7 +231,7 @@ impl Plan {
             member.receive_bytes = slow.then_some(SLOW_RECEIVE_BYTES);
             people.push((member, Arc::clone(&doors[room as usize % doors.len()])));
         }
-        Company::new(people, random.draw())
+        Company::new(people, random.draw(), first, self.origin_ns)
     }
 
     /// Which workers come in together.

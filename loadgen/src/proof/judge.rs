@@ -26,6 +26,10 @@ pub(crate) struct Judgement {
     pub(crate) received: u64,
     /// Rooms whose losses are known by number only: a refusal without an id, or a socket cut with answers outstanding.
     pub(crate) count_only_rooms: u64,
+    /// Of those lost, at most so many were told missing by gaps.
+    pub(crate) told_missing: u64,
+    /// Heard so late that each may be a copy: if it was one, another message is lost and not counted.
+    pub(crate) late_or_copies: u64,
     /// The fewest deliveries any living connection got.
     pub(crate) deliveries_min: u64,
 }
@@ -88,6 +92,7 @@ impl Ledger {
             found.refused += u64::from(publisher.refused + publisher.refused_unnamed);
         }
         (found.expected, found.received) = self.deliveries();
+        found.late_or_copies = self.late_or_copies;
         if found.deliveries_min == u64::MAX {
             found.deliveries_min = 0;
         }
@@ -137,6 +142,7 @@ impl Ledger {
         let (heard, must) = (state.heard(), mine.accepted.saturating_sub(mine.uncertain));
         if heard < must {
             *found.faults.entry(Fault::Lost).or_default() += u64::from(must - heard);
+            found.told_missing += self.told_missing.get(&member).map_or(0, |told| u64::from(must - heard).min(*told));
             self.blame(found, Fault::Silent, member, u64::from(heard == 0));
             return false;
         }
@@ -180,6 +186,8 @@ impl Ledger {
         }
         self.members.iter_mut().for_each(Membership::next_phase);
         self.holes.clear();
+        self.told_missing.clear();
+        self.late_or_copies = 0;
         (self.expected, self.received, self.unanswered) = (0, 0, 0);
     }
 }

@@ -10,6 +10,8 @@ pub(crate) enum Seen {
     Duplicated,
     /// Behind a later one, or its publisher's messages in the wrong order. Counted as heard.
     Misordered,
+    /// So far behind a later one that nobody remembers whether it was heard: late, or a copy. Counted as heard.
+    LateOrCopy,
 }
 
 /// One seat's proof.
@@ -37,6 +39,7 @@ impl Membership {
     /// watches over the publisher's order.
     pub(crate) fn receive(&mut self, offset: u32, name: u64, witnessed: Option<u32>) -> Seen {
         let in_order = offset > self.newest;
+        let mut remembered = true;
         if in_order {
             self.window = self.window.checked_shl(offset - self.newest).unwrap_or(0) | 1;
             self.newest = offset;
@@ -46,8 +49,8 @@ impl Membership {
             if self.window & bit != 0 {
                 return Seen::Duplicated;
             }
-            // Older than the window: late or doubled; the count decides when the phase is judged.
             self.window |= bit;
+            remembered = bit != 0;
         }
         self.heard += 1;
         self.names = self.names.wrapping_add(name);
@@ -57,7 +60,11 @@ impl Membership {
             publisher_in_order = seq >= self.witness;
             self.witness = self.witness.max(seq.saturating_add(1));
         }
-        if in_order && publisher_in_order { Seen::InOrder } else { Seen::Misordered }
+        match (in_order && publisher_in_order, remembered) {
+            (true, _) => Seen::InOrder,
+            (false, true) => Seen::Misordered,
+            (false, false) => Seen::LateOrCopy,
+        }
     }
 
     pub(crate) fn cut(&mut self) {

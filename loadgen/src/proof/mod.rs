@@ -1,8 +1,8 @@
 //! The proof: was every accepted message heard by everyone who sat there, once, in order? Pure.
 //!
 //! Promises: 32 bytes a membership; lost messages are counted exactly, not sampled, and the first of them named as far
-//! as they can be told; a fault is never excused by another one; where something cannot be known exactly (a refusal without an id, a socket cut with answers
-//! outstanding) the reading says so. A connection that heard nothing when it should have is a fault: silence
+//! as they can be told; a fault is never excused by another one; where something cannot be known exactly (a refusal without an
+//! id, a socket cut with answers outstanding, what comes more than 32 offsets late and may be a copy) the reading says so. A connection that heard nothing when it should have is a fault: silence
 //! cannot pass.
 //!
 //! How: each member keeps the newest offset, a window of recent ones, a count and two order-free sums of message
@@ -181,6 +181,9 @@ pub(crate) struct Ledger {
     unanswered: u64,
     faults: FaultCounts,
     holes: Holes,
+    /// What gaps told members that they miss, in this phase.
+    told_missing: BTreeMap<u32, u64>,
+    late_or_copies: u64,
 }
 
 impl Ledger {
@@ -196,6 +199,8 @@ impl Ledger {
             unanswered: 0,
             faults: FaultCounts::new(),
             holes: Holes::default(),
+            told_missing: BTreeMap::new(),
+            late_or_copies: 0,
         }
     }
 
@@ -228,6 +233,21 @@ impl Ledger {
         state.sent += 1;
         state.names = state.names.wrapping_add(message_name(global, seq));
         seq
+    }
+
+    /// How many of a publisher's messages have no answer yet; 0 where none is asked for.
+    pub(crate) fn unanswered_by(&self, publisher: u32) -> u32 {
+        let Publisher { sent, acked, refused, .. } = self.publishers[publisher as usize];
+        if self.rules.acks { sent.saturating_sub(acked + refused) } else { 0 }
+    }
+
+    /// A gap told `member` that so many messages will not come. It is a fault, and so are they: this is only for whoever allows
+    /// it (twice the peak).
+    pub(crate) fn gap(&mut self, member: u32, missing: u64) -> Fault {
+        let told = self.told_missing.entry(member).or_default();
+        // The server gives the offsets: any number may come.
+        *told = told.saturating_add(missing);
+        self.fault(Fault::Gap)
     }
 
     /// The sequence number that [`Ledger::sent`] will give next.
@@ -304,8 +324,9 @@ impl Ledger {
         let state = &mut self.members[member as usize];
         match state.receive(relative, name, witnessed.then_some(marker.seq)) {
             Seen::InOrder => self.received += 1,
-            Seen::Misordered => {
+            seen @ (Seen::Misordered | Seen::LateOrCopy) => {
                 self.received += 1;
+                self.late_or_copies += u64::from(seen == Seen::LateOrCopy);
                 return Err(self.fault(Fault::Misordered));
             }
             Seen::Duplicated => return Err(self.fault(Fault::Duplicated)),

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod doubt;
+
 /// A room server in miniature: gives offsets and hands out what each member should hear.
 struct World {
     ledger: Ledger,

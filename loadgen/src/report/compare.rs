@@ -10,6 +10,8 @@ use clap::Args;
 
 use super::{Report, SCHEMA, Verdict};
 use crate::nearest::or_nearest;
+use crate::outputs::Outputs;
+use crate::say::answer;
 
 #[derive(Args, Clone)]
 pub(crate) struct ReportArgs {
@@ -17,7 +19,8 @@ pub(crate) struct ReportArgs {
     pub(crate) first: PathBuf,
     /// Another, to compare with the first.
     pub(crate) second: Option<PathBuf>,
-    /// How much worse the second may be: `p99=10%`; several with commas. Exit code 1 where it is worse.
+    /// How much worse the second may be: `p99=10%`; several with commas. Exit code 1 where it is worse, 2 where its proof failed
+    /// or it could not be judged, 3 where the generator was its limit.
     #[arg(long, env = "THRONG_LOAD_MAX_REGRESS", value_delimiter = ',', requires = "second")]
     pub(crate) max_regress: Vec<Regress>,
     /// Writes it there as one HTML file that needs nothing else.
@@ -110,22 +113,20 @@ impl Figure {
 
 /// Prints, writes, compares; gives the exit code.
 pub(crate) fn command(args: &ReportArgs) -> Result<u8> {
+    let outputs = Outputs::checked(None, args.html.as_deref())?;
     let first = read(&args.first)?;
     let Some(path) = &args.second else {
-        println!("{first}");
-        if let Some(html) = &args.html {
-            super::write_html(html, &[&first])?;
-        }
+        outputs.publish(&first, Some(&first))?;
         return Ok(0);
     };
     let second = read(path)?;
-    print!("{}", table(&first, &second));
     if let Some(html) = &args.html {
         super::write_html(html, &[&first, &second])?;
     }
-    let worse = regressed(&first, &second, &args.max_regress);
-    worse.iter().for_each(|sentence| println!("WORSE      {sentence}"));
-    Ok(if worse.is_empty() { 0 } else { Verdict::SloMissed.exit_code() })
+    let (verdict, worse) = judge(&first, &second, &args.max_regress);
+    answer!("{}", table(&first, &second).trim_end());
+    worse.iter().for_each(|sentence| answer!("WORSE      {sentence}"));
+    Ok(verdict.exit_code())
 }
 
 /// A report by itself, or inside of what `find` and tuning/measure keep.
@@ -147,7 +148,7 @@ fn read(path: &Path) -> Result<Report> {
 }
 
 /// What the second is worse in than allowed, a sentence each.
-pub(super) fn regressed(first: &Report, second: &Report, allowed: &[Regress]) -> Vec<String> {
+fn regressed(first: &Report, second: &Report, allowed: &[Regress]) -> Vec<String> {
     let mut worse = Vec::new();
     for Regress { figure, percent } in allowed {
         match (figure.of(first), figure.of(second)) {
@@ -160,16 +161,35 @@ pub(super) fn regressed(first: &Report, second: &Report, allowed: &[Regress]) ->
             (None, _) | (_, None) => worse.push(format!("{} is not known of both: it cannot be compared", figure.name)),
         }
     }
-    // Slow readers and guests have proofs of their own: the verdict knows of all of them.
-    if !allowed.is_empty() && second.verdict != first.verdict {
-        let why = second.reasons.join("; ");
-        match second.verdict {
-            Verdict::ProofFailed => worse.push(why),
-            Verdict::Unknown => worse.push(format!("the second cannot be judged: {why}")),
-            Verdict::Passed | Verdict::SloMissed | Verdict::GeneratorLimited => {}
-        }
-    }
     worse
+}
+
+/// What the second run is beside the first, where that was asked, and why: one whose proof failed or that could not be judged is
+/// no better for the other's having failed, too; figures of a generator at its own limit are not the server's.
+pub(super) fn judge(first: &Report, second: &Report, allowed: &[Regress]) -> (Verdict, Vec<String>) {
+    let mut worse = regressed(first, second, allowed);
+    if allowed.is_empty() {
+        return (Verdict::Passed, worse);
+    }
+    let why = second.reasons.join("; ");
+    // Slow readers and guests have proofs of their own: the verdict knows of all of them.
+    let verdict = match second.verdict {
+        Verdict::ProofFailed => {
+            worse.push(why);
+            Verdict::ProofFailed
+        }
+        Verdict::Unknown => {
+            worse.push(format!("the second cannot be judged: {why}"));
+            Verdict::Unknown
+        }
+        Verdict::GeneratorLimited => {
+            worse.push(format!("the second's figures are not the server's: {why}"));
+            Verdict::GeneratorLimited
+        }
+        Verdict::Passed | Verdict::SloMissed if worse.is_empty() => Verdict::Passed,
+        Verdict::Passed | Verdict::SloMissed => Verdict::SloMissed,
+    };
+    (verdict, worse)
 }
 
 type Of = fn(&Report) -> f64;

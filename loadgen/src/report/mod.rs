@@ -8,9 +8,8 @@ mod html;
 mod latencies;
 mod limit;
 mod phase;
+mod proof;
 mod table;
-
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,11 +17,11 @@ use crate::about::About;
 use crate::agent::Agent;
 use crate::calm::Calm;
 use crate::dialect::Protocol;
+use crate::effort::{self, Effort};
 use crate::kernel::KernelReport;
 use crate::latency::Quantiles;
 use crate::lengths::Lengths;
 use crate::orders::{Offender, PhaseResult, Wire};
-use crate::proof::{Fault, FaultCounts};
 use crate::ramp::{LimitedBy, Stopped};
 use crate::schedule::Arrivals;
 use crate::shape::Sizes;
@@ -30,11 +29,13 @@ use crate::slo::Slo;
 use crate::steps::Steps;
 use crate::timeline::Second;
 use crate::watch;
+use crate::worker::UNANSWERED_MAX;
 pub(crate) use compare::{ReportArgs, command};
 pub(crate) use html::write as write_html;
 pub(crate) use latencies::LatencyReport;
 pub(crate) use limit::Limit;
 pub(crate) use phase::{Measured, PhaseReport};
+pub(crate) use proof::Proof;
 
 /// What a run came to; the exit code of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -132,6 +133,9 @@ pub(crate) struct Opened {
     /// The same by its steps; empty: from before they were told apart.
     #[serde(default)]
     pub(crate) steps: Steps<Quantiles>,
+    /// The generator's own part in it; none: from before it was measured.
+    #[serde(default)]
+    pub(crate) effort: Option<Effort>,
     pub(crate) heartbeat_ms: u64,
     /// In what time a server asks everybody once who is silent, by its defaults on one shard; 0: before it was reckoned.
     #[serde(default)]
@@ -145,6 +149,11 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Why the generator itself was the limit of coming in, if it was.
+    pub(crate) fn limit(&self) -> Option<&String> {
+        self.effort.as_ref()?.limit.as_ref()
+    }
+
     /// Before anybody has come.
     pub(crate) fn nobody() -> Self {
         let latency = Quantiles::default();
@@ -154,31 +163,13 @@ impl Opened {
             retries: 0,
             latency,
             steps: Steps::default(),
+            effort: None,
             heartbeat_ms: 0,
             heartbeat_round_ms: 0,
             seated: 0,
             stopped: None,
         }
     }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Proof {
-    pub(crate) faults: FaultCounts,
-    pub(crate) offenders: Vec<Offender>,
-    pub(crate) sent: u64,
-    pub(crate) accepted: u64,
-    pub(crate) acked: u64,
-    pub(crate) refused: u64,
-    pub(crate) expected: u64,
-    pub(crate) received: u64,
-    pub(crate) count_only_rooms: u64,
-    pub(crate) deliveries_per_connection_min: u64,
-    pub(crate) heartbeats: u64,
-    pub(crate) heartbeats_per_connection_min: u64,
-    pub(crate) open_at_end: u64,
-    pub(crate) closes: BTreeMap<u16, u64>,
-    pub(crate) refusals: BTreeMap<String, u64>,
 }
 
 /// Counted in the measured window.
@@ -266,6 +257,9 @@ pub(crate) struct Report {
     /// What the limit was, where not everything held.
     #[serde(default)]
     pub(crate) limit: Option<Limit>,
+    /// What this run was a probe of, and what came of looking, a sentence each; empty: it was a run by itself.
+    #[serde(default)]
+    pub(crate) search: Vec<String>,
     /// Machines that others lent, one for each worker.
     #[serde(default)]
     pub(crate) agents: Vec<Agent>,
@@ -283,8 +277,6 @@ pub(crate) struct Report {
 /// The form of a report's JSON; goes up when a field changes its meaning or goes. 2: an SLO says `open.` where it said `join.`,
 /// and `steady.closes` are those sent away, no longer all.
 pub(crate) const SCHEMA: u32 = 2;
-/// A worker is saturated above this share of a core (waiting for one included).
-const SATURATED: f64 = 0.95;
 /// A rate is kept if this share of it was sent and accepted.
 const RATE_KEPT: f64 = 0.98;
 /// Fewer deliveries than this prove nothing; in a hold it is one for everybody.
@@ -356,11 +348,21 @@ impl Report {
             host,
             host_kernel: None,
             limit,
+            search: Vec::new(),
             agents: Vec::new(),
             calm: None,
             metrics: None,
             timeline: Vec::new(),
         }
+    }
+
+    /// The first offenders, those that people beside the crowd met among them.
+    pub(crate) fn offenders(&self) -> Vec<&Offender> {
+        let beside = self.phases.iter().flat_map(PhaseReport::offenders_beside);
+        let mut all: Vec<&Offender> = self.proof.offenders.iter().chain(beside).collect();
+        all.sort_by_key(|offender| offender.at_ms.unwrap_or(u64::MAX));
+        all.truncate(OFFENDERS_MAX);
+        all
     }
 
     /// How many came in, and were the crowd.
@@ -372,51 +374,6 @@ impl Report {
     pub(crate) fn crowd_is_whole(&self) -> bool {
         let all_there = self.opened.stopped.is_none() && self.proof.open_at_end == u64::from(self.asked.connections);
         all_there && self.proof.faults.is_empty()
-    }
-}
-
-impl Proof {
-    fn merge(hold: bool, results: &[&PhaseResult]) -> Self {
-        let sum = |pick: fn(&PhaseResult) -> u64| results.iter().map(|result| pick(result)).sum::<u64>();
-        let min = |pick: fn(&PhaseResult) -> u64| results.iter().map(|result| pick(result)).min().unwrap_or(0);
-        let mut faults = FaultCounts::new();
-        let (mut closes, mut refusals, mut offenders) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        for result in results {
-            add(&mut faults, &result.judgement.faults);
-            add(&mut closes, &result.closes);
-            add(&mut refusals, &result.refusals);
-            offenders.extend_from_slice(&result.offenders);
-        }
-        offenders.sort_by_key(|offender: &Offender| offender.at_ms.unwrap_or(u64::MAX));
-        offenders.truncate(OFFENDERS_MAX);
-        let deliveries_min = min(|result| result.judgement.deliveries_min);
-        if hold && deliveries_min == 0 && !faults.contains_key(&Fault::Silent) {
-            // In a hold everybody must hear something, also those whom nothing was sent to.
-            faults.insert(Fault::Silent, 1);
-        }
-        Self {
-            faults,
-            offenders,
-            sent: sum(|result| result.judgement.sent),
-            accepted: sum(|result| result.judgement.accepted),
-            acked: sum(|result| result.judgement.acked),
-            refused: sum(|result| result.judgement.refused),
-            expected: sum(|result| result.judgement.expected),
-            received: sum(|result| result.judgement.received),
-            count_only_rooms: sum(|result| result.judgement.count_only_rooms),
-            deliveries_per_connection_min: deliveries_min,
-            heartbeats: sum(|result| result.heartbeats),
-            heartbeats_per_connection_min: min(|result| result.heartbeats_min),
-            open_at_end: sum(|result| result.open),
-            closes,
-            refusals,
-        }
-    }
-}
-
-fn add<K: Ord + Clone>(all: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>) {
-    for (key, count) in more {
-        *all.entry(key.clone()).or_default() += count;
     }
 }
 
@@ -444,16 +401,14 @@ impl Generator {
         };
         let busiest_worker = busiest(|result| result.cpu_ns);
         let with_waiting = busiest(|result| result.cpu_ns + result.waited_for_cpu_ns);
-        let limit = if latency.lateness.p99_ms > lateness_ms_max {
-            Some(format!("its own sends were {:.1} ms late at p99", latency.lateness.p99_ms))
-        } else if with_waiting > SATURATED {
+        let held_back: u64 = results.iter().map(|result| result.held_back).sum();
+        let limit = if held_back > 0 {
             Some(format!(
-                "its busiest worker used {:.0} % of a core and waited for one {:.0} % of the time",
-                busiest_worker * 100.0,
-                (with_waiting - busiest_worker) * 100.0
+                "{held_back} messages were not sent, each behind {UNANSWERED_MAX} of its publisher's without an answer"
             ))
         } else {
-            None
+            let shares = (busiest_worker, with_waiting);
+            effort::limit("its own sends were", latency.lateness.p99_ms, lateness_ms_max, shares)
         };
         Self {
             cpu_s: results.iter().map(|result| result.cpu_ns).sum::<u64>() as f64 / 1e9,

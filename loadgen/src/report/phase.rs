@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Asked, DELIVERIES_MIN, Generator, Host, LatencyReport, Opened, Proof, RATE_KEPT, Rates, Thread, Verdict};
 use crate::beside::{GuestReport, SlowReport};
 use crate::edges::Spent;
-use crate::orders::PhaseResult;
+use crate::orders::{Offender, PhaseResult};
 use crate::schedule::Arrivals;
 use crate::slo::Figures;
 use crate::stage::Stage;
@@ -110,6 +110,13 @@ impl PhaseReport {
             steady: self.steady.as_ref(),
         });
         let missed: Vec<String> = self.rate_not_sent(asked).into_iter().chain(slo.missed).collect();
+        // Coming in had its own time, in which the generator may have been the limit or not.
+        let excused = (missed.is_empty() || self.generator.limit.is_some())
+            && (slo.missed_coming_in.is_empty() || opened.limit().is_some());
+        let limits = [(&missed, self.generator.limit.clone()), (&slo.missed_coming_in, opened.limit().cloned())];
+        let of_missed = limits.into_iter().filter(|(missed, _)| !missed.is_empty()).find_map(|(_, limit)| limit);
+        self.generator.limit = of_missed.or_else(|| self.generator.limit.take());
+        let missed: Vec<String> = missed.into_iter().chain(slo.missed_coming_in).collect();
         let mut in_any_case: Vec<String> = self.rate_not_taken().into_iter().collect();
         in_any_case.extend(self.guests.iter().flat_map(GuestReport::missed));
         in_any_case.extend(slo.missed_in_any_case);
@@ -132,13 +139,13 @@ impl PhaseReport {
         } else if !in_any_case.is_empty() {
             Verdict::SloMissed
         } else if !missed.is_empty() {
-            if self.generator.limit.is_some() { Verdict::GeneratorLimited } else { Verdict::SloMissed }
+            if excused { Verdict::GeneratorLimited } else { Verdict::SloMissed }
         } else if slo.unknown.is_empty() {
             Verdict::Passed
         } else {
             Verdict::Unknown
         };
-        self.reasons.extend(beside.map(str::to_owned));
+        self.reasons.extend(beside);
         self.reasons.extend(in_any_case);
         self.reasons.extend(missed);
         self.reasons.extend(slo.unknown);
@@ -148,14 +155,15 @@ impl PhaseReport {
     }
 
     /// Why those beside the crowd show nothing of the server, if they do not.
-    fn shows_nothing(&self) -> Option<&'static str> {
-        if self.slow.as_ref().is_some_and(|slow| !slow.was_slow()) {
-            return Some(
-                "the server never held anything back for the slow readers: a higher --rate, a larger --payload, or longer",
-            );
-        }
-        let idle = self.guests.as_ref().is_some_and(|guests| !guests.is_enough());
-        idle.then_some("no guest came and heard anything: more --guests, a shorter --stay, or longer")
+    fn shows_nothing(&self) -> Option<String> {
+        let slow = self.slow.as_ref().and_then(SlowReport::shows_nothing);
+        slow.or_else(|| self.guests.as_ref().and_then(GuestReport::shows_nothing))
+    }
+
+    /// Those that people beside the crowd met.
+    pub(super) fn offenders_beside(&self) -> impl Iterator<Item = &Offender> {
+        let slow = self.slow.iter().flat_map(|slow| &slow.offenders);
+        slow.chain(self.guests.iter().flat_map(|guests| &guests.offenders))
     }
 
     /// The rate that was asked and that we did not send.

@@ -32,6 +32,7 @@ impl Display for Report {
         self.promises(f)?;
         self.costs(f)?;
         writeln!(f, "\nVERDICT {} (exit {})", self.verdict.words(), self.exit_code)?;
+        self.search.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
         self.reasons.iter().try_for_each(|reason| writeln!(f, "  - {reason}"))
     }
 }
@@ -49,6 +50,9 @@ impl Report {
         )?;
         if let Some(stopped) = &opened.stopped {
             writeln!(f, "           of {} asked: {stopped}", self.asked.connections)?;
+        }
+        if let Some(effort) = &opened.effort {
+            writeln!(f, "           the generator meanwhile: {}", effort.sentence())?;
         }
         writeln!(
             f,
@@ -136,6 +140,9 @@ impl Report {
                 proof.count_only_rooms
             )?;
         }
+        for sentence in proof.inexact() {
+            writeln!(f, "           {sentence}")?;
+        }
         for (code, count) in &proof.refusals {
             writeln!(f, "           refused: {count} {code}")?;
         }
@@ -145,17 +152,7 @@ impl Report {
         for line in self.beside() {
             writeln!(f, "           {line}")?;
         }
-        for offender in &proof.offenders {
-            write!(f, "  {:<12} room {} connection {}", offender.fault.name(), offender.room, offender.connection)?;
-            if let (Some(publisher), Some(seq)) = (offender.publisher, offender.seq) {
-                write!(f, " publisher {publisher} seq {seq}")?;
-            }
-            if let Some(at_ms) = offender.at_ms {
-                write!(f, " at {:.3} s", at_ms as f64 / 1_000.0)?;
-            }
-            writeln!(f, ": {}", offender.detail)?;
-        }
-        Ok(())
+        self.offenders().iter().try_for_each(|offender| writeln!(f, "  {offender}"))
     }
 
     /// Why nobody had to answer a heartbeat, where that is what a hold is for.

@@ -1,11 +1,13 @@
 //! Which figures lead to which verdict.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::beside::{GuestReport, SlowReport};
 use crate::dialect::Protocol;
 use crate::edges::Spent;
 use crate::latency::Latencies;
-use crate::proof::Judgement;
+use crate::proof::{Fault, Judgement};
 use crate::schedule::Slope;
 use crate::shape::Sizes;
 use crate::stage::Stage;
@@ -73,6 +75,7 @@ fn good() -> PhaseResult {
         cpu_ns: 1_000_000_000,
         waited_for_cpu_ns: 0,
         window_ns: 10_000_000_000,
+        held_back: 0,
         heartbeats_min: 0,
         heartbeats: 0,
         open: 100,
@@ -284,21 +287,86 @@ fn the_limit_is_that_of_the_phase_that_decides() {
 #[test]
 fn a_second_run_is_worse_only_beyond_what_is_allowed() {
     let (first, mut second) = (passed(), passed());
-    let allowed = |text: &str| vec![text.parse().expect("an allowance")];
+    let judged = |first: &Report, second: &Report, text: &str| {
+        let (verdict, worse) = compare::judge(first, second, &[text.parse().expect("an allowance")]);
+        (verdict.exit_code(), worse.len())
+    };
     second.latency.delivery.p99_ms = first.latency.delivery.p99_ms * 1.2;
-    assert_eq!(compare::regressed(&first, &second, &allowed("p99=25%")).len(), 0);
-    assert_eq!(compare::regressed(&first, &second, &allowed("p99=10%")).len(), 1);
-    assert_eq!(compare::regressed(&second, &first, &allowed("p99=10%")).len(), 0, "better is not worse");
-    assert_eq!(compare::regressed(&first, &second, &allowed("cpu=10%")).len(), 1, "not known is not equal");
-    assert_eq!(compare::regressed(&first, &broken(), &allowed("deliveries=10%")).len(), 1, "a broken proof is worse");
-    let mut lost_to_slow = passed();
-    (lost_to_slow.verdict, lost_to_slow.reasons) = (Verdict::ProofFailed, vec!["slow readers missed 3".to_owned()]);
+    assert_eq!(judged(&first, &second, "p99=25%"), (0, 0));
+    assert_eq!(judged(&first, &second, "p99=10%"), (1, 1));
+    assert_eq!(judged(&second, &first, "p99=10%"), (0, 0), "better is not worse");
+    assert_eq!(judged(&first, &second, "cpu=10%"), (1, 1), "not known is not equal");
+    assert_eq!(compare::judge(&first, &broken(), &[]).0, Verdict::Passed, "nothing was asked");
+}
+
+/// A broken proof was 1, and 0 where the first's was broken, too; a generator at its own limit was not looked at.
+#[test]
+fn a_second_run_that_failed_by_itself_has_its_own_exit_code_whatever_the_first_did() {
+    let of = |verdict, why: &str| Report { verdict, reasons: vec![why.to_owned()], ..passed() };
+    let lost_to_slow = of(Verdict::ProofFailed, "slow readers missed 3");
     assert!(lost_to_slow.proof.faults.is_empty(), "the crowd's own proof holds");
-    assert_eq!(compare::regressed(&first, &lost_to_slow, &allowed("p99=10%")), ["slow readers missed 3"]);
-    assert_eq!(compare::regressed(&lost_to_slow, &lost_to_slow, &allowed("p99=10%")).len(), 0, "no worse than before");
-    let mut nothing = passed();
-    nothing.verdict = Verdict::Unknown;
-    assert_eq!(compare::regressed(&first, &nothing, &allowed("deliveries=10%")).len(), 1, "nor is silence as good");
+    for (second, code) in [
+        (lost_to_slow, 2),
+        (of(Verdict::Unknown, "too little"), 2),
+        (of(Verdict::GeneratorLimited, "it was late"), 3),
+        (of(Verdict::SloMissed, "p99"), 0),
+    ] {
+        for first in [passed(), of(Verdict::ProofFailed, "lost"), of(Verdict::GeneratorLimited, "late")] {
+            let (verdict, worse) = compare::judge(&first, &second, &["p99=10%".parse().expect("an allowance")]);
+            assert_eq!(verdict.exit_code(), code, "{:?} after {:?}: {worse:?}", second.verdict, first.verdict);
+            assert_eq!(worse.len(), usize::from(code != 0), "{worse:?}");
+        }
+    }
+}
+
+/// What `open.p99` came to was excused by the lateness of another time, or by nobody's.
+#[test]
+fn coming_in_is_the_generators_only_where_it_was_late_while_they_came() {
+    let late_sends = |ms: u64| {
+        let mut result = good();
+        (0..1_000).for_each(|_| result.lateness.record_ns(ms * 1_000_000));
+        result
+    };
+    let judged = |slo: &str, ramp: Option<&str>, ms: u64| {
+        let asked = Asked { slo: slo.parse().expect("an SLO"), ..asked() };
+        let effort = Effort { limit: ramp.map(str::to_owned), ..Effort::default() };
+        let latency = Quantiles { count: 100, p99_ms: 900.0, ..Quantiles::default() };
+        let opened = Opened { latency, effort: Some(effort), ..opened() };
+        let measured = phase("run", &asked, late_sends(ms));
+        let report = Report::new(asked, opened, (0, 0.0), None, None, &[measured]);
+        (report.verdict, report.limit)
+    };
+    let (verdict, limit) = judged("open.p99<1ms", Some("its own connecting was late"), 0);
+    assert_eq!(verdict, Verdict::GeneratorLimited);
+    assert!(matches!(limit, Some(Limit::Generator { sentence }) if sentence.contains("connecting")));
+    assert_eq!(judged("open.p99<1ms", None, 0).0, Verdict::SloMissed);
+    assert_eq!(judged("open.p99<1ms", None, 50).0, Verdict::SloMissed, "late when all were in");
+    assert_eq!(judged("p99<1ms", Some("late"), 0).0, Verdict::SloMissed, "late before anybody spoke");
+    assert_eq!(judged("p99<1ms,open.p99<1ms", Some("late"), 0).0, Verdict::SloMissed, "one of both is the server's");
+    assert_eq!(judged("p99<1ms,open.p99<1ms", Some("late"), 50).0, Verdict::GeneratorLimited);
+    assert_eq!(judged("open.p99<1s", Some("late"), 0), (Verdict::Passed, None), "late, and all held");
+}
+
+/// The acks of an honest server were called `disagreed`.
+#[test]
+fn messages_held_back_behind_too_many_unanswered_are_the_generators_limit() {
+    let mut result = good();
+    (result.sent_in_window, result.held_back) = (500, 500);
+    let report = report(asked(), result);
+    assert_eq!((report.verdict, report.exit_code), (Verdict::GeneratorLimited, 3), "{:?}", report.reasons);
+    let said = report.reasons.join("; ");
+    assert!(said.contains("500 messages were not sent, each behind 65535"), "{said}");
+}
+
+#[test]
+fn what_is_not_known_to_the_last_message_is_said() {
+    let mut result = good();
+    result.judgement.faults.insert(Fault::Misordered, 1);
+    (result.judgement.late_or_copies, result.judgement.told_missing) = (1, 7);
+    let shown = report(asked(), result).to_string();
+    assert!(shown.contains("lost and duplicated are at least that many: 1 came more than 32 offsets late"), "{shown}");
+    assert!(shown.contains("gaps told of 7 of the lost"), "{shown}");
+    assert!(!passed().to_string().contains("at least that many"));
 }
 
 #[test]
@@ -314,8 +382,12 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     assert!(report.phases[1].slow.as_ref().is_some_and(|slow| slow.p99_before_ms.is_some()));
     assert!(report.to_string().contains("5 slow readers"), "{report}");
     assert_eq!(judged(Some(SlowReport { missing: 1, ..slow.clone() }), None).exit_code, 2);
-    let unknown = judged(Some(SlowReport { gaps: 0, ..slow }), None);
+    let unknown = judged(Some(SlowReport { gaps: 0, ..slow.clone() }), None);
     assert_eq!((unknown.verdict, unknown.exit_code), (Verdict::Unknown, 2));
+    // Whose room's newest message is not known was up to date, and the run passed.
+    let untold = judged(Some(SlowReport { unknown: 2, ..slow }), None);
+    assert_eq!((untold.verdict, untold.exit_code), (Verdict::Unknown, 2));
+    assert!(untold.reasons[0].contains("did not tell 2 slow readers the newest message"), "{:?}", untold.reasons);
     let guests = GuestReport { guests: 2, visits: 4, heard: 9, ..GuestReport::default() };
     assert_eq!(judged(None, Some(guests.clone())).verdict, Verdict::Passed);
     assert_eq!(judged(None, Some(GuestReport { twice: 1, ..guests.clone() })).verdict, Verdict::ProofFailed);
@@ -326,6 +398,8 @@ fn those_beside_the_crowd_fail_a_run_that_would_pass_and_show_something_or_it_is
     ] {
         assert_eq!(judged(None, Some(missed)).verdict, Verdict::SloMissed);
     }
+    assert_eq!(judged(None, Some(GuestReport { unanswered: 1, ..guests.clone() })).exit_code, 2);
+    assert_eq!(judged(None, Some(GuestReport { unknown: 1, ..guests.clone() })).verdict, Verdict::Unknown);
     assert_eq!(judged(None, Some(GuestReport { visits: 0, ..guests })).verdict, Verdict::Unknown);
 }
 

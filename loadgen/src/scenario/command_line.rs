@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::{Scenario, builtin, read};
+use super::{Scenario, builtin, read, source};
 use crate::args::Cli;
 use crate::nearest::or_nearest;
 
@@ -22,17 +22,25 @@ pub(crate) enum Wrong {
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Cli, Wrong> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let mut program = Cli::command();
-    let Some(at) = place_of_name(&words) else { return read_words(program, words, None) };
+    let Some(at) = place_of_name(&words) else {
+        let command = words.get(1).map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        program = source::decide(program, &command, &words, &mut Vec::new());
+        return read_words(program, words, None);
+    };
     let name = words.remove(at).to_string_lossy().into_owned();
-    let scenario = find(&name, &program).map_err(Wrong::Scenario)?;
+    let mut scenario = find(&name, &program).map_err(Wrong::Scenario)?;
     let asked = words[1].to_string_lossy().into_owned();
     if asked == "run" {
         words[1] = scenario.command.clone().into();
     } else if scenario.command != "run" && scenario.command != asked {
-        let sentence = format!("{name} is a scenario for `{}`: `{asked}` needs one for `run`", scenario.command);
+        let sentence = format!(
+            "{name} is a scenario for `{}`: `{asked}` needs one for `run`. `throng-load run {name}` does what it says",
+            scenario.command
+        );
         return Err(Wrong::Scenario(vec![sentence]));
     }
     let command = words[1].to_string_lossy().into_owned();
+    program = source::decide(program, &command, &words, &mut scenario.values);
     program = program.mut_subcommand(command, |command| with_defaults(command, &scenario));
     read_words(program, words, Some(scenario.name))
 }
@@ -48,6 +56,7 @@ fn place_of_name(words: &[OsString]) -> Option<usize> {
 
 fn read_words(program: Command, words: Vec<OsString>, scenario: Option<String>) -> Result<Cli, Wrong> {
     let matches = program.clone().try_get_matches_from(words).map_err(Wrong::Clap)?;
+    source::refuse_what_counts_for_nothing(&matches).map_err(|sentence| Wrong::Scenario(vec![sentence]))?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| Wrong::Clap(error.format(&mut program.clone())))?;
     cli.name_scenario(scenario);
     Ok(cli)
@@ -63,6 +72,9 @@ fn find(name: &str, program: &Command) -> Result<Scenario, Vec<String>> {
     }
     match builtin::text(name) {
         Some(text) => read::read(name, name, text, program),
+        None if program.find_subcommand(name).is_some() => Err(vec![format!(
+            "{name:?} is a command, `throng-load {name}`, and no scenario: what scenarios there are says `throng-load list`"
+        )]),
         None => Err(vec![format!(
             "{name:?} is no built-in scenario{} (a file's name ends with .toml)",
             or_nearest(name, builtin::names())
@@ -221,6 +233,39 @@ mod tests {
         for path in [find, bisect] {
             std::fs::remove_file(path).expect("it is ours");
         }
+    }
+
+    /// It was "no built-in scenario: did you mean `drain`?", and of one that is no run not what to do with it.
+    #[test]
+    fn what_cannot_be_planned_says_which_command_to_use() {
+        for (line, part) in [
+            ("plan storm", "a command, `throng-load storm`, and no scenario"),
+            (
+                "plan lossy",
+                "a scenario for `storm`: `plan` needs one for `run`. `throng-load run lossy` does what it says",
+            ),
+            ("find rate churn --slo p99<1s", "`throng-load run churn` does what it says"),
+        ] {
+            let Err(Wrong::Scenario(problems)) = parse(words(line)) else { panic!("{line}") };
+            assert!(problems[0].contains(part), "{line}: {problems:?}");
+        }
+    }
+
+    /// `plan idle --duration 3` planned the minute that `idle` holds.
+    #[test]
+    fn a_duration_that_would_count_for_nothing_is_refused() {
+        for line in [
+            "plan idle --duration 3",
+            "run --hold 5 --duration 3",
+            "run spike --duration 3",
+            "run --phase duration=1 --duration 3",
+        ] {
+            let Err(Wrong::Scenario(problems)) = parse(words(line)) else { panic!("{line}") };
+            assert!(problems[0].starts_with("--duration "), "{line}: {problems:?}");
+        }
+        assert_eq!(run("run rooms --duration 3").duration, Some(3.0));
+        assert_eq!(run("run chat --hold 5").hold, Some(5.0), "the scenario's own duration gives way to a flag");
+        assert_eq!(run("run soak --phase duration=1").phase.len(), 1);
     }
 
     #[test]

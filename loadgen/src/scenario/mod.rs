@@ -8,6 +8,7 @@ mod builtin;
 mod command_line;
 mod read;
 mod show;
+mod source;
 
 pub(crate) use builtin::list;
 pub(crate) use command_line::{Wrong, parse};

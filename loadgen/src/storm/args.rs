@@ -32,11 +32,11 @@ pub(crate) struct StormArgs {
     /// Members of each room.
     #[arg(long, env = "THRONG_LOAD_ROOM_SIZE", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) room_size: u32,
-    /// Messages a second in each room.
-    #[arg(long, env = "THRONG_LOAD_RATE", default_value = "1", value_parser = positive)]
+    /// Messages a second in each room: not what `run` calls its rate, so that the variable is another one, too.
+    #[arg(long, env = "THRONG_LOAD_STORM_RATE", default_value = "1", value_parser = positive)]
     pub(crate) rate: f64,
-    /// Connections that publish, and are never cut by us.
-    #[arg(long, env = "THRONG_LOAD_PUBLISHERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Connections that publish, and are never cut by us: not those of `run`, which are members of each room.
+    #[arg(long, env = "THRONG_LOAD_STORM_PUBLISHERS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) publishers: u32,
     /// Seconds of traffic before the cut, and again after everybody is back.
     #[arg(long, env = "THRONG_LOAD_DURATION", default_value = "5", value_parser = positive)]
@@ -74,6 +74,9 @@ pub(crate) struct StormArgs {
     /// Seconds without any arrival after which what is still owed counts as missing.
     #[arg(long, env = "THRONG_LOAD_SETTLE", default_value = "5", value_parser = positive)]
     pub(crate) settle: f64,
+    /// The generator is on time if 99 of 100 of its own doings (to publish, to connect again) are at most so many milliseconds late.
+    #[arg(long, env = "THRONG_LOAD_LATENESS_P99_MS", default_value = "10", value_parser = positive)]
+    pub(crate) lateness_p99_ms: f64,
     /// Where random times come from. Default: the clock.
     #[arg(long, env = "THRONG_LOAD_SEED")]
     pub(crate) seed: Option<u64>,

@@ -4,7 +4,9 @@
 //! at once by a reset, by the server's death (which is somebody else's doing), in slots by a server that leaves, or one by one
 //! by a bad line. Whoever is cut waits with full jitter (or comes in its slot), connects, and resumes with its session and its
 //! position. Promises: every message that was accepted is heard once and as it was sent, by its own room alone, or told missing
-//! by one gap; what is neither is counted and fails the run. One process, one thread: it measures how long a crowd takes, not latency.
+//! by one gap; what is neither is counted and fails the run, and so does a message without an answer. Where nothing was accepted,
+//! or nobody recovered anything, it is unknown. One process, one thread: it measures how long a crowd takes, not latency, and how
+//! late it is itself.
 
 mod args;
 mod judge;
@@ -15,12 +17,14 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use throng::base::Position;
+use throng::base::{Offset, Position};
 use throng::wire::client::CommandOut;
 use throng::wire::prove;
 
 use crate::args::Cores;
 use crate::company::{Company, Happened, Happening};
+use crate::effort::{Effort, Usage};
+use crate::latency::Latencies;
 use crate::lengths::Lengths;
 use crate::line::{Line, Weather};
 use crate::member::{ENCODING, Lost, Member, PUBLISH_FROM, Stage};
@@ -29,6 +33,7 @@ use crate::payload::{Marker, Writer};
 use crate::place::Place;
 use crate::proc::Process;
 use crate::reach::Door;
+use crate::say::tell;
 use crate::sys;
 use crate::token::Signer;
 pub(crate) use args::{Cut, StormArgs};
@@ -65,8 +70,10 @@ pub(crate) fn run(args: &StormArgs) -> Result<Stormed> {
     let cpu_ns = |server: &Option<Process>| server.as_ref().and_then(Process::cpu_ns);
     storm.report.memory_before = server.as_ref().and_then(Process::memory_bytes);
     let cpu_before_ns = cpu_ns(&server);
+    let usage = storm.begins();
     storm.cut()?;
     storm.come_back()?;
+    storm.is_over(&usage);
     let spent_ns = cpu_ns(&server).zip(cpu_before_ns).map(|(after, before)| after.saturating_sub(before));
     storm.report.server_cpu_s = spent_ns.map(|ns| ns as f64 / 1e9);
     storm.talk(args.duration)?;
@@ -91,6 +98,11 @@ struct Storm<'a> {
     /// Nanoseconds from the cut at which members were seated again; of a line, from each one's own loss.
     back_ns: Vec<u64>,
     lost_ns: Vec<u64>,
+    /// By member: messages said, and those that were given a position.
+    said: Vec<u64>,
+    acked: Vec<u64>,
+    /// From when a message was due until it was said.
+    lateness: Latencies,
     talking: Option<Talk>,
     happened: Happened,
     report: Stormed,
@@ -109,8 +121,9 @@ impl<'a> Storm<'a> {
         let server = host.to_socket_addrs().ok().and_then(|mut all| all.next());
         let server = server.with_context(|| format!("--url: cannot resolve {host}"))?;
         let secret = crate::reach::secret_of(args.secret.as_deref(), args.secret_file.as_deref())?;
-        let run = format!("{:08x}", sys::monotonic_ns() as u32);
-        let seed = args.seed.unwrap_or_else(|| mix(sys::monotonic_ns()) >> 11);
+        let origin_ns = sys::monotonic_ns();
+        let run = format!("{:08x}", origin_ns as u32);
+        let seed = args.seed.unwrap_or_else(|| mix(origin_ns) >> 11);
         let signer = Signer::new(&secret, &run, sys::unix_s() + 86_400);
         let room = |number| Place {
             room: format!("storm:{run}:{number}"),
@@ -140,7 +153,10 @@ impl<'a> Storm<'a> {
             args,
             losses: vec![0; people.len()],
             lost_ns: vec![0; people.len()],
-            company: Company::new(people, seed)?,
+            said: vec![0; people.len()],
+            acked: vec![0; people.len()],
+            lateness: Latencies::new(),
+            company: Company::new(people, seed, 0, origin_ns)?,
             heads: vec![None; rooms.len()],
             line,
             leaving: None,
@@ -177,6 +193,21 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
+    /// From here on it counts how late we are ourselves.
+    fn begins(&mut self) -> Usage {
+        self.lateness = Latencies::new();
+        self.company.lateness = Latencies::new();
+        Usage::at(sys::monotonic_ns())
+    }
+
+    /// Everybody is back, or nothing is to be hoped for.
+    fn is_over(&mut self, from: &Usage) {
+        let spent = Usage::at(sys::monotonic_ns()).since(from);
+        self.lateness.add(&self.company.lateness);
+        let what = "its own messages and comings were";
+        self.report.effort = Effort::new(what, &self.lateness, &[spent], self.args.lateness_p99_ms);
+    }
+
     /// The crowd is lost.
     fn cut(&mut self) -> Result<()> {
         let now_ns = sys::monotonic_ns();
@@ -189,7 +220,7 @@ impl<'a> Storm<'a> {
                 }
             }
             Cut::Server => {
-                eprintln!("storm: {} are seated: end the server now", self.args.connections);
+                tell!("storm: {} are seated: end the server now", self.args.connections);
                 let until_ns = now_ns + GATHER_NS;
                 while self.cut_ns.is_none() {
                     ensure!(sys::monotonic_ns() < until_ns, "nobody ended the server");
@@ -199,7 +230,7 @@ impl<'a> Storm<'a> {
             Cut::Drain => {
                 self.leaving = Some(Leaving::new(now_ns, self.company.members.len(), &self.heads));
                 let seated = self.args.connections;
-                eprintln!("storm: {seated} are seated: start the next server (--takeover), and tell this one to leave");
+                tell!("storm: {seated} are seated: start the next server (--takeover), and tell this one to leave");
                 let until_ns = now_ns + GATHER_NS;
                 while self.cut_ns.is_none() {
                     ensure!(sys::monotonic_ns() < until_ns, "nobody told the server to leave");
@@ -233,6 +264,8 @@ impl<'a> Storm<'a> {
                 break;
             }
             if sys::monotonic_ns() >= until_ns {
+                let not_here = self.company.members.iter().filter(|member| member.stage != Stage::Here);
+                self.report.late = not_here.count() as u64;
                 break;
             }
             self.step(None)?;
@@ -301,6 +334,7 @@ impl<'a> Storm<'a> {
             }
             Happening::Acked(id, position) => {
                 self.report.acknowledged += 1;
+                self.acked[n] += 1;
                 let room = ((id - PUBLISH_FROM) % self.rooms.len() as u64) as usize;
                 if let Some(leaving) = &mut self.leaving {
                     leaving.acked(room, position, now_ns);
@@ -330,7 +364,11 @@ impl<'a> Storm<'a> {
                 let room = n / self.args.room_size as usize;
                 let seat = self.company.members[n].position.filter(|_| room < self.rooms.len());
                 let seat = seat.map(|position| (room, position));
-                self.report.missing += leaving.sent_away(n, now_ns, lost.code, &lost.why, seat).unwrap_or(0);
+                let owed = leaving.sent_away(n, now_ns, lost.code, &lost.why, seat).unwrap_or(0);
+                self.report.missing = self.report.missing.saturating_add(owed);
+                if let Some((_, position)) = seat.filter(|_| owed > 0) {
+                    self.company.note_behind(n, Offset(position.offset.0.saturating_add(owed)));
+                }
                 if lost.code == Some(RESTART) {
                     // Its slot has come: another server may have the address already.
                     return self.company.comes_at(n, now_ns);
@@ -349,7 +387,11 @@ impl<'a> Storm<'a> {
     fn say_what_is_due(&mut self, now_ns: u64) {
         let Some(mut talk) = self.talking else { return };
         let interval_ns = 1e9 / (self.args.rate * self.rooms.len() as f64);
-        while talk.from_ns + (talk.said as f64 * interval_ns) as u64 <= now_ns {
+        loop {
+            let due_ns = talk.from_ns + (talk.said as f64 * interval_ns) as u64;
+            if due_ns > now_ns {
+                break;
+            }
             let number = self.report.published;
             talk.said += 1;
             let publisher = self.args.connections as usize + (number % u64::from(self.args.publishers)) as usize;
@@ -362,6 +404,8 @@ impl<'a> Storm<'a> {
             let (publisher_number, seq) = (publisher as u32, number as u32);
             let marker = Marker { room: *of_room, publisher: publisher_number, seq, intended_ns: now_ns, late_us: 0 };
             let Ok(data) = prove(ENCODING, self.payloads.write(&marker), 1) else { return };
+            self.lateness.record_ns(now_ns - due_ns);
+            self.said[publisher] += 1;
             let command = CommandOut::Publish { room, data, event: None, echo: None, key: None };
             if let Err(lost) = self.company.members[publisher].says(Some(PUBLISH_FROM + number), &command) {
                 self.company.lose(publisher, lost, &mut self.happened);

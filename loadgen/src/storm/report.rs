@@ -6,13 +6,17 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::leaving::Drained;
+use crate::effort::Effort;
 use crate::line::Broken;
+use crate::orders::Offender;
+use crate::report::Verdict;
 
 /// What a storm came to.
 #[derive(Serialize, Default, Debug)]
 pub(crate) struct Stormed {
+    pub(crate) verdict: Option<Verdict>,
     pub(crate) exit_code: u8,
-    /// Each a sentence: what was broken.
+    /// Each a sentence: what was broken, missed, or cannot be told.
     pub(crate) reasons: Vec<String>,
     pub(crate) connections: u32,
     pub(crate) rooms: u32,
@@ -23,8 +27,9 @@ pub(crate) struct Stormed {
     pub(crate) back_p99_s: f64,
     pub(crate) back_all_s: f64,
     pub(crate) back: u64,
-    /// From the cut until everybody was back.
+    /// From the cut until everybody was back, or the time for it was over; and who was not back then.
     pub(crate) over_s: f64,
+    pub(crate) late: u64,
     /// How often somebody who sat was lost.
     pub(crate) losses: u64,
     /// Most seats taken within one second.
@@ -36,6 +41,11 @@ pub(crate) struct Stormed {
     pub(crate) recovered: u64,
     pub(crate) published: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    /// Said by publishers that were never lost, and neither acknowledged nor refused.
+    pub(crate) unanswered: u64,
+    /// Rooms in which nothing was acknowledged: nothing was owed there.
+    pub(crate) rooms_silent: u64,
     pub(crate) heard: u64,
     pub(crate) missing: u64,
     pub(crate) twice: u64,
@@ -53,6 +63,10 @@ pub(crate) struct Stormed {
     pub(crate) line: Option<Broken>,
     /// What came of the slots of a server that left.
     pub(crate) drained: Option<Drained>,
+    /// The generator's own part, from the cut until everybody was back.
+    pub(crate) effort: Effort,
+    /// The first who met a fault.
+    pub(crate) offenders: Vec<Offender>,
     /// Why tries failed, and how often.
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -102,9 +116,11 @@ impl Display for Stormed {
         )?;
         writeln!(
             f,
-            "  messages {} published, {} acknowledged, {} heard, {} missing, {} twice, {} of another room, {} corrupted; {} gaps that told of {}",
+            "  messages {} published, {} acknowledged, {} refused, {} without an answer, {} heard, {} missing, {} twice, {} of another room, {} corrupted; {} gaps that told of {}",
             self.published,
             self.acknowledged,
+            self.refused,
+            self.unanswered,
             self.heard,
             self.missing,
             self.twice,
@@ -113,6 +129,10 @@ impl Display for Stormed {
             self.gaps,
             self.told_missing
         )?;
+        if self.rooms_silent > 0 {
+            writeln!(f, "           in {} rooms nothing was acknowledged: nothing was owed there", self.rooms_silent)?;
+        }
+        writeln!(f, "  own      {}", self.effort.sentence())?;
         if let (Some(cpu_s), Some(before), Some(after)) = (self.server_cpu_s, self.memory_before, self.memory_after) {
             writeln!(
                 f,
@@ -121,10 +141,12 @@ impl Display for Stormed {
                 after >> 20
             )?;
         }
+        self.offenders.iter().try_for_each(|offender| writeln!(f, "  {offender}"))?;
         for (why, count) in self.failures.iter().take(8) {
             writeln!(f, "  failed   {count} × {why}")?;
         }
-        let verdict = if self.reasons.is_empty() { "held".to_owned() } else { self.reasons.join("; ") };
+        let reasons = if self.reasons.is_empty() { String::new() } else { format!(": {}", self.reasons.join("; ")) };
+        let verdict = self.verdict.map_or("none", Verdict::words).to_owned() + &reasons;
         write!(f, "  verdict  {verdict} (exit {})", self.exit_code)
     }
 }

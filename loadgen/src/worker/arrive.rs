@@ -170,7 +170,7 @@ impl<const OTHER: bool> Worker<OTHER> {
 
     /// Puts an attempt off. When nothing is to be hoped for and somebody sits, the ramp ends here with those who do.
     pub(super) fn retry(&mut self, slot: u16, by: LimitedBy, why: &str) -> Result<()> {
-        let opening = self.openings.finish(slot);
+        let opening = self.openings.finish(slot, self.now_ns);
         self.connections[opening.member as usize].end(Stage::Waiting);
         let anybody_in = self.progress.open > 0 || self.crew.others_sit;
         if self.openings.retry(&opening, self.now_ns, anybody_in) {

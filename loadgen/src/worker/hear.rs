@@ -205,7 +205,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             }
             ServerEvent::Error { id, refusal, .. } => self.on_refusal(member, *id, refusal.code()),
             ServerEvent::Gap { room, from, to, why, .. } => {
-                self.ledger.fault(Fault::Gap);
+                self.ledger.gap(member, to.0.saturating_add(1).saturating_sub(from.0));
                 self.blame(Fault::Gap, member, None, || format!("{room} {}..{}: {}", from.0, to.0, why.name()));
             }
             ServerEvent::Welcome(_) => self.corrupted(member, || "welcomed twice".to_owned()),

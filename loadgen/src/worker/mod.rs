@@ -24,6 +24,7 @@ use anyhow::{Context, Result};
 use throng::base::Encoding;
 use throng::wire::websocket::{FrameKind, FrameLimits, Partial, write_frame};
 
+use crate::effort::Usage;
 use crate::latency::Latencies;
 use crate::mix::Random;
 use crate::orders::{Crew, Interval, Offender, Order, Phase, Progress, Ready, WorkerReport};
@@ -39,6 +40,7 @@ pub(crate) use known::Frames;
 use opening::Openings;
 use parting::Parting;
 use phase::Running;
+pub(crate) use phase::UNANSWERED_MAX;
 
 /// The epoll token of standard input; connections use their index.
 const ORDERS: u64 = u64::MAX;
@@ -111,6 +113,8 @@ struct Worker<const OTHER: bool> {
     heartbeat_ms: u64,
     ready_reported: bool,
     memory_empty_bytes: u64,
+    /// When the ramp began.
+    usage_empty: Usage,
     progress: Progress,
     progress_at_ns: u64,
     /// CPU time and waiting for it when the last interval was reported.
@@ -169,6 +173,7 @@ impl<const OTHER: bool> Worker<OTHER> {
             heartbeat_ms: 0,
             ready_reported: false,
             memory_empty_bytes,
+            usage_empty: Usage::at(now_ns),
             progress: Progress::default(),
             progress_at_ns: next_second_ns(now_ns),
             usage_logged: (0, 0),
@@ -285,6 +290,8 @@ impl<const OTHER: bool> Worker<OTHER> {
                 stopped,
                 opening,
                 retries: self.openings.retried,
+                lateness: self.openings.lateness.clone(),
+                spent: Usage::at(self.now_ns).since(&self.usage_empty),
                 heartbeat_ms: self.heartbeat_ms,
                 memory_bytes: Process::this().memory_bytes().unwrap_or(0),
                 memory_empty_bytes: self.memory_empty_bytes,

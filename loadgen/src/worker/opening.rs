@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use crate::latency::Latencies;
 use crate::ramp::LimitedBy;
 use crate::source::Sources;
 use crate::steps::Times;
@@ -51,6 +52,10 @@ pub(super) struct Openings {
     total: u32,
     retries: Vec<Retry>,
     pub(super) retried: u64,
+    /// From when somebody was due and there was a place, until they began: our own doing.
+    pub(super) lateness: Latencies,
+    /// When a place was given back after there had been none.
+    freed_ns: u64,
     distance_ns: Option<u64>,
     start_ns: u64,
     /// When the last one sat down, or the first could have.
@@ -78,6 +83,8 @@ impl Openings {
             total,
             retries: Vec::new(),
             retried: 0,
+            lateness: Latencies::new(),
+            freed_ns: start_ns,
             distance_ns: ramp_rate.map(|rate| (1e9 / rate) as u64),
             start_ns,
             sat_ns: start_ns,
@@ -107,12 +114,19 @@ impl Openings {
         let slot = *self.free.last()?;
         let (member, started_ns, attempt) = match self.retries.iter().position(|retry| retry.at_ns <= now_ns) {
             Some(at) => {
+                let was_shut = self.retries.len() >= self.slots.len();
                 let retry = self.retries.swap_remove(at);
+                self.lateness.record_ns(now_ns.saturating_sub(retry.at_ns.max(self.freed_ns)));
+                if was_shut {
+                    // Nobody new was to begin until now.
+                    self.freed_ns = now_ns;
+                }
                 (retry.member, retry.started_ns, retry.attempt)
             }
             None if self.is_open() && self.due_ns() <= now_ns => {
                 // A ramp that has a pace has a time for everybody, however late they begin.
                 let intended_ns = if self.distance_ns.is_some() { self.due_ns() } else { now_ns };
+                self.lateness.record_ns(now_ns.saturating_sub(self.due_ns().max(self.freed_ns)));
                 self.next += 1;
                 (self.next - 1, intended_ns, 0)
             }
@@ -137,11 +151,14 @@ impl Openings {
     /// It sits: the slot is free for the next.
     pub(super) fn sit(&mut self, slot: u16, now_ns: u64) -> Opening {
         self.sat_ns = now_ns;
-        self.finish(slot)
+        self.finish(slot, now_ns)
     }
 
     /// It is given up: the slot is free for the next.
-    pub(super) fn finish(&mut self, slot: u16) -> Opening {
+    pub(super) fn finish(&mut self, slot: u16, now_ns: u64) -> Opening {
+        if self.free.is_empty() {
+            self.freed_ns = now_ns;
+        }
         self.free.push(slot);
         self.slots[usize::from(slot)].take().expect("a row in stage Opening names a taken slot")
     }
@@ -249,7 +266,7 @@ mod tests {
         while !openings.done() {
             let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(0)).collect();
             assert!(!slots.is_empty() && slots.len() <= 12);
-            begun.extend(slots.into_iter().map(|slot| openings.finish(slot).member));
+            begun.extend(slots.into_iter().map(|slot| openings.finish(slot, 0).member));
         }
         begun.sort_unstable();
         assert_eq!(begun, (0..30).collect::<Vec<_>>());
@@ -261,7 +278,7 @@ mod tests {
         let first = openings.begin(0).expect("the first is due at once");
         assert_eq!(openings.begin(0), None);
         assert_eq!(openings.wake_ns(), Some(1_000_000));
-        let opening = openings.finish(first);
+        let opening = openings.finish(first, 0);
         assert!(openings.retry(&opening, 0, true));
         let second = openings.begin(2_500_000).expect("the second");
         let third = openings.begin(2_500_000).expect("and the third");
@@ -275,6 +292,21 @@ mod tests {
         assert_eq!(openings.overdue(ATTEMPT_NS + 2_500_000).map(|slot| slot == again), Some(false));
     }
 
+    /// How late the ramp itself was went into `open.p99` and was never told apart from the server.
+    #[test]
+    fn our_own_lateness_is_from_when_one_was_due_and_a_place_was_free() {
+        let ms = |ms: u64| ms * 1_000_000;
+        let mut openings = Openings::new(3, 1, Some(1_000.0), 0, PATIENCE_NS);
+        let slot = openings.begin(0).expect("the first is due at once");
+        assert_eq!(openings.begin(ms(50)), None, "the second was due after a millisecond, and there is no place");
+        openings.sit(slot, ms(50));
+        let slot = openings.begin(ms(50)).expect("now there is");
+        assert!(openings.lateness.quantiles().max_ms < 1.0, "the server took that time");
+        openings.sit(slot, ms(51));
+        openings.begin(ms(91)).expect("it was due and had a place long ago");
+        assert_eq!(openings.lateness.quantiles().max_ms.round(), 40.0);
+    }
+
     #[test]
     fn patience_ends_sooner_with_a_server_that_lets_nobody_in() {
         for (anybody_in, attempts_max) in [(true, ATTEMPTS_MAX), (false, ATTEMPTS_MAX_ALONE)] {
@@ -283,7 +315,7 @@ mod tests {
             let attempts = std::iter::from_fn(|| {
                 now_ns += 60_000_000_000;
                 let slot = openings.begin(now_ns)?;
-                let opening = openings.finish(slot);
+                let opening = openings.finish(slot, now_ns);
                 openings.retry(&opening, now_ns, anybody_in).then_some(())
             });
             assert_eq!(attempts.count(), attempts_max as usize);
@@ -299,7 +331,7 @@ mod tests {
             now_ns += 200_000_000;
             let slots: Vec<u16> = std::iter::from_fn(|| openings.begin(now_ns)).collect();
             for slot in slots {
-                let opening = openings.finish(slot);
+                let opening = openings.finish(slot, now_ns);
                 members.insert(opening.member);
                 given_up |= !openings.retry(&opening, now_ns, true);
             }
@@ -315,7 +347,7 @@ mod tests {
         openings.stop();
         assert!(openings.is_stopped() && !openings.done());
         openings.sit(slots[0], 1);
-        let lost = openings.finish(slots[1]);
+        let lost = openings.finish(slots[1], 1);
         assert!(openings.retry(&lost, 1, true), "nobody is asked for more");
         assert_eq!(openings.begin(u64::MAX), None);
         assert!(!openings.done());

@@ -10,13 +10,13 @@ use throng::wire::payload::prove;
 
 use super::spread::Spreads;
 use super::{Stage, Worker};
+use crate::effort::Usage;
 use crate::latency::Latencies;
 use crate::orders::{Offender, Phase, PhaseResult, WorkerReport};
 use crate::payload::Marker;
-use crate::proc::Process;
 use crate::proof::Fault;
 use crate::schedule::Schedule;
-use crate::sys::{self, SECOND_NS};
+use crate::sys::SECOND_NS;
 
 /// After everything has arrived: time for a duplicate to show itself, more than two ticks.
 const LINGER_NS: u64 = 300_000_000;
@@ -24,14 +24,17 @@ const LINGER_NS: u64 = 300_000_000;
 const CATCH_UP_NS: u64 = 1_000_000_000;
 /// Ids of publishes: 16 bits of the sequence number over 37 bits of microseconds (38 hours).
 const ID_TIME_BITS: u32 = 37;
+/// With more of one publisher's unanswered an answer could not be told from that to another one: they are not sent, which is
+/// this generator's limit.
+pub(crate) const UNANSWERED_MAX: u32 = 65_535;
 
 /// A publish's id, from which its answer finds number and time without a table.
 fn id_of(seq: u32, intended_ns: u64) -> u64 {
     u64::from(seq & 0xffff) << ID_TIME_BITS | (intended_ns / 1_000) & ((1 << ID_TIME_BITS) - 1)
 }
 
-/// The sequence number and the intended time behind an id; `next` is the publisher's next number. Fewer than
-/// 65,536 may be unanswered at one publisher.
+/// The sequence number and the intended time behind an id; `next` is the publisher's next number, of which no more than
+/// [`UNANSWERED_MAX`] are unanswered.
 pub(super) fn seq_of(id: u64, next: u32) -> (u32, u64) {
     let low = (id >> ID_TIME_BITS) as u16;
     let back = (next as u16).wrapping_sub(1).wrapping_sub(low);
@@ -50,6 +53,8 @@ pub(super) struct Running {
     sent_in_window: u64,
     received_in_window: u64,
     bytes_in_window: u64,
+    /// Messages that were due and not sent: too many of their publisher's were unanswered.
+    held_back: u64,
     /// CPU and waiting at the window's edges.
     usage: [Option<Usage>; 2],
     last_arrival_ns: u64,
@@ -62,13 +67,6 @@ pub(super) struct Logged {
     pub(super) delivery: Latencies,
     pub(super) ack: Latencies,
     pub(super) lateness: Latencies,
-}
-
-#[derive(Clone, Copy)]
-struct Usage {
-    at_ns: u64,
-    cpu_ns: u64,
-    waited_ns: u64,
 }
 
 impl Running {
@@ -84,6 +82,7 @@ impl Running {
             sent_in_window: 0,
             received_in_window: 0,
             bytes_in_window: 0,
+            held_back: 0,
             usage: [None; 2],
             last_arrival_ns: 0,
             settled_at_ns: None,
@@ -161,8 +160,7 @@ impl Running {
         let edges = [self.phase.measured_from_ns(), self.phase.end_ns()];
         for (usage, edge) in self.usage.iter_mut().zip(edges) {
             if usage.is_none() && edge <= now_ns {
-                let waited_ns = Process::this().waited_for_cpu_ns();
-                *usage = Some(Usage { at_ns: now_ns, cpu_ns: sys::cpu_ns(), waited_ns });
+                *usage = Some(Usage::at(now_ns));
             }
         }
     }
@@ -196,6 +194,10 @@ impl<const OTHER: bool> Worker<OTHER> {
             let Some((intended_ns, publisher)) = running.schedule.take_due(self.now_ns) else { break };
             let member = self.crew.crowd.member_of(publisher);
             if !self.is_open(member) {
+                continue;
+            }
+            if self.ledger.unanswered_by(publisher) >= UNANSWERED_MAX {
+                running.held_back += 1;
                 continue;
             }
             self.tick();
@@ -295,7 +297,8 @@ impl<const OTHER: bool> Worker<OTHER> {
         let losses = std::mem::take(&mut judgement.losses);
         let publishers = self.crew.crowd.rooms * self.crew.crowd.publishers;
         offenders.extend(super::dated::offenders(&losses, &running.phase, publishers, super::OFFENDERS_MAX));
-        let [from, to] = running.usage.map(|usage| usage.unwrap_or(Usage { at_ns: 0, cpu_ns: 0, waited_ns: 0 }));
+        let [from, to] = running.usage.map(Option::unwrap_or_default);
+        let spent = to.since(&from);
         let spread_every = running.phase.spread_every;
         let followed = running.spreads.end();
         PhaseResult {
@@ -312,9 +315,10 @@ impl<const OTHER: bool> Worker<OTHER> {
             sent_in_window: running.sent_in_window,
             received_in_window: running.received_in_window,
             bytes_in_window: running.bytes_in_window,
-            cpu_ns: to.cpu_ns.saturating_sub(from.cpu_ns),
-            waited_for_cpu_ns: to.waited_ns.saturating_sub(from.waited_ns),
-            window_ns: to.at_ns.saturating_sub(from.at_ns),
+            cpu_ns: spent.cpu_ns,
+            waited_for_cpu_ns: spent.waited_ns,
+            window_ns: spent.ns,
+            held_back: running.held_back,
             heartbeats_min: if heartbeats_min == u64::MAX { 0 } else { heartbeats_min },
             heartbeats,
             open: self.progress.open,
@@ -373,6 +377,9 @@ mod tests {
                 assert!(id < 1 << 53);
                 assert_eq!(seq_of(id, seq + 1 + since), (seq, 123_456_789_000), "{seq} {since}");
             }
+            // Behind one more it would be another's: the ack of an honest server was called `disagreed`.
+            let id = id_of(seq, 0);
+            assert_ne!(seq_of(id, seq + 1 + UNANSWERED_MAX + 1).0, seq);
         }
     }
 }

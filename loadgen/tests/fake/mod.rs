@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use throng::base::{Encoding, Epoch, Identity, Limits, Offset, Position, RoomName};
-use throng::wire::envelope::{Command, Event, GapWhy, MessageOut, decode, write_event, write_message};
+use throng::wire::envelope::{Command, Event, GapWhy, HistoryAnswer, MessageOut, decode, write_event, write_message};
 use throng::wire::payload::Data;
 use throng::wire::refusal::Refusal;
 use throng::wire::token::TokenVerifier;
@@ -36,14 +36,18 @@ pub(crate) enum Lie {
     Gaps,
     /// Acks, and gives the message to nobody.
     ForgetsAccepted,
-    /// Never answers.
+    /// Does not answer one publish in a hundred.
     WithholdsAck,
+    /// Never answers a publish.
+    NeverAcks,
     /// The ack names another offset than the live message.
     AcksElsewhere,
     /// One member never hears anything.
     Mutes,
     /// Nobody hears anything.
     MutesAll,
+    /// Whoever comes when something was said already hears the next message and then nothing more.
+    MutesLater,
     /// Somebody else's name under a message.
     Misattributes,
     /// Closes a connection.
@@ -94,9 +98,14 @@ struct Member {
     encoding: Encoding,
     stream: TcpStream,
     held: Option<Vec<u8>>,
+    /// Came when something was said already, and has heard so many since.
+    late: bool,
+    heard: u64,
 }
 
 const EPOCH: Epoch = Epoch(0x0123_4567_89ab_cdef);
+/// The offset of a room in which nothing was said yet.
+const FIRST: u64 = 7;
 
 impl Lie {
     /// So many deliveries to one that is lied about. Of publishes there are fewer: one in a hundred.
@@ -280,7 +289,7 @@ impl World {
         match envelope.command {
             Command::Join { room, .. } => {
                 let name = RoomName::parse(&room).expect("the prover names rooms well");
-                let new = || Room { name: name.clone(), offset: 7, members: Vec::new(), log: Vec::new() };
+                let new = || Room { name: name.clone(), offset: FIRST, members: Vec::new(), log: Vec::new() };
                 let room = self.rooms.entry(room.into_owned()).or_insert_with(new);
                 let id = envelope.id.expect("the prover asks for an answer");
                 let offset = Offset(room.offset);
@@ -297,8 +306,17 @@ impl World {
                         members: None,
                     },
                 )?;
-                room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
+                let late = room.offset > FIRST;
+                let stream = stream.try_clone().ok()?;
+                room.members.push(Member { connection, encoding, stream, held: None, late, heard: 0 });
                 Some(())
+            }
+            Command::History { room, .. } => {
+                let room = self.rooms.get(room.as_ref()).expect("only who sits here asks");
+                let head = Offset(room.offset);
+                let answer = HistoryAnswer { epoch: Some(EPOCH), head, gap: None, reads: None, messages: &[] };
+                let id = envelope.id.expect("the prover asks for an answer");
+                say(stream, encoding, &Event::History { id, room: &room.name, answer })
             }
             Command::Publish { room, data, echo, .. } => {
                 self.on_publish(connection, user, encoding, envelope.id, &room, data, echo, stream)
@@ -323,7 +341,8 @@ impl World {
                     let missed: Vec<u8> = missed.flat_map(|(_, frame)| frame).copied().collect();
                     let mut socket = stream;
                     socket.write_all(&missed).ok()?;
-                    room.members.push(Member { connection, encoding, stream: stream.try_clone().ok()?, held: None });
+                    let stream = stream.try_clone().ok()?;
+                    room.members.push(Member { connection, encoding, stream, held: None, late: false, heard: 0 });
                 }
                 let id = envelope.id.expect("the prover asks for an answer");
                 say(stream, encoding, &Event::Resumed { id, resumed: Some(true) })
@@ -334,8 +353,7 @@ impl World {
             | Command::Ping
             | Command::Hello { .. }
             | Command::Send { .. }
-            | Command::Refresh { .. }
-            | Command::History { .. } => panic!("the prover does not ask this"),
+            | Command::Refresh { .. } => panic!("the prover does not ask this"),
         }
     }
 
@@ -364,7 +382,7 @@ impl World {
         let room = self.rooms.get_mut(room).expect("the prover publishes where it sits");
         room.offset += 1;
         let offset = Offset(room.offset);
-        if let Some(id) = id.filter(|_| !(lie == Lie::WithholdsAck && turn)) {
+        if let Some(id) = id.filter(|_| !(lie == Lie::WithholdsAck && turn || lie == Lie::NeverAcks)) {
             let told = Offset(offset.0 + u64::from(lie == Lie::AcksElsewhere && turn));
             let position = Position { epoch: EPOCH, offset: told };
             say(stream, encoding, &Event::Published { id, room: &room.name, position, dup: false })?;
@@ -384,6 +402,10 @@ impl World {
         room.log.push((offset.0, kept));
         for (place, member) in room.members.iter_mut().enumerate() {
             if member.connection == connection && !own_copy || lie == Lie::Mutes && place == 3 {
+                continue;
+            }
+            member.heard += 1;
+            if lie == Lie::MutesLater && member.late && member.heard > 1 {
                 continue;
             }
             self.deliveries += 1;
@@ -439,9 +461,11 @@ impl Member {
             | Lie::Honest
             | Lie::ForgetsAccepted
             | Lie::WithholdsAck
+            | Lie::NeverAcks
             | Lie::AcksElsewhere
             | Lie::Mutes
             | Lie::MutesAll
+            | Lie::MutesLater
             | Lie::Misattributes
             | Lie::Busy
             | Lie::NoHeartbeat => {}

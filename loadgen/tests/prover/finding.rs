@@ -58,6 +58,25 @@ fn what_never_holds_is_not_found_and_its_limit_is_named() {
     assert_eq!(throng_load("find rate --secret x").status.code(), Some(4), "without an SLO there is nothing to find");
 }
 
+/// How late the ramp itself was belonged to nobody's figures: `open.` was the server's in any case.
+#[test]
+fn a_ramp_that_was_late_itself_is_the_generators_limit() {
+    let server = Fake::start(Lie::Honest);
+    for (late_ms, code) in [("60000", 1), ("0.000001", 3)] {
+        let output = throng_load(&format!(
+            "run --connections 20 --room-size 10 --rate 100 --duration 0.5 --warmup 0 --settle 1 --ramp-rate 200 \
+             --slo open.p50<0.001us --lateness-p99-ms {late_ms} --json - --url ws://{}/ws --secret-file {}",
+            server.address,
+            secret_file("ramp")
+        ));
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert_eq!(output.status.code(), Some(code), "{report:#}");
+        assert_eq!(report["opened"]["effort"]["lateness"]["count"], 20, "{:#}", report["opened"]);
+        let why = report["limit"]["sentence"].as_str().unwrap_or_default();
+        assert_eq!(why.contains("its own connecting was"), code == 3, "{:#}", report["limit"]);
+    }
+}
+
 #[test]
 fn a_plan_is_made_without_a_server_or_a_secret() {
     let output = throng_load("plan whale --connections 2000 --room-size 2000");

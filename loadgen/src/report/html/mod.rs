@@ -95,6 +95,7 @@ fn verdict(report: &Report) -> Markup {
         section class={ "verdict " (class) } {
             p.word { (word) }
             p { (words::in_a_sentence(report)) }
+            @for line in &report.search { p { (line) } }
         }
     }
 }
@@ -182,11 +183,12 @@ fn proof(report: &Report) -> Markup {
                     td class=[(count > 0).then_some("bad")] { (figure(count as f64)) }
                 } }
             }
-            @if !proof.offenders.is_empty() {
+            @for line in proof.inexact() { p { (line) } }
+            @if !report.offenders().is_empty() {
                 h3 { "The first offenders" }
                 table {
                     tr { th.left { "fault" } th { "room" } th { "connection" } th { "publisher" } th { "sequence" } th { "at, s" } th.left { "" } }
-                    @for offender in &proof.offenders {
+                    @for offender in report.offenders() {
                         tr {
                             td.left { (offender.fault.name()) } td { (offender.room) } td { (offender.connection) }
                             td { (offender.publisher.map_or_else(String::new, |publisher| publisher.to_string())) }

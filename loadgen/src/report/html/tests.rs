@@ -2,6 +2,7 @@
 
 use super::super::tests as reports;
 use super::*;
+use crate::latency::Quantiles;
 use crate::timeline::{Second, ServerSecond};
 
 fn page_of(report: &Report) -> String {
@@ -81,6 +82,35 @@ fn a_page_is_one_file_and_foreign_text_stays_text() {
     assert!(!page.contains("<script"), "{page}");
     let fetched = ["src=", "href=", "@import", "url("];
     assert!(fetched.iter().all(|word| !page.contains(word)), "nothing is fetched");
+}
+
+/// A latency of a second.
+type Figure = fn(&mut Second) -> &mut Quantiles;
+
+/// Only a p99 of deliveries was looked for.
+#[test]
+fn what_broke_first_is_told_of_every_latency_that_has_a_bound() {
+    let quantiles = |ms: f64| Quantiles { count: 200, p50_ms: ms, p90_ms: ms, p99_ms: ms, p999_ms: ms, max_ms: ms };
+    let of = |slo: &str, slow: Figure| {
+        let mut report = reports::broken();
+        report.phases[0].stage.slo = slo.parse().expect("an SLO");
+        report.timeline = (0..8).map(|second| Second { second, ..Second::default() }).collect();
+        *slow(&mut report.timeline[5]) = quantiles(80.0);
+        words::broke(&report)
+    };
+    let cases: [(&str, Figure, &str); 5] = [
+        ("p50<10ms", |second| &mut second.delivery, "in “run”: p50"),
+        ("p99.9<10ms", |second| &mut second.delivery, "in “run”: p99.9"),
+        ("max<10ms", |second| &mut second.delivery, "in “run”: max"),
+        ("ack.p99<10ms", |second| &mut second.ack, "in “run”: ack.p99"),
+        ("open.p99<10ms", |second| &mut second.opening, "at 5 s: open.p99"),
+    ];
+    for (slo, slow, said) in cases {
+        let lines = of(slo, slow);
+        let whole = "of that second 80.0 ms, asked 10.0 ms";
+        assert!(lines.iter().any(|line| line.contains(said) && line.contains(whole)), "{slo}: {lines:?}");
+    }
+    assert!(!of("p99<100ms", |second| &mut second.delivery).iter().any(|line| line.contains("of that second")));
 }
 
 #[test]

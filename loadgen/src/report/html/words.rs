@@ -4,6 +4,7 @@ use super::{figure, ms};
 use crate::lengths::Lengths;
 use crate::report::{Limit, Report, Verdict};
 use crate::shape::Sizes;
+use crate::timeline::Second;
 
 /// What a reader should know who reads one line only.
 pub(super) fn in_a_sentence(report: &Report) -> String {
@@ -78,8 +79,8 @@ pub(super) fn held(report: &Report) -> Vec<String> {
 /// What broke, the earliest first.
 pub(super) fn broke(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
-    let dated = report.proof.offenders.iter().filter_map(|offender| Some((offender.at_ms?, offender)));
-    if let Some((at_ms, offender)) = dated.min_by_key(|(at_ms, _)| *at_ms) {
+    let dated = report.offenders().into_iter().find_map(|offender| Some((offender.at_ms?, offender)));
+    if let Some((at_ms, offender)) = dated {
         lines.push(format!(
             "at {:.1} s: {} in room {}, connection {}",
             at_ms as f64 / 1e3,
@@ -91,34 +92,33 @@ pub(super) fn broke(report: &Report) -> Vec<String> {
     if report.verdict == Verdict::Passed {
         return vec!["nothing".to_owned()];
     }
-    if let Some((second, phase, bound_ms)) = first_slow_second(report) {
-        lines.push(format!(
-            "at {} s, in “{}”: p99 of that second {} ms, asked {} ms",
-            second.second,
-            phase,
-            ms(second.delivery.p99_ms),
-            ms(bound_ms)
-        ));
-    }
+    lines.extend(first_slow_second(report));
     lines.extend(report.reasons.iter().take(3).cloned());
     lines
 }
 
-/// The first second of a phase with a bound on p99 whose own p99 was above it.
-fn first_slow_second(report: &Report) -> Option<(&crate::timeline::Second, &str, f64)> {
-    report.phases.iter().find_map(|phase| {
-        let bound_ms = phase.stage.slo.p99_bound_ms()?;
-        let inside = |second: &&crate::timeline::Second| {
-            (phase.window_s.0..phase.window_s.1).contains(&(second.second as f64 + 0.5))
-        };
-        let slow = |second: &&crate::timeline::Second| second.delivery.count > 0 && second.delivery.p99_ms > bound_ms;
-        let second = report.timeline.iter().filter(inside).find(slow)?;
-        Some((second, phase.stage.name.as_str(), bound_ms))
-    })
+/// The first second in which a latency with a bound was above it by itself: in its phase, and of coming in at any time.
+fn first_slow_second(report: &Report) -> Option<String> {
+    let slow = report.phases.iter().flat_map(|phase| {
+        let (from, to) = phase.window_s;
+        phase.stage.slo.bounds().filter_map(move |bound| {
+            let measured =
+                |second: &&Second| !bound.is_of_phases() || (from..to).contains(&(second.second as f64 + 0.5));
+            let found = report.timeline.iter().filter(measured).find_map(|second| {
+                bound.of(second).filter(|value| *value > bound.ms).map(|value| (second.second, value))
+            });
+            found.map(|(at_s, value)| (at_s, value, bound, phase.stage.name.as_str()))
+        })
+    });
+    let (at_s, value, bound, phase) = slow.min_by_key(|(at_s, ..)| *at_s)?;
+    let place = if bound.is_of_phases() { format!(", in “{phase}”") } else { String::new() };
+    Some(format!("at {at_s} s{place}: {} of that second {} ms, asked {} ms", bound.name(), ms(value), ms(bound.ms)))
 }
 
 pub(super) fn limit(report: &Report) -> Vec<String> {
     let mut lines = match (&report.limit, report.verdict) {
+        // Of what was looked for, above what held.
+        _ if !report.search.is_empty() => report.search.clone(),
         (Some(limit), _) => vec![whose(limit)],
         (None, Verdict::Passed) => vec!["nobody's: all that was asked held".to_owned()],
         (None, _) => vec!["not known: there was too little to judge".to_owned()],
