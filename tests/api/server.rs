@@ -171,17 +171,17 @@ pub(crate) fn throng() -> Command {
 
 /// The next message that is text; heartbeats are answered on the way.
 pub(crate) fn hear(socket: &mut WebSocket<TcpStream>) -> String {
-    until_some("a message comes", || match socket.read().expect("a message") {
-        Message::Text(text) => Some(text.to_string()),
-        _ => None,
+    until_some("a message comes", || {
+        let message = socket.read().expect("a message");
+        message.is_text().then(|| message.to_text().expect("it is text").to_owned())
     })
 }
 
 /// The close code that ends it.
 pub(crate) fn closed(mut socket: WebSocket<TcpStream>) -> u16 {
-    until_some("it is closed", || match socket.read().expect("a close frame") {
-        Message::Close(frame) => frame.map(|frame| frame.code.into()),
-        _ => None,
+    until_some("it is closed", || {
+        let Message::Close(frame) = socket.read().expect("a close frame") else { return None };
+        frame.map(|frame| frame.code.into())
     })
 }
 
