@@ -78,7 +78,7 @@ fn arrows_between_floors_point_down_only() {
         for file in rust_files(&src.join(floor)) {
             let module = module_of(&file, &src);
             for named in paths(&code_of(&file)) {
-                let Some(absolute) = named.from_the_root(&module) else { continue };
+                let Some(absolute) = named.absolute(&module) else { continue };
                 let Some((other, _)) = MAY_USE.iter().find(|(other, _)| absolute.first().is_some_and(|it| it == other))
                 else {
                     // The whole crate at once hides what is meant.

@@ -172,8 +172,8 @@ pub(crate) fn throng() -> Command {
 /// The next message that is text; heartbeats are answered on the way.
 pub(crate) fn hear(socket: &mut WebSocket<TcpStream>) -> String {
     until_some("a message comes", || {
-        let Message::Text(text) = socket.read().expect("a message") else { return None };
-        Some(text.to_string())
+        let message = socket.read().expect("a message");
+        message.is_text().then(|| message.to_text().expect("it is text").to_owned())
     })
 }
 

@@ -18,7 +18,7 @@ impl Named {
 
     /// The path from the root of the crate, named in the module at this place: `None` where it is of another crate, or of
     /// something nearer.
-    pub(crate) fn from_the_root(&self, module: &[String]) -> Option<Vec<String>> {
+    pub(crate) fn absolute(&self, module: &[String]) -> Option<Vec<String>> {
         let ups = self.parts.iter().take_while(|part| *part == "super").count();
         let rest = || self.parts[ups.max(1)..].iter().cloned();
         match self.parts[0].as_str() {
@@ -224,7 +224,7 @@ fn a_path_is_found_however_it_is_written() {
     assert_eq!(found, expected);
     let module = ["room".to_owned(), "log".to_owned()];
     let up = Named { line: 1, parts: ["super", "super", "shard"].map(str::to_owned).into() };
-    assert_eq!(up.from_the_root(&module), Some(vec!["shard".to_owned()]));
+    assert_eq!(up.absolute(&module), Some(vec!["shard".to_owned()]));
     let near = Named { line: 1, parts: ["super", "shard"].map(str::to_owned).into() };
-    assert_eq!(near.from_the_root(&module), Some(vec!["room".to_owned(), "shard".to_owned()]));
+    assert_eq!(near.absolute(&module), Some(vec!["room".to_owned(), "shard".to_owned()]));
 }
