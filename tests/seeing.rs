@@ -147,14 +147,14 @@ fn a_server_with_one_full_shard_is_not_ready_and_names_it() {
     assert!(reasons().is_empty());
     // However the kernel deals three out over two shards: one has two of them at least.
     let people = [0; 3].map(|_| TcpStream::connect(running.address()).unwrap());
-    wait_for(|| !reasons().is_empty());
+    until("a shard is full", || !reasons().is_empty());
     let said = &reasons()[0];
     assert!(
         said.reason == "full" && said.message.starts_with("shard ") && said.message.contains("no place"),
         "{said:?}"
     );
     drop(people);
-    wait_for(|| reasons().is_empty());
+    until("it has a place again", || reasons().is_empty());
     running.stop().unwrap();
 }
 
