@@ -74,7 +74,7 @@ fn whose_ring_cannot_be_made_is_told_to_come_again_and_the_next_one_has_it() {
     owner.run_until("somebody has no ring", |owner| !owner.homeless.is_empty());
     assert!(answer(unlucky).starts_with("HTTP/1.1 503 "));
     let (door, sockets) = (owner.door.totals(), owner.sockets.totals());
-    assert_eq!((door.accepted, door.refused_full, door.refused_no_files), (4, 1, 0));
+    assert_eq!((door.accepted, door.refused_full, door.refused_engine, door.refused_no_files), (4, 0, 1, 0));
     assert_eq!((owner.homeless.len(), owner.rows.len(), sockets.rings, sockets.sockets), (1, 4, 1, 4));
 
     drop(fillers);
