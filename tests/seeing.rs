@@ -176,11 +176,18 @@ fn a_shard_that_stands_still_is_named_and_one_that_turns_again_is_well() {
         scrape: Arc::new(Vec::new),
         admin: Some(listener),
         admin_on_public: false,
-        admin_rules: AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 },
+        admin_rules: AdminRules {
+            keys: Vec::new(),
+            message_bytes_max: 1,
+            depth_max: 1,
+            revocations_max: 1,
+            revocation_life_s: 1,
+        },
         front: Arc::new(move || (Origins::default(), proxies.clone())),
         look: Arc::new(move || Standing::of(&looked)),
         watchdog: None,
         dev: None,
+        sharing: None,
     };
     let (control, handover, _desk) = Control::start(config).unwrap();
     assert_eq!(get(operators, "/healthz").0, "200");
