@@ -190,11 +190,18 @@ fn control(look: Look) -> (SocketAddr, Control, HandOver) {
         scrape: Arc::new(Vec::new),
         admin: Some(listener),
         admin_on_public: false,
-        admin_rules: AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 },
+        admin_rules: AdminRules {
+            keys: Vec::new(),
+            message_bytes_max: 1,
+            depth_max: 1,
+            revocations_max: 1,
+            revocation_life_s: 1,
+        },
         front: Arc::new(move || (Origins::default(), proxies.clone())),
         look,
         watchdog: None,
         dev: None,
+        sharing: None,
     };
     let (control, handover, _desk) = Control::start(config).unwrap();
     (operators, control, handover)

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use throng::base::ShardId;
+use throng::base::{Now, ShardId};
 use throng::config::EngineWish;
 use throng::control::jwks::UnknownKeys;
-use throng::control::{Desk, HandOver, Look, Scrape, Standing};
+use throng::control::{Desk, HandOver, Look, Remembered, Scrape, Standing};
 use throng::runtime::boot::{self, BootConfig};
 use throng::runtime::engine::{self, Engine};
 use throng::runtime::host::{self, Capacity, Clients, HostState, Layout, LimitedBy};
@@ -71,10 +71,12 @@ pub(crate) struct Running {
     host_holds: u64,
 }
 
-/// Starts it: raises the limit on open files, looks what the host can hold, and boots the shards.
+/// Starts it: raises the limit on open files, looks what the host can hold, and boots the shards. `revoked` is known to
+/// them before anybody is let in.
 pub(crate) fn start(
     config: &ServeConfig,
     mut rules: Rules,
+    revoked: Vec<Remembered>,
     handover: HandOver,
     desk: &Desk,
     scrape: &Scrapes,
@@ -122,7 +124,14 @@ pub(crate) fn start(
         planted: None,
     };
     let homes = Homes::new(template.seed, template.shards);
-    let make_shard = move |id| Shard::new(ShardConfig { id, ..template.clone() });
+    let make_shard = move |id| {
+        let mut shard = Shard::new(ShardConfig { id, ..template.clone() });
+        for Remembered { at_unix_s, revocation } in &revoked {
+            // As it was then, so that it is forgotten no later than by who told it; what does not fit was said when it came.
+            shard.revoke(Now { mono_ms: 0, unix_ms: at_unix_s.saturating_mul(1_000) }, revocation);
+        }
+        shard
+    };
     // The way to the control plane ends with the data plane, or its thread could never be joined.
     let handover = Mutex::new(handover);
     let give = Arc::new(move |given| match handover.lock() {

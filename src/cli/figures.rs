@@ -273,6 +273,7 @@ mod tests {
             rows.map(|(name, rest)| (name.to_owned(), rest.trim_matches([' ', '|']).to_owned())).collect();
         let no_addresses = Jwks::start(&[], None, Arc::new(|| 0), Arc::new(|| {})).unwrap();
         let mut control = throng::control::api_families();
+        control.extend(throng::control::sharing_families());
         control.extend(no_addresses.status().families());
         control.extend(ReloadCounts::default().families());
         no_addresses.stop();

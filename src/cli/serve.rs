@@ -12,10 +12,10 @@ use throng::config::{AdminListen, DEV_DRAIN_BUDGET_MS, DRAIN_BUDGET_MS, EngineWi
 use throng::control::jwks::JwksRules;
 use throng::control::token_keys::{self, KeyRing};
 use throng::control::{
-    AdminRules, AdminSettings, ApiKey, Control, ControlConfig, Hangups, Mint, Notify, Signals, Watchdog,
+    AdminRules, AdminSettings, ApiKey, Control, ControlConfig, Hangups, Mint, Notify, Sharing, Signals, Watchdog,
 };
 use throng::shard::{Flush, Rules};
-use throng::wire::token::{Algorithm, KeySet, VerifyingKey};
+use throng::wire::token::{Algorithm, KeySet, TokenVerifier, VerifyingKey};
 use throng::wire::{Carriers, Claims, Compression, Grants, Origins, Proxies, TokenRules};
 
 use super::args::ServeArgs;
@@ -97,10 +97,11 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
         look: scrape.look(),
         watchdog: patience.map(|patience| Watchdog { notify: notify.clone(), patience }),
         dev: config.dev.then(|| mint(&rulebook)),
+        sharing: Some(Sharing { address: config.listen, takeover: config.takeover }),
     };
     let (control, handover, desk) =
         Control::start(control).map_err(|error| broken("the control plane does not start", error))?;
-    let running = boot::start(&config, rulebook.rules(), handover, &desk, &scrape)?;
+    let running = boot::start(&config, rulebook.rules(), control.inherit(), handover, &desk, &scrape)?;
     let change = running.rules_change();
     rulebook.start(Arc::new(move |rules| change.tell(rules)), scrape.unknown_keys())?;
     let (places, host_holds) = running.places();
@@ -219,10 +220,14 @@ impl ServeConfig {
 
     /// Likewise, of the API. `dev_key` is the one made for this run.
     pub(crate) fn admin_rules(&self, dev_key: Option<&ApiKey>) -> AdminRules {
+        // No token is good for longer, whatever its key.
+        let life = TokenVerifier::new(KeySet::default(), self.token_rules.clone(), &self.limits);
         AdminRules {
             keys: self.admin.keys.iter().chain(dev_key).cloned().collect(),
             message_bytes_max: self.limits.message_bytes_max,
             depth_max: self.limits.depth_max,
+            revocations_max: self.limits.revocations_max,
+            revocation_life_s: life.life_max_s(),
         }
     }
 }

@@ -44,6 +44,10 @@ pub struct AdminRules {
     pub message_bytes_max: usize,
     /// Nesting of `data`; the same as on the wire.
     pub depth_max: usize,
+    /// Revocations of tokens and users that are remembered for the next server; the same as in each shard.
+    pub revocations_max: usize,
+    /// How long, in seconds; likewise.
+    pub revocation_life_s: u64,
 }
 
 impl AdminRules {

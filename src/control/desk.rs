@@ -192,7 +192,13 @@ mod tests {
     const LONG: Duration = Duration::from_secs(600);
 
     fn desk() -> (Desk, mpsc::Receiver<(AskId, Answer)>) {
-        Desk::new(AdminRules { keys: Vec::new(), message_bytes_max: 1, depth_max: 1 })
+        Desk::new(AdminRules {
+            keys: Vec::new(),
+            message_bytes_max: 1,
+            depth_max: 1,
+            revocations_max: 1,
+            revocation_life_s: 1,
+        })
     }
 
     fn question() -> Question {

@@ -16,6 +16,7 @@ mod metrics;
 mod notify;
 mod page;
 mod ready;
+mod revoker;
 mod rewind;
 mod routes;
 mod signals;
@@ -48,9 +49,11 @@ pub use keys::{ApiKey, NewKey};
 pub use metrics::{Family, HTTP_REFUSED, Histogram, Kind, Sample, Scrape, Value};
 pub use notify::{Notify, Watchdog};
 pub use ready::{Life, Look, Reason, STALLED_MS, Standing};
+pub use revoker::{Remembered, Sharing, families as sharing_families};
 pub use signals::Signals;
 
 use guests::Guests;
+use revoker::Revoker;
 use rewind::Rewind;
 
 use crate::runtime::Given;
@@ -74,6 +77,8 @@ pub struct ControlConfig {
     pub watchdog: Option<Watchdog>,
     /// `--dev`: the page at `/`, and tokens for whoever asks from this host.
     pub dev: Option<Mint>,
+    /// With which other servers what is revoked is shared; `None`: with none.
+    pub sharing: Option<Sharing>,
 }
 
 /// The control plane at work. Its thread ends when every [`HandOver`] is gone and the last answer is given.
@@ -81,6 +86,9 @@ pub struct ControlConfig {
 pub struct Control {
     thread: JoinHandle<()>,
     leaving: watch::Sender<bool>,
+    revoker: Revoker,
+    /// Ends when what other servers remember is here.
+    begun: std::sync::mpsc::Receiver<()>,
 }
 
 /// The way to the control plane. A clone is a pointer; every shard has one.
@@ -99,13 +107,23 @@ impl Control {
         let refused = Arc::clone(&handover.refused);
         let (desk, answers) = Desk::new(config.admin_rules.clone());
         let (at_work, (leaving, told)) = (desk.clone(), watch::channel(false));
+        let (revoker, (begin, begun)) = (Revoker::new(desk.clone()), std::sync::mpsc::channel());
+        let shares = revoker.clone();
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::spawn(at_work.clone().listen(answers));
-                serve(config, handed, refused, at_work, told).await;
+                serve(config, handed, refused, at_work, (shares, begin), told).await;
             });
         })?;
-        Ok((Self { thread, leaving }, handover, desk))
+        Ok((Self { thread, leaving, revoker, begun }, handover, desk))
+    }
+
+    /// What the servers that this one takes over from have revoked, to be known before anybody is let in; waits until they
+    /// have said so, for some seconds at most. Once, before the shards are made.
+    pub fn inherit(&self) -> Vec<Remembered> {
+        // Nothing is ever sent: its other end is dropped.
+        let _begun = self.begun.recv();
+        self.revoker.inherit()
     }
 
     /// The server leaves. The admin listener goes on, and says so, unless another server has its address, too: then
@@ -140,11 +158,13 @@ async fn serve(
     mut handed: mpsc::Receiver<Given>,
     refused: Arc<AtomicU64>,
     desk: Desk,
+    (revoker, begin): (Revoker, std::sync::mpsc::Sender<()>),
     leaving: watch::Receiver<bool>,
 ) {
+    let sharing = config.sharing.map(|sharing| tokio::spawn(revoker.clone().share(sharing, begin)));
     let counts = Arc::new(api::ApiCounts::default());
-    let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), desk.clone());
-    let admin = admin::router(operations, api::Api::new(desk, counts));
+    let operations = routes::operations(&config, Arc::clone(&refused), Arc::clone(&counts), &desk, &revoker);
+    let admin = admin::router(operations, api::Api::new(desk, revoker, counts));
     let router = routes::public(&config, &admin);
     tokio::spawn(thresholds::watch(metrics::complete(Arc::clone(&config.scrape), Arc::clone(&refused))));
     if let Some(watchdog) = config.watchdog {
@@ -182,6 +202,11 @@ async fn serve(
             }
             Err(error) => tracing::debug!(%error, "a socket broke while it was handed over"),
         }
+    }
+    // The shards have ended. Other servers find out by the name that nobody is here any more, so it goes before the links.
+    if let Some(sharing) = sharing {
+        sharing.abort();
+        let _aborted = sharing.await;
     }
     // Answers under way are given before the runtime, and with it their sockets, goes.
     let all = u32::try_from(CONNECTIONS_MAX).expect("a few hundred fit 32 bits");

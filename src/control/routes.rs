@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::ApiCounts;
 use super::metrics::{self, Scrape};
+use super::revoker::Revoker;
 use super::{ControlConfig, Desk, Mint, front, page, ready};
 
 /// Who asks: the socket's peer at first, then whom its proxies speak for.
@@ -49,11 +50,18 @@ async fn not_allowed() -> Response {
 }
 
 /// What operators look at; mounted on the admin listener. `refused` counts sockets turned away before they came so far.
-pub(super) fn operations(config: &ControlConfig, refused: Arc<AtomicU64>, api: Arc<ApiCounts>, desk: Desk) -> Router {
-    let shards = Arc::clone(&config.scrape);
+pub(super) fn operations(
+    config: &ControlConfig,
+    refused: Arc<AtomicU64>,
+    api: Arc<ApiCounts>,
+    desk: &Desk,
+    revoker: &Revoker,
+) -> Router {
+    let (shards, desk, revoker) = (Arc::clone(&config.scrape), desk.clone(), revoker.clone());
     let scrape: Scrape = Arc::new(move || {
         let mut families = shards();
         families.extend(api.families(desk.late()));
+        families.extend(revoker.families());
         families
     });
     let look = || Arc::clone(&config.look);

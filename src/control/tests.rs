@@ -22,11 +22,27 @@ fn start_looking(dev: bool, admin_on_public: bool, look: Look) -> (Control, Hand
     let mint: Mint =
         Arc::new(|user| if user == "nobody" { Err("no such user".to_owned()) } else { Ok(format!("jwt-{user}")) });
     let scrape: Scrape = Arc::new(|| vec![Family::single("websocket_connections", "Open", Kind::Gauge, 7)]);
-    let admin_rules = AdminRules { keys: Vec::new(), message_bytes_max: 1_000, depth_max: 8 };
+    let admin_rules = AdminRules {
+        keys: Vec::new(),
+        message_bytes_max: 1_000,
+        depth_max: 8,
+        revocations_max: 8,
+        revocation_life_s: 60,
+    };
     let proxies = Proxies { trusted: Nets::parse(&["127.0.0.1"]).unwrap(), protocol: false };
     let front: FrontDoor = Arc::new(move || (Origins::default(), proxies.clone()));
     let dev = dev.then_some(mint);
-    let config = ControlConfig { scrape, front, admin: None, admin_on_public, admin_rules, look, watchdog: None, dev };
+    let config = ControlConfig {
+        scrape,
+        front,
+        admin: None,
+        admin_on_public,
+        admin_rules,
+        look,
+        watchdog: None,
+        dev,
+        sharing: None,
+    };
     let (control, handover, _desk) = Control::start(config).unwrap();
     (control, handover)
 }

@@ -5,6 +5,10 @@ mod figures;
 #[path = "../process/mod.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod process;
+#[path = "../support/raw.rs"]
+#[expect(dead_code, reason = "other tests use more of it")]
+mod raw;
+mod revoking;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
 mod support;

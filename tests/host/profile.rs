@@ -71,14 +71,16 @@ fn a_server_lives_under_the_profile_though_every_other_call_would_kill_it() {
     }
 }
 
-/// What a server does in its life: people, plain HTTP, the page, the API, keys fetched by a name, new settings, leaving.
+/// What a server does in its life: people, plain HTTP, the page, the API, keys fetched by a name, new settings, leaving,
+/// and another server that takes over for a while.
 fn live_under_the_profile(engine: Engine) -> ExitStatus {
     // Somebody who takes the fetch of keys and hangs up.
     let issuer = TcpListener::bind("127.0.0.1:0").unwrap();
     let jwks = format!("http://localhost:{}/jwks.json", issuer.local_addr().unwrap().port());
     let mut command = Command::new(env!("CARGO_BIN_EXE_throng"));
     command
-        .args(["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--shards", "2"])
+        .args(["serve", "--dev", "--listen", &process::free_address().to_string(), "--admin-listen", "127.0.0.1:0"])
+        .args(["--shards", "2", "--takeover"])
         .args(["--engine", engine.name(), "--jwks-url", &jwks])
         .env("THRONG_JWT_HS256_SECRET", process::SECRET)
         .env_remove("THRONG_JWT_SECRET_FILE")
@@ -107,6 +109,10 @@ fn live_under_the_profile(engine: Engine) -> ExitStatus {
     drop(issuer.accept().unwrap());
     process::signal(server.0.id(), "HUP");
     until("it has reloaded", || reloaded(admin));
+    // It does not live under the profile; who is asked does.
+    let next = process::Server::start(at, &["--takeover"]);
+    assert!(get(admin, "/metrics").1.lines().any(|line| line == "throng_siblings 1"));
+    drop(next);
     // An orderly end of one, an abrupt end of the other, and both engines' way to leave.
     ann.close(None).unwrap();
     socket2::SockRef::from(bob.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();

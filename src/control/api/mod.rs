@@ -32,11 +32,13 @@ pub use document::document;
 pub(super) use guard::ApiCounts;
 pub use guard::families;
 pub(super) use problem::Problem;
+pub(super) use tokens::RevokeRequest;
 
 use super::admin::AdminRules;
 use super::desk::{Call, Desk};
 use super::idempotency::Calls;
 use super::keys::Guesses;
+use super::revoker::Revoker;
 use crate::base::{Encoding, Identity};
 use crate::shard::Answer;
 use crate::wire::prove;
@@ -45,6 +47,7 @@ use crate::wire::prove;
 #[derive(Clone)]
 pub(super) struct Api {
     desk: Desk,
+    revoker: Revoker,
     calls: Arc<Mutex<Calls>>,
     guesses: Arc<Mutex<Guesses>>,
     permits: Arc<Semaphore>,
@@ -105,9 +108,10 @@ impl Default for Patience {
 }
 
 impl Api {
-    pub(super) fn new(desk: Desk, counts: Arc<ApiCounts>) -> Self {
+    pub(super) fn new(desk: Desk, revoker: Revoker, counts: Arc<ApiCounts>) -> Self {
         Self {
             desk,
+            revoker,
             calls: Arc::default(),
             guesses: Arc::default(),
             permits: Arc::new(Semaphore::new(CALLS_MAX)),

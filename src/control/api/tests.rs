@@ -46,7 +46,13 @@ impl House {
         let sha256 =
             digest(&SHA256, KEY.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let keys = vec![ApiKey::new("backend", &sha256).unwrap()];
-        let (desk, answers) = Desk::new(AdminRules { keys, message_bytes_max: 1_000, depth_max: 8 });
+        let (desk, answers) = Desk::new(AdminRules {
+            keys,
+            message_bytes_max: 1_000,
+            depth_max: 8,
+            revocations_max: 8,
+            revocation_life_s: 60,
+        });
         tokio::spawn(desk.clone().listen(answers));
         let bells: Vec<_> = (0..SHARDS).map(|_| Arc::new(Bell::new().unwrap())).collect();
         let (asks, inboxes) = connect(&bells, 1_024);
@@ -54,7 +60,7 @@ impl House {
         desk.open(asks, homes.clone());
         let tell = desk.tell();
         let patience = Patience { plain: patience, with_key: patience, told: LONG };
-        let api = Api { patience, ..Api::new(desk, Arc::default()) };
+        let api = Api { patience, ..Api::new(desk.clone(), Revoker::new(desk), Arc::default()) };
         Self { router: api.router(), inboxes, tell, homes }
     }
 

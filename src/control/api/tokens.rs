@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::publish::unexpected;
-use super::{Api, Caller, Ending, Ends, Problem, hear_all, person, read};
+use super::{Api, Caller, Ending, Ends, Problem, person, read};
 use crate::base::Identity;
+use crate::control::revoker::Outcome;
 use crate::runtime::clock::Clock;
-use crate::shard::{Answer, Question, Revocation, Revoked};
+use crate::shard::{Answer, Question, Revocation};
 use crate::wire::token::JTI_BYTES_MAX;
 use crate::wire::{Grants, Verified};
 
@@ -42,18 +43,21 @@ pub(super) struct TicketMade {
 }
 
 /// What is not to be believed any more: exactly one of `jti`, `user`, `everybody`.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema, Debug)]
 #[serde(deny_unknown_fields)]
-pub(super) struct RevokeRequest {
+pub(in crate::control) struct RevokeRequest {
     /// The tokens with this `jti`, 1 to 256 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
     /// The tokens of this user that were issued before `issued_before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     /// `true`: all tokens that were issued before `issued_before`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     everybody: bool,
     /// Seconds since 1970, compared with `iat`; a token without `iat` is older than any time. Absent: the next second,
     /// so everything issued until now. More than a minute ahead is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
     issued_before: Option<u64>,
 }
 
@@ -63,7 +67,8 @@ pub(super) struct RevokeResult {
     /// Whether it is remembered: `false` when the list is full. Whoever is named and here goes all the same, but could
     /// come back: revoke by time then, which always fits.
     remembered: bool,
-    /// Whether every shard knows of it. `false`: call again, with the same Idempotency-Key if there was one.
+    /// Whether every shard knows of it, on each server of this address while one takes over from another. `false`: call
+    /// again, with the same Idempotency-Key if there was one.
     complete: bool,
 }
 
@@ -99,9 +104,9 @@ pub(super) async fn ticket(
 
 /// Revoke tokens.
 ///
-/// Whoever is connected with one is closed with 4500 within a second, and nobody comes in with one any more. A restart
-/// forgets it: let tokens end soon, or change the key. While another server takes over, each knows only of what it was
-/// asked itself: call again when the old one has ended.
+/// Whoever is connected with one is closed with 4500 within a second, and nobody comes in with one any more. While another
+/// server takes over it holds on both, whichever of them is asked, and the next one remembers it. A restart without that
+/// forgets it: let tokens end soon, or change the key.
 #[utoipa::path(post, path = "/revoke", tag = "tokens", request_body = RevokeRequest,
     responses((status = 200, body = RevokeResult)))]
 pub(super) async fn revoke(
@@ -109,45 +114,54 @@ pub(super) async fn revoke(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Ends<RevokeResult>, Problem> {
-    let revocation = what(read(&body)?)?;
-    let (mut call, asked) = api.desk.ask_all(|| Question::Revoke(revocation.clone()), caller.patience)?;
-    let mut remembered = true;
-    let answered = hear_all(&mut call, asked, |answer| {
-        let Answer::Revoked(revoked) = answer else { return Err(answer) };
-        remembered &= revoked == Revoked::Kept;
-        Ok(())
-    })
-    .await?;
-    let complete = answered == api.desk.shards();
+    let revocation = read::<RevokeRequest>(&body)?.check()?;
+    let Outcome { remembered, complete } = api.revoker.revoke(revocation, caller.patience).await?;
     let result = RevokeResult { remembered: remembered && complete, complete };
     Ok(Ends(result, (!complete).then_some(Ending::Again)))
 }
 
-fn what(request: RevokeRequest) -> Result<Revocation, Problem> {
-    let now_s = unix_s();
-    let before_unix_s = request.issued_before.unwrap_or(now_s + 1);
-    if before_unix_s > now_s + AHEAD_S_MAX {
-        // What was meant is in the past; this would keep out tokens that are still to be made, with no way to undo it.
-        return Err(Problem::malformed("`issued_before` lies in the future: seconds since 1970, not milliseconds?"));
+impl RevokeRequest {
+    /// The request that asks for this.
+    pub(in crate::control) fn of(revocation: &Revocation) -> Self {
+        let (jti, user, everybody, issued_before) = match revocation {
+            Revocation::Token { jti } => (Some(jti.to_string()), None, false, None),
+            Revocation::User { user, issued_before_unix_s } => {
+                (None, Some(user.to_string()), false, Some(*issued_before_unix_s))
+            }
+            Revocation::Issued { before_unix_s } => (None, None, true, Some(*before_unix_s)),
+        };
+        Self { jti, user, everybody, issued_before }
     }
-    match (request.jti, request.user, request.everybody) {
-        (Some(_), None, false) if request.issued_before.is_some() => {
-            Err(Problem::malformed("`issued_before` belongs to `user` and `everybody`, not to `jti`"))
+
+    /// What is asked for, if that can be.
+    pub(in crate::control) fn check(self) -> Result<Revocation, Problem> {
+        let now_s = unix_s();
+        let before_unix_s = self.issued_before.unwrap_or(now_s + 1);
+        if before_unix_s > now_s + AHEAD_S_MAX {
+            // What was meant is in the past; this would keep out tokens that are still to be made, with no way to undo it.
+            return Err(Problem::malformed(
+                "`issued_before` lies in the future: seconds since 1970, not milliseconds?",
+            ));
         }
-        (Some(jti), None, false) if !(1..=JTI_BYTES_MAX).contains(&jti.len()) => {
-            Err(Problem::malformed(format!("`jti` has 1 to {JTI_BYTES_MAX} bytes: no token has another")))
+        match (self.jti, self.user, self.everybody) {
+            (Some(_), None, false) if self.issued_before.is_some() => {
+                Err(Problem::malformed("`issued_before` belongs to `user` and `everybody`, not to `jti`"))
+            }
+            (Some(jti), None, false) if !(1..=JTI_BYTES_MAX).contains(&jti.len()) => {
+                Err(Problem::malformed(format!("`jti` has 1 to {JTI_BYTES_MAX} bytes: no token has another")))
+            }
+            (Some(jti), None, false) => Ok(Revocation::Token { jti: jti.into() }),
+            (None, Some(user), false) => {
+                let user = Identity::new(&user, None)?;
+                Ok(Revocation::User { user: user.user().into(), issued_before_unix_s: before_unix_s })
+            }
+            (None, None, true) => Ok(Revocation::Issued { before_unix_s }),
+            _ => Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "malformed",
+                "say what is revoked by exactly one of `jti`, `user` and `everybody: true`",
+            )),
         }
-        (Some(jti), None, false) => Ok(Revocation::Token { jti: jti.into() }),
-        (None, Some(user), false) => {
-            let user = Identity::new(&user, None)?;
-            Ok(Revocation::User { user: user.user().into(), issued_before_unix_s: before_unix_s })
-        }
-        (None, None, true) => Ok(Revocation::Issued { before_unix_s }),
-        _ => Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            "say what is revoked by exactly one of `jti`, `user` and `everybody: true`",
-        )),
     }
 }
 
