@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::thread;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use thiserror::Error;
@@ -83,8 +84,16 @@ pub fn choose(wish: Option<Engine>) -> Result<(Engine, Option<NoRings>), EngineE
     }
 }
 
-/// Makes a small ring as the shards make theirs, asks it for every operation they use, and starts an executor once.
+/// Tries rings on a thread of its own. The kernel takes a ring apart later, on the thread that made it: a call that waits
+/// there with a time limit then ends with EINTR.
 fn probe() -> Result<(), NoRings> {
+    let probe = thread::Builder::new().name("probe".to_owned()).spawn(try_rings);
+    let probe = probe.map_err(|error| NoRings::Broken(error.to_string()))?;
+    probe.join().unwrap_or_else(|_| Err(NoRings::Broken("the probe panicked".to_owned())))
+}
+
+/// Makes a small ring as the shards make theirs, asks it for every operation they use, and starts an executor once.
+fn try_rings() -> Result<(), NoRings> {
     let broken = |error: &dyn fmt::Display| NoRings::Broken(error.to_string());
     let bell = EventFd::new().map_err(|error| broken(&error))?;
     let size = RingSize { submissions: 8, completions: 64, slots: 4 };
