@@ -3,15 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Throng } from "../throng.js";
-import { connected, EPOCH, lostAndBack, outcome, settle, WELCOME, world } from "./fake.js";
-
-const typing = (...users) => ({
-  type: "typing",
-  room: "lobby",
-  users: users.map((user) => ({ user })),
-  count: users.length,
-  ttl_ms: 10_000,
-});
+import { connected, EPOCH, lostAndBack, outcome, settle, typing, WELCOME, world } from "./fake.js";
 
 /** Ann in the lobby, where bob types. */
 async function watching() {

@@ -207,3 +207,12 @@ export function outcome(promise) {
   );
   return became;
 }
+
+/** They type in the lobby. */
+export const typing = (...users) => ({
+  type: "typing",
+  room: "lobby",
+  users: users.map((user) => ({ user })),
+  count: users.length,
+  ttl_ms: 10_000,
+});

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { connected, EPOCH, lostAndBack, OTHER_EPOCH } from "./fake.js";
+import { connected, EPOCH, lostAndBack, OTHER_EPOCH, typing } from "./fake.js";
 
 /** Ann in the lobby; ten messages were said before she came. */
 async function inTheLobby(more = {}) {
@@ -12,13 +12,6 @@ async function inTheLobby(more = {}) {
   return { it, lobby };
 }
 
-const typing = (...users) => ({
-  type: "typing",
-  room: "lobby",
-  users: users.map((user) => ({ user })),
-  count: users.length,
-  ttl_ms: 10_000,
-});
 const read = (...reads) => ({ type: "read", room: "lobby", reads: reads.map(([user, offset]) => ({ user, offset })) });
 
 test("typing is said with the first key, now and then while it lasts, and when it stops", async () => {
